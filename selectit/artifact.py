@@ -1,0 +1,229 @@
+"""Artifact folders: where a stage writes, when it counts as done, and who may work on it.
+
+`<runs>/artifacts/<kind>-<fingerprint>/manifest.json` is renamed into place last. A folder without it is
+unfinished and is continued; a folder whose listed files are gone or changed in size is run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from selectit.errors import UserError
+from selectit.fingerprint import Hasher, digest
+
+MANIFEST = "manifest.json"
+ERROR = "error.txt"
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "wandb", "selectit")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished folder and its manifest."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def content(self) -> str:
+        """Hash of what later stages read; equal content means equal later work."""
+        return self.manifest["content"]
+
+
+class Store:
+    """The artifact folders under one runs folder.
+
+    Args: placed: kind -> the folder that the one stage of that kind writes, instead of one under the store.
+    """
+
+    def __init__(self, runs_dir: Path, placed: Mapping[str, Path] | None = None) -> None:
+        self.runs_dir = runs_dir
+        self.root = runs_dir / "artifacts"
+        self.hasher = Hasher(runs_dir / "hashes.json")
+        self._placed = dict(placed or {})
+
+    def prepare(self) -> None:
+        """Create the folders; called before the first stage runs, never for a plan.
+
+        Raises: UserError where one cannot be written.
+        """
+        for folder in (self.root, *self._placed.values()):
+            check_writable(folder)
+
+    def folder(self, kind: str, fingerprint: str) -> Path:
+        return self._placed.get(kind, self.root / f"{kind}-{fingerprint[:16]}")
+
+    def find(self, kind: str, fingerprint: str) -> Artifact | None:
+        """The finished artifact, or None where it is absent, unfinished or damaged."""
+        path = self.folder(kind, fingerprint)
+        manifest = read_manifest(path)
+        if manifest is None or manifest["fingerprint"] != fingerprint:
+            return None
+        whole = all(
+            (path / name).is_file() and (path / name).stat().st_size == size for name, size in manifest["files"].items()
+        )
+        return Artifact(path, manifest) if whole else None
+
+    def manifests(self, kind: str) -> Iterator[dict[str, Any]]:
+        for path in sorted(self.root.glob(f"{kind}-*")):
+            if (manifest := read_manifest(path)) is not None:
+                yield manifest
+
+    @contextmanager
+    def lock(self, path: Path, waiting: Any) -> Iterator[None]:
+        """One process at a time in one folder; `waiting(text)` is called once if another holds it."""
+        path.mkdir(parents=True, exist_ok=True)
+        holder = path / ".holder"
+        lock = FileLock(path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text() if holder.exists() else "another process"
+            waiting(f"{path.name}: {who} is working on it; waiting")
+            lock.acquire()
+        try:
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def check_writable(folder: Path) -> None:
+    """Raises: UserError where a file cannot be made in the folder, which is created."""
+    probe = folder / f".write-probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} cannot be written ({error.strerror}); name another, or change its permissions"
+        ) from error
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+
+
+def finish(path: Path, manifest: dict[str, Any], outputs: tuple[str, ...], content: tuple[str, ...]) -> Artifact:
+    """Check that what must be there parses, then put the manifest in place.
+
+    Args:
+        outputs: files and folders that must exist, relative to `path`.
+        content: those of them that later stages read; their bytes become `content`.
+    Raises: RuntimeError naming the file that is missing or does not parse (a fault of the stage).
+    """
+    for name in outputs:
+        if not (path / name).exists():
+            raise RuntimeError(f"{path / name} was not written by its stage")
+    files = {
+        str(p.relative_to(path)): p.stat().st_size
+        for p in sorted(path.rglob("*"))
+        if p.is_file() and p.name not in (MANIFEST, ERROR) and not is_hidden(p.relative_to(path))
+    }
+    for name in files:
+        _check_parses(path / name)
+    manifest = {**manifest, "content": _content(path, content), "files": files}
+    digest(manifest["identity"])  # refuses values without a stable form
+    part = path / f"{MANIFEST}.part"
+    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with part.open("rb") as f:
+        os.fsync(f.fileno())
+    os.replace(part, path / MANIFEST)
+    return Artifact(path, manifest)
+
+
+def is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+PATH_KEYS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
+"""Keys under which checkpoints note where they lay; the same weights elsewhere are the same weights."""
+
+
+def _content(path: Path, names: tuple[str, ...]) -> str:
+    hasher = Hasher()
+    hashes = {}
+    for name in names:
+        for file in [path / name] if (path / name).is_file() else _weights(path / name):
+            key = str(file.relative_to(path))
+            hashes[key] = (
+                _without_paths(file) if file.name in ("adapter_config.json", "config.json") else hasher.file(file)
+            )
+    return digest(hashes)
+
+
+def _weights(folder: Path) -> list[Path]:
+    """What decides a model's output: weights, configuration and tokenizer, and no card or log."""
+    return [p for p in sorted(folder.rglob("*")) if p.suffix in (".json", ".safetensors", ".bin", ".model", ".jinja")]
+
+
+def _without_paths(file: Path) -> str:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    # PEFT writes this set as a list, in another order in every process
+    stable = {key: value for key, value in content.items() if key not in PATH_KEYS}
+    if isinstance(modules := content.get("target_modules"), list):
+        stable["target_modules"] = sorted(modules)
+    return digest(stable)
+
+
+def _check_parses(path: Path) -> None:
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".jsonl":
+            with path.open(encoding="utf-8") as f:
+                for line in f:
+                    json.loads(line)
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet as parquet
+
+            parquet.read_metadata(path)
+        elif path.suffix == ".safetensors":
+            with path.open("rb") as f:
+                json.loads(f.read(int.from_bytes(f.read(8), "little")))
+    except Exception as error:
+        raise RuntimeError(f"{path} does not parse ({error}); its stage did not finish writing it") from error
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Git commit and dirty flag of this project, and library versions; never the environment."""
+    root = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return answer.stdout.strip()
+
+    libraries: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            libraries[name] = None
+    status = git("status", "--porcelain")
+    return {
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "libraries": libraries,
+    }

@@ -1,0 +1,26 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something the user can put right; its text says what, where, what is legal and what to do.
+
+    The command line prints the text without a traceback and exits with code 1.
+    """
+
+
+def did_you_mean(word: str, legal: Iterable[str]) -> str:
+    """`" Did you mean 'gsm8k'?"`, or an empty text where nothing is near."""
+    near = difflib.get_close_matches(word, list(legal), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+class NotRun(Exception):
+    """A stage that cannot run on this machine and costs nothing: a labelled hole in the table, not a failure.
+
+    It leaves no finished artifact, so the same command runs it once the machine can.
+    """

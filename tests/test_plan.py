@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selectit.artifact import Store, finish
+from selectit.config import Config, EvaluateStage, FinetuneStage, ScoreStage, SelectStage
+from selectit.errors import UserError
+from selectit.fingerprint import Hasher, canonical_json, digest, identity, resolve_revision
+from selectit.plan import KINDS, build, inspect
+from selectit.recipe import load
+
+
+@pytest.fixture
+def recipe(demo, small_pool, tmp_path):
+    raw = {
+        "name": "small",
+        "pool": {"path": str(small_pool)},
+        "model": {"path": str(demo / "model")},
+        "evaluate": {"profile": "miniature", "data": str(demo / "benchmarks"), "benchmarks": ["mmlu", "humaneval"]},
+        "arms": {
+            "full": {"select": {"strategy": "full"}},
+            "random": {"select": {"strategy": "random"}},
+            "rest": {"select": {"strategy": "random_rest", "rest_of": "selectit"}},
+            "selectit": {"select": {"strategy": "selectit"}},
+            "token": {"select": {"strategy": "selectit", "level": "token"}},
+            "base": {"finetune": {"method": "none"}},
+        },
+        "baseline": "full",
+    }
+
+    def make(**changes):
+        path = tmp_path / "r.yaml"
+        path.write_text(yaml.safe_dump({**raw, **changes}))
+        return load(path)
+
+    return make
+
+
+def kinds(plan) -> dict[str, int]:
+    names = [stage.kind.split("-")[0] for stage in plan.stages]
+    return {name: names.count(name) for name in dict.fromkeys(names)}
+
+
+def test_scoring_runs_once_whatever_the_number_of_arms(recipe):
+    plan = build(recipe())
+    assert kinds(plan) == {"select": 5, "finetune": 5, "evaluate": 12, "score": 1}
+    [score] = [s for s in plan.stages if s.kind == "score"]
+    assert len(score.config.prompts) in (5, 6)  # the token level's drawn prompt may be among the first five
+
+
+def test_seeds_multiply_only_the_stages_that_use_them(recipe):
+    plan = build(recipe(seeds={"select": [1, 2], "train": [1, 2], "eval": [1, 2]}))
+    cells = {row.arm: len(row.cells) for row in plan.rows}
+    # mmlu is greedy (one evaluation per model), humaneval is sampled (one per evaluation seed)
+    assert cells["full"] == 2 * (1 + 2)
+    assert cells["random"] == 4 * (1 + 2)
+    assert cells["base"] == 1 + 2
+    assert cells["selectit"] == 2 * (1 + 2)
+
+
+def test_a_grid_repeats_only_the_arms_that_it_changes(recipe):
+    plan = build(recipe(grid={"select.ratio": [0.2, 0.5]}))
+    labels = [row.label for row in plan.rows]
+    assert labels.count("full") == labels.count("base") == 1
+    assert "random (ratio=0.2)" in labels and "random (ratio=0.5)" in labels
+    assert kinds(plan)["score"] == 1
+
+
+def test_inputs_come_before_the_stages_that_read_them(recipe):
+    seen = set()
+    for stage in build(recipe()).stages:
+        assert all(other in seen for _, other in stage.inputs)
+        seen.add(stage)
+
+
+def test_a_fresh_plan_runs_everything_and_says_why(recipe, tmp_path):
+    plan = build(recipe())
+    states = inspect(plan, Store(tmp_path / "runs"))
+    assert {state.status for state in states.values()} == {"run"}
+    whys = {plan.title(stage): state.why for stage, state in states.items()}
+    assert whys["select random"] == "never run" and whys["finetune random"] == "after select random"
+
+
+def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_path):
+    store = Store(tmp_path / "runs")
+    plan = build(recipe())
+    stage = next(s for s in plan.stages if plan.title(s) == "select random")
+    state = inspect(plan, store)[stage]
+    folder = store.folder("select", state.fingerprint)
+    folder.mkdir(parents=True)
+    assert inspect(plan, store)[stage].status == "resume"
+    for name in KINDS["select"].outputs:
+        (folder / name).write_text("{}\n")
+    manifest = {"kind": "select", "fingerprint": state.fingerprint, "identity": state.identity}
+    finish(folder, manifest, KINDS["select"].outputs, KINDS["select"].content)
+    assert inspect(plan, store)[stage].status == "done"
+
+    changed = build(recipe(select={"ratio": 0.5}))
+    other = next(s for s in changed.stages if changed.title(s) == "select random")
+    assert inspect(changed, store)[other].why == "new: select.ratio 0.2 -> 0.5"
+
+    (folder / "scores.jsonl").unlink()
+    assert inspect(plan, store)[stage].status == "resume"
+
+
+# One other legal value for every field of every stage, so that no field can be forgotten.
+OTHER = {
+    "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
+    "max_length": 99, "batch_tokens": 17, "template": "llmzoo", "limit": 3, "judge": "hf:{model}", "sandbox": "none",
+    "batch_size": 3, "profile": "other",
+}  # fmt: skip
+
+
+def stage_fields():
+    for schema in (ScoreStage, SelectStage, FinetuneStage, EvaluateStage):
+        for name, info in schema.model_fields.items():
+            if name not in ("pool", "model", "finetune", "benchmark", "data", "adapter", "tokenizer"):
+                yield schema, name, bool((info.json_schema_extra or {}).get("execution"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "execution"), list(stage_fields()), ids=lambda v: getattr(v, "__name__", str(v))
+)
+def test_identity_fields_change_the_fingerprint_and_execution_fields_do_not(recipe, demo, schema, name, execution):
+    stage = next(s for s in build(recipe()).stages if isinstance(s.config, schema))
+    value = OTHER[name]
+    value = value.format(model=demo / "model") if isinstance(value, str) else value
+    changed = schema.model_validate({**stage.config.model_dump(), name: value})
+    same = digest(identity(stage.config, Hasher())) == digest(identity(changed, Hasher()))
+    assert same == execution
+
+
+def leaves(schema: type[Config], prefix=""):
+    for name, info in schema.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Config):
+            yield from leaves(info.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", bool((info.json_schema_extra or {}).get("execution"))
+
+
+OTHER_FINETUNE = {
+    "method": "full", "template": "chat", "learning_rate": 1e-5, "num_train_epochs": 1.5, "max_steps": 9,
+    "global_batch_size": 64, "micro_batch_size": 2, "max_length": 99, "max_truncated_share": 0.5,
+    "lr_scheduler_type": "linear", "warmup_ratio": 0.5, "weight_decay": 0.1, "max_grad_norm": 2.0,
+    "gradient_checkpointing": False, "lora.r": 3, "lora.alpha": 5, "lora.dropout": 0.5,
+    "lora.target_modules": ["q_proj"], "save_steps": 3,
+}  # fmt: skip
+
+
+def test_every_training_field_is_identity_unless_it_is_marked(recipe):
+    stage = next(s for s in build(recipe()).stages if isinstance(s.config, FinetuneStage))
+    before = digest(identity(stage.config, Hasher()))
+    for dotted, execution in leaves(type(stage.config.finetune)):
+        raw = stage.config.model_dump()
+        *parents, last = f"finetune.{dotted}".split(".")
+        section = raw
+        for parent in parents:
+            section = section[parent]
+        section[last] = OTHER_FINETUNE[dotted]
+        same = digest(identity(FinetuneStage.model_validate(raw), Hasher())) == before
+        assert same == execution, dotted
+
+
+def test_a_moved_pool_keeps_its_fingerprint_and_a_changed_one_does_not(recipe, small_pool, tmp_path):
+    def fingerprint():
+        stage = next(s for s in build(recipe(pool={"path": str(path)})).stages if s.kind == "select")
+        return digest(identity(stage.config, Hasher()))
+
+    path = small_pool
+    before = fingerprint()
+    path = tmp_path / "elsewhere.json"
+    path.write_text(small_pool.read_text())
+    assert fingerprint() == before
+    path.write_text(json.dumps(json.loads(path.read_text())[1:]))
+    assert fingerprint() != before
+
+
+def test_a_value_without_a_stable_form_is_refused():
+    assert canonical_json({"b": 1.0, "a": [True, None]}) == '{"a":[true,null],"b":1}'
+    for value in ({1, 2}, float("nan"), object(), {1: 2}):
+        with pytest.raises(TypeError):
+            canonical_json(value)
+
+
+def test_the_hash_memory_notices_a_change(tmp_path):
+    file, memory = tmp_path / "a.json", tmp_path / "hashes.json"
+    file.write_text("1")
+    first = Hasher(memory).file(file)
+    assert Hasher(memory).file(file) == first and str(file) in memory.read_text()
+    file.write_text("12")
+    assert Hasher(memory).file(file) != first
+
+
+def test_a_branch_of_a_hub_repository_becomes_the_commit_in_the_cache(tmp_path, monkeypatch):
+    commit = "a" * 40
+    ref = tmp_path / "models--org--name" / "refs" / "main"
+    ref.parent.mkdir(parents=True)
+    ref.write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert resolve_revision("org/name", None, "model") == commit
+    assert resolve_revision("org/other", "b" * 40, "model") == "b" * 40
+    with pytest.raises(UserError, match="org/absent"):
+        resolve_revision("org/absent", None, "model")
+
+
+def test_planning_imports_nothing_heavy(root):
+    import subprocess
+
+    code = (
+        "import sys; from pathlib import Path; from selectit.cli import app; from selectit.recipe import load;"
+        "from selectit.plan import build, inspect; from selectit.artifact import Store; import selectit.report;"
+        f"inspect(build(load(Path({str(root / 'recipes' / 'quickstart.yaml')!r}))), Store(Path('/nonexistent')));"
+        "heavy = {'torch','transformers','lm_eval','trl','deepspeed','wandb','datasets','peft'} & set(sys.modules);"
+        "print(sorted(heavy))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert answer.stdout.strip() == "[]", answer.stdout + answer.stderr
+
+
+def test_finetune_and_evaluate_do_not_import_each_other(root):
+    for room, other in (("finetune", "evaluate"), ("evaluate", "finetune")):
+        for path in (root / room).rglob("*.py"):
+            assert f"selectit.{other}" not in path.read_text(), path
+
+
+def test_store_in_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        Store(tmp_path / "file").prepare()
+
+
+def test_a_plan_of_the_quickstart_has_five_rows_and_six_benchmarks(root):
+    plan = build(load(Path(root / "recipes" / "quickstart.yaml")))
+    assert [row.label for row in plan.rows] == ["full", "random", "random_rest", "length", "selectit"]
+    assert all(len(row.cells) == 6 for row in plan.rows)
