@@ -1,0 +1,1 @@
+"""Selection: a score for every row, and the rows with the highest scores."""

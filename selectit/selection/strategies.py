@@ -1,0 +1,65 @@
+"""Every strategy as a score per row; a row that must not be taken has none.
+
+`ranking` turns scores into an order and `num_selected` a ratio into a count, the same way for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from selectit.data import Row
+from selectit.errors import UserError
+
+
+def random_scores(rows: Sequence[Row], seed: int) -> np.ndarray:
+    """A uniform number per row id and seed, from sha256.
+
+    The same row has the same number in any order of the pool, on any platform and library version, and at a
+    larger ratio the same seed keeps what it had at a smaller one.
+
+    Returns: float64 [num_rows] in [0, 1).
+    """
+    hashes = (hashlib.sha256(f"{seed}\n{row.row_id}".encode()).digest() for row in rows)
+    return np.array([int.from_bytes(h[:8], "big") / 2**64 for h in hashes])
+
+
+def length_scores(rows: Sequence[Row], field: str, count: Callable[[str], int]) -> np.ndarray:
+    """Length of each row's text, in the unit of `count`.
+
+    Args: field: response (all assistant turns), instruction (all user turns, inputs included) or full (both).
+    """
+    roles = {"response": ("assistant",), "instruction": ("user",), "full": ("user", "assistant")}[field]
+    return np.array(
+        [
+            float(sum(count(m["content"]) + count(m.get("input", "")) for m in row.messages if m["role"] in roles))
+            for row in rows
+        ]
+    )
+
+
+def ranking(scores: np.ndarray) -> list[int]:
+    """Row indices from best to worst; of equal scores the later row comes first, NaN last.
+
+    Source: the released SelectIT code sorts (score, row index) pairs in descending order.
+    """
+    comparable = np.where(np.isnan(scores), -np.inf, scores)
+    return sorted(range(len(scores)), key=lambda index: (comparable[index], index), reverse=True)
+
+
+def num_selected(ratio: float, num_rows: int, num_eligible: int) -> int:
+    """int(ratio * num_rows), as in the released code.
+
+    Raises: UserError where that is no row, or more than the rows that may be taken.
+    """
+    count = int(ratio * num_rows)
+    if count == 0:
+        raise UserError(f"select.ratio {ratio} of {num_rows} rows is no row; raise it to at least {1 / num_rows:.3g}")
+    if count > num_eligible:
+        raise UserError(
+            f"select.ratio {ratio} of {num_rows} rows is {count} rows, and only {num_eligible} may be taken; "
+            f"lower it to at most {num_eligible / num_rows:.3g}"
+        )
+    return count
