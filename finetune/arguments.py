@@ -1,0 +1,108 @@
+"""A FinetuneStage in the terms of TRL and PEFT: SFTConfig and LoraConfig.
+
+What decides a published number is set here in words, never left to a library's default, for these
+defaults change between releases.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from torch import nn
+from transformers import PreTrainedModel
+from trl import SFTConfig
+
+from selectit.config import FinetuneStage, LoraSettings
+from selectit.errors import UserError, did_you_mean
+from selectit.models import device, resolve_dtype
+
+NUM_KEPT_CHECKPOINTS = 2
+
+
+def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
+    """Where `model.dtype` is a half precision, matrix products run under autocast in it.
+
+    Raises: UserError where global_batch_size cannot be shared out evenly.
+    """
+    finetune, dtype = config.finetune, resolve_dtype(config.model)
+    on_gpu = device().type == "cuda"
+    arguments = SFTConfig(
+        output_dir=str(checkpoints),
+        seed=config.seed,
+        data_seed=config.seed,
+        learning_rate=finetune.learning_rate,
+        lr_scheduler_type=finetune.lr_scheduler_type,
+        warmup_steps=finetune.warmup_ratio,  # a float below 1 is a share of all steps
+        weight_decay=finetune.weight_decay,
+        max_grad_norm=finetune.max_grad_norm,
+        optim="adamw_torch_fused",
+        num_train_epochs=finetune.num_train_epochs,
+        max_steps=finetune.max_steps or -1,
+        per_device_train_batch_size=finetune.micro_batch_size,
+        gradient_accumulation_steps=_accumulation_steps(config),
+        max_length=finetune.max_length,
+        packing=False,
+        loss_type="nll",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        activation_checkpointing=finetune.gradient_checkpointing,
+        use_cpu=not on_gpu,
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        dataloader_pin_memory=on_gpu,
+        save_strategy="steps",
+        save_steps=finetune.save_steps,
+        save_total_limit=NUM_KEPT_CHECKPOINTS,
+        eval_strategy="no",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="non_padding",
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # one process trains on one GPU; transformers would wrap it in nn.DataParallel
+    return arguments
+
+
+def _accumulation_steps(config: FinetuneStage) -> int:
+    finetune = config.finetune
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun, accelerate and deepspeed
+    rows_per_pass = finetune.micro_batch_size * num_processes
+    if finetune.global_batch_size % rows_per_pass:
+        raise UserError(
+            f"finetune.global_batch_size {finetune.global_batch_size} is not a multiple of micro_batch_size "
+            f"{finetune.micro_batch_size} x {num_processes} processes = {rows_per_pass}; choose a micro_batch_size or "
+            "a number of processes that divides it"
+        )
+    return finetune.global_batch_size // rows_per_pass
+
+
+def lora_config(settings: LoraSettings, model: PreTrainedModel) -> LoraConfig:
+    """Raises: UserError where a target module is not a linear layer of this model: PEFT skips it in silence."""
+    if settings.target_modules != "all-linear":
+        output = model.get_output_embeddings()
+        legal = {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and module is not output
+        }
+        for name in settings.target_modules:
+            if name not in legal:
+                raise UserError(
+                    f"finetune.lora.target_modules: '{name}' is no linear layer of {type(model).__name__} that takes "
+                    f"an adapter; there are {', '.join(sorted(legal))}, or all-linear.{did_you_mean(name, legal)}"
+                )
+    all_linear = settings.target_modules == "all-linear"
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules="all-linear" if all_linear else list(settings.target_modules),
+        bias="none",
+    )
