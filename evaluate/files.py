@@ -1,0 +1,97 @@
+"""Which tasks a benchmark has, and which files of a data folder it reads.
+
+The layouts are those in which the benchmarks' authors publish them. Reads evaluate/tasks/*.yaml; imports
+nothing heavy, so that a plan can be made and fingerprinted in no time.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from selectit.config import BenchmarkConfig
+from selectit.errors import UserError, did_you_mean
+
+BENCHMARKS = ("mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval")
+
+LANGUAGE_CODES = {
+    "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
+    "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te",
+}  # fmt: skip
+"""TyDiQA languages as its item ids spell them -> as lm-eval's task names spell them."""
+
+_TASK_PREFIXES = {"mmlu": "mmlu_", "bbh": "bbh_cot_fewshot_", "tydiqa": "tydiqa_goldp_"}
+
+
+class _NameLoader(yaml.SafeLoader):
+    """Reads a task YAML without importing what its `!function` names."""
+
+
+_NameLoader.add_constructor("!function", lambda loader, node: str(node.value))
+
+
+def task_file(benchmark: str) -> Path:
+    return Path(str(files("selectit.evaluate") / "tasks" / f"{benchmark}.yaml"))
+
+
+@cache
+def lm_eval_tasks(benchmark: str) -> dict[str, str]:
+    """Task names as a profile spells them (anatomy, word_sorting, finnish) -> lm-eval's; {} without tasks."""
+    if benchmark not in _TASK_PREFIXES:
+        return {}
+    prefix = _TASK_PREFIXES[benchmark]
+    group = yaml.load(task_file(benchmark).read_text(encoding="utf-8"), Loader=_NameLoader)
+    languages = {code: language for language, code in LANGUAGE_CODES.items()}
+    names = [name.removeprefix(prefix) for name in group["task"][0]["task"]]
+    return {languages[name] if benchmark == "tydiqa" else name: prefix + name for name in names}
+
+
+def chosen_tasks(benchmark: BenchmarkConfig) -> tuple[str, ...]:
+    """The tasks that a profile asks for, all where it names none.
+
+    Raises: UserError for a task that the benchmark does not have.
+    """
+    legal = lm_eval_tasks(benchmark.name)
+    for task in benchmark.tasks or ():
+        if task not in legal:
+            raise UserError(
+                f"{benchmark.name} has no task '{task}'.{did_you_mean(task, legal)} "
+                + (f"Its tasks: {', '.join(legal)}" if legal else "It has one task; leave `tasks` out")
+            )
+    return benchmark.tasks or tuple(legal)
+
+
+def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
+    """The files of a data folder that a benchmark reads, in a fixed order.
+
+    Raises: UserError naming the first file that is not there.
+    """
+    tasks = chosen_tasks(benchmark)
+    match benchmark.name:
+        case "mmlu":
+            names = [f"{split}/{subject}_{split}.csv" for subject in tasks for split in ("dev", "test")]
+        case "bbh":
+            names = [f"{task}.json" for task in tasks]
+        case "gsm8k":
+            names = ["test.jsonl"]
+        case "tydiqa":
+            names = ["tydiqa-goldp-v1.1-train.json", "tydiqa-goldp-v1.1-dev.json"]
+        case "humaneval":
+            names = ["HumanEval.jsonl.gz"]
+        case "alpaca_eval":
+            names = ["text_davinci_003.json"]
+        case other:
+            raise UserError(f"no benchmark '{other}'.{did_you_mean(other, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}")
+    return [existing(data / benchmark.name / name) for name in names]
+
+
+def existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(
+            f"benchmark data is missing: {path}\nPut the file there in its authors' layout (docs/evaluation.md), "
+            "set evaluate.data to another folder or to `hub`, or leave this benchmark or task out of the profile."
+        )
+    return path

@@ -1,0 +1,66 @@
+"""How lm-eval is called: without its own progress bars and chatter, and with prompt templates compiled once.
+
+Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import datasets
+import lm_eval.utils
+import tqdm.std
+import transformers
+from lm_eval.api.model import CacheHook
+
+_LOUD_LOGGERS = ("lm_eval", "datasets", "transformers", "accelerate", "peft")
+
+# lm-eval compiles a prompt's template anew for every question and every shot, most of MMLU's time without a model
+lm_eval.utils.env.from_string = functools.cache(lm_eval.utils.env.from_string)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No foreign bar or log line below an error; what a user must know is in the result's notes."""
+    start = tqdm.std.tqdm.__init__
+
+    def without_bar(self: Any, *args: Any, **kwargs: Any) -> None:
+        start(self, *args, **{**kwargs, "disable": True})  # TQDM_DISABLE is read at import, too late for us
+
+    levels = {name: logging.getLogger(name).level for name in _LOUD_LOGGERS}
+    bars_of_datasets, bars_of_transformers = (
+        datasets.is_progress_bar_enabled(), transformers.utils.logging.is_progress_bar_enabled(),
+    )  # fmt: skip
+    for name in _LOUD_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    tqdm.std.tqdm.__init__ = without_bar
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tqdm.std.tqdm.__init__ = start
+        if bars_of_datasets:
+            datasets.enable_progress_bars()
+        if bars_of_transformers:
+            transformers.utils.logging.enable_progress_bar()
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+class ProgressHook(CacheHook):
+    """Stands where lm-eval's response cache would: it is told of every finished request."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        super().__init__(None)
+        self._advance = advance
+
+    def add_partial(self, attr: str, req: Any, res: Any) -> None:
+        self._advance(1)

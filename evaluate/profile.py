@@ -1,0 +1,131 @@
+"""Evaluation profiles: which benchmarks are run, and how.
+
+Reads evaluate/profiles/<name>.yaml or a file of the same form: a `description` and `benchmarks`, whose
+entries are the fields of BenchmarkConfig. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from selectit.config import BenchmarkConfig
+from selectit.errors import UserError, did_you_mean
+from selectit.evaluate.files import BENCHMARKS, chosen_tasks, data_files
+
+__all__ = ["Profile", "data_files", "load_profile", "profile_names"]
+
+_OWN_SHOTS = ("mmlu", "tydiqa")
+"""Benchmarks whose number of shots can be chosen; the others fix theirs in the task."""
+
+
+_METRICS = {
+    "mmlu": ("acc",),
+    "bbh": ("exact_match",),
+    "gsm8k": ("exact_match,flexible-extract", "exact_match,strict-match"),
+    "tydiqa": ("f1", "exact_match"),
+    "alpaca_eval": ("win_rate",),
+}
+"""What may stand in the table; HumanEval's follow from `pass_at`."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    description: str
+    benchmarks: dict[str, BenchmarkConfig]
+
+
+def profile_names() -> list[str]:
+    folder = files("selectit.evaluate") / "profiles"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """One of this project's profiles by name, or a YAML file of the same form by path.
+
+    Raises: UserError with every fault of the file, or with the known names.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"evaluate.profile: there is no file {path}")
+        text = path.read_text(encoding="utf-8")
+    elif name_or_path in profile_names():
+        text = (files("selectit.evaluate") / "profiles" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    else:
+        raise UserError(
+            f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, profile_names())} "
+            f"Known: {', '.join(profile_names())}; or the path of a YAML file of the same form"
+        )
+    return _parse(path.name.removesuffix(path.suffix) if path.suffix in (".yaml", ".yml") else name_or_path, text)
+
+
+def _parse(name: str, text: str) -> Profile:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"profile {name} is not readable YAML: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
+        raise UserError(f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}")
+    faults = [
+        f"{key}: not a key of a profile.{did_you_mean(key, ('description', 'benchmarks'))}"
+        for key in map(str, content)
+        if key not in ("description", "benchmarks")
+    ]
+    benchmarks = {}
+    for key, entry in content["benchmarks"].items():
+        benchmark, found = _benchmark(str(key), entry)
+        faults += [f"benchmarks.{key}{fault}" for fault in found]
+        if benchmark is not None:
+            benchmarks[str(key)] = benchmark
+    if faults:
+        raise UserError("\n".join([f"profile {name}:", *(f"  {fault}" for fault in faults)]))
+    return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=benchmarks)
+
+
+def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]:
+    if key not in BENCHMARKS:
+        return None, [f": no such benchmark.{did_you_mean(key, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}"]
+    if not isinstance(entry, Mapping):
+        return None, [": needs at least `metric`"]
+    try:
+        benchmark = BenchmarkConfig.model_validate({**entry, "name": key})
+        chosen_tasks(benchmark)
+    except ValidationError as error:
+        return None, [_fault(one) for one in error.errors()]
+    except UserError as error:
+        return None, [f".tasks: {error}"]
+    return benchmark, _contradictions(benchmark)
+
+
+def _fault(error: Any) -> str:
+    where = "".join(f".{part}" for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        near = did_you_mean(str(error["loc"][0]), BenchmarkConfig.model_fields)
+        return f"{where}: not a setting of a benchmark.{near}"
+    return f"{where}: {error['msg']}" + ("" if error["type"] == "missing" else f" (found {error['input']!r})")
+
+
+def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
+    """Settings that are each legal and make no sense together."""
+    faults = []
+    if benchmark.num_fewshot is not None and benchmark.name not in _OWN_SHOTS:
+        faults.append(f".num_fewshot: the shots of {benchmark.name} are fixed by its task; leave it out")
+    if benchmark.name == "humaneval":
+        if (most := max(benchmark.pass_at)) > benchmark.num_samples:
+            faults.append(f".pass_at: pass@{most} needs num_samples of at least {most}")
+        if benchmark.num_samples > 1 and benchmark.temperature == 0:
+            faults.append(".temperature: 0 is greedy, all samples would be equal; raise it or set num_samples to 1")
+    elif benchmark.num_samples > 1:
+        faults.append(f".num_samples: {benchmark.name} is scored on one answer; leave it out")
+    metrics = _METRICS.get(benchmark.name) or tuple(f"pass@{k}" for k in benchmark.pass_at)
+    if benchmark.metric not in metrics:
+        faults.append(f".metric: '{benchmark.metric}' is not one of {', '.join(metrics)}")
+    return faults

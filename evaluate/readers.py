@@ -1,0 +1,135 @@
+"""Benchmark files of a local data folder, read into the rows that the same benchmark has on the hub.
+
+One reader per benchmark: (data folder, name of the hub configuration) -> {split: rows}. Standard library only.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from selectit.errors import UserError
+from selectit.evaluate.files import existing
+
+Rows = list[dict[str, Any]]
+_ANSWERS = {**{letter: i for i, letter in enumerate("ABCD")}, **{str(i): i for i in range(4)}}
+
+
+def read(data: Path, dataset_path: str, dataset_name: str | None) -> dict[str, Rows]:
+    """Args: data: the folder that holds mmlu/, bbh/...; dataset_path, dataset_name: what a task reads on the hub."""
+    return _READERS[dataset_path](data, dataset_name or "")
+
+
+def read_mmlu(data: Path, subject: str) -> dict[str, Rows]:
+    return {
+        split: _mmlu_rows(existing(data / "mmlu" / split / f"{subject}_{split}.csv"), subject)
+        for split in ("dev", "test")
+    }
+
+
+def _mmlu_rows(path: Path, subject: str) -> Rows:
+    # csv, not pandas: ten cells of the test set are the word `None`, which pandas reads as missing
+    with path.open(encoding="utf-8", newline="") as f:
+        table = [cells for cells in csv.reader(f) if cells]
+    if table and len(table[0]) == 6 and table[0][5].strip() not in _ANSWERS:
+        table = table[1:]  # the copies of MMLU that are in circulation come with and without a header
+    rows = []
+    for number, cells in enumerate(table, 1):
+        if len(cells) != 6 or cells[5].strip() not in _ANSWERS:
+            raise UserError(
+                f"{path}, question {number}: expected question, four choices and answer (A..D or 0..3), found {cells}"
+            )
+        rows.append(
+            {"question": cells[0], "subject": subject, "choices": cells[1:5], "answer": _ANSWERS[cells[5].strip()]}
+        )
+    return rows
+
+
+def read_bbh(data: Path, task: str) -> dict[str, Rows]:
+    path = existing(data / "bbh" / f"{task}.json")
+    return {"test": _rows(path, _json(path)["examples"], ("input", "target"))}
+
+
+def read_gsm8k(data: Path, _: str) -> dict[str, Rows]:
+    path = existing(data / "gsm8k" / "test.jsonl")
+    return {"test": _rows(path, _json_lines(path), ("question", "answer"))}
+
+
+def read_humaneval(data: Path, _: str) -> dict[str, Rows]:
+    path = existing(data / "humaneval" / "HumanEval.jsonl.gz")
+    return {"test": _rows(path, _json_lines(path), ("task_id", "prompt", "entry_point", "canonical_solution", "test"))}
+
+
+def read_alpaca_eval(data: Path, _: str) -> dict[str, Rows]:
+    path = existing(data / "alpaca_eval" / "text_davinci_003.json")
+    return {"eval": _rows(path, _json(path), ("dataset", "instruction", "output", "generator"))}
+
+
+def read_tydiqa(data: Path, _: str) -> dict[str, Rows]:
+    return {
+        split: _squad_rows(existing(data / "tydiqa" / f"tydiqa-goldp-v1.1-{name}.json"))
+        for split, name in (("train", "train"), ("validation", "dev"))
+    }
+
+
+def _squad_rows(path: Path) -> Rows:
+    return [
+        {
+            "id": question["id"],
+            "title": article.get("title", ""),  # the official train file has none
+            "context": paragraph["context"],
+            "question": question["question"],
+            "answers": {key: [answer[key] for answer in question["answers"]] for key in ("text", "answer_start")},
+        }
+        for article in _json(path)["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+
+
+def tydiqa_languages(data: Path, num_fewshot: int) -> set[str]:
+    """Languages of a data folder with at least one question and enough demonstrations."""
+    counts = {split: [row["id"].split("-")[0] for row in rows] for split, rows in read_tydiqa(data, "").items()}
+    return {language for language in set(counts["validation"]) if counts["train"].count(language) >= num_fewshot}
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+
+
+def _json_lines(path: Path) -> Rows:
+    rows = []
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as f:
+        for number, line in enumerate(f, 1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except ValueError as error:
+                    raise UserError(f"{path}, line {number} is not JSON: {error}") from error
+    return rows
+
+
+def _rows(path: Path, rows: Any, keys: tuple[str, ...]) -> Rows:
+    """The rows with these keys and no others."""
+    for number, row in enumerate(rows, 1):
+        if missing := [key for key in keys if key not in row]:
+            raise UserError(f"{path}, item {number} has no {', '.join(missing)}; it needs {', '.join(keys)}")
+    return [{key: row[key] for key in keys} for row in rows]
+
+
+_READERS: dict[str, Callable[[Path, str], dict[str, Rows]]] = {
+    "cais/mmlu": read_mmlu,
+    "SaylorTwift/bbh": read_bbh,
+    "openai/gsm8k": read_gsm8k,
+    "google-research-datasets/tydiqa": read_tydiqa,
+    "openai/openai_humaneval": read_humaneval,
+    "tatsu-lab/alpaca_eval": read_alpaca_eval,
+}
+"""By the hub id that the task names."""

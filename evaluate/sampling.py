@@ -1,0 +1,49 @@
+"""Sampling whose draws belong to a request and not to its place in a batch.
+
+torch draws for a whole batch from one generator, so another batch size would give other completions and another
+pass@10. Here each request has a generator of its own, seeded by the seed, its prompt and its number among equals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+
+class Draws:
+    """Counts equal prompts, so that the n samples of one prompt differ and every run draws the same n."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._seen: Counter[tuple[int, ...]] = Counter()
+
+    def processors(
+        self, prompts: Sequence[Sequence[int]], temperature: float, top_p: float, device: torch.device
+    ) -> LogitsProcessorList:
+        """What turns greedy generation of these prompts (token ids, without padding) into sampling."""
+        generators = []
+        for prompt in map(tuple, prompts):
+            name = f"{self._seed} {self._seen[prompt]} {prompt}"
+            self._seen[prompt] += 1
+            number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+            generators.append(torch.Generator(device).manual_seed(number))
+        # the warpers' order is that of transformers' own sampling
+        warpers = [TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)]
+        return LogitsProcessorList([*warpers, _GumbelNoise(generators)])
+
+
+class _GumbelNoise(LogitsProcessor):
+    """The argmax of logits plus Gumbel noise is a sample of their softmax."""
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self._generators = generators
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        noise = torch.empty_like(scores, dtype=torch.float32)  # [batch, vocab]
+        for row, generator in zip(noise, self._generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores.float() - noise.log()

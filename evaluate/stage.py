@@ -1,0 +1,106 @@
+"""The evaluate stage: one benchmark on one model.
+
+Reads a model, an adapter or checkpoint from a finetune artifact, and benchmark data. Writes result.json and
+items.jsonl, and for AlpacaEval model_outputs.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from selectit.config import EvaluateStage
+from selectit.errors import NotRun, UserError
+from selectit.evaluate import alpaca_eval, humaneval
+from selectit.evaluate.benchmark import LM_EVAL_VERSION, Questions, ask, load_questions
+from selectit.evaluate.judge import Judge, load_judge
+from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
+from selectit.evaluate.results import Item, Result, read_items, read_metrics, read_tasks, sample_rows
+from selectit.evaluate.sandbox import unavailable
+from selectit.tracking import Tracker
+
+release = forget_lm
+NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
+
+
+def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:
+    """Args:    inputs: {} for the model as it is, or {"model": a finetune artifact}.
+    Returns: value and stderr of the table's metric where it was scored, and num_items.
+    Raises:  NotRun before anything is spent, where HumanEval's programs cannot be run here.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    benchmark = config.benchmark
+    result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    if benchmark.chat_template and config.template is None:
+        raise UserError(f"{benchmark.name} asks for chat format, and no template is set (finetune.template)")
+    if config.adapter is not None and "model" in inputs:
+        raise UserError(f"the adapter {config.adapter} and a fine-tuned model were both given; evaluate one of them")
+    # whatever can stop the scoring is found out before anything is generated
+    if benchmark.name == "humaneval" and (reason := unavailable(config.sandbox)):
+        raise NotRun(reason)
+    judge = load_judge(config.judge) if benchmark.name == "alpaca_eval" and config.judge else None
+
+    questions = load_questions(config)
+    lm = load_lm(config.model, find_weights(inputs.get("model"), config.adapter), config.batch_size)
+    lm.use(config.template if benchmark.chat_template else None, config.batch_size, config.seed)
+    _check_room(config, lm)
+    with tracker.progress(benchmark.name, questions.num_requests) as advance:
+        answers = ask(lm, questions, config, advance)
+
+    items = read_items(answers, benchmark.metric)
+    result.model, result.num_items = lm.describe(), len(items)
+    result.notes = questions.notes + _truncation_note(lm, items)
+    result.complete = not questions.notes
+    result.tasks = read_tasks(answers)
+    if benchmark.name == "humaneval":
+        with tracker.progress("humaneval: running the programs", sum(len(item.outputs) for item in items)) as advance:
+            result.score(humaneval.score(items, benchmark.pass_at, benchmark.metric, config.sandbox, advance))
+    elif benchmark.name == "alpaca_eval":
+        alpaca_eval.write_outputs(items, _generator(config, inputs), out)
+        _judge(result, items, questions, judge, tracker)
+    else:
+        result.score(read_metrics(answers))
+    return _finish(result, items, out, tracker)
+
+
+def _judge(result: Result, items: list[Item], questions: Questions, judge: Judge | None, tracker: Tracker) -> None:
+    lengths = alpaca_eval.output_length(items)
+    if judge is None:
+        result.metrics, result.reason = lengths, NO_JUDGE
+        return
+    with tracker.progress("alpaca_eval: judging", len(items)) as advance:
+        result.score(alpaca_eval.win_rate(items, judge, advance) | lengths)
+    (task,) = questions.tasks.values()
+    result.judge = alpaca_eval.describe(judge, task.task_docs)
+    if judge.num_shortened:
+        result.notes.append(f"{judge.num_shortened} of {len(items)} comparisons were cut to fit the judge's context")
+
+
+def _check_room(config: EvaluateStage, lm: EvaluatedLM) -> None:
+    wanted = config.benchmark.max_gen_toks
+    if wanted is not None and wanted >= lm.max_length:
+        raise UserError(
+            f"{config.benchmark.name} asks for {wanted} new tokens and the context of {config.model.path} has "
+            f"{lm.max_length}: no room is left for a prompt. Use a profile of your own with a lower max_gen_toks."
+        )
+
+
+def _truncation_note(lm: EvaluatedLM, items: list[Item]) -> list[str]:
+    cut = sum(item.prompt in lm.truncated_prompts for item in items)
+    return [f"{cut} of {len(items)} prompts were longer than the context and lost their beginning"] if cut else []
+
+
+def _generator(config: EvaluateStage, inputs: Mapping[str, Path]) -> str:
+    return Path(config.model.path).name + (" (fine-tuned)" if "model" in inputs or config.adapter else "")
+
+
+def _finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> dict[str, float]:
+    result.write(out, items)
+    metrics = result.flat()
+    tracker.log(metrics)
+    tracker.table("samples", *sample_rows(items))
+    if result.reason:
+        tracker.note(f"{result.benchmark}: {result.reason}")
+    for note in result.notes:
+        tracker.note(f"{result.benchmark}: {note}")
+    return metrics

@@ -1,0 +1,45 @@
+"""The lm-eval task class that reads a benchmark from the hub or from a local data folder.
+
+Named as `class:` in evaluate/tasks/*.yaml; everything else of a task (prompt, filters, metrics) stays
+lm-eval's. The folder comes in as `metadata: {data_dir: ...}`; without it the hub is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_dataset
+from lm_eval.api.task import ConfigurableTask
+
+from selectit.errors import UserError
+from selectit.evaluate.readers import read
+
+# the hub's AlpacaEval is a loading script, which datasets 4 and later do not run; its data file is read instead
+_ALPACA_EVAL = "tatsu-lab/alpaca_eval"
+_ALPACA_EVAL_FILES = {"eval": "hf://datasets/tatsu-lab/alpaca_eval/alpaca_eval.json"}
+
+_GROUP_KEYS = ("class", "aggregate_metric_list")
+"""Keys that a task inherits from its group and that lm-eval's task configuration does not know."""
+
+
+class DataDirTask(ConfigurableTask):
+    def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(config={k: v for k, v in (config or {}).items() if k not in _GROUP_KEYS}, **kwargs)
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        folder = (self.config.metadata or {}).get("data_dir")
+        if folder is not None:
+            rows = read(Path(folder), self.DATASET_PATH, self.DATASET_NAME)
+            self.dataset = DatasetDict({split: Dataset.from_list(split_rows) for split, split_rows in rows.items()})
+            return
+        try:
+            if self.DATASET_PATH == _ALPACA_EVAL:
+                self.dataset = load_dataset("json", data_files=_ALPACA_EVAL_FILES)
+            else:
+                super().download(dataset_kwargs, **kwargs)
+        except OSError as error:  # datasets' own errors are kinds of it: no network, no such data set, no access
+            raise UserError(
+                f"benchmark data {self.DATASET_PATH} could not be read from the hub: {str(error).splitlines()[0]}\n"
+                "Where there is no network, set evaluate.data to a folder with the benchmark's files."
+            ) from error

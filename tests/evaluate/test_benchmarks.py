@@ -1,0 +1,122 @@
+"""The six benchmarks over the real files, answered by a model that knows the answers."""
+
+import json
+
+import pytest
+
+from selectit.errors import NotRun
+from selectit.evaluate.benchmark import sample_ids
+from selectit.evaluate.judge import LogProbabilityJudge
+from selectit.evaluate.readers import read_humaneval
+from selectit.evaluate.sandbox import unavailable
+
+
+def items(out):
+    return [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+
+
+def result(out):
+    return json.loads((out / "result.json").read_text())
+
+
+@pytest.mark.parametrize(("benchmark", "num_items"), [("mmlu", 57), ("bbh", 54), ("gsm8k", 5), ("tydiqa", 2)])
+def test_the_oracle_is_right_on_every_task(oracle, evaluate, data, benchmark, num_items):
+    limit = {"mmlu": 1, "bbh": 2}.get(benchmark, 5)
+    metrics, out = evaluate(benchmark, profile="paper-2023", data=str(data), limit=limit)
+    assert metrics["value"] == 1.0 and metrics["num_items"] == num_items
+    assert {item["score"] for item in items(out)} == {1.0} and len(items(out)) == num_items
+    written = result(out)
+    assert written["status"] == "scored" and not written["complete"] and f"limited to {limit}" in written["notes"][-1]
+
+
+@pytest.mark.skipif(unavailable("bwrap") is not None, reason=str(unavailable("bwrap")))
+def test_the_oracle_solves_humaneval(oracle, evaluate, data):
+    metrics, out = evaluate("humaneval", profile="paper-2023", data=str(data), limit=10)
+    assert metrics["value"] == 1.0
+    assert result(out)["metrics"]["pass@1"]["value"] == 1.0
+    first = items(out)[0]
+    assert first["source_id"] == "HumanEval/0" and first["passed"] == [True] * 20
+
+
+def test_alpaca_eval_without_a_judge_writes_the_outputs_and_says_so(oracle, evaluate, data):
+    metrics, out = evaluate("alpaca_eval", profile="paper-2023", data=str(data), limit=3)
+    assert metrics == {"num_items": 3.0}
+    written = result(out)
+    assert written["status"] == "not_scored" and "evaluate.judge" in written["reason"] and written["value"] is None
+    reference = json.loads((data / "alpaca_eval" / "text_davinci_003.json").read_text())[:3]
+    outputs = json.loads((out / "model_outputs.json").read_text())
+    assert [row["output"] for row in outputs] == [row["output"] for row in reference]
+    assert set(outputs[0]) == {"dataset", "instruction", "output", "generator"}
+    assert oracle.prompts[0] == "<alpaca>" + reference[0]["instruction"]
+
+
+def test_equal_outputs_are_a_draw_and_the_judge_is_named(oracle, evaluate, data, demo_model):
+    metrics, out = evaluate("alpaca_eval", profile="paper-2023", data=str(data), limit=3, judge=f"hf:{demo_model.path}")
+    assert metrics["value"] == 0.5
+    judge = result(out)["judge"]
+    assert judge["name"] == "hf:model" and len(judge["prompt_sha256"]) == len(judge["reference_sha256"]) == 64
+
+
+def test_the_judge_is_symmetric_and_no_text_is_read_as_a_placeholder(demo_model):
+    judge = LogProbabilityJudge(demo_model.path)
+    first, second = "It is Paris. {output_M}", "I do not know."
+    question = "What is the capital of France? {instruction}"
+    preferred = judge.prefer(question, first, second)
+    assert 0 < preferred < 1 and preferred != 0.5
+    assert preferred + judge.prefer(question, second, first) == pytest.approx(1, abs=1e-9)
+    assert judge.prefer("x", first, first) == 0.5
+
+
+def test_outputs_too_long_for_the_judge_are_cut_and_counted(demo_model, monkeypatch):
+    judge = LogProbabilityJudge(demo_model.path)
+    monkeypatch.setattr(judge._model.config, "max_position_embeddings", 256)
+    assert 0 < judge.prefer("Say it.", "yes " * 500, "no") < 1
+    assert judge.num_shortened == 1
+
+
+def test_missing_languages_are_named_and_the_benchmark_is_incomplete(oracle, evaluate, data):
+    _, out = evaluate("tydiqa", profile="full", data=str(data))
+    written = result(out)
+    assert set(written["tasks"]) == {"tydiqa_goldp_ar", "tydiqa_goldp_fi"}
+    assert written["complete"] is False
+    (note,) = written["notes"]
+    for language in ("bengali", "english", "indonesian", "korean", "russian", "swahili", "telugu"):
+        assert language in note
+
+
+def test_sampled_items_are_seeded_sorted_and_named_by_their_place_in_the_file(oracle, evaluate, data):
+    ids = sample_ids(1319, 200, seed=42)
+    assert ids == sorted(set(ids)) and len(ids) == 200 and ids == sample_ids(1319, 200, seed=42)
+    assert ids != sample_ids(1319, 200, seed=43)
+    assert sample_ids(3, 200, seed=42) == [0, 1, 2]
+    _, out = evaluate("gsm8k", profile="paper-2023", data=str(data), limit=4)
+    assert [item["item_id"] for item in items(out)] == ids[:4]
+    lines = (data / "gsm8k" / "test.jsonl").read_text().splitlines()
+    for item in items(out):
+        assert json.loads(lines[item["item_id"]])["question"] in item["prompt"]
+
+
+def test_without_bubblewrap_nothing_is_generated(oracle, evaluate, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(NotRun, match=r"bubblewrap is not installed \(apt install bubblewrap\)"):
+        evaluate("humaneval")
+    assert oracle.prompts == []
+
+
+def test_completions_keep_their_indentation(data, demo_model):
+    """LLaMA tokenizers drop one leading space when only the new tokens are decoded."""
+    from transformers import LlamaTokenizer
+
+    from selectit.evaluate.lm import EvaluatedLM
+    from selectit.models import load_model
+
+    tokenizer = LlamaTokenizer.from_pretrained(data / "tokenizer", add_bos_token=True)
+    lm = EvaluatedLM(load_model(demo_model), tokenizer, 1)
+    rows = read_humaneval(data, "")["test"]
+    kept = dropped = 0
+    for row in rows:
+        prompt = tokenizer.encode(row["prompt"])
+        completion = tokenizer.encode(row["prompt"] + row["canonical_solution"])[len(prompt) :]
+        kept += lm.tok_decode(completion) == row["canonical_solution"]
+        dropped += tokenizer.decode(completion) != row["canonical_solution"]
+    assert kept == len(rows) and dropped > 100

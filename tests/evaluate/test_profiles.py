@@ -1,0 +1,85 @@
+"""Profiles, the files they read, and that both are known without a heavy import."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selectit.errors import UserError
+from selectit.evaluate.files import BENCHMARKS
+from selectit.evaluate.profile import data_files, load_profile, profile_names
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["paper-2023", "full", "miniature"])
+def test_every_profile_parses_and_carries_every_benchmark(name):
+    profile = load_profile(name)
+    assert tuple(profile.benchmarks) == BENCHMARKS
+    assert profile.name == name and profile.description
+    assert name in profile_names()
+
+
+def test_the_paper_profile_is_the_papers_protocol():
+    benchmarks = load_profile("paper-2023").benchmarks
+    assert benchmarks["mmlu"].num_fewshot == 5 and benchmarks["mmlu"].items_per_task is None
+    assert benchmarks["gsm8k"].items_per_task == 200 and benchmarks["gsm8k"].max_gen_toks == 512
+    assert benchmarks["bbh"].items_per_task == 40 and benchmarks["bbh"].until == ("</s>", "\n\n")
+    assert benchmarks["tydiqa"].items_per_task == 100 and benchmarks["tydiqa"].max_gen_toks == 50
+    humaneval = benchmarks["humaneval"]
+    assert (humaneval.num_samples, humaneval.metric) == (20, "pass@10")
+    assert (humaneval.temperature, humaneval.top_p) == (0.8, 0.95)
+    assert benchmarks["alpaca_eval"].chat_template and benchmarks["alpaca_eval"].max_gen_toks == 2048
+
+
+def test_an_unknown_profile_names_the_nearest():
+    with pytest.raises(UserError, match="Did you mean 'paper-2023'"):
+        load_profile("paper-2032")
+
+
+def test_a_file_of_the_same_form_is_a_profile_and_all_its_faults_are_shown(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("benchmarks:\n  mmlu: {metric: acc, tasks: [anatomy]}\n")
+    profile = load_profile(str(path))
+    assert profile.name == "mine" and profile.benchmarks["mmlu"].tasks == ("anatomy",)
+    path.write_text(
+        "benchmarks:\n  mmlu: {metric: acc, num_fewshoot: 3}\n  bbh: {metric: exact_match, tasks: [snark]}\n"
+        "  gsm9k: {metric: x}\n  gsm8k: {metric: exactmatch}\n  tydiqa: {}\n"
+        "  humaneval: {metric: pass@10, pass_at: [10], num_samples: 4, temperature: 1}\n"
+    )
+    with pytest.raises(UserError) as error:
+        load_profile(str(path))
+    for part in ("num_fewshot'", "'snarks'", "'gsm8k'", "gsm8k.metric", "tydiqa.metric", "num_samples of at least 10"):
+        assert part in str(error.value), part
+
+
+def test_data_files_name_what_a_benchmark_reads_and_what_is_missing(tmp_path):
+    benchmarks = load_profile("miniature").benchmarks
+    files = {name: data_files(benchmark, ROOT / "demo" / "benchmarks") for name, benchmark in benchmarks.items()}
+    assert {name: len(found) for name, found in files.items()} == {
+        "mmlu": 8, "bbh": 3, "gsm8k": 1, "tydiqa": 2, "humaneval": 1, "alpaca_eval": 1,
+    }  # fmt: skip
+    for benchmark in benchmarks.values():
+        with pytest.raises(UserError, match=str(tmp_path / benchmark.name)):
+            data_files(benchmark, tmp_path)
+    with pytest.raises(UserError, match=r"abstract_algebra_dev\.csv"):
+        data_files(load_profile("full").benchmarks["mmlu"], ROOT / "demo" / "benchmarks")
+
+
+def test_profiles_import_nothing_heavy():
+    code = (
+        "import sys; from selectit.evaluate.profile import load_profile, data_files; load_profile('full')\n"
+        "print([m for m in ('torch', 'transformers', 'lm_eval', 'datasets', 'peft') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_import_evaluate_finds_hugging_faces_package():
+    code = "import importlib.util; print(importlib.util.find_spec('evaluate').origin)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    in_this_process = importlib.util.find_spec("evaluate").origin  # whose path holds the root under `python -m pytest`
+    for origin in (found.stdout.strip(), in_this_process):
+        assert origin.endswith("site-packages/evaluate/__init__.py")
