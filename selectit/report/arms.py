@@ -1,0 +1,149 @@
+"""What stands behind each row of the table: what was selected, how it was trained, and what it cost.
+
+Reads selection.json and training.json, and the seconds of the manifests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from selectit.config import (
+    ArmConfig,
+    LengthSelect,
+    RandomRestSelect,
+    RandomSelect,
+    SelectITSelect,
+)
+from selectit.engine import Outcome
+from selectit.plan import Plan, Stage, TableRow, walk
+from selectit.recipe import trains
+from selectit.report import formats
+from selectit.report.formats import ABSENT, Listing
+from selectit.report.results import UNTOUCHED
+from selectit.report.subsets import selection_of, summaries, training_of
+
+TRAINING_FILE = "training.json"
+TRAINING_NUMBERS = {
+    "steps": ("num_steps", formats.count),
+    "tokens": ("num_tokens", formats.count),
+    "trained tokens": ("num_trained_tokens", formats.count),
+    "truncated rows": ("num_truncated", formats.count),
+    "last loss": ("final_loss", "{:.3f}".format),
+}
+"""Column -> key of training.json and how it is written."""
+COST_KINDS = {"score": "scoring", "select": "selection", "finetune": "fine-tuning", "evaluate": "evaluation"}
+
+
+def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[str]]:
+    """One line per row of the table, and what is the same for all rows that are trained."""
+    selections = summaries(plan, outcomes)
+    trained = [row for row in plan.rows if trains(row.config.finetune)]
+    told = {
+        "training": {row.label: training(row.config) for row in trained},
+        "seeds": {row.label: _seeds(row) for row in trained},
+    }
+    common = [name for name, values in told.items() if len(set(values.values())) == 1]
+    own = [name for name in told if name not in common]
+    rows = []
+    for row in plan.rows:
+        subsets = [selections[s] for s in _once(map(selection_of, row.cells)) if s in selections]
+        runs = [_training(stage, outcomes) for stage in _once(map(training_of, row.cells))]
+        rows.append(
+            (
+                row.label,
+                strategy(row.config),
+                *(told[name].get(row.label, ABSENT) for name in own),
+                _ratio(row.config),
+                _of([s["num_selected"] for s in subsets], [s["num_rows"] for s in subsets]),
+                *(formats.spread((run.get(key) for run in runs), write) for key, write in TRAINING_NUMBERS.values()),
+            )
+        )
+    columns = ("arm", "selection", *own, "ratio", "rows", *TRAINING_NUMBERS)
+    sentences = [f"{name.capitalize()} of all trained rows: {next(iter(told[name].values()))}." for name in common]
+    return Listing(columns, tuple(rows), num_text_columns=2 + len(own)), sentences
+
+
+def strategy(config: ArmConfig) -> str:
+    """Such as `selectit: sentence level, alpha 0.2, first 5 rating prompts (K), fidelity corrected`."""
+    select = config.select
+    if not trains(config.finetune):
+        return "none: the model as it is"
+    if isinstance(select, SelectITSelect):
+        by_level = {
+            "token": "token level, 1 rating prompt drawn with the selection seed",
+            "sentence": f"sentence level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts",
+            "model": f"model level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts, "
+            f"{len(config.score.models or (config.model,))} raters",
+        }
+        return f"selectit: {by_level[select.level]}, fidelity {select.fidelity}"
+    if isinstance(select, LengthSelect):
+        return f"length: the longest by {select.field} in {select.unit}"
+    if isinstance(select, RandomRestSelect):
+        return f"random_rest: uniform among the rows that {select.rest_of} did not take"
+    if isinstance(select, RandomSelect):
+        return "random: uniform without replacement"
+    return f"{select.strategy}: every usable row"
+
+
+def training(config: ArmConfig) -> str:
+    finetune = config.finetune
+    if not trains(finetune):
+        return "none"
+    lora = finetune.lora
+    method = f"LoRA r {lora.r}, alpha {lora.alpha:g}" if finetune.method == "lora" else finetune.method
+    length = f"{finetune.max_steps} steps" if finetune.max_steps else f"{finetune.num_train_epochs:g} epochs"
+    return (
+        f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
+        f"{finetune.global_batch_size} rows a step; template {finetune.template}"
+    )
+
+
+def _of(parts: Sequence[int], wholes: Sequence[int]) -> str:
+    return f"{formats.spread(parts)} of {formats.spread(wholes)}" if parts else ABSENT
+
+
+def _ratio(config: ArmConfig) -> str:
+    ratio = getattr(config.select, "ratio", None)
+    return ABSENT if ratio is None or not trains(config.finetune) else f"{ratio:g}"
+
+
+def _seeds(row: TableRow) -> str:
+    """The seeds on which the row's numbers depend; where one would change nothing, its first value stands."""
+    told = []
+    for purpose in ("select", "train", "eval"):
+        values = dict.fromkeys(str(getattr(cell, f"{purpose}_seed")) for cell in row.cells)
+        told.append(f"{purpose} {', '.join(values)}")
+    return "; ".join(told)
+
+
+def _training(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
+    artifact = outcomes.get(stage, UNTOUCHED).artifact
+    path = artifact.path / TRAINING_FILE if artifact else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
+
+
+def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, str]:
+    """Seconds of each row by kind of stage, and a sentence with the sum over distinct stages."""
+    seconds = {
+        stage: float(artifact.manifest.get("seconds", 0))
+        for stage in plan.stages
+        if (artifact := outcomes.get(stage, UNTOUCHED).artifact)
+    }
+    rows = []
+    for row in plan.rows:
+        own = _once(stage for cell in row.cells for stage in walk(cell.stage))
+        of_kind = [sum(seconds.get(s, 0) for s in own if s.kind.startswith(kind)) for kind in COST_KINDS]
+        told = [formats.duration(s) if s else ABSENT for s in of_kind]
+        rows.append((row.label, *told, formats.duration(sum(of_kind))))
+    total = formats.duration(sum(seconds.values()))
+    sentence = (
+        f"Wall-clock time, all seeds together. Rows that share a stage both show its time; every stage counted once, "
+        f"the {len(seconds)} finished stages took {total}."
+    )
+    return Listing(("arm", *COST_KINDS.values(), "sum"), tuple(rows)), sentence
+
+
+def _once(stages: Iterable[Stage | None]) -> list[Stage]:
+    return [stage for stage in dict.fromkeys(stages) if stage is not None]

@@ -1,0 +1,138 @@
+"""What must be read with the table: seeds, metrics, how the average is taken, how large one item is.
+
+Reads and writes nothing; every sentence is computed from the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from selectit.artifact import Artifact
+from selectit.config import EvaluateStage
+from selectit.fingerprint import canonical_json
+from selectit.plan import Plan
+from selectit.report import formats
+from selectit.report.results import Result, recipe_of, tell_rows
+from selectit.report.table import DAGGER, Table, baseline_of
+
+DEMONSTRATION = "These numbers show that the machinery works. They are not a result."
+
+
+def caption(plan: Plan, results: Sequence[Result], table: Table) -> tuple[str, ...]:
+    sentences = [
+        _seeds(plan, results),
+        _metrics(results, table),
+        _average(plan, table),
+        _difference(plan, table),
+        _items(results, table),
+        *_protocols(results, table),
+        _incomplete(results, table),
+    ]
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _seeds(plan: Plan, results: Sequence[Result]) -> str:
+    seeds = recipe_of(plan).config.seeds
+    told = "; ".join(f"{name} {', '.join(map(str, getattr(seeds, name)))}" for name in ("select", "train", "eval"))
+    if max(len(s) for s in (seeds.select, seeds.train, seeds.eval)) == 1:
+        return f"All values are percent. One seed for each purpose ({told}), so there is no spread over seeds."
+    return (
+        f"All values are percent. Seeds: {told}. Where a value depends on more than one of them, it is the mean over "
+        "their combinations, and ± is the sample standard deviation."
+    )
+
+
+def _metrics(results: Sequence[Result], table: Table) -> str:
+    told = []
+    for name in table.benchmarks:
+        metrics = _distinct(r.record["metric"] for r in _scored(results, name) if r.record.get("metric"))
+        if metrics:
+            told.append(f"{name}: {' or '.join(metrics)}")
+    configs = [result.cell.stage.config for result in results]
+    profiles = _distinct(c.profile for c in configs if isinstance(c, EvaluateStage) and c.profile)
+    protocol = f" Profile: {', '.join(profiles)}." if profiles else ""
+    return f"Metrics: {'; '.join(told)}.{protocol}" if told else protocol.strip()
+
+
+def _average(plan: Plan, table: Table) -> str:
+    if not table.averaged:
+        return "average: none, because no benchmark is scored in every row."
+    empty = [line.label for line in table.lines if all(entry.mean is None for entry in line.entries)]
+    left_out: dict[str, list[str]] = {}
+    for at, name in enumerate(table.benchmarks):
+        if name not in table.averaged:
+            missing = [x.label for x in table.lines if x.entries[at].mean is None and x.label not in empty]
+            left_out.setdefault(tell_rows(plan, missing), []).append(name)
+    sentence = f"average: mean over {formats.names(table.averaged)}"
+    if left_out:
+        told = "; ".join(f"{formats.names(found)} (no number for {rows})" for rows, found in left_out.items())
+        sentence += f"; left out in all rows: {told}"
+    if empty:
+        sentence += f". {tell_rows(plan, empty)}: no number at all, and passed over in choosing what is averaged"
+    return sentence + "."
+
+
+def _difference(plan: Plan, table: Table) -> str:
+    arm = recipe_of(plan).config.baseline
+    sentence = f"difference: the row's average minus that of the baseline row (arm {arm}), in points"
+    if sum(line.is_baseline for line in table.lines) > 1:
+        arms = [row.arm for row in plan.rows]
+        alone = [row for row in plan.rows if arms.count(row.arm) == 1]
+        bases = {row.label: plan.rows[baseline_of(plan, row)].label for row in alone}
+        sentence += " at the same point of the grid"
+        for base in dict.fromkeys(bases.values()):
+            rows = formats.names([label for label, other in bases.items() if other == base])
+            sentence += f" ({rows}, which the grid does not change: {base})"
+    return f"{sentence}. No test of significance is made here."
+
+
+def _items(results: Sequence[Result], table: Table) -> str:
+    told = []
+    for name in table.benchmarks:
+        records = [r.record for r in _scored(results, name)]
+        numbers = [record["num_items"] for record in records if record.get("num_items")]
+        errors = [100 * record["stderr"] for record in records if record.get("stderr") is not None]
+        if numbers:
+            worth = formats.spread((100 / n for n in numbers), lambda points: f"{points:.{1 if points >= 1 else 3}f}")
+            error = f"; {max(errors):.1f}" if errors else ""
+            told.append(f"{name} {worth} ({formats.spread(numbers)}{error})")
+    what = "One item in points (number of items; largest standard error over the items)"
+    return f"{what}: {', '.join(told)}." if told else ""
+
+
+def _protocols(results: Sequence[Result], table: Table) -> list[str]:
+    """A benchmark whose rows were run with different settings or data is no comparison, and must say so."""
+    sentences = []
+    for name in table.benchmarks:
+        found = [_settings(r.artifact) for r in results if r.artifact is not None and r.cell.benchmark == name]
+        keys = sorted({key for settings in found for key in settings})
+        differ = [key for key in keys if len({canonical_json(settings.get(key)) for settings in found}) > 1]
+        if differ:
+            told = ", ".join(differ)
+            sentences.append(f"{name}: not run alike in all rows ({told}), so its differences compare protocols too.")
+    return sentences
+
+
+def _settings(artifact: Artifact) -> dict[str, Any]:
+    """As they were when the stage ran: data by its content, which may have changed between two rows."""
+    config = artifact.manifest["identity"]["config"]
+    return {**config["benchmark"], **{key: config.get(key) for key in ("data", "limit", "judge")}}
+
+
+def _incomplete(results: Sequence[Result], table: Table) -> str:
+    told = []
+    for name in table.benchmarks:
+        found = [r for r in _scored(results, name) if not r.is_complete]
+        if found:
+            notes = _distinct(formats.one_line(note) for r in found for note in r.record.get("notes", ()))
+            told.append(f"{name}: {' '.join(notes) or 'not every item of the benchmark was scored'}")
+    return f"{DAGGER} incomplete. {'; '.join(told)}" if told else ""
+
+
+def _scored(results: Sequence[Result], benchmark: str) -> list[Result]:
+    return [r for r in results if r.cell.benchmark == benchmark and r.hole is None]
+
+
+def _distinct(items: Any) -> list[str]:
+    return list(dict.fromkeys(items))

@@ -1,0 +1,178 @@
+"""Which plots a report has, from which numbers, and what is said under each.
+
+Reads metrics.jsonl of the training runs; matplotlib is imported when the first plot is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from selectit.config import FullSelect, SelectITSelect
+from selectit.data import read_jsonl
+from selectit.engine import Outcome
+from selectit.plan import Plan, Stage
+from selectit.report import formats
+from selectit.report.results import UNTOUCHED, recipe_of
+from selectit.report.subsets import Overlap, Subset, first_seed, training_of
+from selectit.report.table import Entry, Table, grid_point
+from selectit.tracking import METRICS_FILE
+
+MOST_PANELS = 12
+MOST_IN_HEAT_MAP = 16
+RATIO = "select.ratio"
+
+
+@dataclass(frozen=True)
+class Plot:
+    title: str
+    svg: str
+    caption: str
+
+
+def draw(
+    plan: Plan, outcomes: Mapping[Stage, Outcome], table: Table, subsets: Sequence[Subset], pairs: Sequence[Overlap]
+) -> list[Plot]:
+    """Every plot for which there are numbers."""
+    one_each = first_seed(subsets)
+    plots = (
+        _ratio_curve(plan, table),
+        _scores(one_each),
+        _lengths(one_each),
+        _overlap(one_each, pairs),
+        _losses(plan, outcomes),
+    )
+    return [plot for plot in plots if plot is not None]
+
+
+def _scores(subsets: Sequence[Subset]) -> Plot | None:
+    from selectit.report import plots
+
+    found = [s for s in subsets if isinstance(s.config.select, SelectITSelect)]
+    panels = [
+        plots.Distribution(
+            s.row.label, s.scores[np.isfinite(s.scores)], s.scores[s.selected], s.summary.get("lowest_selected_score")
+        )
+        for s in found[:MOST_PANELS]
+    ]
+    if not panels:
+        return None
+    caption = (
+        "Scores of all rows that could be scored; the selected part is coloured, and the cut-off is the lowest "
+        "selected score."
+    )
+    return Plot("Score distributions", plots.score_distributions(panels), caption + _left_out(len(found), MOST_PANELS))
+
+
+def _lengths(subsets: Sequence[Subset]) -> Plot | None:
+    from selectit.report import plots
+
+    found = [s for s in subsets if not isinstance(s.config.select, FullSelect)]
+    panels = [
+        plots.Distribution(s.row.label, s.response_chars, s.response_chars[s.selected]) for s in found[:MOST_PANELS]
+    ]
+    if not panels:
+        return None
+    medians = [f"{s.row.label} {formats.count(_median(s.response_chars[s.selected]))}" for s in found[:MOST_PANELS]]
+    pool = formats.spread(_median(s.response_chars) for s in found)
+    caption = (
+        f"Length of the response in characters (bins grow with the length). Medians: pool {pool}; {'; '.join(medians)}."
+    )
+    return Plot("Response lengths", plots.length_distributions(panels), caption + _left_out(len(found), MOST_PANELS))
+
+
+def _overlap(subsets: Sequence[Subset], pairs: Sequence[Overlap]) -> Plot | None:
+    from selectit.report import plots
+
+    shown = list(subsets)[:MOST_IN_HEAT_MAP]
+    if len(shown) < 2:
+        return None
+    at = {id(subset): index for index, subset in enumerate(shown)}
+    jaccard = np.full((len(shown), len(shown)), np.nan)
+    np.fill_diagonal(jaccard, 1.0)
+    for pair in pairs:
+        if id(pair.one) in at and id(pair.other) in at:
+            one, other = at[id(pair.one)], at[id(pair.other)]
+            jaccard[one, other] = jaccard[other, one] = pair.jaccard
+    caption = (
+        "Rows in both subsets over rows in either (first selection seed of each arm; overlap.csv has all). "
+        "Subsets of different size cannot reach 1."
+    )
+    return Plot(
+        "Overlap between arms", plots.overlap_heat_map([s.row.label for s in shown], jaccard),
+        caption + _left_out(len(subsets), MOST_IN_HEAT_MAP),
+    )  # fmt: skip
+
+
+def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
+    from selectit.report import plots
+
+    curves = []
+    for group, row in enumerate(plan.rows):
+        drawn = 0
+        for stage in dict.fromkeys(training_of(cell) for cell in row.cells):
+            artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
+            path = artifact.path / METRICS_FILE if artifact else None
+            lines = read_jsonl(path) if path and path.is_file() else []
+            points = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line and "step" in line}
+            if points:
+                losses = list(points.values())
+                curves.append(plots.Curve(row.label, list(points), losses, group=group, is_repeat=drawn > 0))
+                drawn += 1
+    if not curves:
+        return None
+    repeats = " Further seeds of an arm are pale." if any(curve.is_repeat for curve in curves) else ""
+    caption = f"Loss on the response tokens of each optimiser step, as it was logged.{repeats}"
+    return Plot("Training loss", plots.loss_curves(curves), caption)
+
+
+def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
+    if len(set(recipe_of(plan).config.grid.get(RATIO, ()))) < 2:
+        return None
+    from selectit.report import plots
+
+    points = [grid_point(plan, row) for row in plan.rows]
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(plan.rows):
+        alike = [point for point, other in zip(points, plan.rows, strict=True) if other.arm == row.arm]
+        varied = [key for key in points[index] if key != RATIO and len({point[key] for point in alike}) > 1]
+        shown = ", ".join(f"{key.rsplit('.', 1)[-1]}={points[index][key]}" for key in varied)
+        groups.setdefault(f"{row.arm} ({shown})" if shown else row.arm, []).append(index)
+    panels = []
+    for title in ("average", *table.benchmarks):
+        curves, levels = [], []
+        for group, (label, members) in enumerate(groups.items()):
+            known = [
+                (100 * float(points[index][RATIO]), entry.mean, entry.std or 0.0)
+                for index in members
+                if (entry := _entry(table, index, title)).mean is not None
+            ]
+            if len(members) == 1:
+                levels += [(label, mean, group) for _, mean, _ in known]
+            elif known:
+                x, y, spread = zip(*sorted(known), strict=True)
+                curves.append(plots.Curve(label, x, y, spread, group))
+        if curves:
+            panels.append(plots.RatioPanel(title, curves, levels))
+    if not panels:
+        return None
+    caption = (
+        "Mean over seeds by selection ratio; bars are the sample standard deviation where there are several seeds. "
+        "Dotted: rows that have no ratio."
+    )
+    return Plot("Ratio curve", plots.ratio_curves(panels), caption)
+
+
+def _entry(table: Table, index: int, column: str) -> Entry:
+    line = table.lines[index]
+    return line.average if column == "average" else line.entries[table.benchmarks.index(column)]
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values))
+
+
+def _left_out(count: int, shown: int) -> str:
+    return f" The first {shown} of {count} arms are shown." if count > shown else ""

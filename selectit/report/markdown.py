@@ -1,0 +1,77 @@
+"""report.md: the table, what must be read with it, the arms and where each number came from, without plots."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+from selectit.report.contents import Contents
+from selectit.report.formats import Listing
+from selectit.report.table import Table
+
+
+def markdown(contents: Contents) -> str:
+    table = contents.table
+    blocks = [f"# {_text(contents.name)}"]
+    if table.demonstration:
+        blocks.append(f"> **{table.demonstration}**")
+    if contents.description:
+        blocks.append(_text(contents.description))
+    blocks.append(f"Recipe {_text(contents.recipe_file)}. Plots: report.html. Every single value: results.csv.")
+    blocks += ["## Results", _results(table), _notes(table), _bullets(table.caption)]
+    blocks += ["## Difference to the baseline by benchmark, in points", _differences(table)]
+    blocks += ["## Arms", _listing(contents.arms), _bullets(contents.arm_notes)]
+    if contents.ledgers.rows:
+        blocks += ["## Scoring", _listing(contents.ledgers)]
+    for found in contents.unscored:
+        ids = ", ".join(f"{_text(row_id)} ({_text(failure)})" for row_id, failure in found.first)
+        more = f" and {found.count - len(found.first)} more" if found.count > len(found.first) else ""
+        blocks.append(f"{found.count} rows without a score ({_text(found.rows_of_table)}): {ids}{more}")
+    if contents.prompts:
+        blocks += ["## Prompts", _bullets(contents.prompts)]
+    blocks += ["## Cost", _listing(contents.costs), _text(contents.cost_note)]
+    if contents.result_notes:
+        blocks += ["## Notes of the evaluation", _bullets(contents.result_notes)]
+    blocks += ["## Where each number came from", _listing(contents.stages), _listing(contents.environments)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _results(table: Table) -> str:
+    rows = [
+        (
+            f"**{_text(line.label)}** (baseline)" if line.is_baseline else _text(line.label),
+            *(_text(entry.marked) for entry in (*line.entries, line.average, line.difference)),
+        )
+        for line in table.lines
+    ]
+    return _grid(table.columns, rows, num_text_columns=1)
+
+
+def _differences(table: Table) -> str:
+    rows = [(_text(line.label), *(entry.text for entry in line.differences)) for line in table.lines]
+    return _grid(("arm", *table.benchmarks), rows, num_text_columns=1)
+
+
+def _notes(table: Table) -> str:
+    return "\n".join(rf"- \[{number}\] {_text(note)}" for number, note in enumerate(table.notes, start=1))
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {_text(sentence)}" for sentence in sentences)
+
+
+def _listing(listing: Listing) -> str:
+    rows = [[_text(cell) for cell in row] for row in listing.rows]
+    return _grid(listing.columns, rows, listing.num_text_columns)
+
+
+def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]], num_text_columns: int) -> str:
+    rule = ["---" if at < num_text_columns else "---:" for at in range(len(columns))]
+    lines = [[_text(column) for column in columns], rule, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(text: str) -> str:
+    """Text from data: no markup, no line ends, no column of its own."""
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,0 +1,34 @@
+"""report.html: one page that needs no network, with its style sheet and its plots inside.
+
+Fills page.html.jinja, which escapes every text; only the SVG of our own plots goes in as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from selectit.report.contents import Contents
+from selectit.report.table import DAGGER
+
+FOLDER = Path(__file__).parent
+
+
+def page(contents: Contents) -> str:
+    options: dict[str, Any] = {
+        "autoescape": True,
+        "undefined": StrictUndefined,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+    }
+    template = Environment(loader=FileSystemLoader(FOLDER), **options).get_template("page.html.jinja")
+    return template.render(
+        contents=contents,
+        table=contents.table,
+        dagger=DAGGER,
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        drawn=[(plot, Markup(plot.svg)) for plot in contents.plots],
+    )

@@ -1,0 +1,204 @@
+"""The plots of the report as SVG text, drawn from plain numbers.
+
+The only module of the report that imports matplotlib; nothing of it is read before a report is written.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, which stay apart for colour-blind readers; yellow is left out on white."""
+LINE_STYLES = ("-", "--", ":", "-.")
+POOL_COLOUR, INK = "#c9ced6", "#333333"
+WIDTH = 10.8  # inches
+NUM_BINS = 40
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a "$" in a row id or label is a dollar sign
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Numbers of a whole pool and of the rows that an arm selected."""
+
+    label: str
+    pool: np.ndarray
+    selected: np.ndarray
+    cut_off: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Curves of one `group` share a colour; the second and later ones are paler."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float] | None = None
+    group: int = 0
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True)
+class RatioPanel:
+    """`levels` are rows without a ratio, drawn as horizontal lines."""
+
+    title: str
+    curves: Sequence[Curve]
+    levels: Sequence[tuple[str, float, int]]
+    """(label, value, group)"""
+
+
+@matplotlib.rc_context(STYLE)
+def score_distributions(panels: Sequence[Distribution]) -> str:
+    figure, axes = _panels(len(panels), columns=2, height=2.0)
+    for axis, panel in zip(axes, panels, strict=True):
+        bins = np.histogram_bin_edges(panel.pool, NUM_BINS).tolist()
+        axis.hist(panel.pool, bins, color=POOL_COLOUR, label="all scored rows")
+        axis.hist(panel.selected, bins, color=PALETTE[0], label="selected")
+        cut_off = ""
+        if panel.cut_off is not None:
+            axis.axvline(panel.cut_off, color=INK, linewidth=1, linestyle="--", label="cut-off")
+            cut_off = f", cut-off {panel.cut_off:.3f}"
+        axis.set(title=f"{panel.label}{cut_off}", xlabel="SelectIT score", ylabel="rows")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    return _svg(figure, "scores")
+
+
+@matplotlib.rc_context(STYLE)
+def length_distributions(panels: Sequence[Distribution]) -> str:
+    """Shares of rows per bin of response length; bins grow with the length, whole characters each."""
+    figure, axes = _panels(len(panels), columns=3, height=1.9)
+    longest = max(float(panel.pool.max(initial=1)) for panel in panels)
+    shortest = max(1.0, min(float(panel.pool.min(initial=longest)) for panel in panels))
+    bins = np.unique(np.round(np.geomspace(shortest, longest + 1, NUM_BINS))).tolist()
+    for axis, panel in zip(axes, panels, strict=True):
+        pool, selected = np.maximum(panel.pool, shortest), np.maximum(panel.selected, shortest)
+        axis.hist(pool, bins, weights=_shares(pool), color=POOL_COLOUR, label="pool")
+        line: dict[str, Any] = {"histtype": "step", "color": PALETTE[0], "linewidth": 1.4}
+        axis.hist(selected, bins, weights=_shares(selected), label="selected", **line)
+        axis.set(title=panel.label, xlabel="response length (characters)", ylabel="rows (%)", xscale="log")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.xaxis.set_minor_formatter(lambda value, _: "")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return _svg(figure, "lengths")
+
+
+@matplotlib.rc_context(STYLE)
+def overlap_heat_map(labels: Sequence[str], jaccard: np.ndarray) -> str:
+    """Args: jaccard: float64 [num_rows, num_rows]; NaN where two subsets are not of one pool."""
+    side = min(WIDTH, 1.9 + 0.6 * len(labels))
+    figure = _figure(side, side)
+    axis = figure.add_subplot()
+    axis.pcolormesh(jaccard, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    for (at, other), value in np.ndenumerate(jaccard):
+        text = "–" if np.isnan(value) else f"{value:.2f}"
+        axis.text(other + 0.5, at + 0.5, text, ha="center", va="center", color="white" if value > 0.55 else INK)
+    ticks = np.arange(len(labels)) + 0.5
+    axis.set_xticks(ticks, labels, rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_yticks(ticks, labels)
+    axis.set_aspect("equal")
+    axis.invert_yaxis()
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    return _svg(figure, "overlap")
+
+
+@matplotlib.rc_context(STYLE)
+def loss_curves(curves: Sequence[Curve]) -> str:
+    figure = _figure(WIDTH, 3.1)
+    axis = figure.add_subplot()
+    for curve in curves:
+        _draw(axis, curve)
+    axis.locator_params(axis="x", integer=True)
+    axis.set(xlabel="optimiser step", ylabel="training loss (nats per trained token)")
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+    return _svg(figure, "loss")
+
+
+@matplotlib.rc_context(STYLE)
+def ratio_curves(panels: Sequence[RatioPanel]) -> str:
+    figure, axes = _panels(len(panels), columns=3, height=2.2)
+    for axis, panel in zip(axes, panels, strict=True):
+        for curve in panel.curves:
+            _draw(axis, curve, marker="o")
+        for label, level, group in panel.levels:
+            axis.axhline(level, color=_colour(group), linewidth=1, linestyle=(0, (1, 2)), label=label)
+        ratios = sorted({x for curve in panel.curves for x in curve.x})
+        axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+        axis.set(title=panel.title, xlabel="selected rows (% of the pool)", ylabel="%")
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=4, fontsize=8)
+    return _svg(figure, "ratio")
+
+
+def _draw(axis: Axes, curve: Curve, marker: str = "") -> None:
+    line: dict[str, Any] = {
+        "color": _colour(curve.group),
+        "linestyle": LINE_STYLES[curve.group // len(PALETTE) % len(LINE_STYLES)],
+        "linewidth": 1.4,
+        "alpha": 0.35 if curve.is_repeat else 1.0,
+        "label": None if curve.is_repeat else curve.label,
+    }
+    if curve.spread is not None and any(curve.spread):
+        axis.errorbar(curve.x, curve.y, curve.spread, marker=marker, markersize=4, capsize=2, **line)
+    else:
+        axis.plot(curve.x, curve.y, marker=marker, markersize=4, **line)
+
+
+def _colour(group: int) -> str:
+    return PALETTE[group % len(PALETTE)]
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    return np.full(len(values), 100 / max(1, len(values)))
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height))
+
+
+def _panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = _figure(WIDTH * (columns / 2 if columns < 2 else 1), height * rows + 0.4)
+    return figure, [figure.add_subplot(rows, columns, at + 1) for at in range(count)]
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an <svg> element that loads nothing, the same bytes for the same numbers."""
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(out, format="svg", metadata=nothing)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    return re.sub(r'<g id="[^"]*"', "<g", text)  # these ids would repeat from plot to plot, and nothing refers to them

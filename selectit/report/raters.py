@@ -1,0 +1,123 @@
+"""Health of the scoring: mass on the rating tokens, truncation, failures, unscored rows, and whose prompts were used.
+
+Reads score.json of the score artifacts, the rating-prompt files that the recipe names, and what the results
+say of their judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from selectit.config import DEFAULT_RATING_PROMPTS, ScoreStage, SelectITSelect
+from selectit.engine import Outcome
+from selectit.plan import Plan, Stage
+from selectit.recipe import trains
+from selectit.report import formats
+from selectit.report.formats import Listing
+from selectit.report.results import UNTOUCHED, Result, tell_rows
+from selectit.report.subsets import Subset, selection_of
+
+MOST_UNSCORED_SHOWN = 20
+OWN_JUDGE_PROMPT = "judge_prompt.txt"
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """Rows that no score could be given: how many, and the first of them as (row id, failure)."""
+
+    rows_of_table: str
+    count: int
+    first: tuple[tuple[str, str], ...]
+
+
+def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
+    columns = (
+        "rater", "pool", "used by", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated", "failures",
+    )  # fmt: skip
+    rows = []
+    for stage in plan.stages:
+        if not isinstance(config := stage.config, ScoreStage):
+            continue
+        name = (Path(config.model.path).name, Path(config.pool.path).name, tell_rows(plan, _readers(plan, stage)))
+        outcome = outcomes.get(stage, UNTOUCHED)
+        if outcome.artifact is None:
+            kind = "failed" if outcome.failed else "not run"
+            rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 5))
+            continue
+        told = json.loads((outcome.artifact.path / "score.json").read_text(encoding="utf-8"))
+        rows.append(
+            (
+                *name, str(len(told["prompts"])), formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
+                f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), _failures(told),
+            )
+        )  # fmt: skip
+    return Listing(columns, tuple(rows), num_text_columns=3)
+
+
+def _readers(plan: Plan, stage: Stage) -> list[str]:
+    """Labels of the rows whose own selection reads a score stage."""
+    selections = {row.label: [s for cell in row.cells if (s := selection_of(cell))] for row in plan.rows}
+    return [label for label, found in selections.items() if any(stage in dict(s.inputs).values() for s in found)]
+
+
+def _failures(told: Mapping[str, Any]) -> str:
+    codes = ", ".join(f"{code} {count}" for code, count in told["failures"].items())
+    return f"{told['num_failures']} ({codes})" if codes else str(told["num_failures"])
+
+
+def unscored(plan: Plan, subsets: Sequence[Subset]) -> list[Unscored]:
+    """Rows of the pool without a score, by the arms for which they have none."""
+    users: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
+    for subset in subsets:
+        if subset.failures:
+            users.setdefault(subset.failures, {})[subset.row.label] = None
+    return [
+        Unscored(tell_rows(plan, rows), len(failures), failures[:MOST_UNSCORED_SHOWN])
+        for failures, rows in users.items()
+    ]
+
+
+def rating_prompts(plan: Plan) -> list[str]:
+    """One sentence per rating-prompt file: own wording, or a named file with its sha256."""
+    users: dict[str, dict[str, None]] = {}
+    for row in plan.rows:
+        if isinstance(row.config.select, SelectITSelect) and trains(row.config.finetune):
+            users.setdefault(row.config.score.rating_prompts, {})[row.label] = None
+    sentences = []
+    for location, rows in users.items():
+        of = f"Rating prompts of {tell_rows(plan, rows)}"
+        if location == DEFAULT_RATING_PROMPTS:
+            content = (files("selectit.scoring") / "rating_prompts.txt").read_bytes()
+            source = "this project's own wording, not that of the SelectIT paper (selectit/scoring/rating_prompts.txt"
+            sentences.append(f"{of}: {source}, sha256 {hashlib.sha256(content).hexdigest()}).")
+        else:
+            path = Path(location)
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "not known: the file is gone"
+            sentences.append(f"{of}: the file {path.name}, sha256 {sha256}.")
+    return sentences
+
+
+def judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
+    """One sentence per judge: who, and whether the prompt is this project's own."""
+    own = hashlib.sha256((files("selectit.evaluate") / OWN_JUDGE_PROMPT).read_bytes()).hexdigest()
+    users: dict[tuple[str, str], dict[str, None]] = {}
+    for result in results:
+        if judge := result.record.get("judge"):
+            users.setdefault((result.cell.benchmark, json.dumps(judge)), {})[result.row.label] = None
+    sentences = []
+    for (benchmark, told), rows in users.items():
+        judge = json.loads(told)
+        prompt = judge.get("prompt_sha256")
+        source = f"this project's own wording (evaluate/{OWN_JUDGE_PROMPT})" if prompt == own else "not this project's"
+        reference = judge.get("reference_sha256")
+        sentences.append(
+            f"Judge of {benchmark} ({tell_rows(plan, rows)}): {Path(str(judge.get('name'))).name}; judge prompt: "
+            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}."
+        )
+    return sentences

@@ -1,0 +1,87 @@
+"""What each cell of the table holds: the result of its evaluate stage, or a hole and the reason for it.
+
+Reads result.json of the evaluate artifacts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from selectit.artifact import Artifact
+from selectit.engine import Outcome
+from selectit.plan import Cell, Plan, Stage, TableRow
+from selectit.recipe import Recipe
+from selectit.report import formats
+from selectit.report.formats import one_line
+
+RESULT_FILE = "result.json"
+UNTOUCHED = Outcome(None, reason="this stage was not part of the run")
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A number that is not there."""
+
+    kind: Literal["failed", "not run", "not scored"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One cell. `record` is result.json, empty where there is no artifact."""
+
+    row: TableRow
+    cell: Cell
+    artifact: Artifact | None
+    record: dict[str, Any]
+    hole: Hole | None
+
+    @property
+    def value(self) -> float | None:
+        """Fraction, not percent."""
+        return None if self.hole else self.record["value"]
+
+    @property
+    def is_complete(self) -> bool:
+        return self.record.get("complete", True)
+
+
+def recipe_of(plan: Plan) -> Recipe:
+    assert plan.recipe is not None, "stages that are run without a recipe have no table"
+    return plan.recipe
+
+
+def tell_rows(plan: Plan, labels: Iterable[str]) -> str:
+    """Row labels as text, an arm's name in place of its rows where all points of the grid are among them."""
+    told = list(labels)
+    for arm in dict.fromkeys(row.arm for row in plan.rows):
+        own = [row.label for row in plan.rows if row.arm == arm]
+        if len(own) > 1 and set(own) <= set(told):
+            told = [f"{arm} (all {len(own)} rows)" if x == own[0] else x for x in told if x == own[0] or x not in own]
+    return formats.names(told)
+
+
+def read_results(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Result, ...]:
+    """Every cell of every row, in the order of the table."""
+    records: dict[Stage, dict[str, Any]] = {}
+    results = []
+    for row in plan.rows:
+        for cell in row.cells:
+            outcome = outcomes.get(cell.stage, UNTOUCHED)
+            if outcome.artifact is not None and cell.stage not in records:
+                path = outcome.artifact.path / RESULT_FILE
+                records[cell.stage] = json.loads(path.read_text(encoding="utf-8"))
+            record = records.get(cell.stage, {})
+            results.append(Result(row, cell, outcome.artifact, record, _hole(outcome, record)))
+    return tuple(results)
+
+
+def _hole(outcome: Outcome, record: Mapping[str, Any]) -> Hole | None:
+    if outcome.artifact is None:
+        return Hole("failed" if outcome.failed else "not run", one_line(outcome.reason) or "no reason was given")
+    if record.get("status") == "scored" and record.get("value") is not None:
+        return None
+    return Hole("not scored", one_line(record.get("reason") or "") or "no reason was given")

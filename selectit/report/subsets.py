@@ -1,0 +1,130 @@
+"""What each arm selected: scores, response lengths, row ids, and how far the subsets of two arms overlap.
+
+Reads scores.jsonl and selection.json of the select artifacts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from selectit.artifact import Artifact
+from selectit.config import PoolConfig, SelectStage
+from selectit.data import read_jsonl
+from selectit.engine import Outcome
+from selectit.plan import Cell, Plan, Stage, TableRow
+from selectit.report.results import UNTOUCHED
+from selectit.selection.stage import TAKEN
+
+SELECTION_FILE, SCORES_FILE = "selection.json", "scores.jsonl"
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One selection and the row of the table that it belongs to. Arrays are in the order of the pool."""
+
+    row: TableRow
+    seed: int
+    """The selection seed of the cell; strategies that do not draw ignore it."""
+    stage: Stage
+    artifact: Artifact
+    summary: dict[str, Any]
+    """selection.json"""
+    scores: np.ndarray  # float64 [num_rows], NaN where a row has no score
+    response_chars: np.ndarray  # int64 [num_rows]
+    selected: np.ndarray  # bool [num_rows]
+    row_ids: frozenset[str]
+    """Ids of the selected rows."""
+    failures: tuple[tuple[str, str], ...]
+    """(row id, failure) of the rows that could not be scored."""
+
+    @property
+    def pool(self) -> PoolConfig:
+        return self.config.pool
+
+    @property
+    def config(self) -> SelectStage:
+        assert isinstance(self.stage.config, SelectStage)
+        return self.stage.config
+
+
+def training_of(cell: Cell) -> Stage | None:
+    """The training behind a cell; None for a model that is evaluated as it is."""
+    return dict(cell.stage.inputs).get("model")
+
+
+def selection_of(cell: Cell) -> Stage | None:
+    """The selection that a cell's model was trained on (not the one a random_rest arm stays clear of)."""
+    tuned = training_of(cell)
+    return dict(tuned.inputs).get("subset") if tuned else None
+
+
+def summaries(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[Stage, dict[str, Any]]:
+    """selection.json of every finished selection."""
+    found = {}
+    for stage in plan.stages:
+        artifact = outcomes.get(stage, UNTOUCHED).artifact
+        if stage.kind == "select" and artifact is not None:
+            found[stage] = json.loads((artifact.path / SELECTION_FILE).read_text(encoding="utf-8"))
+    return found
+
+
+def read_subsets(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Subset, ...]:
+    """The finished selections of each row, one per selection seed on which the row depends."""
+    told = summaries(plan, outcomes)
+    read: dict[Stage, tuple[Any, ...]] = {}
+    subsets = []
+    for row in plan.rows:
+        own = {stage: cell for cell in reversed(row.cells) if (stage := selection_of(cell)) in told and stage}
+        for stage, cell in reversed(own.items()):
+            artifact = outcomes[stage].artifact
+            assert artifact is not None
+            if stage not in read:
+                read[stage] = _read(artifact)
+            subsets.append(Subset(row, cell.select_seed, stage, artifact, told[stage], *read[stage]))
+    return tuple(subsets)
+
+
+def _read(artifact: Artifact) -> tuple[Any, ...]:
+    lines = read_jsonl(artifact.path / SCORES_FILE)
+    return (
+        np.array([np.nan if line["score"] is None else line["score"] for line in lines], dtype=np.float64),
+        np.array([line["response_chars"] for line in lines], dtype=np.int64),
+        np.array([line["selected"] for line in lines], dtype=bool),
+        frozenset(line["row_id"] for line in lines if line["selected"]),
+        tuple((line["row_id"], line["failure"]) for line in lines if line["failure"] not in (None, TAKEN)),
+    )
+
+
+def first_seed(subsets: Sequence[Subset]) -> list[Subset]:
+    """One subset per row of the table: that of its first selection seed."""
+    return list({subset.row.label: subset for subset in reversed(subsets)}.values())[::-1]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two subsets of one pool."""
+
+    one: Subset
+    other: Subset
+    num_common: int
+
+    @property
+    def jaccard(self) -> float:
+        """Rows in both over rows in either."""
+        either = len(self.one.row_ids) + len(self.other.row_ids) - self.num_common
+        return self.num_common / either if either else 1.0
+
+
+def overlaps(subsets: Sequence[Subset]) -> list[Overlap]:
+    """Every pair of subsets of one pool, each once; row ids of different pools are not compared."""
+    return [
+        Overlap(one, other, len(one.row_ids & other.row_ids))
+        for one, other in itertools.combinations(subsets, 2)
+        if one.pool == other.pool
+    ]

@@ -1,0 +1,201 @@
+"""The table to defend: rows x benchmarks in percent, mean and spread over seeds, difference to the baseline.
+
+A benchmark counts in the average only where every row has it, so that averages stay comparable. Every place
+without a number carries the number of a note that says why. Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from selectit.plan import Cell, Plan, TableRow
+from selectit.report import formats
+from selectit.report.results import Hole, Result, recipe_of, tell_rows
+
+DAGGER = "†"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place of the table: percent, or points for a difference; `mean` is None for a hole."""
+
+    text: str
+    mean: float | None = None
+    std: float | None = None
+    """Sample standard deviation over seeds; None where there is one value."""
+    notes: tuple[int, ...] = ()
+    """Numbers of `Table.notes`, from 1."""
+    failed: bool = False
+    incomplete: bool = False
+
+    @property
+    def marked(self) -> str:
+        """The text with its marks, such as `41.2 ± 0.8† [1]`."""
+        numbers = "".join(f" [{number}]" for number in self.notes)
+        return f"{self.text}{DAGGER if self.incomplete else ''}{numbers}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row. `differences` stand to the same benchmarks of the baseline row."""
+
+    label: str
+    is_baseline: bool
+    entries: tuple[Entry, ...]
+    average: Entry
+    difference: Entry
+    differences: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    benchmarks: tuple[str, ...]
+    averaged: tuple[str, ...]
+    """The benchmarks that the average is taken over."""
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    """Why a number is missing, or is a mean of fewer seeds than its neighbours."""
+    caption: tuple[str, ...] = ()
+    demonstration: str = ""
+    """What must be said above the table of a demonstration; empty otherwise."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("arm", *self.benchmarks, "average", "difference")
+
+
+@dataclass
+class Notes:
+    """Numbers the reasons of holes; places with one reason share one note."""
+
+    places: dict[Hole, dict[str, list[str]]] = field(default_factory=dict)
+    """Hole -> row, with its seeds where it has several -> benchmarks."""
+
+    def number(self, hole: Hole, benchmark: str, row: str) -> int:
+        self.places.setdefault(hole, {}).setdefault(row, []).append(benchmark)
+        return list(self.places).index(hole) + 1
+
+    def texts(self, plan: Plan, benchmarks: tuple[str, ...]) -> tuple[str, ...]:
+        texts = []
+        for hole, places in self.places.items():
+            rows: dict[tuple[str, ...], list[str]] = {}
+            for row, missing in places.items():
+                rows.setdefault(tuple(missing), []).append(row)
+            told = [
+                f"{'all benchmarks' if missing == benchmarks else formats.names(missing)} of {tell_rows(plan, found)}"
+                for missing, found in rows.items()
+            ]
+            texts.append(f"{hole.kind}: {hole.reason} ({'; '.join(told)})")
+        return tuple(texts)
+
+
+def make_table(plan: Plan, results: Sequence[Result]) -> Table:
+    """The table without its caption and demonstration notice, which `write.read_table` adds."""
+    of: dict[tuple[int, str], list[Result]] = {}
+    number = {id(row): index for index, row in enumerate(plan.rows)}
+    for result in results:
+        of.setdefault((number[id(result.row)], result.cell.benchmark), []).append(result)
+    benchmarks = tuple(dict.fromkeys(result.cell.benchmark for result in results))
+    notes = Notes()
+    entries = [
+        tuple(_entry(row, name, of.get((index, name), []), notes) for name in benchmarks)
+        for index, row in enumerate(plan.rows)
+    ]
+    averaged = _averaged(benchmarks, entries)
+    averages = [
+        _average(
+            {name: entry for name, entry in zip(benchmarks, found, strict=True) if name in averaged},
+            {name: of.get((index, name), []) for name in averaged},
+        )
+        for index, found in enumerate(entries)
+    ]
+    lines = []
+    for index, row in enumerate(plan.rows):
+        base = baseline_of(plan, row)
+        lines.append(
+            Line(
+                row.label, base == index, entries[index], averages[index], _difference(averages[index], averages[base]),
+                tuple(_difference(*pair) for pair in zip(entries[index], entries[base], strict=True)),
+            )
+        )  # fmt: skip
+    return Table(benchmarks, averaged, tuple(lines), notes.texts(plan, benchmarks))
+
+
+def baseline_of(plan: Plan, row: TableRow) -> int:
+    """Position of the row that this row is compared with: the baseline arm's at the nearest point of the grid."""
+    candidates = [index for index, other in enumerate(plan.rows) if other.arm == recipe_of(plan).config.baseline]
+    point = grid_point(plan, row).items()
+    return max(candidates, key=lambda index: len(point & grid_point(plan, plan.rows[index]).items()))
+
+
+def grid_point(plan: Plan, row: TableRow) -> dict[str, str]:
+    """Dotted key -> value, as text, of each grid dimension; of rows that the grid does not change, the first."""
+    own = next(r for r in recipe_of(plan).rows if r.arm == row.arm and r.config == row.config)
+    return {key: str(value) for key, value in own.point}
+
+
+def _entry(row: TableRow, benchmark: str, results: Sequence[Result], notes: Notes) -> Entry:
+    if not results:
+        hole = Hole("not run", "evaluate.benchmarks of the arm leaves it out")
+        return Entry(hole.kind, notes=(notes.number(hole, benchmark, row.label),))
+    values = [formats.percent(r.value) for r in results if r.value is not None]
+    holes = [(r.hole, _place(r, len(results))) for r in results if r.hole is not None]
+    numbers = tuple(dict.fromkeys(notes.number(hole, benchmark, place) for hole, place in holes))
+    failed = any(hole.kind == "failed" for hole, _ in holes)
+    if not values:
+        return Entry(holes[0][0].kind, notes=numbers, failed=failed)
+    mean = statistics.fmean(values)
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Entry(
+        formats.value(mean, std), mean, std, numbers, failed, any(not r.is_complete for r in results if not r.hole)
+    )
+
+
+def _place(result: Result, num_cells: int) -> str:
+    cell = result.cell
+    seeds = f" at seeds {cell.select_seed}/{cell.train_seed}/{cell.eval_seed}" if num_cells > 1 else ""
+    return f"{result.row.label}{seeds}"
+
+
+def _averaged(benchmarks: Sequence[str], entries: Sequence[Sequence[Entry]]) -> tuple[str, ...]:
+    """Scored in every row; a row with no number at all would leave nothing, and is passed over."""
+    living = [found for found in entries if any(entry.mean is not None for entry in found)]
+    return tuple(
+        name for at, name in enumerate(benchmarks) if living and all(found[at].mean is not None for found in living)
+    )
+
+
+def _average(entries: Mapping[str, Entry], results: Mapping[str, Sequence[Result]]) -> Entry:
+    """Mean of the means that stand in the row; its spread is that of the averages of single seed combinations."""
+    means = [entry.mean for entry in entries.values() if entry.mean is not None]
+    if not means or len(means) < len(entries):
+        return Entry(formats.ABSENT)
+    mean = statistics.fmean(means)
+    per_seeds = []
+    for seeds in dict.fromkeys(_seeds(r.cell) for found in results.values() for r in found):
+        values = [_at(found, seeds).value for found in results.values()]
+        known = [formats.percent(v) for v in values if v is not None]
+        if len(known) == len(values):
+            per_seeds.append(statistics.fmean(known))
+    std = statistics.stdev(per_seeds) if len(per_seeds) > 1 else None
+    numbers = tuple(sorted({number for entry in entries.values() for number in entry.notes}))
+    incomplete = any(entry.incomplete for entry in entries.values())
+    return Entry(formats.value(mean, std), mean, std, numbers, any(e.failed for e in entries.values()), incomplete)
+
+
+def _seeds(cell: Cell) -> tuple[int, int, int]:
+    return cell.select_seed, cell.train_seed, cell.eval_seed
+
+
+def _at(results: Sequence[Result], seeds: tuple[int, int, int]) -> Result:
+    """A benchmark's result at a seed combination; seeds that it does not depend on stand in the plan once."""
+    return max(results, key=lambda result: sum(a == b for a, b in zip(_seeds(result.cell), seeds, strict=True)))
+
+
+def _difference(entry: Entry, base: Entry) -> Entry:
+    if entry.mean is None or base.mean is None:
+        return Entry(formats.ABSENT)
+    difference = entry.mean - base.mean
+    return Entry(formats.points(difference), difference)

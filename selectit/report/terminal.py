@@ -1,0 +1,46 @@
+"""The table on the terminal, in 100 columns, with the reasons of its holes under it."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from selectit.report.table import DAGGER, Entry
+from selectit.report.write import Report
+
+WIDTH = 100
+FAILED, MISSING = "✗", "–"
+"""Marks of a hole: a stage that failed, and a number that is missing for any other reason."""
+
+
+def print_table(report: Report, console: Console) -> None:
+    """Print the table, the reasons of its holes, and its caption."""
+    table = report.table
+    if table.demonstration:
+        console.print(Text(table.demonstration, style="bold yellow"), width=WIDTH)
+    grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for at, column in enumerate(table.columns):
+        header = Text(column.replace("_", "_\n") if len(column) > 8 else column)
+        grid.add_column(header, justify="right" if at else "left", overflow="fold", no_wrap=False, min_width=4)
+    for line in table.lines:
+        label = Text(line.label)
+        if line.is_baseline:
+            label.append(" (baseline)", style="cyan")
+        grid.add_row(label, *(_cell(entry) for entry in (*line.entries, line.average, line.difference)))
+    console.print(grid, width=WIDTH)
+    for number, note in enumerate(table.notes, start=1):
+        console.print(Text(f"[{number}] {note}", style="yellow"), width=WIDTH)
+    for sentence in table.caption:
+        console.print(Text(sentence, style="dim"), width=WIDTH)
+
+
+def _cell(entry: Entry) -> Text:
+    """A number over its spread, so that a column stays as narrow as its numbers."""
+    numbers = "".join(f"[{number}]" for number in entry.notes)
+    if entry.mean is None:
+        return Text(f"{FAILED if entry.failed else MISSING}{numbers}", style="red" if entry.failed else "yellow")
+    text, *spread = entry.text.split(" ± ")
+    lines = [f"{text}{DAGGER if entry.incomplete else ''}{numbers}", *(f"±{std}" for std in spread)]
+    return Text("\n".join(lines))

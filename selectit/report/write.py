@@ -1,0 +1,123 @@
+"""Writing the report of a plan: report.html, report.md, results.csv, overlap.csv and report.json.
+
+Reads what the stages left behind; writes into the recipe's results folder, report.json last. A report that
+depends on nothing new is left as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from selectit.engine import Outcome
+from selectit.fingerprint import digest
+from selectit.plan import Plan, Stage
+from selectit.report.caption import DEMONSTRATION, caption
+from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
+from selectit.report.table import Table, make_table
+
+RECORD = "report.json"
+FILES = ("report.html", "report.md", "results.csv", "overlap.csv")
+
+
+@dataclass(frozen=True)
+class Report:
+    folder: Path
+    written: bool
+    """False: the report that stands there is the report of these artifacts."""
+    table: Table
+
+
+def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) -> Report:
+    """Write the report where it is not there already.
+
+    Args: outcomes: what became of each stage; a stage that is not among them counts as not run.
+    """
+    folder = runs_dir / recipe_of(plan).config.name
+    results, table = read_table(plan, outcomes)
+    depends_on = _depends_on(plan, outcomes)
+    fingerprint = digest(depends_on)
+    if _stands(folder, fingerprint):
+        return Report(folder, False, table)
+    texts = _texts(plan, outcomes, results, table)
+    record = {"fingerprint": fingerprint, "depends_on": depends_on}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+    for name, text in {**texts, RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}.items():
+        part = folder / f"{name}.part"
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, folder / name)
+    return Report(folder, True, table)
+
+
+def read_table(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[tuple[Result, ...], Table]:
+    """The results and the finished table, of which nothing is written."""
+    results = read_results(plan, outcomes)
+    table = make_table(plan, results)
+    demonstration = DEMONSTRATION if recipe_of(plan).config.demonstration else ""
+    return results, replace(table, caption=caption(plan, results, table), demonstration=demonstration)
+
+
+def _stands(folder: Path, fingerprint: str) -> bool:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return record.get("fingerprint") == fingerprint and all((folder / name).is_file() for name in FILES)
+
+
+def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
+    """All that can change a byte of the report."""
+    config = recipe_of(plan).config
+    told = {"name", "description", "demonstration", "baseline", "seeds", "grid"}
+    number = {stage: index for index, stage in enumerate(plan.stages)}
+    return {
+        "version": _version(),
+        "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=told)},
+        "rows": [
+            {
+                "label": row.label,
+                "arm": row.arm,
+                "config": row.config.model_dump(mode="json"),
+                "cells": [[c.benchmark, c.select_seed, c.train_seed, c.eval_seed, number[c.stage]] for c in row.cells],
+            }
+            for row in plan.rows
+        ],
+        "stages": [{"title": plan.title(stage), **_state(outcomes.get(stage, UNTOUCHED))} for stage in plan.stages],
+    }
+
+
+def _state(outcome: Outcome) -> dict[str, Any]:
+    if outcome.artifact is None:
+        return {"failed": outcome.failed, "reason": outcome.reason}
+    manifest = outcome.artifact.manifest
+    return {key: manifest.get(key) for key in ("fingerprint", "content", "finished")}
+
+
+def _version() -> str:
+    """The report's own version: a hash of this package, so that a change of wording is a change of the report."""
+    parts = sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".jinja", ".css"))
+    return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()
+
+
+def _texts(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table) -> dict[str, str]:
+    from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
+    from selectit.report.csv_files import overlap_csv, results_csv
+    from selectit.report.markdown import markdown
+    from selectit.report.page import page
+    from selectit.report.subsets import overlaps, read_subsets
+
+    subsets = read_subsets(plan, outcomes)
+    pairs = overlaps(subsets)
+    contents = gather(plan, outcomes, results, table, subsets, pairs)
+    return {
+        "report.html": page(contents),
+        "report.md": markdown(contents),
+        "results.csv": results_csv(plan, outcomes, results, table),
+        "overlap.csv": overlap_csv(pairs),
+    }
