@@ -1,0 +1,5 @@
+"""`python -m selectit`."""
+
+from selectit.cli import main
+
+main()

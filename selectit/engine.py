@@ -1,0 +1,248 @@
+"""Running a plan: each stage once, in order, under a lock, its failure confined to the rows that need it.
+
+Writes artifact folders through the store; yields what became of every stage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+
+from selectit.artifact import ERROR, Artifact, Store, finish, provenance
+from selectit.config import WandbConfig
+from selectit.errors import NotRun, UserError
+from selectit.plan import KINDS, Plan, Stage, State, inspect, state
+from selectit.tracking import Tracker, wandb_run
+
+STAGE_FILE = "stage.json"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a plan runs and who is told."""
+
+    store: Store
+    console: Console
+    wandb: WandbConfig
+    group: str
+    """W&B group of the runs, one run per executed stage."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage. `ran`: it was executed now; `reason`: why there is no artifact."""
+
+    artifact: Artifact | None
+    ran: bool = False
+    reason: str = ""
+    failed: bool = False
+
+
+def run_plan(plan: Plan, session: Session) -> dict[Stage, Outcome]:
+    """Run what is not done.
+
+    Raises: UserError listing everything that preflight found, before any stage runs.
+    """
+    store = session.store
+    store.prepare()
+    states = inspect(plan, store)
+    pending = [stage for stage in plan.stages if states[stage].status != "done"]
+    preflight(pending, states)
+    outcomes: dict[Stage, Outcome] = {}
+    previous: Stage | None = None
+    for stage in plan.stages:
+        if (hole := _hole(stage, outcomes)) is not None:
+            outcomes[stage] = hole
+            continue
+        if states[stage].status != "done":
+            states[stage] = state(stage, states, store, plan)
+        now = states[stage]
+        if now.artifact is not None:
+            outcomes[stage] = Outcome(now.artifact)
+            continue
+        if previous is not None and _module(previous) is not _module(stage):
+            _release(previous)
+        previous = stage
+        artifacts = {name: artifact for name, other in stage.inputs if (artifact := outcomes[other].artifact)}
+        title = f"[{pending.index(stage) + 1}/{len(pending)}] {plan.title(stage)}"
+        outcome = outcomes[stage] = execute(stage, now, artifacts, title, session)
+        if outcome.artifact is not None:
+            states[stage] = State("done", "", now.identity, now.fingerprint, outcome.artifact)
+    if previous is not None:
+        _release(previous)
+    return outcomes
+
+
+def found(plan: Plan, store: Store) -> dict[Stage, Outcome]:
+    """What is there without running anything: finished artifacts, and for the rest why there is none."""
+    outcomes: dict[Stage, Outcome] = {}
+    for stage, now in inspect(plan, store).items():
+        error = store.folder(stage.kind, now.fingerprint) / ERROR if now.fingerprint else None
+        if now.artifact is not None:
+            outcomes[stage] = Outcome(now.artifact)
+        elif (hole := _hole(stage, outcomes)) is not None:
+            outcomes[stage] = hole
+        elif error is not None and error.is_file():
+            outcomes[stage] = Outcome(None, reason=error.read_text().strip().splitlines()[-1], failed=True)
+        else:
+            outcomes[stage] = Outcome(None, reason="waiting for selectit run")
+    return outcomes
+
+
+def _hole(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> Outcome | None:
+    """What the first input without an artifact leaves for this stage."""
+    for _, other in stage.inputs:
+        if outcomes[other].artifact is None:
+            return Outcome(None, reason=outcomes[other].reason, failed=outcomes[other].failed)
+    return None
+
+
+def preflight(pending: Iterable[Stage], states: Mapping[Stage, State]) -> None:
+    """Everything that can be checked before the first hour is spent.
+
+    A stage's module may offer `preflight(config)`, which raises UserError.
+    """
+    faults: dict[str, None] = {}
+    checked = set()
+    for stage in pending:
+        if states[stage].status == "blocked":
+            faults[states[stage].why] = None
+            continue
+        check = getattr(_module(stage), "preflight", None)
+        if check is None or (check, stage.config) in checked:
+            continue
+        checked.add((check, stage.config))
+        try:
+            check(stage.config)
+        except UserError as error:
+            faults[str(error)] = None
+    if faults:
+        raise UserError("nothing was started:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str, session: Session) -> Outcome:
+    """Run one stage in its folder and put its manifest in place.
+
+    Raises: UserError where the user named a folder that holds other work. What the stage itself raises becomes
+        a failed outcome, with the traceback in the folder's error.txt.
+    """
+    store, console, kind = session.store, session.console, KINDS[stage.kind]
+    assert now.identity is not None and now.fingerprint is not None
+    path = store.folder(stage.kind, now.fingerprint)
+    with store.lock(path, console.print):
+        if (artifact := store.find(stage.kind, now.fingerprint)) is not None:
+            return Outcome(artifact)
+        _claim(path, stage, now.fingerprint)
+        console.print(f"{title}{' (going on)' if now.status == 'resume' else ''}", highlight=False)
+        started = time.monotonic()
+        try:
+            with _wandb(stage, now.fingerprint, title, session) as run:
+                folders = {name: artifact.path for name, artifact in inputs.items()}
+                tracker = Tracker(path, console, run)
+                metrics = _module(stage).run(stage.config, folders, path, tracker)
+                tracker.summary(metrics)
+        except NotRun as reason:
+            console.print(f"  not run: {reason}", highlight=False, soft_wrap=True)
+            return Outcome(None, ran=True, reason=str(reason))
+        except Exception as error:
+            (path / ERROR).write_text(traceback.format_exc())
+            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            console.print(f"  failed: {told}\n  details: {path / ERROR}", style="red", highlight=False, soft_wrap=True)
+            return Outcome(None, ran=True, reason=told.splitlines()[0], failed=True)
+        (path / ERROR).unlink(missing_ok=True)
+        seconds = time.monotonic() - started
+        manifest = _manifest(stage, now, inputs, metrics, seconds)
+        artifact = finish(path, manifest, kind.outputs, kind.content)
+        told = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.told if name in metrics)
+        console.print(f"  {told}  ({seconds:.1f} s)", style="dim", highlight=False, soft_wrap=True)
+        return Outcome(artifact, ran=True)
+
+
+def _module(stage: Stage) -> ModuleType:
+    return importlib.import_module(KINDS[stage.kind].module)
+
+
+def _release(stage: Stage) -> None:
+    """A module may keep a model between its stages; it gives the memory back in `release()`."""
+    if (release := getattr(_module(stage), "release", None)) is not None:
+        release()
+
+
+def _claim(path: Path, stage: Stage, fingerprint: str) -> None:
+    """Write the resolved configuration, unless the folder holds the work of another one."""
+    resolved = path / STAGE_FILE
+    if resolved.is_file() and json.loads(resolved.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
+        raise UserError(
+            f"{path} holds a {stage.kind} with other settings (its {STAGE_FILE} names them); choose another --out"
+        )
+    config = {"kind": stage.kind, "fingerprint": fingerprint, "config": stage.config.model_dump(mode="json")}
+    part = resolved.with_suffix(".part")
+    part.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, resolved)
+
+
+def _wandb(stage: Stage, fingerprint: str, title: str, session: Session) -> AbstractContextManager[Any]:
+    if not session.wandb.enabled:
+        return nullcontext()
+    return wandb_run(
+        directory=session.store.runs_dir / "wandb",
+        project=session.wandb.project,
+        entity=session.wandb.entity,
+        group=session.group,
+        job_type=stage.kind,
+        name=title.split("] ")[-1],
+        config={"stage": stage.config.model_dump(mode="json"), "fingerprint": fingerprint},
+    )
+
+
+def _manifest(
+    stage: Stage, now: State, inputs: Mapping[str, Artifact], metrics: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    return {
+        "kind": stage.kind,
+        "fingerprint": now.fingerprint,
+        "identity": now.identity,
+        "inputs": {name: artifact.path.name for name, artifact in inputs.items()},
+        "config": stage.config.model_dump(mode="json"),
+        "metrics": metrics,
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": _peak_memory_mb(),
+        "device": _device(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "process": os.getpid(),
+        **provenance(),
+    }
+
+
+def _peak_memory_mb() -> dict[str, int]:
+    """Highest resident memory of this process so far, and of the GPU where there is one."""
+    import torch
+
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    if torch.cuda.is_available():
+        peak["gpu"] = torch.cuda.max_memory_allocated() // 2**20
+        torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,162 @@
+"""What a stage reports while it runs: numbers to metrics.jsonl, the same to W&B, progress to the terminal.
+
+metrics.jsonl in the artifact folder is the truth; W&B is a copy. A W&B that cannot be reached costs one
+warning and never a stage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+METRICS_FILE = "metrics.jsonl"
+WANDB_KEY_VARIABLE = "WANDB_API_KEY"
+WANDB_INIT_TIMEOUT_SECONDS = 20
+
+
+class Tracker:
+    """One stage's log.
+
+    Args:
+        out: the stage's artifact folder; metrics.jsonl is appended to there.
+        console: where notes and progress bars go.
+        run: an open W&B run, or None.
+    """
+
+    def __init__(self, out: Path, console: Console, run: Any = None) -> None:
+        self._out, self._console, self._run = out, console, run
+        self._warned = False
+
+    def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
+        """Append one line to metrics.jsonl and send the same to W&B."""
+        line = {"time": round(time.time(), 3), **({} if step is None else {"step": step}), **metrics}
+        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
+            f.write(json.dumps(line) + "\n")
+        self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
+
+    def histogram(self, name: str, values: Sequence[float]) -> None:
+        self._wandb(lambda run, wandb: run.log({name: wandb.Histogram(values)}))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        data = [list(row) for row in rows]
+        self._wandb(lambda run, wandb: run.log({name: wandb.Table(columns=list(columns), data=data)}))
+
+    def artifact(self, name: str, kind: str, *paths: Path) -> None:
+        """Upload files as one W&B artifact."""
+
+        def send(run: Any, wandb: Any) -> None:
+            artifact = wandb.Artifact(name, type=kind)
+            for path in paths:
+                artifact.add_file(str(path))
+            run.log_artifact(artifact)
+
+        self._wandb(send)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._wandb(lambda run, _: run.summary.update(dict(values)))
+
+    def note(self, text: str) -> None:
+        """One line for the person who watches."""
+        self._console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A progress bar with elapsed and remaining time; yields `advance(n)`."""
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        disable = not self._console.is_terminal  # a log file gets the line of the finished stage, not the bar
+        with Progress(*columns, console=self._console, transient=True, disable=disable) as progress:
+            task = progress.add_task(description, total=total)
+            yield lambda n: progress.update(task, advance=n)
+
+    def _wandb(self, send: Callable[[Any, Any], None]) -> None:
+        if self._run is None:
+            return
+        import wandb
+
+        try:
+            send(self._run, wandb)
+        except Exception as error:  # the metrics are on disk; a failed upload must not cost the stage
+            if not self._warned:
+                warnings.warn(f"W&B did not take a record ({error}); metrics.jsonl has it", stacklevel=3)
+            self._warned = True
+
+
+def wandb_mode() -> Any:
+    """`WANDB_MODE` if it is set; else online with a key and offline without one."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    has_key = WANDB_KEY_VARIABLE in os.environ or "api.wandb.ai" in _read_netrc()
+    return "online" if has_key else "offline"
+
+
+def _read_netrc() -> str:
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+@contextmanager
+def wandb_run(
+    *, directory: Path, project: str, entity: str | None, group: str, job_type: str, name: str, config: dict[str, Any]
+) -> Iterator[Any]:
+    """One W&B run for one stage; None where W&B is off or does not answer."""
+    mode = wandb_mode()
+    if mode == "disabled":
+        yield None
+        return
+    import wandb
+
+    directory.mkdir(parents=True, exist_ok=True)
+    quiet = wandb.Settings(
+        console="off",
+        silent=True,
+        init_timeout=WANDB_INIT_TIMEOUT_SECONDS,
+        disable_git=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+    )
+
+    def start(mode: Any) -> Any:
+        return wandb.init(
+            mode=mode,
+            settings=quiet,
+            dir=str(directory),
+            project=project,
+            entity=entity,
+            group=group,
+            job_type=job_type,
+            name=name,
+            config=config,
+            reinit="finish_previous",
+        )
+
+    try:
+        run = start(mode)
+    except Exception as error:
+        warnings.warn(f"W&B is not reachable ({error}); this stage is logged offline", stacklevel=3)
+        run = start("offline")
+    run.define_metric("train/*", step_metric="stage_step")
+    exit_code = 1
+    try:
+        yield run
+        exit_code = 0
+    finally:
+        try:
+            run.finish(exit_code=exit_code)
+        except Exception as error:
+            warnings.warn(f"W&B did not close its run ({error}); metrics.jsonl is complete", stacklevel=2)
