@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def _forward(model: PreTrainedModel, batch: Sequence[Text], rating_ids: Sequence
         ids[row, longest - len(text.ids) :] = torch.tensor(text.ids)
         mask[row, longest - len(text.ids) :].fill_(1)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    arguments = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    arguments: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
     accepted = inspect.signature(model.forward).parameters
     arguments = {name: value.to(model.device) for name, value in arguments.items() if name in accepted}
     if "logits_to_keep" in accepted:
