@@ -40,10 +40,11 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         raise NotRun(reason)
     judge = load_judge(config.judge) if benchmark.name == "alpaca_eval" and config.judge else None
 
-    questions = load_questions(config)
     lm = load_lm(config.model, find_weights(inputs.get("model"), config.adapter), config.batch_size)
     lm.use(config.template if benchmark.chat_template else None, config.batch_size, config.seed)
-    _check_room(config, lm)
+    config, notes = _leave_room(config, lm.max_length)
+    questions = load_questions(config)
+    questions.notes.extend(notes)
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
         answers = ask(lm, questions, config, advance)
 
@@ -76,13 +77,14 @@ def _judge(result: Result, items: list[Item], questions: Questions, judge: Judge
         result.notes.append(f"{judge.num_shortened} of {len(items)} comparisons were cut to fit the judge's context")
 
 
-def _check_room(config: EvaluateStage, lm: EvaluatedLM) -> None:
-    wanted = config.benchmark.max_gen_toks
-    if wanted is not None and wanted >= lm.max_length:
-        raise UserError(
-            f"{config.benchmark.name} asks for {wanted} new tokens and the context of {config.model.path} has "
-            f"{lm.max_length}: no room is left for a prompt. Use a profile of your own with a lower max_gen_toks."
-        )
+def _leave_room(config: EvaluateStage, context_tokens: int) -> tuple[EvaluateStage, list[str]]:
+    """At most half of the context for new tokens, so that a prompt fits; a note where that lowers the profile's."""
+    wanted, most = config.benchmark.max_gen_toks, context_tokens // 2
+    if wanted is None or wanted <= most:
+        return config, []
+    note = f"max_gen_toks lowered from {wanted} to {most}: the model's context has {context_tokens} tokens"
+    benchmark = config.benchmark.model_copy(update={"max_gen_toks": most})
+    return config.model_copy(update={"benchmark": benchmark}), [note]
 
 
 def _truncation_note(lm: EvaluatedLM, items: list[Item]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from selectit import __version__
@@ -92,10 +93,14 @@ def plan(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = 
     for column in ("status", "stage", "why"):
         table.add_column(column, overflow="fold")
     colour = {"done": "green", "resume": "yellow", "run": "cyan", "blocked": "red"}
+    reasons = list(dict.fromkeys(state.why for state in states.values() if state.status == "blocked"))
     for stage in graph.stages:
         state = states[stage]
-        table.add_row(f"[{colour[state.status]}]{state.status}[/]", graph.title(stage), state.why)
+        why = f"reason {reasons.index(state.why) + 1} below" if state.status == "blocked" else state.why
+        table.add_row(f"[{colour[state.status]}]{state.status}[/]", graph.title(stage), escape(why))
     console.print(table)
+    for number, reason in enumerate(reasons, start=1):
+        console.print(f"{number}: {reason}", highlight=False, markup=False, soft_wrap=True)
     counts = {s: sum(x.status == s for x in states.values()) for s in colour}
     console.print(
         f"{len(graph.rows)} rows, {len(graph.stages)} stages: "

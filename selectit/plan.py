@@ -81,6 +81,10 @@ KINDS = {
 }  # fmt: skip
 
 
+SEEDS_OF = {"select": ("select",), "finetune": ("select", "train"), "evaluate": ("select", "train", "eval")}
+"""The seeds that a stage depends on, through its inputs too."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A node of the graph. Equal stages of different arms are one node."""
@@ -107,6 +111,14 @@ class Cell:
     eval_seed: int
     stage: Stage
 
+    @cached_property
+    def chain(self) -> tuple[Stage, ...]:
+        """The evaluation, the training before it, and the selection before that."""
+        chain = [self.stage]
+        while chain[-1].inputs and chain[-1].kind != "select":
+            chain.append(chain[-1].inputs[0][1])
+        return tuple(chain)
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -114,6 +126,18 @@ class TableRow:
     arm: str
     config: ArmConfig
     cells: tuple[Cell, ...]
+
+    def __hash__(self) -> int:
+        return hash(self.label)
+
+    def seeds_told(self, cell: Cell, names: Sequence[str]) -> str:
+        """` (select seed 1, train seed 2)`: those of the named seeds in which the row's cells differ."""
+        told = [
+            f"{name} seed {getattr(cell, f'{name}_seed')}"
+            for name in names
+            if len({getattr(other, f"{name}_seed") for other in self.cells}) > 1
+        ]
+        return f" ({', '.join(told)})" if told else ""
 
     def stages(self, kind: str) -> list[Stage]:
         """The row's stages whose kind starts with `kind`, each once, in order."""
@@ -130,30 +154,26 @@ class Plan:
     """None for stages that are run without a recipe."""
 
     @cached_property
-    def owners(self) -> dict[Stage, list[str]]:
-        """Stage -> labels of the rows whose own it is (not those that read it through another row's subset)."""
-        owners: dict[Stage, list[str]] = {}
+    def owners(self) -> dict[Stage, list[tuple[TableRow, Cell]]]:
+        """Stage -> each row whose own it is (not those that read it through another row's subset), with a cell."""
+        owners: dict[Stage, dict[TableRow, Cell]] = {}
         for row in self.rows:
-            own = [s for cell in row.cells for s in (cell.stage, *inputs_of(cell.stage))]
-            own += [s for tuned in list(own) for s in inputs_of(tuned)]
-            for stage in dict.fromkeys(own):
-                owners.setdefault(stage, []).append(row.label)
-        return owners
+            for cell in row.cells:
+                for stage in cell.chain:
+                    owners.setdefault(stage, {}).setdefault(row, cell)
+        return {stage: list(rows.items()) for stage, rows in owners.items()}
 
     def title(self, stage: Stage) -> str:
-        """Such as `evaluate gsm8k of length`."""
+        """Such as `evaluate gsm8k of length (train seed 2)`; seeds are told where the row has several."""
         config = stage.config
         if isinstance(config, ScoreStage):
             return f"score {Path(config.pool.path).name} with {Path(config.model.path).name}"
-        owners = self.owners.get(stage, [])
-        of = f"{owners[0]} (+{len(owners) - 1} more)" if len(owners) > 1 else "".join(owners)
-        if isinstance(config, EvaluateStage):
-            return f"evaluate {config.benchmark.name} of {of or Path(config.model.path).name}"
-        return f"{stage.kind.split('-')[0]} {of}".rstrip()
-
-
-def inputs_of(stage: Stage) -> list[Stage]:
-    return [other for _, other in stage.inputs]
+        what = f"evaluate {config.benchmark.name} of" if isinstance(config, EvaluateStage) else stage.kind.split("-")[0]
+        if stage not in self.owners:
+            return f"{what} {Path(config.model.path).name}" if isinstance(config, EvaluateStage) else what
+        (row, cell), *others = self.owners[stage]
+        more = f" (+{len(others)} more)" if others else ""
+        return f"{what} {row.label}{more}{row.seeds_told(cell, SEEDS_OF[stage.kind.split('-')[0]])}"
 
 
 def walk(stage: Stage) -> Iterator[Stage]:

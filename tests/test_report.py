@@ -259,7 +259,7 @@ def test_incomplete_results_carry_a_dagger_and_a_note(world):
     made.change("base", "mmlu", complete=False, notes=["limit: 5 items of each subject"])
     table = made.report().table
     assert line_of(table, "base").entries[0].marked == "25.0†"
-    assert any(s.startswith("† incomplete. mmlu: limit: 5 items") for s in table.caption)
+    assert any(s.startswith("† incomplete: mmlu: limit: 5 items") for s in table.caption)
     assert all("†" in text for text in (made.text("report.html"), made.text("report.md"), terminal(table)))
 
 
@@ -384,4 +384,4 @@ def test_six_benchmarks_fit_a_hundred_columns(world):
         values.update({name: values.get(name, 0.5) for name in benchmarks})
     shown = terminal(world(evaluate={"profile": "paper-2023", "benchmarks": benchmarks}).table())
     assert max(map(len, shown.splitlines())) <= 100
-    assert "random (baseline)" in shown and "29.0" in shown and "…" not in shown
+    assert "random *" in shown and "29.0" in shown and "…" not in shown

@@ -121,13 +121,17 @@ def _settings(artifact: Artifact) -> dict[str, Any]:
 
 
 def _incomplete(results: Sequence[Result], table: Table) -> str:
-    told = []
+    told: dict[str, list[str]] = {}
+    """Note -> the benchmarks it was made of."""
     for name in table.benchmarks:
-        found = [r for r in _scored(results, name) if not r.is_complete]
-        if found:
-            notes = _distinct(formats.one_line(note) for r in found for note in r.record.get("notes", ()))
-            told.append(f"{name}: {' '.join(notes) or 'not every item of the benchmark was scored'}")
-    return f"{DAGGER} incomplete. {'; '.join(told)}" if told else ""
+        for result in _scored(results, name):
+            if not result.is_complete:
+                for note in result.record.get("notes", ()) or ("not every item of the benchmark was scored",):
+                    benchmarks = told.setdefault(formats.one_line(note), [])
+                    benchmarks.extend({name}.difference(benchmarks))
+    return (
+        f"{DAGGER} incomplete: {'; '.join(f'{formats.names(n)}: {note}' for note, n in told.items())}" if told else ""
+    )
 
 
 def _scored(results: Sequence[Result], benchmark: str) -> list[Result]:

@@ -15,6 +15,10 @@ FAILED, MISSING = "✗", "–"
 """Marks of a hole: a stage that failed, and a number that is missing for any other reason."""
 
 
+BASELINE = "*"
+SHORT = {"difference": "diff."}
+
+
 def print_table(report: Report, console: Console) -> None:
     """Print the table, the reasons of its holes, and its caption."""
     table = report.table
@@ -22,14 +26,15 @@ def print_table(report: Report, console: Console) -> None:
         console.print(Text(table.demonstration, style="bold yellow"), width=WIDTH)
     grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for at, column in enumerate(table.columns):
-        header = Text(column.replace("_", "_\n") if len(column) > 8 else column)
-        grid.add_column(header, justify="right" if at else "left", overflow="fold", no_wrap=False, min_width=4)
+        header = Text(SHORT.get(column, column.replace("_", "_\n") if len(column) > 8 else column))
+        grid.add_column(header, justify="right" if at else "left", overflow="fold", no_wrap=at == 0, min_width=4)
     for line in table.lines:
         label = Text(line.label)
         if line.is_baseline:
-            label.append(" (baseline)", style="cyan")
+            label.append(f" {BASELINE}", style="cyan")
         grid.add_row(label, *(_cell(entry) for entry in (*line.entries, line.average, line.difference)))
     console.print(grid, width=WIDTH)
+    console.print(Text(f"{BASELINE} the baseline", style="cyan"))
     for number, note in enumerate(table.notes, start=1):
         console.print(Text(f"[{number}] {note}", style="yellow"), width=WIDTH)
     for sentence in table.caption:

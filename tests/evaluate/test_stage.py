@@ -104,9 +104,12 @@ def test_prompts_that_lose_their_beginning_are_counted(evaluate, monkeypatch):
         assert any("lost their beginning" in note for note in read(out)[0]["notes"]), benchmark
 
 
-def test_more_new_tokens_than_context_is_refused_before_generating(evaluate):
-    with pytest.raises(UserError, match="max_gen_toks"):
-        evaluate("gsm8k", changes={"max_gen_toks": 4096})
+def test_new_tokens_take_at_most_half_of_the_context_and_the_result_says_so(evaluate, monkeypatch):
+    monkeypatch.setattr(lm_module.EvaluatedLM, "max_length", 100)
+    _, out = evaluate("gsm8k", limit=1, changes={"max_gen_toks": 64})
+    found = read(out)[0]
+    assert found["complete"] is False
+    assert "max_gen_toks lowered from 64 to 50: the model's context has 100 tokens" in found["notes"]
 
 
 def test_no_foreign_progress_bar_or_log_line_is_shown(evaluate, capfd):
