@@ -48,9 +48,10 @@ def test_counts_are_the_released_codes():
 
 def test_random_is_seeded_nested_and_blind_to_the_order_of_the_pool(small_pool):
     rows = read_pool(PoolConfig(path=str(small_pool)))
-    one = random_scores(rows, 1)
-    assert ranking(one) != ranking(random_scores(rows, 2))
-    np.testing.assert_array_equal(random_scores(rows[::-1], 1), one[::-1])
+    one = random_scores(rows, 1, "random")
+    assert ranking(one) != ranking(random_scores(rows, 2, "random"))
+    assert ranking(one) != ranking(random_scores(rows, 1, "random_rest"))
+    np.testing.assert_array_equal(random_scores(rows[::-1], 1, "random"), one[::-1])
     assert set(ranking(one)[:4]) < set(ranking(one)[:8])
 
 
@@ -58,7 +59,7 @@ def test_random_draws_are_uniform(small_pool):
     rows = read_pool(PoolConfig(path=str(small_pool)))
     counts = np.zeros(len(rows))
     for seed in range(400):
-        counts[ranking(random_scores(rows, seed))[:8]] += 1
+        counts[ranking(random_scores(rows, seed, "random"))[:8]] += 1
     assert counts.sum() == 3200
     assert counts.min() > 80 - 5 * 8 and counts.max() < 80 + 5 * 8  # expected 80, standard deviation 8
 

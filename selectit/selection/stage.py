@@ -113,7 +113,7 @@ def _scores(
             for row in rows:
                 if row.row_id in taken:
                     failures[row.index] = TAKEN
-        return random_scores(rows, config.seed)
+        return random_scores(rows, config.seed, select.strategy)
     if isinstance(select, LengthSelect):
         return length_scores(rows, select.field, _counter(config, select))
     return _selectit_scores(config, rows, inputs, failures, details)

@@ -14,15 +14,15 @@ from selectit.data import Row
 from selectit.errors import UserError
 
 
-def random_scores(rows: Sequence[Row], seed: int) -> np.ndarray:
-    """A uniform number per row id and seed, from sha256.
+def random_scores(rows: Sequence[Row], seed: int, strategy: str) -> np.ndarray:
+    """A uniform number per strategy, seed and row id, from sha256.
 
     The same row has the same number in any order of the pool, on any platform and library version, and at a
-    larger ratio the same seed keeps what it had at a smaller one.
+    larger ratio the same seed keeps what it had at a smaller one. `random` and `random_rest` draw independently.
 
     Returns: float64 [num_rows] in [0, 1).
     """
-    hashes = (hashlib.sha256(f"{seed}\n{row.row_id}".encode()).digest() for row in rows)
+    hashes = (hashlib.sha256(f"{strategy}\n{seed}\n{row.row_id}".encode()).digest() for row in rows)
     return np.array([int.from_bytes(h[:8], "big") / 2**64 for h in hashes])
 
 
