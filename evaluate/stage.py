@@ -17,10 +17,20 @@ from selectit.evaluate.judge import Judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import Item, Result, read_items, read_metrics, read_tasks, sample_rows
 from selectit.evaluate.sandbox import unavailable
+from selectit.models import load_tokenizer
+from selectit.templates import chat_template
 from selectit.tracking import Tracker
 
 release = forget_lm
 NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
+
+
+def preflight(config: EvaluateStage) -> None:
+    """Raises: UserError for a model without the chat template that is asked for, or a judge that cannot judge."""
+    if config.template is not None:
+        chat_template(config.template, load_tokenizer(config.model))
+    if config.judge is not None:
+        load_judge(config.judge)
 
 
 def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:

@@ -15,12 +15,17 @@ from pathlib import Path
 import torch
 
 from selectit.config import FinetuneStage
-from selectit.finetune.dataset import MESSAGES_FILE, read_conversations, tokenize
+from selectit.finetune.dataset import MESSAGES_FILE, read_conversations, tokenize, training_template
 from selectit.finetune.train import CHECKPOINTS_FOLDER, train
 from selectit.models import load_tokenizer
 from selectit.tracking import Tracker
 
 TRAINING_FILE = "training.json"
+
+
+def preflight(config: FinetuneStage) -> None:
+    """Raises: UserError for a model without a tokenizer, or a template that does not mark what is trained on."""
+    training_template(config.finetune.template, load_tokenizer(config.model))
 
 
 def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:

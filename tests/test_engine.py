@@ -147,6 +147,20 @@ def test_a_failing_arm_leaves_a_labelled_hole_and_the_rest_goes_on(recipe, whole
     finished(recipe, whole)  # leave the folder as the other tests expect it
 
 
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("finetune.template=chat", "needs a tokenizer with a chat template"),
+        ("select.ratio=0.001", "is no row"),
+        ("evaluate.judge=hf:org/absent", "org/absent"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_runs(recipe, tmp_path, override, wanted):
+    text = finished(recipe, tmp_path, "--set", override, rc=1)
+    assert "nothing was started" in text and wanted in text and "Traceback" not in text
+    assert not manifests(tmp_path)
+
+
 def test_an_added_benchmark_runs_only_what_is_missing(recipe, whole):
     text = finished(recipe, whole, "--set", "evaluate.benchmarks=[gsm8k, alpaca_eval, tydiqa]")
     assert "2 of 11 stages executed" in text
