@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.harness import quiet
+from selectit.fingerprint import pinned
 from selectit.models import load_model, load_tokenizer
 
 _LABELS = ("m", "M")
@@ -47,7 +48,7 @@ class LogProbabilityJudge:
     def __init__(self, model: str) -> None:
         self.name = f"hf:{Path(model).name if Path(model).exists() else model}"
         self.num_shortened = 0
-        self._config = ModelConfig(path=model)
+        self._config = pinned(ModelConfig(path=model))
         self._tokenizer = load_tokenizer(self._config)
         self._prompt = (files("selectit.evaluate") / "judge_prompt.txt").read_text(encoding="utf-8")
         self.prompt_sha256 = hashlib.sha256(self._prompt.encode()).hexdigest()

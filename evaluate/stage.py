@@ -12,7 +12,8 @@ from pathlib import Path
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
 from selectit.evaluate import alpaca_eval, humaneval
-from selectit.evaluate.benchmark import LM_EVAL_VERSION, Questions, ask, load_questions
+from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, Questions, ask, load_questions
+from selectit.evaluate.files import data_files
 from selectit.evaluate.judge import Judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import Item, Result, read_items, read_metrics, read_tasks, sample_rows
@@ -26,7 +27,11 @@ NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
 
 
 def preflight(config: EvaluateStage) -> None:
-    """Raises: UserError for a model without the chat template that is asked for, or a judge that cannot judge."""
+    """Raises: UserError for a data file that is not there, a model without the chat template that is asked for,
+    or a judge that cannot judge.
+    """
+    if config.data != HUB:
+        data_files(config.benchmark, Path(config.data))
     if config.template is not None:
         chat_template(config.template, load_tokenizer(config.model))
     if config.judge is not None:

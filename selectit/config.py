@@ -80,8 +80,8 @@ class ModelConfig(Config):
     """Commit, tag or branch of a hub model; resolved to a commit before anything runs."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: float32 on CPU, bfloat16 on GPU. What was used is in the manifest."""
-    parameters_in_billions: float | None = Field(None, gt=0)
-    """theta of the model-level score; counted from the checkpoint where it is not given."""
+    parameters_in_billions: float | None = execution(None, gt=0)
+    """theta of the model-level score, part of the identity of a selection only; counted where it is not given."""
 
 
 class ScoreConfig(Config):

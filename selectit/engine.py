@@ -24,6 +24,7 @@ from rich.console import Console
 from selectit.artifact import ERROR, Artifact, Store, finish, provenance
 from selectit.config import WandbConfig
 from selectit.errors import NotRun, UserError
+from selectit.fingerprint import pinned
 from selectit.plan import KINDS, Plan, Stage, State, inspect, state
 from selectit.tracking import Tracker, wandb_run
 
@@ -72,6 +73,12 @@ def run_plan(plan: Plan, session: Session) -> dict[Stage, Outcome]:
         now = states[stage]
         if now.artifact is not None:
             outcomes[stage] = Outcome(now.artifact)
+            continue
+        if now.status == "blocked":  # what preflight saw has been taken away since
+            session.console.print(
+                f"{plan.title(stage)}\n  failed: {now.why}", style="red", highlight=False, soft_wrap=True
+            )
+            outcomes[stage] = Outcome(None, reason=now.why.splitlines()[0], failed=True)
             continue
         if previous is not None and _module(previous) is not _module(stage):
             _release(previous)
@@ -152,7 +159,7 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
             with _wandb(stage, now.fingerprint, title, session) as run:
                 folders = {name: artifact.path for name, artifact in inputs.items()}
                 tracker = Tracker(path, console, run)
-                metrics = _module(stage).run(stage.config, folders, path, tracker)
+                metrics = _module(stage).run(pinned(stage.config), folders, path, tracker)
                 tracker.summary(metrics)
         except NotRun as reason:
             console.print(f"  not run: {reason}", highlight=False, soft_wrap=True)

@@ -13,12 +13,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selectit.config import Config, LocationMark, location_mark
 from selectit.errors import UserError
 
-MODEL_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
+CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
+T = TypeVar("T", bound=Config)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -77,12 +78,13 @@ class Hasher:
     def files(self, paths: list[Path], root: Path) -> str:
         return digest({str(path.relative_to(root)): self.file(path) for path in sorted(paths)})
 
-    def folder(self, path: Path) -> str:
-        """The files of a checkpoint or a dataset folder; README, logs and hidden files do not count."""
-        names = [p for p in path.rglob("*") if p.is_file() and p.suffix in (*MODEL_SUFFIXES, ".jsonl", ".parquet")]
-        return self.files(
-            [p for p in names if not any(part.startswith(".") for part in p.relative_to(path).parts)], path
-        )
+    def checkpoint(self, path: Path) -> str:
+        """The files of a model folder that decide what it says; README, logs and hidden files do not count."""
+        return self.files([p for p in _visible_files(path) if p.suffix in CHECKPOINT_SUFFIXES], path)
+
+    def dataset(self, path: Path) -> str:
+        """Every file of a dataset folder but hidden ones."""
+        return self.files(_visible_files(path), path)
 
     def _remember(self) -> None:
         if self._memory is None:
@@ -91,6 +93,11 @@ class Hasher:
         part = self._memory.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(self._known, indent=0))
         os.replace(part, self._memory)
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
 
 
 def identity(config: Config, hasher: Hasher) -> dict[str, Any]:
@@ -128,9 +135,31 @@ def _location_identity(config: Config, field: str, mark: LocationMark, hasher: H
     if path.is_file():
         return {"sha256": hasher.file(path)}
     if path.is_dir():
-        return {"sha256": hasher.folder(path)}
-    repo_type = "dataset" if "split" in type(config).model_fields else "model"
-    return {"hub": location, "revision": resolve_revision(location, getattr(config, "revision", None), repo_type)}
+        return {"sha256": hasher.dataset(path) if _is_dataset(config) else hasher.checkpoint(path)}
+    return {"hub": location, "revision": resolve_revision(location, *_revision_and_type(config))}
+
+
+def _is_dataset(config: Config) -> bool:
+    return "split" in type(config).model_fields
+
+
+def _revision_and_type(config: Config) -> tuple[str | None, str]:
+    return getattr(config, "revision", None), "dataset" if _is_dataset(config) else "model"
+
+
+def pinned(config: T) -> T:
+    """The configuration with every hub revision as the commit that its identity names.
+
+    A stage loads this one: a branch may have moved on since it was resolved.
+    """
+    changes: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            changes[name] = pinned(value)
+        elif name == "revision" and not Path(config.path).exists():  # type: ignore[attr-defined]
+            changes[name] = resolve_revision(config.path, *_revision_and_type(config))  # type: ignore[attr-defined]
+    return config.model_copy(update=changes)
 
 
 def resolve_revision(repo_id: str, revision: str | None, repo_type: str) -> str:

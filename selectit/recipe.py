@@ -226,8 +226,10 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
             return None
     merged = {key: raw[key] for key in SECTIONS if key in raw}
     merged = _merge(merged, sections)
+    strategy = (merged.get("select") or {}).get("strategy")
     for key, value in point:
-        _set(merged, key, value)
+        if not _is_of_another_strategy(key, strategy):
+            _set(merged, key, value)
     select = merged.setdefault("select", {})
     own = sections.get("select") or {}
     if not isinstance(select, dict) or not isinstance(own, dict):
@@ -248,6 +250,18 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     before = len(faults)
     config = _validate(ArmConfig, merged, f"arms.{arm}.", faults, top=raw, own=sections)
     return Row(arm, point, config) if config is not None and len(faults) == before else None
+
+
+def _is_of_another_strategy(key: str, strategy: Any) -> bool:
+    """True for a grid key such as select.alpha in an arm whose strategy has no alpha: the grid does not change it."""
+    section, _, field = key.partition(".")
+    members = {
+        get_args(member.model_fields["strategy"].annotation)[0]: member.model_fields
+        for member in get_args(ArmConfig.model_fields["select"].annotation)
+    }
+    if section != "select" or strategy not in members:
+        return False
+    return field not in members[strategy] and any(field in fields for fields in members.values())
 
 
 def _strategies() -> list[str]:

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from selectit.artifact import Store, finish
-from selectit.config import Config, EvaluateStage, FinetuneStage, ScoreStage, SelectStage
+from selectit.config import Config, EvaluateStage, FinetuneStage, ModelConfig, ScoreStage, SelectStage
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, canonical_json, digest, identity, resolve_revision
+from selectit.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
 from selectit.plan import KINDS, build, inspect
 from selectit.recipe import load
 
@@ -69,6 +69,12 @@ def test_a_grid_repeats_only_the_arms_that_it_changes(recipe):
     assert labels.count("full") == labels.count("base") == 1
     assert "random (ratio=0.2)" in labels and "random (ratio=0.5)" in labels
     assert kinds(plan)["score"] == 1
+
+
+def test_a_grid_over_a_field_of_one_strategy_repeats_only_its_arms(recipe):
+    labels = [row.label for row in build(recipe(grid={"select.alpha": [0.2, 0.4]})).rows]
+    assert labels.count("random") == 1 and labels.count("full") == 1
+    assert "selectit (alpha=0.2)" in labels and "selectit (alpha=0.4)" in labels
 
 
 def test_inputs_come_before_the_stages_that_read_them(recipe):
@@ -206,6 +212,31 @@ def test_a_branch_of_a_hub_repository_becomes_the_commit_in_the_cache(tmp_path, 
     assert resolve_revision("org/other", "b" * 40, "model") == "b" * 40
     with pytest.raises(UserError, match="org/absent"):
         resolve_revision("org/absent", None, "model")
+
+
+def test_a_stage_loads_the_commit_that_its_fingerprint_names(tmp_path, monkeypatch, demo):
+    for kind, name in (("models", "org--name"), ("datasets", "org--pool")):
+        ref = tmp_path / f"{kind}--{name}" / "refs" / "main"
+        ref.parent.mkdir(parents=True)
+        ref.write_text(kind[0] * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    stage = ScoreStage.model_validate(
+        {"pool": {"path": "org/pool"}, "model": {"path": "org/name"}, "prompts": ("Rate.\n\n",)}
+    )
+    named = identity(stage, Hasher())
+    loaded = pinned(stage)
+    assert loaded.pool.revision == named["pool"]["path"]["revision"] == "d" * 40
+    assert loaded.model.revision == named["model"]["path"]["revision"] == "m" * 40
+    local = stage.model_copy(update={"model": ModelConfig(path=str(demo / "model"))})
+    assert pinned(local).model.revision is None
+
+
+def test_any_file_of_a_pool_folder_counts_and_a_readme_beside_weights_does_not(tmp_path):
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    pool, model = Hasher().dataset(tmp_path), Hasher().checkpoint(tmp_path)
+    (tmp_path / "rows.csv").write_text("a\n2\n")
+    (tmp_path / "README.md").write_text("x")
+    assert Hasher().dataset(tmp_path) != pool and Hasher().checkpoint(tmp_path) == model
 
 
 def test_planning_imports_nothing_heavy(root):

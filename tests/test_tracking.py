@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 
 import pytest
@@ -32,7 +33,9 @@ def test_an_offline_run_holds_group_config_metrics_histogram_table_and_artifact(
         tracker.histogram("select/score", [0.1, 0.2])
         tracker.table("items", ["a"], [[1]])
         tracker.artifact("subset-x", "dataset", subset)
-    found = wandb_offline.read(offline_file(tmp_path))
+    deadline = time.monotonic() + 20
+    while (found := wandb_offline.read(offline_file(tmp_path)))["exit_code"] is None and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert (found["group"], found["job_type"], found["name"]) == ("my-recipe", "score", "score x")
     assert found["config"]["stage"] == {"alpha": 0.2}
     assert found["history"][0]["train/loss"] == 1.5 and found["history"][0]["stage_step"] == 3
@@ -47,7 +50,10 @@ def test_an_offline_run_holds_group_config_metrics_histogram_table_and_artifact(
 def test_a_stage_that_raises_closes_its_run_as_failed(settings, tmp_path):
     with pytest.raises(RuntimeError, match="boom"), wandb_run(**settings):
         raise RuntimeError("boom")
-    assert wandb_offline.read(offline_file(tmp_path))["exit_code"] == 1
+    deadline = time.monotonic() + 20  # the service writes its last record a moment after finish() returns
+    while (code := wandb_offline.read(offline_file(tmp_path))["exit_code"]) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert code == 1
 
 
 def test_without_an_answer_from_the_server_the_stage_is_logged_offline(settings, tmp_path, monkeypatch):
