@@ -24,6 +24,8 @@ from selectit.errors import UserError
 from selectit.fingerprint import Hasher, digest
 
 MANIFEST = "manifest.json"
+STAGE_FILE = "stage.json"
+"""The resolved configuration, written before a stage runs."""
 ERROR = "error.txt"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "wandb", "selectit")
 
@@ -74,6 +76,10 @@ class Store:
             (path / name).is_file() and (path / name).stat().st_size == size for name, size in manifest["files"].items()
         )
         return Artifact(path, manifest) if whole else None
+
+    def is_begun(self, kind: str, fingerprint: str) -> bool:
+        """True where a stage has been at work in the folder."""
+        return (self.folder(kind, fingerprint) / STAGE_FILE).is_file()
 
     def manifests(self, kind: str) -> Iterator[dict[str, Any]]:
         for path in sorted(self.root.glob(f"{kind}-*")):

@@ -328,7 +328,7 @@ def evaluate(
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     table = Table(box=None, pad_edge=False)
     for column in ("benchmark", "metric", "value", "standard error", "items"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for name, metrics in results.items():
         for metric, found in metrics.items():
             if metric == "not_scored":

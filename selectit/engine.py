@@ -21,14 +21,12 @@ from typing import Any
 
 from rich.console import Console
 
-from selectit.artifact import ERROR, Artifact, Store, finish, provenance
+from selectit.artifact import ERROR, STAGE_FILE, Artifact, Store, finish, provenance
 from selectit.config import WandbConfig
 from selectit.errors import NotRun, UserError
 from selectit.fingerprint import pinned
 from selectit.plan import KINDS, Plan, Stage, State, inspect, state
 from selectit.tracking import Tracker, wandb_run
-
-STAGE_FILE = "stage.json"
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_
     state = inspect(plan, store)[stage]
     folder = store.folder("select", state.fingerprint)
     folder.mkdir(parents=True)
+    (folder / "stage.json").write_text("{}")
     assert inspect(plan, store)[stage].status == "resume"
     for name in KINDS["select"].outputs:
         (folder / name).write_text("{}\n")
