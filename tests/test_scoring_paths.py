@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from selectit.errors import UserError
-from selectit.scoring.attention import QUERY_BLOCK
+from selectit.scoring.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
 from selectit.scoring.packed import PackedRater, obstacle
 from selectit.scoring.processes import BATCHES_PER_PROCESS, processes_for, rate_all
 from selectit.scoring.rater import Batch, Halving, Text, batches, common_prefix, make_rater
@@ -147,6 +147,25 @@ def test_what_the_packed_path_cannot_do_goes_through_the_stock_model_and_equals_
     expected = oracle(model, rows)
     for batch_tokens in (1, 150, 10**6):
         np.testing.assert_allclose(rate(rater, rows, batch_tokens), expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("attention", [attend_fused, attend_in_blocks])
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+@torch.inference_mode()
+def test_both_attentions_equal_the_masked_one(attention, num_kv_heads):
+    for num_queries, num_shared in ((1, 0), (1, 30), (QUERY_BLOCK, 5), (2 * QUERY_BLOCK + 3, 0), (70, 41)):
+        queries, keys, values = (
+            torch.randn(heads, length, 8)
+            for heads, length in (
+                (4, num_queries), (num_kv_heads, num_shared + num_queries), (num_kv_heads, num_shared + num_queries),
+            )
+        )  # fmt: skip
+        keys_of_heads, values_of_heads = (t.repeat_interleave(4 // num_kv_heads, dim=0) for t in (keys, values))
+        weights = queries @ keys_of_heads.transpose(1, 2) * 0.3
+        unseen = torch.ones(weights.shape[1:], dtype=torch.bool).triu_(num_shared + 1)
+        expected = weights.masked_fill(unseen, float("-inf")).softmax(-1) @ values_of_heads
+        found = attention(queries, keys, values, 0.3)
+        torch.testing.assert_close(found, expected.transpose(0, 1).flatten(1), atol=1e-5, rtol=1e-5)
 
 
 def test_half_precision_on_cpu_goes_through_the_stock_model():

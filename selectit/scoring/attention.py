@@ -20,15 +20,25 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scal
     Returns: [num_queries, num_heads * head_dim].
     """
     if queries.is_cuda:
-        heads = scaled_dot_product_attention(
-            queries[None], keys[None], values[None], scale=scale, enable_gqa=queries.shape[0] != keys.shape[0],
-            attn_mask=causal_lower_right(queries.shape[1], keys.shape[1]),
-        )[0]  # fmt: skip
-        return heads.transpose(0, 1).flatten(1)
-    return _attend_in_blocks(queries, keys, values, scale)
+        return attend_fused(queries, keys, values, scale)
+    return attend_in_blocks(queries, keys, values, scale)
 
 
-def _attend_in_blocks(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
+def attend_fused(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
+    """The device's own kernel. A launch per row hides behind the matrix products, which take longer."""
+    heads = scaled_dot_product_attention(
+        queries[None],
+        keys[None],
+        values[None],
+        attn_mask=causal_lower_right(queries.shape[1], keys.shape[1]),
+        scale=scale,
+        enable_gqa=queries.shape[0] != keys.shape[0],
+    )[0]
+    return heads.transpose(0, 1).flatten(1)
+
+
+def attend_in_blocks(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
+    """Plain matrix products, float32: on CPU faster than the fused kernel at the lengths of instruction data."""
     num_heads, num_queries, head_dim = queries.shape
     num_shared = keys.shape[1] - num_queries
     groups = num_heads // keys.shape[0]  # query heads that read one key-value head
