@@ -24,6 +24,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p selectit
 
+# Ratios within one run, on the demonstration pool; docs/performance.md says how to use another.
+bench: setup
+	$(BIN)/python benchmarks/scoring.py
+
 setup: $(VENV)/.installed sandbox
 
 $(VENV)/.installed: pyproject.toml constraints.txt

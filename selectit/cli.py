@@ -155,6 +155,9 @@ def score(
     num_rating_prompts: Annotated[int, typer.Option(help="The first K rating prompts.")] = 5,
     fidelity: Annotated[str, typer.Option(help="paper, released_code or corrected.")] = "corrected",
     max_length: Annotated[int | None, typer.Option(help="Tokens of a rating text at most.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    num_processes: Annotated[int | None, typer.Option(help="Processes on CPU; default: by cores and pool.")] = None,
+    verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Rate every row of a pool with one model."""
@@ -167,14 +170,16 @@ def score(
     arm = resolve_arm(
         {
             "pool": {"path": pool},
-            "model": {"path": model},
-            "score": {"rating_prompts": rating_prompts, "max_length": max_length},
+            "model": {"path": model, "dtype": dtype},
+            "score": {"rating_prompts": rating_prompts, "max_length": max_length, "num_processes": num_processes},
             "select": select,
         }
     )
     [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
     folder = _run_alone(stage, out / ".runs", wandb, placed={"score": out})
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
+    if verify:
+        _verify(stage.config, folder, verify, fidelity)
 
 
 @app.command(rich_help_panel=FILES)
@@ -383,6 +388,22 @@ def _run_alone(stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] 
     if artifact is None:
         raise typer.Exit(1)
     return artifact.path
+
+
+def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any) -> None:
+    from selectit.scoring.verify import VERIFICATION, verify
+    from selectit.tracking import Tracker
+
+    result = verify(config, folder, num_rows, fidelity, Tracker(folder, console))
+    console.print(
+        f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
+        f"({result['rater']} path, {result['dtype']}): sentence scores differ by "
+        f"{result['max_sentence_score_difference']:.1e} at most, rank correlation {result['rank_correlation']:.5f}, "
+        f"the best {result['ratio']:.0%} overlap {result['subset_overlap']:.1%}\n"
+        f"verification: {folder / VERIFICATION}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _check_suffix(pool: Path, out: Path) -> None:

@@ -91,8 +91,10 @@ class ScoreConfig(Config):
     """`default` (this project's own wording) or a text file with one rating prompt per line."""
     max_length: int | None = Field(None, ge=32)
     """Tokens of a rating text at most: longer responses lose their end. Default: no limit, as in the released code."""
-    batch_tokens: int = execution(8192, ge=1)
-    """Tokens of one forward pass at most, padding included; halved by itself where memory runs out."""
+    batch_tokens: int | None = execution(None, ge=1)
+    """Tokens of one forward pass at most, padding included, halved where memory runs out. Default: by device."""
+    num_processes: int | None = execution(None, ge=1)
+    """Single-threaded processes on CPU (Linux). Default: one per core, and one alone where the pool is small."""
 
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -296,7 +298,8 @@ class ScoreStage(Config):
     prompts: tuple[str, ...]
     """What stands before `Instruction:`, line ends included, in the order of the rating-prompt file."""
     max_length: int | None = None
-    batch_tokens: int = execution(8192, ge=1)
+    batch_tokens: int | None = execution(None, ge=1)
+    num_processes: int | None = execution(None, ge=1)
 
 
 class SelectStage(Config):

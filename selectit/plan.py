@@ -291,6 +291,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 prompts=prompts[(config.pool, model, config.score.max_length)],
                 max_length=config.score.max_length,
                 batch_tokens=config.score.batch_tokens,
+                num_processes=config.score.num_processes,
             ),
         )
         for model in raters(config)

@@ -18,11 +18,13 @@ from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect,
 from selectit.data import read_pool
 from selectit.errors import UserError
 from selectit.models import load_model, load_tokenizer
-from selectit.scoring import rater, stage
+from selectit.scoring import stage
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
+from selectit.scoring.rater import Halving
 from selectit.scoring.ratings import rating_token_ids
+from selectit.scoring.texts import rating_texts
 from selectit.selection.stage import run as select
 from selectit.tracking import Tracker
 
@@ -77,7 +79,7 @@ def test_scores_order_and_subset_equal_the_oracle_on_real_rows(shared, tmp_path,
     pool.write_text(json.dumps(random.Random(1).sample(rows, 24)))
     prompts = read_rating_prompts(str(shared / "selectit" / "rating_prompt.txt"), fidelity)[:5]
     model = ModelConfig(path=str(shared / "models" / "stories260K"))
-    config = ScoreStage(pool=PoolConfig(path=str(pool)), model=model, prompts=prompts)
+    config = ScoreStage(pool=PoolConfig(path=str(pool)), model=model, prompts=prompts, num_processes=2)
     folder = score(config, tmp_path / "score")
 
     strategy = SelectITSelect(strategy="selectit", ratio=0.25, fidelity=fidelity)
@@ -144,11 +146,10 @@ def test_a_tokenizer_that_joins_the_rating_to_the_prompt_is_refused():
         rating_token_ids(joins, ["x"])  # "x" and "x1" are one unknown word each: no token is added
 
 
-def test_a_long_response_loses_its_end_and_keeps_the_question(config, demo):
+def test_a_long_response_loses_its_end_and_keeps_the_question(config):
     tokenizer = load_tokenizer(config.model)
-    config = config.model_copy(update={"max_length": 64})
-    rows = read_pool(config.pool)
-    texts = list(stage._texts(tokenizer, config, rows, set()))
+    rows = [[row] for row in read_pool(config.pool)]
+    texts = [text for n, prompt in enumerate(config.prompts) for text in rating_texts(tokenizer, rows, n, prompt, 64)]
     cut = [t for t in texts if t.truncated]
     assert cut and all(len(t.ids) == 64 for t in cut) and all(len(t.ids) <= 64 for t in texts)
     assert all(tokenizer.decode(t.ids).endswith(SUFFIX) for t in cut)
@@ -157,18 +158,18 @@ def test_a_long_response_loses_its_end_and_keeps_the_question(config, demo):
 def test_a_killed_scoring_goes_on_and_scores_nothing_twice(config, tmp_path, monkeypatch):
     whole = ratings(score(config, tmp_path / "whole"), config)
     seen: list[tuple[str, int]] = []
-    real = rater.rating_probabilities
+    real = Halving.rate
     config = config.model_copy(update={"batch_tokens": 600})
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
 
-    def counted(model, batch, ids):
+    def counted(self, batch):
         if len(seen) > 50 and not counted.resumed:
             raise KeyboardInterrupt
-        seen.extend(text.key for text in batch)
-        return real(model, batch, ids)
+        seen.extend(key for text in batch.texts for key in text.keys)
+        return real(self, batch)
 
     counted.resumed = False
-    monkeypatch.setattr("selectit.scoring.stage.rating_probabilities", counted)
+    monkeypatch.setattr(Halving, "rate", counted)
     with pytest.raises(KeyboardInterrupt):
         score(config, tmp_path / "killed")
     counted.resumed = True
@@ -178,27 +179,31 @@ def test_a_killed_scoring_goes_on_and_scores_nothing_twice(config, tmp_path, mon
     assert not (out / "ledger").exists()
 
 
-def test_memory_that_runs_out_halves_the_batch(config, expected, tmp_path, monkeypatch):
-    import torch
-
-    real, sizes = rater._forward, []
-
-    def small(model, batch, ids):
-        if len(batch) > 2:
-            raise torch.OutOfMemoryError("out of memory")
-        sizes.append(len(batch))
-        return real(model, batch, ids)
-
-    monkeypatch.setattr(rater, "_forward", small)
-    np.testing.assert_allclose(ratings(score(config, tmp_path / "out"), config), expected, atol=1e-5)
-    assert max(sizes) == 2
-
-
 def test_every_pair_of_row_and_prompt_is_in_the_ledger_once(config, tmp_path):
     table = parquet.read_table(score(config, tmp_path / "out") / "ledger.parquet").to_pylist()
     pairs = [(r["row_id"], r["prompt"]) for r in table]
     assert len(pairs) == len(set(pairs)) == 40 * 3
     assert all(abs(sum(r["probabilities"]) - r["mass"]) < 1e-12 and 0 < r["mass"] <= 1 for r in table)
+
+
+def test_rows_of_equal_text_are_rated_once_and_tie(config, tmp_path, monkeypatch):
+    rows = json.loads(Path(config.pool.path).read_text())[:6]
+    pool = tmp_path / "pool.json"
+    pool.write_text(json.dumps([*rows, *rows[::-1], rows[0]]))
+    config = config.model_copy(update={"pool": PoolConfig(path=str(pool)), "batch_tokens": 150})
+    rated: list[int] = []
+    real = Halving.rate
+    monkeypatch.setattr(Halving, "rate", lambda self, batch: rated.append(len(batch.texts)) or real(self, batch))
+    found = ratings(score(config, tmp_path / "out"), config)
+    assert sum(rated) == 6 * len(config.prompts)
+    np.testing.assert_allclose(found, oracle(config), atol=1e-5)
+    assert (found == found[[*range(6), *range(5, -1, -1), 0]]).all()
+
+
+def test_the_ledger_says_how_it_was_made(config, tmp_path):
+    told = json.loads((score(config, tmp_path / "out") / "score.json").read_text())
+    assert (told["rater"], told["num_processes"], told["batch_tokens"]) == ("packed", 1, stage.CPU_BATCH_TOKENS)
+    assert told["tokens_per_second"] > 0
 
 
 def test_a_model_without_tokenizer_is_refused(demo, tmp_path):

@@ -1,71 +1,116 @@
-"""Next-token probabilities of the rating tokens for many texts, batched through the stock model.
+"""What rates: token ids of rating texts in, next-token probabilities of the ratings out.
 
-Texts are left-padded, sorted by length and packed under a token budget; only the last position meets the
-head; a batch that does not fit into memory is halved and tried again.
+Two paths stand behind `Rater`: the stock model, for every architecture, and the packed one, for models of
+the LLaMA family. `make_rater` takes the packed one where it is known to give the same numbers.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+Key = tuple[str, int]
+"""(row id, number of the rating prompt): what results are joined by."""
+
 
 @dataclass(frozen=True)
 class Text:
-    """A tokenised rating text. `key` is whatever the caller joins results by."""
+    """A tokenised rating text. `keys` are all that it is the text of: equal texts are rated once."""
 
-    key: tuple[str, int]
-    ids: list[int]
+    keys: tuple[Key, ...]
+    ids: np.ndarray  # int32 [num_tokens]
     truncated: bool = False
 
 
-def batches(texts: Sequence[Text], batch_tokens: int) -> Iterator[list[Text]]:
-    """Longest first, so that memory is found wanting at once; padding included, at most `batch_tokens`."""
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass rates.
+
+    `prefix` holds token ids with which every one of the texts starts, and fewer than any of them has; it may
+    be empty. Batches of one rating prompt have the same prefix, so that a rater computes it once for all.
+    """
+
+    texts: Sequence[Text]
+    prefix: tuple[int, ...] = ()
+
+
+class Rater(Protocol):
+    name: str
+    pads: bool
+    """Whether a batch costs its longest text times their number, or only the tokens behind the prefix."""
+
+    def rate(self, batch: Batch) -> np.ndarray:
+        """Softmax over the whole vocabulary in float32, at the rating tokens, after the last token of each text.
+
+        Returns: float64 [len(batch.texts), NUM_RATINGS].
+        Raises:  torch.OutOfMemoryError where the batch does not fit the device.
+        """
+
+
+def make_rater(model: PreTrainedModel, rating_ids: Sequence[int]) -> Rater:
+    from selectit.scoring.packed import PackedRater, obstacle
+    from selectit.scoring.stock import StockRater
+
+    if obstacle(model) is None:
+        return Halving(PackedRater(model, rating_ids))
+    return Halving(StockRater(model, rating_ids))
+
+
+class Halving:
+    """Rates a batch that does not fit into memory in halves, and remembers the size that fits."""
+
+    def __init__(self, rater: Rater) -> None:
+        self._rater, self.name, self.pads = rater, rater.name, rater.pads
+        self._fits: float = float("inf")  # tokens
+
+    def rate(self, batch: Batch) -> np.ndarray:
+        size = num_tokens(batch, self.pads)
+        if size <= self._fits or len(batch.texts) == 1:
+            try:
+                return self._rater.rate(batch)
+            except torch.OutOfMemoryError:
+                if len(batch.texts) == 1:
+                    raise
+                self._fits = size / 2
+            torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
+        half = len(batch.texts) // 2
+        return np.concatenate(
+            [self.rate(Batch(part, batch.prefix)) for part in (batch.texts[:half], batch.texts[half:])]
+        )
+
+
+def num_tokens(batch: Batch, pads: bool) -> int:
+    lengths = [len(text.ids) for text in batch.texts]
+    return max(lengths) * len(lengths) if pads else sum(lengths) - len(lengths) * len(batch.prefix)
+
+
+def batches(texts: Sequence[Text], prefix: tuple[int, ...], batch_tokens: int, pads: bool) -> Iterator[Batch]:
+    """Longest first, so that memory is found wanting at once; at most `batch_tokens` each, padding included."""
     batch: list[Text] = []
-    for text in sorted(texts, key=lambda t: (-len(t.ids), t.key)):
-        if batch and (len(batch) + 1) * len(batch[0].ids) > batch_tokens:
-            yield batch
+    for text in sorted(texts, key=lambda t: (-len(t.ids), t.keys)):
+        if batch and num_tokens(Batch([*batch, text], prefix), pads) > batch_tokens:
+            yield Batch(batch, prefix)
             batch = []
         batch.append(text)
     if batch:
-        yield batch
+        yield Batch(batch, prefix)
 
 
-@torch.inference_mode()
-def rating_probabilities(model: PreTrainedModel, batch: Sequence[Text], rating_ids: Sequence[int]) -> np.ndarray:
-    """Softmax over the vocabulary in float32, at the rating tokens.
+def common_prefix(texts: Sequence[Text]) -> tuple[int, ...]:
+    """The token ids with which all texts start; at least one token of each text is left out of it.
 
-    Returns: float64 [len(batch), NUM_RATINGS].
+    It is empty for a single text, which has nothing to share it with.
     """
-    try:
-        return _forward(model, batch, rating_ids)
-    except torch.OutOfMemoryError:
-        if len(batch) == 1:
-            raise
-    torch.cuda.empty_cache()
-    half = len(batch) // 2
-    return np.concatenate([rating_probabilities(model, part, rating_ids) for part in (batch[:half], batch[half:])])
-
-
-def _forward(model: PreTrainedModel, batch: Sequence[Text], rating_ids: Sequence[int]) -> np.ndarray:
-    longest = max(len(text.ids) for text in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)  # [batch, longest]
-    mask = torch.zeros_like(ids)
-    for row, text in enumerate(batch):
-        ids[row, longest - len(text.ids) :] = torch.tensor(text.ids)
-        mask[row, longest - len(text.ids) :].fill_(1)
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    arguments: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-    accepted = inspect.signature(model.forward).parameters
-    arguments = {name: value.to(model.device) for name, value in arguments.items() if name in accepted}
-    if "logits_to_keep" in accepted:
-        arguments["logits_to_keep"] = 1
-    logits = model(**arguments, use_cache=False).logits[:, -1].float()  # [batch, vocabulary]
-    log_probs = logits[:, list(rating_ids)] - logits.logsumexp(dim=1, keepdim=True)
-    return log_probs.double().exp().cpu().numpy()
+    if len(texts) < 2:
+        return ()
+    prefix = min((text.ids for text in texts), key=len)[:-1]
+    for text in texts:
+        other = np.flatnonzero(text.ids[: len(prefix)] != prefix)
+        if len(other):
+            prefix = prefix[: other[0]]
+    return tuple(prefix.tolist())

@@ -6,8 +6,9 @@ Reads the pool and the model; writes ledger.parquet and score.json. Goes on wher
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from selectit.data import Row, read_pool
 from selectit.errors import UserError
 from selectit.models import load_model, load_tokenizer
 from selectit.scoring.ledger import LedgerWriter, Record
-from selectit.scoring.prompts import SUFFIX, rating_text
-from selectit.scoring.rater import Text, batches, rating_probabilities
+from selectit.scoring.processes import processes_for, rate_all
+from selectit.scoring.prompts import rating_text
+from selectit.scoring.rater import Text, make_rater
 from selectit.scoring.ratings import rating_token_ids
+from selectit.scoring.texts import rating_batches
 from selectit.tracking import Tracker
+
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
+"""Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
 
 
 def preflight(config: ScoreStage) -> None:
@@ -32,30 +38,28 @@ def preflight(config: ScoreStage) -> None:
 
 
 def run(config: ScoreStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
-    """Returns: number of rows, ratings, failures and truncated texts, mean mass on the rating tokens."""
+    """Returns: number of rows, ratings, failures and truncated texts, mean mass on the rating tokens, speed."""
     rows = read_pool(config.pool)
     usable = [row for row in rows if row.failure is None]
     tokenizer = load_tokenizer(config.model)
     rating_ids = _rating_ids(tokenizer, config, usable)
     model = load_model(config.model)
+    rater = make_rater(model, rating_ids)
     context = getattr(model.config, "max_position_embeddings", None)
+    batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS)
     writer = LedgerWriter(out)
     done = writer.done()
-    texts = list(_texts(tokenizer, config, usable, done))
-    total = len(usable) * len(config.prompts)
-    with tracker.progress("rating", total) as advance:
+    pending = rating_batches(tokenizer, config, usable, done, batch_tokens, rater.pads)
+    num_processes, pending = processes_for(pending, model.device, config.num_processes)
+    started, num_rated = time.monotonic(), 0
+    with tracker.progress("rating", len(usable) * len(config.prompts)) as advance:
         advance(len(done))
-        for batch in batches(texts, config.batch_tokens):
-            try:
-                probabilities = rating_probabilities(model, batch, rating_ids)
-            except IndexError as error:  # learned positions end at the context, rotary ones do not
-                longest = max(len(text.ids) for text in batch)
-                raise UserError(
-                    f"{config.model.path} cannot read a rating text of {longest} tokens (its context is {context}); "
-                    f"set score.max_length to at most {context}: longer responses then lose their end"
-                ) from error
-            writer.add([_record(text, p) for text, p in zip(batch, probabilities, strict=True)])
-            advance(len(batch))
+        for batch, probabilities in rate_all(rater, pending, num_processes):
+            records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
+            writer.add(records)
+            num_rated += sum(record.num_tokens for record in records)
+            advance(len(records))
+    seconds = time.monotonic() - started
     table = writer.finish([row.row_id for row in rows])
 
     failures = Counter(f for f in table["failure"].to_pylist() if f)
@@ -69,12 +73,16 @@ def run(config: ScoreStage, inputs: Mapping[str, Path], out: Path, tracker: Trac
         "num_over_context": sum(n > context for n in table["num_tokens"].to_pylist()) if context else 0,
         "mean_mass": float(mass.mean()) if len(mass) else 0.0,
         "num_tokens": sum(table["num_tokens"].to_pylist()),
+        "tokens_per_second": num_rated / seconds,
     }
     details = {
         "rating_token_ids": dict(zip("12345", rating_ids, strict=True)),
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
+        "rater": rater.name,
+        "num_processes": num_processes,
+        "batch_tokens": batch_tokens,
         "max_length": config.max_length,
         "context": context,
         "adds_bos": bool(tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id),
@@ -101,38 +109,17 @@ def _rating_ids(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Se
     )
 
 
-def _texts(
-    tokenizer: PreTrainedTokenizerBase,
-    config: ScoreStage,
-    rows: Sequence[Row],
-    done: set[tuple[str, int]],
-) -> Iterator[Text]:
-    """Rating texts that are not in the ledger, tokenised whole, the response cut where they are too long."""
-    limit = config.max_length
-    for number, prompt in enumerate(config.prompts):
-        wanted = [row for row in rows if (row.row_id, number) not in done]
-        if not wanted:
-            continue
-        written = [rating_text(prompt, row.instruction, row.response) for row in wanted]
-        encoded = tokenizer(written, return_offsets_mapping=limit is not None, verbose=False)
-        for at, row in enumerate(wanted):
-            ids, truncated = encoded["input_ids"][at], False
-            if limit is not None and len(ids) > limit:
-                start = len(written[at]) - len(SUFFIX)
-                tail = sum(1 for _, end in encoded["offset_mapping"][at] if end > start)
-                ids, truncated = ids[: limit - tail] + ids[len(ids) - tail :], True
-            yield Text((row.row_id, number), ids, truncated)
-
-
-def _record(text: Text, probabilities: np.ndarray) -> Record:
-    row_id, prompt = text.key
+def _records(text: Text, probabilities: np.ndarray) -> list[Record]:
     mass = float(probabilities.sum())
     good = np.isfinite(probabilities).all() and mass > 0
-    return Record(
-        row_id, prompt,
-        probabilities=[float(p) for p in probabilities] if good else None,
-        mass=mass if good else None,
-        num_tokens=len(text.ids),
-        truncated=text.truncated,
-        failure=None if good else "no_rating_probability",
-    )  # fmt: skip
+    return [
+        Record(
+            row_id, prompt,
+            probabilities=[float(p) for p in probabilities] if good else None,
+            mass=mass if good else None,
+            num_tokens=len(text.ids),
+            truncated=text.truncated,
+            failure=None if good else "no_rating_probability",
+        )
+        for row_id, prompt in text.keys
+    ]  # fmt: skip

@@ -1,0 +1,76 @@
+"""From rows of a pool to batches of tokenised rating texts, each distinct text once.
+
+Rows are tokenised some thousand at a time, while raters work on the ones before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from selectit.config import ScoreStage
+from selectit.data import Row
+from selectit.scoring.prompts import SUFFIX, rating_text
+from selectit.scoring.rater import Batch, Key, Text, batches, common_prefix
+
+CHUNK_ROWS = 4096
+"""Rows that are tokenised and sorted by length together."""
+
+
+def rating_batches(
+    tokenizer: PreTrainedTokenizerBase,
+    config: ScoreStage,
+    rows: Sequence[Row],
+    done: Collection[Key],
+    batch_tokens: int,
+    pads: bool,
+) -> Iterator[Batch]:
+    """Everything that is not done, prompt by prompt.
+
+    Args: batch_tokens, pads: as `batches` takes them.
+    """
+    alike: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        alike.setdefault((row.instruction, row.response), []).append(row)
+    groups = list(alike.values())
+    for number, prompt in enumerate(config.prompts):
+        for start in range(0, len(groups), CHUNK_ROWS):
+            chunk = groups[start : start + CHUNK_ROWS]
+            texts = rating_texts(tokenizer, chunk, number, prompt, config.max_length, done)
+            yield from batches(texts, common_prefix(texts), batch_tokens, pads)
+
+
+def rating_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    groups: Sequence[Sequence[Row]],
+    number: int,
+    prompt: str,
+    max_length: int | None = None,
+    done: Collection[Key] = (),
+) -> list[Text]:
+    """The texts under one rating prompt that are not done, tokenised whole.
+
+    Args:
+        groups: rows of equal text.
+        number: of the prompt, for the keys.
+        max_length: longer texts lose the end of their response.
+    """
+    keys: dict[str, tuple[Key, ...]] = {}
+    for group in groups:
+        missing = tuple(key for row in group if (key := (row.row_id, number)) not in done)
+        if missing:
+            keys[rating_text(prompt, group[0].instruction, group[0].response)] = missing
+    if not keys:
+        return []
+    encoded = tokenizer(list(keys), return_offsets_mapping=max_length is not None, verbose=False)
+    texts = []
+    for at, written in enumerate(keys):
+        ids, truncated = encoded["input_ids"][at], False
+        if max_length is not None and len(ids) > max_length:
+            start = len(written) - len(SUFFIX)
+            tail = sum(1 for _, end in encoded["offset_mapping"][at] if end > start)
+            ids, truncated = ids[: max_length - tail] + ids[len(ids) - tail :], True
+        texts.append(Text(keys[written], np.array(ids, dtype=np.int32), truncated))
+    return texts

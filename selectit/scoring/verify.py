@@ -1,0 +1,108 @@
+"""Checks a finished ledger against the plain way of rating: one row at a time, stock model, float32.
+
+Reads the ledger, the pool and the model; writes verification.json beside the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selectit.config import ScoreStage, SelectDefaults
+from selectit.data import read_pool
+from selectit.errors import UserError
+from selectit.models import load_model, load_tokenizer
+from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
+from selectit.scoring.ledger import LEDGER, read_ratings
+from selectit.scoring.rater import Batch
+from selectit.scoring.stock import StockRater
+from selectit.scoring.texts import rating_texts
+from selectit.tracking import Tracker
+
+VERIFICATION = "verification.json"
+ALPHA = 0.2
+SEED = 0
+
+
+def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, tracker: Tracker) -> dict[str, Any]:
+    """Rate a seeded sample of rows again and compare.
+
+    Args:    folder: holds the ledger of `config`.
+    Returns: what verification.json holds: the largest difference of a probability, a token-level and a
+             sentence-level score, the rank correlation of the sentence-level scores, and the share of the
+             sample's best part that both choose at the usual ratio.
+    Raises:  UserError where fewer than two rows were rated.
+    """
+    rows = [row for row in read_pool(config.pool) if row.failure is None]
+    prompts = range(len(config.prompts))
+    rated = read_ratings(folder / LEDGER, [row.row_id for row in rows], prompts)
+    whole = [at for at, failure in enumerate(rated.failures) if failure is None]
+    if len(whole) < 2:
+        raise UserError(f"{folder / LEDGER} holds {len(whole)} rated rows; a comparison needs two at least")
+    sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
+
+    told = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+    reference = StockRater(
+        load_model(config.model.model_copy(update={"dtype": "float32"})), list(told["rating_token_ids"].values())
+    )
+    tokenizer = load_tokenizer(config.model)
+    expected = np.empty((len(sample), len(prompts), rated.probabilities.shape[2]))
+    with tracker.progress("verifying", len(sample) * len(prompts)) as advance:
+        for number, prompt in enumerate(config.prompts):
+            groups = [[rows[at]] for at in sample]
+            texts = rating_texts(tokenizer, groups, number, prompt, config.max_length)
+            place = {row_id: at for at, row_id in enumerate(rows[at].row_id for at in sample)}
+            for text in texts:
+                [probabilities] = reference.rate(Batch([text]))
+                for row_id, _ in text.keys:
+                    expected[place[row_id], number] = probabilities
+                    advance(1)
+
+    found = rated.probabilities[sample]
+    token, expected_token = (token_scores(p, fidelity, len(prompts)) for p in (found, expected))
+    sentence, expected_sentence = (sentence_scores(t, ALPHA) for t in (token, expected_token))
+    ratio = SelectDefaults().ratio
+    result = {
+        "num_rows": len(sample),
+        "num_rows_of_pool": len(rows),
+        "rater": told["rater"],
+        "dtype": told["dtype"],
+        "fidelity": fidelity,
+        "max_probability_difference": float(np.abs(found - expected).max()),
+        "max_token_score_difference": float(np.abs(token - expected_token).max()),
+        "max_sentence_score_difference": float(np.abs(sentence - expected_sentence).max()),
+        "rank_correlation": rank_correlation(sentence, expected_sentence),
+        "ratio": ratio,
+        "subset_overlap": subset_overlap(sentence, expected_sentence, ratio),
+    }
+    part = folder / f"{VERIFICATION}.part"
+    part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, folder / VERIFICATION)
+    return result
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's, equal values taking their mean rank; 0 where all of one are equal."""
+    first, second = _ranks(a), _ranks(b)
+    if np.array_equal(first, second):
+        return 1.0
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[place]
+
+
+def subset_overlap(a: np.ndarray, b: np.ndarray, ratio: float) -> float:
+    """Share of the best part by `a` that is in the best part by `b`; ties as in selection, the later row first."""
+    count = max(1, int(ratio * len(a)))
+    best = [set(sorted(range(len(s)), key=lambda i: (s[i], i), reverse=True)[:count]) for s in (a, b)]
+    return len(best[0] & best[1]) / count

@@ -1,0 +1,349 @@
+"""Every way of rating gives the numbers of the plain one: one text at a time, every logit, float32."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from selectit.errors import UserError
+from selectit.scoring.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
+from selectit.scoring.packed import PackedRater, obstacle
+from selectit.scoring.processes import BATCHES_PER_PROCESS, processes_for, rate_all
+from selectit.scoring.rater import Batch, Halving, Text, batches, common_prefix, make_rater
+from selectit.scoring.stock import StockRater
+
+VOCABULARY = 97
+RATING_IDS = [11, 12, 13, 14, 15]
+SMALL = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+}  # fmt: skip
+ROPES = {
+    "default": {"rope_type": "default", "rope_theta": 10000.0},
+    "linear": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
+    "llama3": {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+    },
+    "yarn": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64},
+    "dynamic": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
+    "longrope": {
+        "rope_type": "longrope", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64,
+        "short_factor": [1.0] * 4, "long_factor": [2.0] * 4,
+    },
+}  # fmt: skip
+
+
+def build(model_class, config) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = model_class(config).eval()
+    with torch.no_grad():  # large enough weights that attention and position matter to the result
+        for parameter in model.parameters():
+            parameter.normal_(std=0.25) if parameter.dim() > 1 else parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def llama(**settings) -> torch.nn.Module:
+    return build(LlamaForCausalLM, LlamaConfig(**{**SMALL, **settings}))
+
+
+PACKED = {
+    "grouped queries": lambda: llama(),
+    "one key-value head": lambda: llama(num_key_value_heads=1),
+    "no grouping": lambda: llama(num_key_value_heads=4),
+    "tied embeddings": lambda: llama(tie_word_embeddings=True),
+    "one layer": lambda: llama(num_hidden_layers=1),
+    "wide heads": lambda: llama(head_dim=16),
+    "linear rope": lambda: llama(rope_parameters=ROPES["linear"]),
+    "llama3 rope": lambda: llama(rope_parameters=ROPES["llama3"]),
+    "yarn rope": lambda: llama(rope_parameters=ROPES["yarn"]),
+    "mistral without window": lambda: build(MistralForCausalLM, MistralConfig(**SMALL, sliding_window=None)),
+    "qwen2, biased queries": lambda: build(Qwen2ForCausalLM, Qwen2Config(**SMALL)),
+}
+STOCK = {
+    "rotary embedding (dynamic)": lambda: llama(rope_parameters=ROPES["dynamic"], max_position_embeddings=64),
+    "rotary embedding (longrope)": lambda: llama(rope_parameters=ROPES["longrope"]),
+    "bias": lambda: llama(attention_bias=True),
+    "feed-forward": lambda: llama(mlp_bias=True),
+    "activation": lambda: llama(hidden_act="gelu"),
+    "sliding window": lambda: build(MistralForCausalLM, MistralConfig(**SMALL, sliding_window=16)),
+    "window of 16": lambda: build(
+        Qwen2ForCausalLM, Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=16, max_window_layers=1)
+    ),
+    "not of the LLaMA family": lambda: build(
+        GPT2LMHeadModel, GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=512)
+    ),
+}
+
+
+def texts(lengths, prefix=9, seed=0) -> list[Text]:
+    generator = np.random.default_rng(seed)
+    shared = generator.integers(20, VOCABULARY, prefix)
+    return [
+        Text(((str(n), 0),), np.concatenate([shared, generator.integers(20, VOCABULARY, length)]).astype(np.int32))
+        for n, length in enumerate(lengths)
+    ]
+
+
+MIXED = (1, 2, 3, 40, QUERY_BLOCK - 1, QUERY_BLOCK, QUERY_BLOCK + 1, 3 * QUERY_BLOCK + 7, 5, 40)
+
+
+@torch.no_grad()
+def oracle(model, rows) -> np.ndarray:
+    logits = []
+    for row in rows:
+        fresh = copy.deepcopy(model)  # dynamic rotary embeddings remember the longest text
+        logits.append(fresh(input_ids=torch.tensor(row.ids[None].astype(np.int64))).logits[0, -1].float())
+    return torch.softmax(torch.stack(logits), dim=-1)[:, RATING_IDS].double().numpy()
+
+
+def rate(rater, rows, batch_tokens=10**6, prefix=None, num_processes=1) -> np.ndarray:
+    prefix = common_prefix(rows) if prefix is None else prefix
+    found = {}
+    for batch, probabilities in rate_all(rater, batches(rows, prefix, batch_tokens, rater.pads), num_processes):
+        found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
+    return np.array([found[row.keys] for row in rows])
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_the_packed_path_equals_the_oracle(name):
+    model, rows = PACKED[name](), texts(MIXED)
+    expected = oracle(model, rows)
+    assert obstacle(model) is None
+    for batch_tokens in (1, 150, 10**6):
+        np.testing.assert_allclose(
+            rate(make_rater(model, RATING_IDS), rows, batch_tokens), expected, atol=1e-6, rtol=1e-4
+        )
+    np.testing.assert_allclose(oracle(model, rows), expected, atol=1e-7)  # the model itself is left as it was
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_what_the_packed_path_cannot_do_goes_through_the_stock_model_and_equals_the_oracle(name):
+    model, rows = STOCK[name](), texts(MIXED)
+    assert name in obstacle(model) or "window" in name
+    rater = make_rater(model, RATING_IDS)
+    assert rater.name == "stock"
+    expected = oracle(model, rows)
+    for batch_tokens in (1, 150, 10**6):
+        np.testing.assert_allclose(rate(rater, rows, batch_tokens), expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("attention", [attend_fused, attend_in_blocks])
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+@torch.inference_mode()
+def test_both_attentions_equal_the_masked_one(attention, num_kv_heads):
+    for num_queries, num_shared in ((1, 0), (1, 30), (QUERY_BLOCK, 5), (2 * QUERY_BLOCK + 3, 0), (70, 41)):
+        queries, keys, values = (
+            torch.randn(heads, length, 8)
+            for heads, length in (
+                (4, num_queries), (num_kv_heads, num_shared + num_queries), (num_kv_heads, num_shared + num_queries),
+            )
+        )  # fmt: skip
+        keys_of_heads, values_of_heads = (t.repeat_interleave(4 // num_kv_heads, dim=0) for t in (keys, values))
+        weights = queries @ keys_of_heads.transpose(1, 2) * 0.3
+        unseen = torch.ones(weights.shape[1:], dtype=torch.bool).triu_(num_shared + 1)
+        expected = weights.masked_fill(unseen, float("-inf")).softmax(-1) @ values_of_heads
+        found = attention(queries, keys, values, 0.3)
+        torch.testing.assert_close(found, expected.transpose(0, 1).flatten(1), atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_on_cpu_goes_through_the_stock_model():
+    assert "float32" in obstacle(llama().to(torch.bfloat16))
+
+
+def test_adapted_weights_go_through_the_stock_model():
+    model = llama()
+
+    class Adapted(torch.nn.Linear):
+        pass
+
+    model.model.layers[1].mlp.up_proj.__class__ = Adapted
+    assert "adapted" in obstacle(model)
+
+
+@pytest.mark.parametrize("lengths", [(30,), (1,), (17, 17, 17), (1, 1), (400, 1)])
+def test_one_row_equal_rows_and_extreme_lengths(lengths):
+    model = llama()
+    for prefix in (0, 1, 9, 80):
+        rows = texts(lengths, prefix)
+        np.testing.assert_allclose(rate(make_rater(model, RATING_IDS), rows), oracle(model, rows), atol=1e-6, rtol=1e-4)
+
+
+def test_order_and_alternating_prefixes_do_not_change_the_numbers():
+    model, rows = llama(), texts(MIXED)
+    expected, rater = oracle(model, rows), PackedRater(llama(), RATING_IDS)
+    prefix = common_prefix(rows)
+    np.testing.assert_allclose(rate(rater, rows[::-1]), expected[::-1], atol=1e-6, rtol=1e-4)
+    for shared in (prefix, prefix[:4], (), prefix):
+        np.testing.assert_allclose(rate(rater, rows, prefix=shared), expected, atol=1e-6, rtol=1e-4)
+
+
+def test_the_common_prefix_leaves_a_token_of_every_text():
+    assert common_prefix(texts([30])) == ()
+    rows = texts([5, 0, 7], prefix=6)
+    assert common_prefix(rows) == tuple(rows[1].ids[:-1].tolist())
+    assert common_prefix([rows[0], rows[0]]) == tuple(rows[0].ids[:-1].tolist())
+    other = Text((("x", 0),), np.array([1, 2, 3], dtype=np.int32))
+    assert common_prefix([*rows, other]) == ()
+
+
+def test_batches_hold_every_text_once_and_stay_within_their_tokens():
+    rows = texts(MIXED)
+    prefix = common_prefix(rows)
+    for pads in (True, False):
+        found = list(batches(rows, prefix, 120, pads))
+        assert sorted(text.keys for batch in found for text in batch.texts) == sorted(row.keys for row in rows)
+        for batch in found:
+            longest = max(len(text.ids) for text in batch.texts)
+            cost = longest * len(batch.texts) if pads else sum(len(t.ids) - len(prefix) for t in batch.texts)
+            assert cost <= 120 or len(batch.texts) == 1
+
+
+class Cramped:
+    """Fits `fits` texts, and counts the batches that it is given."""
+
+    name, pads = "cramped", False
+
+    def __init__(self, rater, fits):
+        self.rater, self.fits, self.refused, self.rated = rater, fits, 0, []
+
+    def rate(self, batch):
+        if len(batch.texts) > self.fits:
+            self.refused += 1
+            raise torch.OutOfMemoryError("out of memory")
+        self.rated.append(len(batch.texts))
+        return self.rater.rate(batch)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_good_size_remembered():
+    model, rows = llama(), texts([20] * 16)
+    cramped = Cramped(PackedRater(model, RATING_IDS), fits=2)
+    rater, prefix = Halving(cramped), common_prefix(rows)
+    expected = oracle(model, rows)
+    for _ in range(3):
+        np.testing.assert_allclose(rater.rate(Batch(rows, prefix)), expected, atol=1e-6, rtol=1e-4)
+    assert cramped.refused == 3  # 16, 8 and 4 texts, once each
+    assert set(cramped.rated) == {2}
+    with pytest.raises(torch.OutOfMemoryError):
+        Halving(Cramped(cramped.rater, fits=0)).rate(Batch(rows, prefix))
+
+
+def test_a_text_beyond_learned_positions_names_the_cure():
+    model = STOCK["not of the LLaMA family"]()
+    with pytest.raises(UserError, match=r"600 tokens .its context is 512.; set score.max_length"):
+        StockRater(model, RATING_IDS).rate(Batch(texts([600], prefix=0)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="several processes are forked on Linux only")
+@pytest.mark.parametrize("make", [PACKED["grouped queries"], STOCK["bias"]])
+def test_the_number_of_processes_does_not_change_the_numbers(make):
+    model, rows = make(), texts(MIXED * 3)
+    expected = oracle(model, rows)
+    for num_processes in (1, 2, 5):
+        found = rate(make_rater(model, RATING_IDS), rows, 100, num_processes=num_processes)
+        np.testing.assert_allclose(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_small_pools_and_other_devices_take_one_process(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    cpu = torch.device("cpu")
+    for num_batches, expected in ((0, 1), (BATCHES_PER_PROCESS, 1), (2 * BATCHES_PER_PROCESS, 2), (1000, 4)):
+        given = [Batch(texts([n + 1])) for n in range(num_batches)]
+        num_processes, same = processes_for(iter(given), cpu, None)
+        assert num_processes == (expected if sys.platform == "linux" else 1)
+        assert list(same) == given
+    assert processes_for(iter(()), torch.device("cuda"), 8)[0] == 1
+
+
+class Failing:
+    name, pads = "failing", False
+
+    def __init__(self, act):
+        self.act = act
+
+    def rate(self, batch):
+        self.act()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="several processes are forked on Linux only")
+def test_a_process_that_fails_or_is_killed_says_so_and_leaves_no_other_behind():
+    def fail():
+        raise UserError("no such token")
+
+    work = list(batches(texts([5] * 20), (), 20, pads=False))
+    with pytest.raises(UserError, match="no such token"):
+        list(rate_all(Failing(fail), work, 2))
+    with pytest.raises(RuntimeError, match="a scoring process was killed"):
+        list(rate_all(Failing(lambda: os.kill(os.getpid(), signal.SIGKILL)), work, 2))
+    assert not psutil.Process().children()
+
+
+SCORE = """
+import json, sys
+from pathlib import Path
+from rich.console import Console
+import selectit.scoring.ledger as ledger
+from selectit.config import ScoreStage
+from selectit.scoring import stage
+from selectit.tracking import Tracker
+ledger.FLUSH_SECONDS = 0
+config, out = ScoreStage.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+stage.run(config, {}, out, Tracker(out, Console(quiet=True)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="several processes are forked on Linux only")
+def test_kill_minus_nine_with_processes_then_resume_with_another_number(demo, tmp_path):
+    import pyarrow.parquet as parquet
+
+    config = {
+        "pool": {"path": str(demo / "pool.json")}, "model": {"path": str(demo / "model")},
+        "prompts": ["Rate it.\n\n", "Judge it.\n\n", "Weigh it.\n\n"], "batch_tokens": 200,
+    }  # fmt: skip
+
+    def start(out: Path, num_processes: int) -> subprocess.Popen:
+        out.mkdir(exist_ok=True)
+        arguments = [json.dumps({**config, "num_processes": num_processes}), str(out)]
+        return subprocess.Popen([sys.executable, "-c", SCORE, *arguments], cwd=Path(__file__).parents[1])
+
+    out = tmp_path / "killed"
+    process = start(out, 2)
+    while len(list((out / "ledger").glob("part-*.parquet"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert len(children) == 2
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+    before = sum(parquet.read_metadata(part).num_rows for part in (out / "ledger").glob("part-*.parquet"))
+    assert 0 < before < 3 * len(json.loads((demo / "pool.json").read_text()))
+
+    assert start(out, 1).wait() == 0
+    assert start(tmp_path / "whole", 1).wait() == 0
+    found, whole = (parquet.read_table(folder / "ledger.parquet") for folder in (out, tmp_path / "whole"))
+    for column in ("row_id", "prompt", "num_tokens"):
+        assert found[column].equals(whole[column])
+    np.testing.assert_allclose(*(t["probabilities"].combine_chunks().flatten() for t in (found, whole)), atol=1e-6)
