@@ -8,7 +8,7 @@ CPU_INDEX  := https://download.pytorch.org/whl/cpu
 REACHABLE  := $(PYTHON) -c "import urllib.request as u; u.urlopen('$(CPU_INDEX)/torch/', timeout=5)" 2>/dev/null
 TORCH_ARGS  = $(shell command -v nvidia-smi >/dev/null 2>&1 || ! $(REACHABLE) || echo --extra-index-url $(CPU_INDEX))
 
-.PHONY: quickstart test test-all lint setup clean
+.PHONY: quickstart test test-all lint bench setup clean
 
 quickstart: setup
 	$(BIN)/selectit run recipes/quickstart.yaml
