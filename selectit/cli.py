@@ -57,7 +57,7 @@ def _main(
 def run(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = []) -> None:
     """Run what is missing of a recipe and print its table."""
     from selectit.artifact import Store
-    from selectit.engine import Session, run_plan
+    from selectit.engine import Session, log_report, run_plan
     from selectit.plan import build
     from selectit.recipe import load
     from selectit.report import write_report
@@ -66,13 +66,18 @@ def run(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = [
     started = time.monotonic()
     loaded = load(recipe, set_)
     plan, store = build(loaded), Store(runs_dir)
-    outcomes = run_plan(plan, Session(store, console, loaded.config.wandb, group=loaded.config.name))
+    session = Session(store, console, loaded.config.wandb, group=loaded.config.name)
+    outcomes = run_plan(plan, session)
     report = write_report(plan, outcomes, runs_dir)
-    num_ran = sum(outcome.ran for outcome in outcomes.values())
+    if report.written and loaded.config.wandb.enabled:
+        log_report(report.folder, session)
     print_table(report, console)
+    num_ran = sum(outcome.ran for outcome in outcomes.values())
+    num_missing = sum(outcome.artifact is None for outcome in outcomes.values())
+    missing = f", {num_missing} without a result" if num_missing else ""
     console.print(
-        f"{num_ran} of {len(plan.stages)} stages executed, {len(plan.stages) - num_ran} were done or not reachable; "
-        f"{time.monotonic() - started:.0f} s\nreport: {report.folder / 'report.html'}",
+        f"{num_ran} of {len(plan.stages)} stages executed{missing}; {time.monotonic() - started:.0f} s\n"
+        f"report: {report.folder / 'report.html'}",
         highlight=False,
         soft_wrap=True,
     )

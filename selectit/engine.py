@@ -5,6 +5,7 @@ Writes artifact folders through the store; yields what became of every stage.
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import os
@@ -27,6 +28,8 @@ from selectit.errors import NotRun, UserError
 from selectit.fingerprint import pinned
 from selectit.plan import KINDS, Plan, Stage, State, inspect, state
 from selectit.tracking import Tracker, wandb_run
+
+REPORT_FILES = ("report.html", "report.md", "results.csv", "overlap.csv")
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,24 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
         told = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.told if name in metrics)
         console.print(f"  {told}  ({seconds:.1f} s)", style="dim", highlight=False, soft_wrap=True)
         return Outcome(artifact, ran=True)
+
+
+def log_report(folder: Path, session: Session) -> None:
+    """The finished table and its page as one W&B run of the recipe's group."""
+    with wandb_run(
+        directory=session.store.runs_dir / "wandb",
+        project=session.wandb.project,
+        entity=session.wandb.entity,
+        group=session.group,
+        job_type="report",
+        name=f"report {session.group}",
+        config={},
+    ) as run:
+        tracker = Tracker(folder, session.console, run)
+        with (folder / "results.csv").open(encoding="utf-8", newline="") as f:
+            columns, *rows = csv.reader(f)
+        tracker.table("results", columns, rows)
+        tracker.artifact(f"report-{session.group}", "report", *(folder / name for name in REPORT_FILES))
 
 
 def _module(stage: Stage) -> ModuleType:

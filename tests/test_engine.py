@@ -185,6 +185,9 @@ def test_wandb_holds_one_run_per_stage_grouped_by_recipe(whole):
     assert kinds.count("score") == 1 and kinds.count("finetune-lora") >= 2 and kinds.count("evaluate") >= 4
     training = [run for run in runs if run["job_type"] == "finetune-lora" and run["exit_code"] == 0]
     assert all(any("train/loss" in entry for entry in run["history"]) for run in training)
+    [report, *_] = [run for run in runs if run["job_type"] == "report"]
+    assert any("results/nrows" in entry for entry in report["history"])
+    assert any(name == "report-small" for name in report["artifacts"])
     selecting = [run for run in runs if run["job_type"] == "select"]
     assert all(any("subset" in name for name in run["artifacts"]) for run in selecting)
 
