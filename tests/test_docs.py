@@ -190,7 +190,10 @@ def used(line: str) -> Iterator[list[str]]:
 @EVERY_PAGE
 def test_every_command_and_option_exists(page):
     known = commands()
-    options = set().union(*known.values())
+    of_benchmarks = {
+        o for p in (ROOT / "benchmarks").glob("*.py") for o in re.findall(r'"(--[a-z0-9-]+)"', p.read_text())
+    }
+    options = set().union(*known.values(), of_benchmarks)
     for line in code(page):
         for words in used(line):
             name = next((n for n in (" ".join(words[:2]), words[0]) if n in known), "" if words[0] in options else None)
