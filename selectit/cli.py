@@ -5,9 +5,7 @@ Start-up imports nothing heavy; a command imports what it runs.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -20,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selectit import __version__
+from selectit.cli_files import files_app
 from selectit.errors import UserError
 
 app = typer.Typer(
@@ -27,15 +26,14 @@ app = typer.Typer(
     help="Select instruction data, fine-tune on it, evaluate: one recipe, one table.",
 )  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and this project does not ship.")
+app.add_typer(files_app)
 app.add_typer(data_app, name="data")
 console = Console()
 
-RECIPE, FILES = "A recipe", "One stage, on files"
+RECIPE = "A recipe"
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/quickstart.yaml.")]
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
 Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe.")]
-PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
-Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line, or 'default'.")]
 
 
 def _version(value: bool) -> None:
@@ -89,8 +87,9 @@ def run(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = [
 def plan(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = []) -> None:
     """Show every stage: done, to resume or to run, and why."""
     from selectit.artifact import Store
-    from selectit.plan import build, inspect
+    from selectit.plan import build
     from selectit.recipe import load
+    from selectit.states import inspect
 
     graph, store = build(load(recipe, set_)), Store(runs_dir)
     states = inspect(graph, store)
@@ -151,207 +150,6 @@ def report(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override 
     console.print(f"report: {written.folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-@app.command(rich_help_panel=FILES)
-def score(
-    pool: PoolFile,
-    model: Annotated[str, typer.Option(help="Rater: model folder or hub id.")],
-    out: Annotated[Path, typer.Option(help="Folder for ledger.parquet and score.json.")],
-    rating_prompts: Prompts = "default",
-    num_rating_prompts: Annotated[int, typer.Option(help="The first K rating prompts.")] = 5,
-    fidelity: Annotated[str, typer.Option(help="paper, released_code or corrected.")] = "corrected",
-    max_length: Annotated[int | None, typer.Option(help="Tokens of a rating text at most.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    num_processes: Annotated[int | None, typer.Option(help="Processes on CPU; default: by cores and pool.")] = None,
-    verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
-    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
-) -> None:
-    """Rate every row of a pool with one model."""
-    from selectit import plan as planning
-    from selectit.recipe import resolve_arm
-
-    select = {
-        "strategy": "selectit", "level": "sentence", "fidelity": fidelity, "num_rating_prompts": num_rating_prompts,
-    }  # fmt: skip
-    arm = resolve_arm(
-        {
-            "pool": {"path": pool},
-            "model": {"path": model, "dtype": dtype},
-            "score": {"rating_prompts": rating_prompts, "max_length": max_length, "num_processes": num_processes},
-            "select": select,
-        }
-    )
-    [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
-    folder = _run_alone(stage, out / ".runs", wandb, placed={"score": out})
-    console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
-    if verify:
-        _verify(stage.config, folder, verify, fidelity)
-
-
-@app.command(rich_help_panel=FILES)
-def select(
-    pool: PoolFile,
-    out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
-    strategy: Annotated[str, typer.Option(help="selectit, random, random_rest, length or full.")] = "selectit",
-    model: Annotated[
-        list[str], typer.Option(help="Rater, or tokenizer of length in tokens; repeat for model level.")
-    ] = [],
-    ratio: Annotated[float, typer.Option(help="Share of the rows that is kept.")] = 0.2,
-    scores: Annotated[Path | None, typer.Option(help="JSONL file with one line per row of the pool.")] = None,
-    level: Annotated[str, typer.Option(help="selectit: token, sentence or model.")] = "sentence",
-    rating_prompts: Prompts = "default",
-    num_rating_prompts: Annotated[int, typer.Option(help="selectit: the first K rating prompts.")] = 5,
-    alpha: Annotated[float, typer.Option(help="selectit: weight of the prompts' disagreement.")] = 0.2,
-    fidelity: Annotated[str, typer.Option(help="selectit: paper, released_code or corrected.")] = "corrected",
-    field: Annotated[str, typer.Option(help="length: response, instruction or full.")] = "response",
-    unit: Annotated[str, typer.Option(help="length: tokens, chars or words.")] = "tokens",
-    seed: Annotated[int, typer.Option(help="Of random strategies and of the token level's prompt.")] = 42,
-    bad_rows: Annotated[
-        str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
-    ] = "refuse",
-    max_length: Annotated[int | None, typer.Option(help="selectit: tokens of a rating text at most.")] = None,
-    runs_dir: RunsDir = Path("runs"),
-    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
-) -> None:
-    """Choose the best part of a pool; train on it with any tool."""
-    from selectit import plan as planning
-    from selectit.artifact import check_writable
-    from selectit.recipe import resolve_arm
-
-    check_writable(out.absolute().parent)
-    _check_suffix(Path(pool), out)
-    own: dict[str, dict[str, Any]] = {
-        "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
-        "length": {"field": field, "unit": unit},
-        "random_rest": {"rest_of": "selectit"},
-    }
-    needs_model = strategy in ("selectit", "random_rest") or (strategy == "length" and unit == "tokens")
-    if needs_model and not model:
-        raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
-    models = [{"path": path} for path in model]
-
-    def arm(name: str) -> Any:
-        section = {"strategy": name, **({} if name == "full" else {"ratio": ratio}), **own.get(name, {})}
-        return resolve_arm(
-            {
-                "pool": {"path": pool, "bad_rows": bad_rows},
-                "model": {"path": model[0] if model else "none"},
-                "score": {
-                    "rating_prompts": rating_prompts,
-                    "max_length": max_length,
-                    **({"models": models} if models else {}),
-                },
-                "select": section,
-            }
-        )
-
-    chosen = arm(strategy)
-    rest_of = arm("selectit") if strategy == "random_rest" else None
-    prompts = planning.needed_prompts([rest_of or chosen], [seed])
-    stage = planning.select_stage(chosen, seed, prompts, rest_of)
-    folder = _run_alone(stage, runs_dir, wandb)
-    selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
-    shutil.copyfile(folder / selection["subset"], out)
-    if scores is not None:
-        shutil.copyfile(folder / "scores.jsonl", scores)
-    console.print(
-        f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
-    )
-
-
-@app.command(rich_help_panel=FILES)
-def finetune(
-    pool: PoolFile,
-    model: Annotated[str, typer.Option(help="Model folder or hub id.")],
-    out: Annotated[Path, typer.Option(help="Folder for the adapter or the model.")],
-    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
-    seed: Annotated[int, typer.Option(help="Training seed.")] = 42,
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
-    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
-) -> None:
-    """Fine-tune a model on all rows of a file."""
-    from selectit import plan as planning
-    from selectit.recipe import parse_overrides, resolve_arm
-
-    settings = {"method": method, **parse_overrides([f"finetune.{s}" for s in set_]).get("finetune", {})}
-    arm = resolve_arm(
-        {"pool": {"path": pool}, "model": {"path": model}, "select": {"strategy": "full"}, "finetune": settings}
-    )
-    subset = planning.select_stage(arm, seed, {})
-    stage = planning.finetune_stage(arm, seed, subset)
-    folder = _run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
-    name = "adapter" if method == "lora" else "model"
-    console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
-
-
-@app.command(rich_help_panel=FILES)
-def evaluate(
-    model: Annotated[str, typer.Option(help="Model folder or hub id.")],
-    out: Annotated[Path, typer.Option(help="Folder for results.json and every item.")],
-    adapter: Annotated[str | None, typer.Option(help="PEFT adapter on top of the model.")] = None,
-    profile: Annotated[str, typer.Option(help="paper-2023, full, miniature, or a YAML file.")] = "paper-2023",
-    data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
-    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most this many items per task.")] = None,
-    judge: Annotated[str | None, typer.Option(help="hf:<model> for AlpacaEval; default: not judged.")] = None,
-    template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
-    sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
-    batch_size: Annotated[int, typer.Option(help="Items per forward pass.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
-    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
-) -> None:
-    """Score a model, or a model with an adapter, on the benchmarks."""
-    from selectit import plan as planning
-    from selectit.evaluate.profile import load_profile
-    from selectit.recipe import check_benchmarks, resolve_arm
-
-    chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
-    arm = resolve_arm(
-        {
-            "pool": {"path": "none"},
-            "model": {"path": model},
-            "select": {"strategy": "full"},
-            "finetune": {"method": "none", "template": template},
-            "evaluate": {
-                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": judge,
-                "sandbox": sandbox, "batch_size": batch_size,
-            },
-        }
-    )  # fmt: skip
-    settings = load_profile(arm.evaluate.profile)
-    if faults := check_benchmarks(arm.evaluate, settings):
-        raise UserError("\n".join(faults))
-    stages = {
-        name: planning.evaluate_stage(arm, benchmark, settings.name, seed, adapter=_adapter(adapter))
-        for name, benchmark in settings.benchmarks.items()
-        if chosen is None or name in chosen
-    }
-    outcomes = _outcomes(list(stages.values()), out, wandb)
-    results = {}
-    for name, stage in stages.items():
-        artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
-        metrics = {}
-        if artifact is not None:
-            result = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
-            metrics, unscored = result["metrics"], result["reason"]
-        results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
-    path = out / "results.json"
-    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    table = Table(box=None, pad_edge=False)
-    for column in ("benchmark", "metric", "value", "standard error", "items"):
-        table.add_column(column, overflow="fold")
-    for name, metrics in results.items():
-        for metric, found in metrics.items():
-            if metric == "not_scored":
-                table.add_row(name, "", found, "", "")
-            else:
-                error = "" if found["stderr"] is None else f"{found['stderr']:.4f}"
-                table.add_row(name, metric, f"{found['value']:.4f}", error, str(found["num_items"]))
-    console.print(table)
-    console.print(f"results: {path}", highlight=False, soft_wrap=True)
-    if any(outcome.failed for outcome in outcomes.values()):
-        raise typer.Exit(1)
-
-
 @data_app.command("fetch")
 def data_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="File names; default: all that are known.")] = None,
@@ -371,59 +169,6 @@ def doctor() -> None:
     from selectit.doctor import print_findings
 
     print_findings(console)
-
-
-def _outcomes(stages: list[Any], runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> dict[Any, Any]:
-    """Run stages that belong to no recipe."""
-    from selectit.artifact import Store
-    from selectit.config import WandbConfig
-    from selectit.engine import Session, run_plan
-    from selectit.plan import alone
-
-    store = Store(runs_dir, placed)
-    return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))
-
-
-def _run_alone(stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> Path:
-    """Run one stage; the folder it wrote.
-
-    Raises: typer.Exit where it left no artifact.
-    """
-    artifact = _outcomes([stage], runs_dir, wandb, placed)[stage].artifact
-    if artifact is None:
-        raise typer.Exit(1)
-    return artifact.path
-
-
-def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any) -> None:
-    from selectit.scoring.verify import VERIFICATION, verify
-    from selectit.tracking import Tracker
-
-    result = verify(config, folder, num_rows, fidelity, Tracker(folder, console))
-    console.print(
-        f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
-        f"({result['rater']} path, {result['dtype']}): sentence scores differ by "
-        f"{result['max_sentence_score_difference']:.1e} at most, rank correlation {result['rank_correlation']:.5f}, "
-        f"the best {result['ratio']:.0%} overlap {result['subset_overlap']:.1%}\n"
-        f"verification: {folder / VERIFICATION}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _check_suffix(pool: Path, out: Path) -> None:
-    wanted = pool.suffix if pool.is_file() else ".jsonl"
-    if out.suffix != wanted:
-        raise UserError(f"--out {out}: a subset is written in the pool's own format; name a file that ends in {wanted}")
-
-
-def _adapter(path: str | None) -> str | None:
-    if path is None:
-        return None
-    folder = next((f for f in (Path(path), Path(path) / "adapter") if (f / "adapter_config.json").is_file()), None)
-    if folder is None and Path(path).exists():
-        raise UserError(f"--adapter {path}: no adapter_config.json there; name the folder that a fine-tuning wrote")
-    return str(folder.resolve()) if folder else path
 
 
 def _stop(signum: int, _: Any) -> None:

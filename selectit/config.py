@@ -49,6 +49,15 @@ def location_mark(field: FieldInfo) -> LocationMark | None:
     return next((m for m in metadata if isinstance(m, LocationMark)), None)
 
 
+def nested_configs(field: FieldInfo) -> list[type[Config]]:
+    """The configurations in a field's annotation: its own, or those of its union or tuple."""
+
+    def leaves(annotation: Any) -> list[Any]:
+        return [annotation, *(leaf for argument in get_args(annotation) for leaf in leaves(argument))]
+
+    return [leaf for leaf in leaves(field.annotation) if isinstance(leaf, type) and issubclass(leaf, Config)]
+
+
 Location = Annotated[str, LocationMark()]
 """A file or folder, or a hub id where no such file or folder exists."""
 

@@ -10,24 +10,29 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from selectit.config import (
     ArmConfig,
-    Config,
-    EvaluateConfig,
     FinetuneConfig,
-    PoolConfig,
-    RandomRestSelect,
     RecipeConfig,
-    SelectITSelect,
     location_mark,
+    nested_configs,
 )
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.profile import Profile, load_profile
+from selectit.evaluate.profile import Profile
+from selectit.faults import (
+    check_locations,
+    check_profiles,
+    check_references,
+    is_of_another_strategy,
+    recipe_error,
+    strategies,
+    validate,
+)
 
 SECTIONS = tuple(ArmConfig.model_fields)
 UNTRAINED_SELECT = {"strategy": "full"}
@@ -91,9 +96,9 @@ def resolve_arm(raw: dict[str, Any]) -> ArmConfig:
     Raises: UserError listing every fault.
     """
     faults: list[str] = []
-    config = _validate(ArmConfig, _absolute(raw, ArmConfig, Path.cwd()), "", faults)
+    config = validate(ArmConfig, _absolute(raw, ArmConfig, Path.cwd()), "", faults)
     if config is not None:
-        _check_locations([Row("", (), config)], faults)
+        check_locations([Row("", (), config)], faults)
     if faults:
         raise UserError("\n".join(faults))
     return config
@@ -176,27 +181,17 @@ def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
             if target.exists() or location.startswith(("./", "../", "~", "/")):
                 resolved[key] = f"{prefix}{target.resolve()}"
             continue
-        nested = next((t for t in (info.annotation, *_leaves(info.annotation)) if _is_config(t)), None)
-        if nested is not None:
+        if nested := next(iter(nested_configs(info)), None):
             many = isinstance(value, list)
             resolved[key] = [_absolute(v, nested, folder) for v in value] if many else _absolute(value, nested, folder)
     return resolved
 
 
-def _leaves(annotation: Any) -> list[Any]:
-    arguments = get_args(annotation)
-    return [leaf for a in arguments for leaf in (a, *_leaves(a))]
-
-
-def _is_config(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Config)
-
-
 def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:
     faults: list[str] = []
-    config = _validate(RecipeConfig, raw, "", faults)
+    config = validate(RecipeConfig, raw, "", faults)
     if config is None:
-        raise _error(path, faults)
+        raise recipe_error(path, faults)
     for key in config.grid:
         if key.split(".")[0] not in SECTIONS:
             faults.append(f"grid.{key}: a grid key starts with one of {', '.join(SECTIONS)}")
@@ -208,11 +203,11 @@ def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:
         if faults
         else [row for arm in config.arms for point in points if (row := _row(raw, arm, point, faults)) is not None]
     )
-    profiles = _check_profiles(rows, faults)
-    _check_references(config, rows, faults)
-    _check_locations(rows, faults)
+    profiles = check_profiles(rows, faults)
+    check_references(config, rows, faults)
+    check_locations(rows, faults)
     if faults:
-        raise _error(path, faults)
+        raise recipe_error(path, faults)
     return Recipe(path, config, tuple(rows), profiles)
 
 
@@ -228,7 +223,7 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     merged = _merge(merged, sections)
     strategy = (merged.get("select") or {}).get("strategy")
     for key, value in point:
-        if not _is_of_another_strategy(key, strategy):
+        if not is_of_another_strategy(key, strategy):
             _set(merged, key, value)
     select = merged.setdefault("select", {})
     own = sections.get("select") or {}
@@ -241,168 +236,15 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     if untrained:
         merged["select"] = UNTRAINED_SELECT
     elif "strategy" not in select:
-        faults.append(f"arms.{arm}.select.strategy: missing; name one of {', '.join(_strategies())}")
+        faults.append(f"arms.{arm}.select.strategy: missing; name one of {', '.join(strategies())}")
         return None
     elif select["strategy"] == "full":
         if "ratio" in own:
             faults.append(f"arms.{arm}.select.ratio: strategy 'full' takes every row; remove the ratio")
         merged["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}
     before = len(faults)
-    config = _validate(ArmConfig, merged, f"arms.{arm}.", faults, top=raw, own=sections)
+    config = validate(ArmConfig, merged, f"arms.{arm}.", faults, top=raw, own=sections)
     return Row(arm, point, config) if config is not None and len(faults) == before else None
-
-
-def _is_of_another_strategy(key: str, strategy: Any) -> bool:
-    """True for a grid key such as select.alpha in an arm whose strategy has no alpha: the grid does not change it."""
-    section, _, field = key.partition(".")
-    members = {
-        get_args(member.model_fields["strategy"].annotation)[0]: member.model_fields
-        for member in get_args(ArmConfig.model_fields["select"].annotation)
-    }
-    if section != "select" or strategy not in members:
-        return False
-    return field not in members[strategy] and any(field in fields for fields in members.values())
-
-
-def _strategies() -> list[str]:
-    union = get_args(ArmConfig.model_fields["select"].annotation)
-    return [get_args(member.model_fields["strategy"].annotation)[0] for member in union]
-
-
-def _validate(schema: type[Any], raw: Any, prefix: str, faults: list[str], top: Any = None, own: Any = None) -> Any:
-    try:
-        return schema.model_validate(raw)
-    except ValidationError as error:
-        for fault in error.errors():
-            location = [str(part) for part in fault["loc"]]
-            if len(location) > 1 and location[0] == "select" and location[1] in _strategies():
-                del location[1]
-            text = _sentence(fault, location, schema)
-            inherited = own is not None and not _holds(own, location) and _holds(top, location)
-            line = f"{'' if inherited else prefix}{'.'.join(location)}: {text}"
-            if line not in faults:
-                faults.append(line)
-        return None
-
-
-def _holds(raw: Any, location: Sequence[str]) -> bool:
-    for part in location:
-        if isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
-            raw = raw[int(part)]
-        elif isinstance(raw, dict) and part in raw:
-            raw = raw[part]
-        else:
-            return False
-    return True
-
-
-def _sentence(fault: Any, location: list[str], schema: type[BaseModel]) -> str:
-    found = repr(fault["input"])
-    found = found if len(found) <= 60 else found[:57] + "..."
-    if fault["type"] == "extra_forbidden":
-        legal = _legal_keys(schema, location[:-1])
-        return f"unknown key.{did_you_mean(location[-1], legal)} Legal here: {', '.join(legal)}"
-    if fault["type"] == "missing":
-        return "missing; it must be given"
-    if fault["type"] == "union_tag_invalid":
-        strategy = fault["input"].get("strategy")
-        legal = _strategies()
-        return f"strategy '{strategy}' is unknown; legal are {', '.join(legal)}.{did_you_mean(str(strategy), legal)}"
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    return f"found {found}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
-
-
-def _legal_keys(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys of the section a location names; of a union, those of all its members."""
-    schemas = [schema]
-    for part in location:
-        fields = [s.model_fields[part] for s in schemas if part in s.model_fields]
-        if fields:
-            schemas = [t for f in fields for t in (f.annotation, *_leaves(f.annotation)) if _is_config(t)] or schemas
-    return list(dict.fromkeys(name for s in schemas for name in s.model_fields))
-
-
-def _check_profiles(rows: Sequence[Row], faults: list[str]) -> dict[str, Profile]:
-    profiles = {}
-    for row in rows:
-        evaluate = row.config.evaluate
-        try:
-            profile = profiles[row.arm] = load_profile(evaluate.profile)
-        except UserError as error:
-            faults.append(f"evaluate.profile: {error}")
-            continue
-        faults += check_benchmarks(evaluate, profile)
-    faults[:] = list(dict.fromkeys(faults))
-    return profiles
-
-
-def check_benchmarks(evaluate: EvaluateConfig, profile: Profile) -> list[str]:
-    """One sentence for each benchmark that the profile does not have."""
-    return [
-        f"evaluate.benchmarks: '{name}' is not in the profile {profile.name}; legal are "
-        f"{', '.join(profile.benchmarks)}.{did_you_mean(name, profile.benchmarks)}"
-        for name in evaluate.benchmarks or ()
-        if name not in profile.benchmarks
-    ]
-
-
-def _check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str]) -> None:
-    arms = list(config.arms)
-    if config.baseline not in arms:
-        faults.append(
-            f"baseline: there is no arm '{config.baseline}'; legal are {', '.join(arms)}."
-            f"{did_you_mean(config.baseline, arms)}"
-        )
-    for row in rows:
-        select = row.config.select
-        if isinstance(select, RandomRestSelect):
-            other = next((r for r in rows if r.arm == select.rest_of and r.point == row.point), None)
-            if other is None or not isinstance(other.config.select, SelectITSelect):
-                raters = [r.arm for r in rows if isinstance(r.config.select, SelectITSelect)]
-                faults.append(
-                    f"arms.{row.arm}.select.rest_of: found '{select.rest_of}'; it must name a selectit arm"
-                    f" ({', '.join(dict.fromkeys(raters)) or 'there is none in this recipe'})"
-                )
-    faults[:] = list(dict.fromkeys(faults))
-
-
-def _check_locations(rows: Sequence[Row], faults: list[str]) -> None:
-    """Paths that can only be paths and are not there. Hub ids are resolved when the recipe runs."""
-
-    def walk(config: Config, prefix: str) -> None:
-        for name, info in type(config).model_fields.items():
-            value, mark = getattr(config, name), location_mark(info)
-            key = f"{prefix}{name}"
-            if isinstance(value, Config):
-                walk(value, f"{key}.")
-            elif isinstance(value, tuple):
-                for index, item in enumerate(value):
-                    if isinstance(item, Config):
-                        walk(item, f"{key}.{index}.")
-            elif mark is not None and value is not None and value not in mark.keywords:
-                _check_location(config, name, mark.strip(value), key, faults)
-
-    for row in rows:
-        walk(row.config, "")
-    faults[:] = list(dict.fromkeys(faults))
-
-
-def _check_location(config: Config, name: str, location: str, key: str, faults: list[str]) -> None:
-    path = Path(location)
-    may_be_hub = name == "path" or name == "judge"
-    looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
-    if not path.exists() and (looks_like_file or not may_be_hub):
-        faults.append(f"{key}: {location} does not exist; paths in a recipe are read from the recipe's own folder")
-    elif path.is_dir() and may_be_hub and not isinstance(config, PoolConfig):
-        from selectit.checkpoint import missing_files
-
-        faults.extend(f"{key}: {fault}" for fault in missing_files(path))
-
-
-def _error(path: Path, faults: Sequence[str]) -> UserError:
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return UserError(f"recipe {path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def trains(finetune: FinetuneConfig) -> bool:

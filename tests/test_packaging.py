@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -72,7 +73,9 @@ def test_the_rooms_are_reached_through_links_and_hide_nobodys_package(root):
 
 
 def test_a_wheel_holds_every_data_file_and_works_from_another_folder(root, tmp_path):
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
+    source = tmp_path / "source"  # setuptools leaves a build folder, whose old files would go into the next wheel
+    shutil.copytree(root, source, symlinks=True, ignore=shutil.ignore_patterns(".*", "runs", "build", "*.egg-info"))
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
     built = subprocess.run([*build, "--no-build-isolation"], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     [wheel] = tmp_path.glob("*.whl")

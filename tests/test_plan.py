@@ -11,8 +11,9 @@ from selectit.artifact import Store, finish
 from selectit.config import Config, EvaluateStage, FinetuneStage, ModelConfig, ScoreStage, SelectStage
 from selectit.errors import UserError
 from selectit.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
-from selectit.plan import KINDS, build, inspect
+from selectit.plan import KINDS, build
 from selectit.recipe import load
+from selectit.states import inspect
 
 
 @pytest.fixture
@@ -245,7 +246,8 @@ def test_planning_imports_nothing_heavy(root):
 
     code = (
         "import sys; from pathlib import Path; from selectit.cli import app; from selectit.recipe import load;"
-        "from selectit.plan import build, inspect; from selectit.artifact import Store; import selectit.report;"
+        "from selectit.plan import build; from selectit.states import inspect;"
+        "from selectit.artifact import Store; import selectit.report;"
         f"inspect(build(load(Path({str(root / 'recipes' / 'quickstart.yaml')!r}))), Store(Path('/nonexistent')));"
         "heavy = {'torch','transformers','lm_eval','trl','deepspeed','wandb','datasets','peft'} & set(sys.modules);"
         "print(sorted(heavy))"

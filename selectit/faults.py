@@ -1,0 +1,181 @@
+"""What is wrong with a recipe, each fault as one sentence: where, what was found, what is legal.
+
+Reads schemas, profiles and the file system; imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from selectit.checkpoint import missing_files
+from selectit.config import (
+    ArmConfig,
+    Config,
+    EvaluateConfig,
+    PoolConfig,
+    RandomRestSelect,
+    RecipeConfig,
+    SelectITSelect,
+    location_mark,
+    nested_configs,
+)
+from selectit.errors import UserError, did_you_mean
+from selectit.evaluate.profile import Profile, load_profile
+
+if TYPE_CHECKING:
+    from selectit.recipe import Row
+
+
+def strategies() -> list[str]:
+    union = get_args(ArmConfig.model_fields["select"].annotation)
+    return [get_args(member.model_fields["strategy"].annotation)[0] for member in union]
+
+
+def is_of_another_strategy(key: str, strategy: Any) -> bool:
+    """True for a grid key such as select.alpha in an arm whose strategy has no alpha: the grid does not change it."""
+    section, _, field = key.partition(".")
+    members = {
+        get_args(member.model_fields["strategy"].annotation)[0]: member.model_fields
+        for member in get_args(ArmConfig.model_fields["select"].annotation)
+    }
+    if section != "select" or strategy not in members:
+        return False
+    return field not in members[strategy] and any(field in fields for fields in members.values())
+
+
+def validate(schema: type[Any], raw: Any, prefix: str, faults: list[str], top: Any = None, own: Any = None) -> Any:
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        for fault in error.errors():
+            location = [str(part) for part in fault["loc"]]
+            if len(location) > 1 and location[0] == "select" and location[1] in strategies():
+                del location[1]
+            text = _sentence(fault, location, schema)
+            inherited = own is not None and not _holds(own, location) and _holds(top, location)
+            line = f"{'' if inherited else prefix}{'.'.join(location)}: {text}"
+            if line not in faults:
+                faults.append(line)
+        return None
+
+
+def _holds(raw: Any, location: Sequence[str]) -> bool:
+    for part in location:
+        if isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
+            raw = raw[int(part)]
+        elif isinstance(raw, dict) and part in raw:
+            raw = raw[part]
+        else:
+            return False
+    return True
+
+
+def _sentence(fault: Any, location: list[str], schema: type[BaseModel]) -> str:
+    found = repr(fault["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    if fault["type"] == "extra_forbidden":
+        legal = _legal_keys(schema, location[:-1])
+        return f"unknown key.{did_you_mean(location[-1], legal)} Legal here: {', '.join(legal)}"
+    if fault["type"] == "missing":
+        return "missing; it must be given"
+    if fault["type"] == "union_tag_invalid":
+        strategy = fault["input"].get("strategy")
+        legal = strategies()
+        return f"strategy '{strategy}' is unknown; legal are {', '.join(legal)}.{did_you_mean(str(strategy), legal)}"
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    return f"found {found}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _legal_keys(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys of the section a location names; of a union, those of all its members."""
+    schemas = [schema]
+    for part in location:
+        fields = [s.model_fields[part] for s in schemas if part in s.model_fields]
+        if fields:
+            schemas = [schema for field in fields for schema in nested_configs(field)] or schemas
+    return list(dict.fromkeys(name for s in schemas for name in s.model_fields))
+
+
+def check_profiles(rows: Sequence[Row], faults: list[str]) -> dict[str, Profile]:
+    profiles = {}
+    for row in rows:
+        evaluate = row.config.evaluate
+        try:
+            profile = profiles[row.arm] = load_profile(evaluate.profile)
+        except UserError as error:
+            faults.append(f"evaluate.profile: {error}")
+            continue
+        faults += check_benchmarks(evaluate, profile)
+    faults[:] = list(dict.fromkeys(faults))
+    return profiles
+
+
+def check_benchmarks(evaluate: EvaluateConfig, profile: Profile) -> list[str]:
+    """One sentence for each benchmark that the profile does not have."""
+    return [
+        f"evaluate.benchmarks: '{name}' is not in the profile {profile.name}; legal are "
+        f"{', '.join(profile.benchmarks)}.{did_you_mean(name, profile.benchmarks)}"
+        for name in evaluate.benchmarks or ()
+        if name not in profile.benchmarks
+    ]
+
+
+def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str]) -> None:
+    arms = list(config.arms)
+    if config.baseline not in arms:
+        faults.append(
+            f"baseline: there is no arm '{config.baseline}'; legal are {', '.join(arms)}."
+            f"{did_you_mean(config.baseline, arms)}"
+        )
+    for row in rows:
+        select = row.config.select
+        if isinstance(select, RandomRestSelect):
+            other = next((r for r in rows if r.arm == select.rest_of and r.point == row.point), None)
+            if other is None or not isinstance(other.config.select, SelectITSelect):
+                raters = [r.arm for r in rows if isinstance(r.config.select, SelectITSelect)]
+                faults.append(
+                    f"arms.{row.arm}.select.rest_of: found '{select.rest_of}'; it must name a selectit arm"
+                    f" ({', '.join(dict.fromkeys(raters)) or 'there is none in this recipe'})"
+                )
+    faults[:] = list(dict.fromkeys(faults))
+
+
+def check_locations(rows: Sequence[Row], faults: list[str]) -> None:
+    """Paths that can only be paths and are not there. Hub ids are resolved when the recipe runs."""
+
+    def walk(config: Config, prefix: str) -> None:
+        for name, info in type(config).model_fields.items():
+            value, mark = getattr(config, name), location_mark(info)
+            key = f"{prefix}{name}"
+            if isinstance(value, Config):
+                walk(value, f"{key}.")
+            elif isinstance(value, tuple):
+                for index, item in enumerate(value):
+                    if isinstance(item, Config):
+                        walk(item, f"{key}.{index}.")
+            elif mark is not None and value is not None and value not in mark.keywords:
+                _check_location(config, name, mark.strip(value), key, faults)
+
+    for row in rows:
+        walk(row.config, "")
+    faults[:] = list(dict.fromkeys(faults))
+
+
+def _check_location(config: Config, name: str, location: str, key: str, faults: list[str]) -> None:
+    path = Path(location)
+    may_be_hub = name == "path" or name == "judge"
+    looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
+    if not path.exists() and (looks_like_file or not may_be_hub):
+        faults.append(f"{key}: {location} does not exist; paths in a recipe are read from the recipe's own folder")
+    elif path.is_dir() and may_be_hub and not isinstance(config, PoolConfig):
+        faults.extend(f"{key}: {fault}" for fault in missing_files(path))
+
+
+def recipe_error(path: Path, faults: Sequence[str]) -> UserError:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return UserError(f"recipe {path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
