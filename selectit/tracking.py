@@ -148,7 +148,8 @@ def wandb_run(
     try:
         run = start(mode)
     except Exception as error:
-        warnings.warn(f"W&B is not reachable ({error}); this stage is logged offline", stacklevel=3)
+        warnings.warn(f"W&B is not reachable ({error}); from here on runs are logged offline", stacklevel=3)
+        os.environ["WANDB_MODE"] = "offline"  # one wait for the whole command, not one per stage
         run = start("offline")
     run.define_metric("train/*", step_metric="stage_step")
     exit_code = 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2 as protocol
 
+PATIENCE_SECONDS = 20
 BLOCK, HEADER, FULL, FIRST, MIDDLE, LAST = 32768, 7, 1, 2, 3, 4
 
 
@@ -36,7 +38,17 @@ def records(path: Path) -> Iterator[protocol.Record]:
 
 
 def read(path: Path) -> dict:
-    """group, job_type, config, history (list of dicts), artifact names and exit code of one run."""
+    """group, job_type, config, history (list of dicts), artifact names and exit code of one finished run.
+
+    W&B's service writes the last records a moment after the run is finished: they are waited for.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := _read(path))["exit_code"] is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+def _read(path: Path) -> dict:
     found: dict = {"history": [], "artifacts": [], "config": {}, "exit_code": None}
     for record in records(path):
         kind = record.WhichOneof("record_type")
