@@ -150,10 +150,12 @@ def finetune(
     arm = resolve_arm(
         {"pool": {"path": pool}, "model": {"path": model}, "select": {"strategy": "full"}, "finetune": settings}
     )
+    if arm.finetune.method == "none":
+        raise UserError("--method none trains nothing; legal here are lora and full")
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
     folder = _run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
-    name = "adapter" if method == "lora" else "model"
+    name = "adapter" if arm.finetune.method == "lora" else "model"
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 

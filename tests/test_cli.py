@@ -135,6 +135,13 @@ def test_a_pool_with_an_empty_response_is_refused_before_the_model_is_loaded(sma
     assert "8 of 40 rows" in selectit(*common, "--bad-rows", "exclude")
 
 
+def test_training_nothing_is_refused_before_anything_runs(small_pool, demo, tmp_path):
+    text = selectit(
+        "finetune", small_pool, "--model", demo / "model", "--method", "none", "--out", tmp_path / "a", rc=1
+    )
+    assert "legal here are lora and full" in text and "Traceback" not in text and not (tmp_path / "a").exists()
+
+
 def test_doctor_tells_versions_and_never_the_value_of_a_key(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "very-secret-value")
     text = selectit("doctor")
