@@ -234,7 +234,7 @@ def _outcomes(stages: list[Any], runs_dir: Path, wandb: bool, placed: dict[str, 
     from selectit.artifact import Store
     from selectit.config import WandbConfig
     from selectit.engine import Session, run_plan
-    from selectit.plan import alone
+    from selectit.graph import alone
 
     store = Store(runs_dir, placed)
     return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))

@@ -26,7 +26,7 @@ from selectit.artifact import ERROR, STAGE_FILE, Artifact, Store, finish, proven
 from selectit.config import WandbConfig
 from selectit.errors import NotRun, UserError
 from selectit.fingerprint import pinned
-from selectit.plan import KINDS, Plan, Stage
+from selectit.graph import KINDS, Plan, Stage
 from selectit.states import State, inspect, state
 from selectit.tracking import Tracker, wandb_run
 

@@ -1,4 +1,4 @@
-"""From a recipe to a graph of stages: which are shared, which are done, which must run and why.
+"""From a recipe to a graph of stages: which stages there are, and which rows of the table share them.
 
 Imports nothing heavy: `selectit plan` answers in under a second.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from selectit.config import (
@@ -25,160 +22,11 @@ from selectit.config import (
     ScoreStage,
     SelectITSelect,
     SelectStage,
-    StageConfig,
 )
 from selectit.errors import UserError
+from selectit.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe import Recipe, Row, trains
 from selectit.scoring.prompts import read_rating_prompts
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of stage: where its function is, what it must leave behind, what later stages read of it."""
-
-    name: str
-    version: int
-    """Raised when the same configuration would now give another result."""
-    module: str
-    """Offers `run(config, inputs, out, tracker) -> metrics`, and may offer `preflight(config)` and `release()`."""
-    outputs: tuple[str, ...]
-    content: tuple[str, ...]
-    told: tuple[str, ...]
-    """Metrics that are printed when a stage is done."""
-
-
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind(
-            name="score", version=1, module="selectit.scoring.stage",
-            outputs=("ledger.parquet", "score.json"), content=("ledger.parquet",),
-            told=("num_ratings", "num_failures", "mean_mass"),
-        ),
-        Kind(
-            name="select", version=1, module="selectit.selection.stage",
-            outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
-            told=("num_selected", "num_rows"),
-        ),
-        Kind(
-            name="finetune-lora", version=1, module="selectit.finetune.stage",
-            outputs=("adapter", "training.json"), content=("adapter",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
-        ),
-        Kind(
-            name="finetune-full", version=1, module="selectit.finetune.stage",
-            outputs=("model", "training.json"), content=("model",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
-        ),
-        Kind(
-            name="evaluate", version=1, module="selectit.evaluate.stage",
-            outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
-            told=("value", "stderr", "num_items"),
-        ),
-    )
-}  # fmt: skip
-
-
-SEEDS_OF = {"select": ("select",), "finetune": ("select", "train"), "evaluate": ("select", "train", "eval")}
-"""The seeds that a stage depends on, through its inputs too."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A node of the graph. Equal stages of different arms are one node."""
-
-    kind: str
-    config: StageConfig
-    inputs: tuple[tuple[str, Stage], ...] = ()
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.kind, self.config, self.inputs))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of the table: a benchmark on the model of one row and one combination of seeds."""
-
-    benchmark: str
-    select_seed: int
-    train_seed: int
-    eval_seed: int
-    stage: Stage
-
-    @cached_property
-    def chain(self) -> tuple[Stage, ...]:
-        """The evaluation, the training before it, and the selection before that."""
-        chain = [self.stage]
-        while chain[-1].inputs and chain[-1].kind != "select":
-            chain.append(chain[-1].inputs[0][1])
-        return tuple(chain)
-
-
-@dataclass(frozen=True)
-class TableRow:
-    label: str
-    arm: str
-    config: ArmConfig
-    cells: tuple[Cell, ...]
-
-    def __hash__(self) -> int:
-        return hash(self.label)
-
-    def seeds_told(self, cell: Cell, names: Sequence[str]) -> str:
-        """` (select seed 1, train seed 2)`: those of the named seeds in which the row's cells differ."""
-        told = [
-            f"{name} seed {getattr(cell, f'{name}_seed')}"
-            for name in names
-            if len({getattr(other, f"{name}_seed") for other in self.cells}) > 1
-        ]
-        return f" ({', '.join(told)})" if told else ""
-
-    def stages(self, kind: str) -> list[Stage]:
-        """The row's stages whose kind starts with `kind`, each once, in order."""
-        found = dict.fromkeys(s for cell in self.cells for s in walk(cell.stage) if s.kind.startswith(kind))
-        return list(found)
-
-
-@dataclass(frozen=True)
-class Plan:
-    rows: tuple[TableRow, ...]
-    stages: tuple[Stage, ...]
-    """Every stage once, inputs before the stages that read them, one row after the other."""
-    recipe: Recipe | None = None
-    """None for stages that are run without a recipe."""
-
-    @cached_property
-    def owners(self) -> dict[Stage, list[tuple[TableRow, Cell]]]:
-        """Stage -> each row whose own it is (not those that read it through another row's subset), with a cell."""
-        owners: dict[Stage, dict[TableRow, Cell]] = {}
-        for row in self.rows:
-            for cell in row.cells:
-                for stage in cell.chain:
-                    owners.setdefault(stage, {}).setdefault(row, cell)
-        return {stage: list(rows.items()) for stage, rows in owners.items()}
-
-    def title(self, stage: Stage) -> str:
-        """Such as `evaluate gsm8k of length (train seed 2)`; seeds are told where the row has several."""
-        config = stage.config
-        if isinstance(config, ScoreStage):
-            return f"score {Path(config.pool.path).name} with {Path(config.model.path).name}"
-        what = f"evaluate {config.benchmark.name} of" if isinstance(config, EvaluateStage) else stage.kind.split("-")[0]
-        if stage not in self.owners:
-            return f"{what} {Path(config.model.path).name}" if isinstance(config, EvaluateStage) else what
-        (row, cell), *others = self.owners[stage]
-        more = f" (+{len(others)} more)" if others else ""
-        return f"{what} {row.label}{more}{row.seeds_told(cell, SEEDS_OF[stage.kind.split('-')[0]])}"
-
-
-def walk(stage: Stage) -> Iterator[Stage]:
-    """The stage's inputs, theirs, and then the stage itself."""
-    for _, other in stage.inputs:
-        yield from walk(other)
-    yield stage
 
 
 def build(recipe: Recipe) -> Plan:
@@ -201,11 +49,6 @@ def build(recipe: Recipe) -> Plan:
     table = _label(rows)
     stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
-
-
-def alone(*stages: Stage) -> Plan:
-    """The plan of a few stages that belong to no table."""
-    return Plan((), tuple(dict.fromkeys(s for stage in stages for s in walk(stage))))
 
 
 def _rest_of(recipe: Recipe, row: Row) -> ArmConfig | None:

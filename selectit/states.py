@@ -12,7 +12,7 @@ from typing import Any, Literal
 from selectit.artifact import Artifact, Store
 from selectit.errors import UserError
 from selectit.fingerprint import differences, digest, identity
-from selectit.plan import KINDS, Plan, Stage
+from selectit.graph import KINDS, Plan, Stage
 
 Status = Literal["done", "resume", "run", "blocked"]
 

@@ -18,10 +18,11 @@ import typer.main
 import yaml
 from pydantic.fields import FieldInfo
 
-from selectit import config, plan
+from selectit import config, graph
 from selectit.cli import app
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Result
+from selectit.plan import build
 from selectit.recipe import load
 from selectit.report.csv_files import OVERLAP_COLUMNS, RESULT_COLUMNS
 
@@ -144,9 +145,9 @@ def test_evaluation_names_every_field_of_profiles_and_results():
 
 def test_results_names_every_column_and_every_output():
     page = ROOT / "docs" / "results.md"
-    outputs = {name if "." in name else f"{name}/" for kind in plan.KINDS.values() for name in kind.outputs}
+    outputs = {name if "." in name else f"{name}/" for kind in graph.KINDS.values() for name in kind.outputs}
     assert {*RESULT_COLUMNS, *OVERLAP_COLUMNS, *outputs} <= set(spans(page))
-    assert all(kind in page.read_text() for kind in plan.KINDS)
+    assert all(kind in page.read_text() for kind in graph.KINDS)
 
 
 def anchor(heading: str) -> str:
@@ -232,7 +233,7 @@ def test_every_whole_recipe_and_profile_loads(page, tmp_path):
         path = tmp_path / f"block{number}.yaml"
         if text.startswith("name:"):
             path.write_text(re.sub(r"(extends: |profile: )(?=\w+/)", rf"\g<1>{ROOT}/", text))
-            assert plan.build(load(path)).rows
+            assert build(load(path)).rows
         elif text.startswith("description:"):
             path.write_text(text)
             assert load_profile(str(path)).benchmarks

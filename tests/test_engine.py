@@ -229,7 +229,8 @@ def test_a_named_folder_with_other_work_is_not_overwritten(recipe, demo, tmp_pat
 
     from selectit.config import WandbConfig
     from selectit.engine import Session, run_plan
-    from selectit.plan import alone, select_stage
+    from selectit.graph import alone
+    from selectit.plan import select_stage
     from selectit.recipe import resolve_arm
 
     def stage(ratio: float):

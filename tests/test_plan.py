@@ -11,7 +11,8 @@ from selectit.artifact import Store, finish
 from selectit.config import Config, EvaluateStage, FinetuneStage, ModelConfig, ScoreStage, SelectStage
 from selectit.errors import UserError
 from selectit.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
-from selectit.plan import KINDS, build
+from selectit.graph import KINDS
+from selectit.plan import build
 from selectit.recipe import load
 from selectit.states import inspect
 

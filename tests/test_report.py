@@ -17,7 +17,8 @@ from rich.console import Console
 from selectit.artifact import Store, finish
 from selectit.engine import Outcome
 from selectit.fingerprint import digest
-from selectit.plan import KINDS, build
+from selectit.graph import KINDS
+from selectit.plan import build
 from selectit.recipe import load
 from selectit.report import write_report
 from selectit.report.caption import DEMONSTRATION

@@ -17,7 +17,7 @@ from selectit.config import (
     SelectITSelect,
 )
 from selectit.engine import Outcome
-from selectit.plan import Plan, Stage, TableRow, walk
+from selectit.graph import Plan, Stage, TableRow, walk
 from selectit.recipe import trains
 from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing

@@ -11,7 +11,7 @@ from typing import Any
 from selectit.artifact import Artifact
 from selectit.config import EvaluateStage
 from selectit.fingerprint import canonical_json
-from selectit.plan import Plan
+from selectit.graph import Plan
 from selectit.report import formats
 from selectit.report.results import Result, recipe_of, tell_rows
 from selectit.report.table import DAGGER, Table, baseline_of

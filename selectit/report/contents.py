@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selectit.engine import Outcome
-from selectit.plan import Plan, Stage
+from selectit.graph import Plan, Stage
 from selectit.report.arms import arms, costs
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing

@@ -12,7 +12,7 @@ from typing import Any
 
 from selectit.config import EvaluateStage
 from selectit.engine import Outcome
-from selectit.plan import Plan, Stage
+from selectit.graph import Plan, Stage
 from selectit.report.results import Result
 from selectit.report.subsets import Overlap, selection_of, summaries
 from selectit.report.table import Table

@@ -13,7 +13,7 @@ import numpy as np
 from selectit.config import FullSelect, SelectITSelect
 from selectit.data import read_jsonl
 from selectit.engine import Outcome
-from selectit.plan import Plan, Stage
+from selectit.graph import Plan, Stage
 from selectit.report import formats
 from selectit.report.results import UNTOUCHED, recipe_of
 from selectit.report.subsets import Overlap, Subset, first_seed, training_of

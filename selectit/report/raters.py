@@ -16,7 +16,7 @@ from typing import Any
 
 from selectit.config import DEFAULT_RATING_PROMPTS, ScoreStage, SelectITSelect
 from selectit.engine import Outcome
-from selectit.plan import Plan, Stage
+from selectit.graph import Plan, Stage
 from selectit.recipe import trains
 from selectit.report import formats
 from selectit.report.formats import Listing

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from selectit.artifact import Artifact
 from selectit.engine import Outcome
-from selectit.plan import Cell, Plan, Stage, TableRow
+from selectit.graph import Cell, Plan, Stage, TableRow
 from selectit.recipe import Recipe
 from selectit.report import formats
 from selectit.report.formats import one_line

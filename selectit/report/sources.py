@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selectit.engine import Outcome
-from selectit.plan import Plan, Stage
+from selectit.graph import Plan, Stage
 from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing
 from selectit.report.results import UNTOUCHED, Result, tell_rows

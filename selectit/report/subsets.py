@@ -17,7 +17,7 @@ from selectit.artifact import Artifact
 from selectit.config import PoolConfig, SelectStage
 from selectit.data import read_jsonl
 from selectit.engine import Outcome
-from selectit.plan import Cell, Plan, Stage, TableRow
+from selectit.graph import Cell, Plan, Stage, TableRow
 from selectit.report.results import UNTOUCHED
 from selectit.selection.stage import TAKEN
 

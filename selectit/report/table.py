@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from selectit.plan import Cell, Plan, TableRow
+from selectit.graph import Cell, Plan, TableRow
 from selectit.report import formats
 from selectit.report.results import Hole, Result, recipe_of, tell_rows
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from selectit.engine import Outcome
 from selectit.fingerprint import digest
-from selectit.plan import Plan, Stage
+from selectit.graph import Plan, Stage
 from selectit.report.caption import DEMONSTRATION, caption
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.table import Table, make_table

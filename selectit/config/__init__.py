@@ -1,0 +1,60 @@
+"""The schema: what may stand in a recipe, and in the configuration of each stage; one module for each section."""
+
+from __future__ import annotations
+
+from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage
+from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
+from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
+from selectit.config.schema import Config, Location, LocationMark, execution, location_mark, nested_configs
+from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, ScoreConfig, ScoreStage
+from selectit.config.select import (
+    SEEDED_STRATEGIES,
+    FullSelect,
+    LengthSelect,
+    RandomRestSelect,
+    RandomSelect,
+    Ratio,
+    SelectConfig,
+    SelectDefaults,
+    SelectITSelect,
+    SelectStage,
+)
+
+StageConfig = ScoreStage | SelectStage | FinetuneStage | EvaluateStage
+
+__all__ = [
+    "DEFAULT_RATING_PROMPTS",
+    "NUM_RATINGS",
+    "SEEDED_STRATEGIES",
+    "ArmConfig",
+    "BenchmarkConfig",
+    "Config",
+    "EvaluateConfig",
+    "EvaluateStage",
+    "FinetuneConfig",
+    "FinetuneStage",
+    "FullSelect",
+    "LengthSelect",
+    "Location",
+    "LocationMark",
+    "LoraSettings",
+    "ModelConfig",
+    "PoolConfig",
+    "RandomRestSelect",
+    "RandomSelect",
+    "Ratio",
+    "RecipeConfig",
+    "ScoreConfig",
+    "ScoreStage",
+    "SeedsConfig",
+    "SelectConfig",
+    "SelectDefaults",
+    "SelectITSelect",
+    "SelectStage",
+    "StageConfig",
+    "WandbConfig",
+    "execution",
+    "location_mark",
+    "nested_configs",
+]

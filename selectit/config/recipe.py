@@ -1,0 +1,64 @@
+"""A recipe file as it is written, and its arms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from selectit.config.evaluate import EvaluateConfig
+from selectit.config.finetune import FinetuneConfig
+from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.schema import Config
+from selectit.config.score import ScoreConfig
+from selectit.config.select import SelectConfig, SelectDefaults
+
+
+class SeedsConfig(Config):
+    select: tuple[int, ...] = Field((42,), min_length=1)
+    train: tuple[int, ...] = Field((42,), min_length=1)
+    eval: tuple[int, ...] = Field((42,), min_length=1)
+
+
+class WandbConfig(Config):
+    enabled: bool = True
+    project: str = "selectit"
+    entity: str | None = None
+
+
+class ArmConfig(Config):
+    """One row of the table, every section resolved."""
+
+    pool: PoolConfig
+    model: ModelConfig
+    score: ScoreConfig = ScoreConfig()
+    select: SelectConfig
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+class RecipeConfig(Config):
+    """A recipe file as it is written; `selectit.recipe.load` reads one."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the results folder and the W&B group."""
+    description: str = ""
+    """Shown at the top of the report."""
+    demonstration: bool = False
+    """True: the report says that its numbers show the machinery and are not a result."""
+    extends: str | None = None
+    """A parent recipe, relative to this file; sections merge, lists replace."""
+    pool: PoolConfig
+    model: ModelConfig
+    score: ScoreConfig = ScoreConfig()
+    select: SelectDefaults = SelectDefaults()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Rows of the table: name -> the sections (pool, model, score, select, finetune, evaluate) that differ."""
+    grid: dict[str, tuple[Any, ...]] = Field({})
+    """Dotted key -> values; every arm that the key changes is repeated for each value."""
+    seeds: SeedsConfig = SeedsConfig()
+    baseline: str
+    """The arm that differences are taken to."""
+    wandb: WandbConfig = WandbConfig()

@@ -1,0 +1,60 @@
+"""What every section of a recipe is made of: frozen classes that refuse unknown keys.
+
+A field is part of a stage's identity (and so of its fingerprint) unless it is made with `execution()`; a
+`Location` enters the identity by the content it names, never by its path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+
+    def location_files(self, field: str) -> list[Path] | None:
+        """The files of a location that this configuration reads; None: all of them."""
+        return None
+
+
+@dataclass(frozen=True)
+class LocationMark:
+    """Marks a text field as a path, which is read relative to the file that holds it."""
+
+    keywords: tuple[str, ...] = ()
+    """Words that are not paths, such as `hub`."""
+    prefixes: tuple[str, ...] = ()
+    """Prefixes in front of the path, such as `hf:`."""
+
+    def strip(self, value: str) -> str:
+        """The path in a value, without its prefix."""
+        return next((value.removeprefix(p) for p in self.prefixes if value.startswith(p)), value)
+
+
+def location_mark(field: FieldInfo) -> LocationMark | None:
+    """The mark of a field that holds a location, optional ones included."""
+    metadata = [*field.metadata, *(m for arg in get_args(field.annotation) for m in getattr(arg, "__metadata__", ()))]
+    return next((m for m in metadata if isinstance(m, LocationMark)), None)
+
+
+def nested_configs(field: FieldInfo) -> list[type[Config]]:
+    """The configurations in a field's annotation: its own, or those of its union or tuple."""
+
+    def leaves(annotation: Any) -> list[Any]:
+        return [annotation, *(leaf for argument in get_args(annotation) for leaf in leaves(argument))]
+
+    return [leaf for leaf in leaves(field.annotation) if isinstance(leaf, type) and issubclass(leaf, Config)]
+
+
+Location = Annotated[str, LocationMark()]
+"""A file or folder, or a hub id where no such file or folder exists."""
+
+
+def execution(default: Any, **kwargs: Any) -> Any:
+    """A field that changes how a stage runs and never what comes out of it."""
+    return Field(default, json_schema_extra={"execution": True}, **kwargs)

@@ -1,0 +1,41 @@
+"""The `score` section, and the configuration of a score stage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.schema import Config, LocationMark, execution
+
+NUM_RATINGS = 5
+"""Rating tokens "1".."5"; K in the paper's token-level formula."""
+
+DEFAULT_RATING_PROMPTS = "default"
+"""The rating prompts that this project ships, in its own words."""
+
+
+class ScoreConfig(Config):
+    models: tuple[ModelConfig, ...] | None = Field(None, min_length=1)
+    """Raters. Token and sentence level use the first. Default: the recipe's `model`."""
+    rating_prompts: Annotated[str, LocationMark(keywords=(DEFAULT_RATING_PROMPTS,))] = DEFAULT_RATING_PROMPTS
+    """`default` (this project's own wording) or a text file with one rating prompt per line."""
+    max_length: int | None = Field(None, ge=32)
+    """Tokens of a rating text at most: longer responses lose their end. Default: no limit, as in the released code."""
+    batch_tokens: int | None = execution(None, ge=1)
+    """Tokens of one forward pass at most, padding included, halved where memory runs out. Default: by device."""
+    num_processes: int | None = execution(None, ge=1)
+    """Single-threaded processes on CPU (Linux). Default: one per core, and one alone where the pool is small."""
+
+
+class ScoreStage(Config):
+    """One rater over one pool: the next-token probabilities of the rating tokens, for each rating prompt."""
+
+    pool: PoolConfig
+    model: ModelConfig
+    prompts: tuple[str, ...]
+    """What stands before `Instruction:`, line ends included, in the order of the rating-prompt file."""
+    max_length: int | None = None
+    batch_tokens: int | None = execution(None, ge=1)
+    num_processes: int | None = execution(None, ge=1)

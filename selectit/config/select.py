@@ -1,0 +1,78 @@
+"""The `select` section, one class for each strategy, and the configuration of a select stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field
+
+from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.schema import Config, execution
+
+Ratio = Annotated[float, Field(gt=0, le=1)]
+
+
+class FullSelect(Config):
+    strategy: Literal["full"]
+
+
+class RandomSelect(Config):
+    strategy: Literal["random"]
+    """Uniform without replacement over row ids, with the selection seed."""
+    ratio: Ratio = 0.2
+
+
+class RandomRestSelect(Config):
+    strategy: Literal["random_rest"]
+    """Uniform without replacement among the rows that another arm did not take."""
+    ratio: Ratio = 0.2
+    rest_of: str = execution(...)
+    """Name of the arm whose selection is left out; the identity holds what it selected, not its name."""
+
+
+class LengthSelect(Config):
+    strategy: Literal["length"]
+    """The longest rows."""
+    ratio: Ratio = 0.2
+    field: Literal["response", "instruction", "full"] = "response"
+    unit: Literal["tokens", "chars", "words"] = "tokens"
+    """tokens: of the base model's tokenizer, without special tokens."""
+
+
+class SelectITSelect(Config):
+    strategy: Literal["selectit"]
+    ratio: Ratio = 0.2
+    level: Literal["token", "sentence", "model"] = "sentence"
+    alpha: float = Field(0.2, ge=0)
+    """Weight of the disagreement between rating prompts (sentence and model level)."""
+    num_rating_prompts: int = Field(5, ge=1)
+    """The first K rating prompts of the file (sentence and model level)."""
+    fidelity: Literal["paper", "released_code", "corrected"] = "corrected"
+    """Which reading of the method where the paper and its code differ; docs/methods.md has the table."""
+
+
+SelectConfig = Annotated[
+    FullSelect | RandomSelect | RandomRestSelect | LengthSelect | SelectITSelect, Discriminator("strategy")
+]
+SEEDED_STRATEGIES = ("random", "random_rest")
+
+
+class SelectDefaults(Config):
+    """What all arms share; an arm's own `select` section wins."""
+
+    ratio: Ratio = 0.2
+
+
+class SelectStage(Config):
+    """One subset of one pool."""
+
+    pool: PoolConfig
+    select: SelectConfig
+    seed: int | None = None
+    """Only for strategies that draw."""
+    tokenizer: ModelConfig | None = None
+    """Only for lengths in tokens."""
+    prompts: tuple[str, ...] = ()
+    """selectit: the rating prompts whose ratings are combined, in order."""
+    theta: tuple[float | None, ...] = ()
+    """selectit at model level: parameters of each rater in billions; None: as counted by its score stage."""
