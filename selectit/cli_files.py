@@ -65,7 +65,9 @@ def score(
 def select(
     pool: PoolFile,
     out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
-    strategy: Annotated[str, typer.Option(help="selectit, random, random_rest, length or full.")] = "selectit",
+    strategy: Annotated[
+        str, typer.Option(help="selectit, length, full, random, random_rest or random_matched.")
+    ] = "selectit",
     model: Annotated[
         list[str], typer.Option(help="Rater, or tokenizer of length in tokens; repeat for model level.")
     ] = [],
@@ -76,8 +78,8 @@ def select(
     num_rating_prompts: Annotated[int, typer.Option(help="selectit: the first K rating prompts.")] = 5,
     alpha: Annotated[float, typer.Option(help="selectit: weight of the prompts' disagreement.")] = 0.2,
     fidelity: Annotated[str, typer.Option(help="selectit: paper, released_code or corrected.")] = "corrected",
-    field: Annotated[str, typer.Option(help="length: response, instruction or full.")] = "response",
-    unit: Annotated[str, typer.Option(help="length: tokens, chars or words.")] = "tokens",
+    field: Annotated[str, typer.Option(help="length, random_matched: response, instruction or full.")] = "response",
+    unit: Annotated[str, typer.Option(help="length, random_matched: tokens, chars or words.")] = "tokens",
     seed: Annotated[int, typer.Option(help="Of random strategies and of the token level's prompt.")] = 42,
     bad_rows: Annotated[
         str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
@@ -89,6 +91,7 @@ def select(
     """Choose the best part of a pool; train on it with any tool."""
     from selectit import plan as planning
     from selectit.artifact import check_writable
+    from selectit.faults import strategies_without
     from selectit.recipe import resolve_arm
 
     check_writable(out.absolute().parent)
@@ -97,14 +100,21 @@ def select(
         "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
         "length": {"field": field, "unit": unit},
         "random_rest": {"rest_of": "selectit"},
+        "random_matched": {"match": "selectit", "field": field, "unit": unit},
     }
-    needs_model = strategy in ("selectit", "random_rest") or (strategy == "length" and unit == "tokens")
+    needs_model = strategy in ("selectit", "random_rest", "random_matched") or (
+        strategy == "length" and unit == "tokens"
+    )
     if needs_model and not model:
         raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
     models = [{"path": path} for path in model]
 
     def arm(name: str) -> Any:
-        section = {"strategy": name, **({} if name == "full" else {"ratio": ratio}), **own.get(name, {})}
+        section = {
+            "strategy": name,
+            **({"ratio": ratio} if name not in strategies_without("ratio") else {}),
+            **own.get(name, {}),
+        }
         return resolve_arm(
             {
                 "pool": {"path": pool, "bad_rows": bad_rows},
@@ -119,9 +129,9 @@ def select(
         )
 
     chosen = arm(strategy)
-    rest_of = arm("selectit") if strategy == "random_rest" else None
-    prompts = planning.needed_prompts([rest_of or chosen], [seed])
-    stage = planning.select_stage(chosen, seed, prompts, rest_of)
+    other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
+    prompts = planning.needed_prompts([other or chosen], [seed])
+    stage = planning.select_stage(chosen, seed, prompts, other)
     folder = _run_alone(stage, runs_dir, wandb)
     selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)

@@ -16,12 +16,12 @@ from selectit.config import (
     ArmConfig,
     Config,
     EvaluateConfig,
+    FullSelect,
     PoolConfig,
-    RandomRestSelect,
     RecipeConfig,
-    SelectITSelect,
     location_mark,
     nested_configs,
+    other_arm,
 )
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
@@ -35,16 +35,16 @@ def strategies() -> list[str]:
     return [get_args(member.model_fields["strategy"].annotation)[0] for member in union]
 
 
+def strategies_without(field: str) -> list[str]:
+    union = get_args(ArmConfig.model_fields["select"].annotation)
+    return [get_args(m.model_fields["strategy"].annotation)[0] for m in union if field not in m.model_fields]
+
+
 def is_of_another_strategy(key: str, strategy: Any) -> bool:
     """True for a grid key such as select.alpha in an arm whose strategy has no alpha: the grid does not change it."""
     section, _, field = key.partition(".")
-    members = {
-        get_args(member.model_fields["strategy"].annotation)[0]: member.model_fields
-        for member in get_args(ArmConfig.model_fields["select"].annotation)
-    }
-    if section != "select" or strategy not in members:
-        return False
-    return field not in members[strategy] and any(field in fields for fields in members.values())
+    without = strategies_without(field)
+    return section == "select" and strategy in without and len(without) < len(strategies())
 
 
 def validate(schema: type[Any], raw: Any, prefix: str, faults: list[str], top: Any = None, own: Any = None) -> Any:
@@ -133,16 +133,22 @@ def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str
             f"{did_you_mean(config.baseline, arms)}"
         )
     for row in rows:
-        select = row.config.select
-        if isinstance(select, RandomRestSelect):
-            other = next((r for r in rows if r.arm == select.rest_of and r.point == row.point), None)
-            if other is None or not isinstance(other.config.select, SelectITSelect):
-                raters = [r.arm for r in rows if isinstance(r.config.select, SelectITSelect)]
+        if (named := other_arm(row.config.select)) is not None:
+            field, name = named
+            others = [r for r in rows if r.point == row.point and _can_be_read(r.config, row.config)]
+            if name not in (other.arm for other in others):
+                legal = dict.fromkeys(other.arm for other in others)
                 faults.append(
-                    f"arms.{row.arm}.select.rest_of: found '{select.rest_of}'; it must name a selectit arm"
-                    f" ({', '.join(dict.fromkeys(raters)) or 'there is none in this recipe'})"
+                    f"arms.{row.arm}.select.{field}: found '{name}'; it must name an arm that chooses from the same "
+                    f"pool by itself ({', '.join(legal) or 'there is none in this recipe'})"
                 )
     faults[:] = list(dict.fromkeys(faults))
+
+
+def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
+    """Whether an arm may say which rows it means by naming the other one."""
+    by_itself = not isinstance(other.select, FullSelect) and other_arm(other.select) is None
+    return by_itself and other.pool == config.pool
 
 
 def check_locations(rows: Sequence[Row], faults: list[str]) -> None:

@@ -16,12 +16,12 @@ from selectit.config import (
     BenchmarkConfig,
     EvaluateStage,
     FinetuneStage,
-    LengthSelect,
+    Length,
     ModelConfig,
-    RandomRestSelect,
     ScoreStage,
     SelectITSelect,
     SelectStage,
+    other_arm,
 )
 from selectit.errors import UserError
 from selectit.graph import Cell, Plan, Stage, TableRow, walk
@@ -35,7 +35,7 @@ def build(recipe: Recipe) -> Plan:
     prompts = needed_prompts((row.config for row in recipe.rows), seeds.select)
     rows = []
     for row in recipe.rows:
-        other = _rest_of(recipe, row)
+        other = _other_arm(recipe, row)
         cells = []
         for select_seed, train_seed, eval_seed in itertools.product(seeds.select, seeds.train, seeds.eval):
             tuned = None
@@ -51,11 +51,12 @@ def build(recipe: Recipe) -> Plan:
     return Plan(tuple(table), tuple(stages), recipe)
 
 
-def _rest_of(recipe: Recipe, row: Row) -> ArmConfig | None:
-    select = row.config.select
-    if not isinstance(select, RandomRestSelect):
+def _other_arm(recipe: Recipe, row: Row) -> ArmConfig | None:
+    """The arm whose subset the row's own selection reads."""
+    if (named := other_arm(row.config.select)) is None:
         return None
-    return next(r.config for r in recipe.rows if r.arm == select.rest_of and r.point == row.point)
+    _, name = named
+    return next(r.config for r in recipe.rows if r.arm == name and r.point == row.point)
 
 
 def _each_stage_once(cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -139,8 +140,8 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
     ]
 
 
-def select_stage(config: ArmConfig, seed: int, prompts: Prompts, rest_of: ArmConfig | None = None) -> Stage:
-    """Args: rest_of: the arm whose rows `random_rest` leaves out."""
+def select_stage(config: ArmConfig, seed: int, prompts: Prompts, other: ArmConfig | None = None) -> Stage:
+    """Args: other: the arm whose subset `random_rest` leaves out and `random_matched` matches."""
     select = config.select
     if isinstance(select, SelectITSelect):
         stage = SelectStage(
@@ -152,10 +153,10 @@ def select_stage(config: ArmConfig, seed: int, prompts: Prompts, rest_of: ArmCon
         scores = score_stages(config, prompts)
         return Stage("select", stage, tuple((f"score{number}", score) for number, score in enumerate(scores)))
     inputs: tuple[tuple[str, Stage], ...] = ()
-    if isinstance(select, RandomRestSelect):
-        assert rest_of is not None
-        inputs = (("rest_of", select_stage(rest_of, seed, prompts)),)
-    counts_tokens = isinstance(select, LengthSelect) and select.unit == "tokens"
+    if (named := other_arm(select)) is not None:
+        assert other is not None
+        inputs = ((named[0], select_stage(other, seed, prompts)),)
+    counts_tokens = isinstance(select, Length) and select.unit == "tokens"
     stage = SelectStage(
         pool=config.pool,
         select=select,

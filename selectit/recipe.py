@@ -31,6 +31,7 @@ from selectit.faults import (
     is_of_another_strategy,
     recipe_error,
     strategies,
+    strategies_without,
     validate,
 )
 
@@ -238,9 +239,12 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     elif "strategy" not in select:
         faults.append(f"arms.{arm}.select.strategy: missing; name one of {', '.join(strategies())}")
         return None
-    elif select["strategy"] == "full":
+    elif select["strategy"] in strategies_without("ratio"):
         if "ratio" in own:
-            faults.append(f"arms.{arm}.select.ratio: strategy 'full' takes every row; remove the ratio")
+            faults.append(
+                f"arms.{arm}.select.ratio: strategy '{select['strategy']}' says itself how many rows it takes; "
+                "remove the ratio"
+            )
         merged["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}
     before = len(faults)
     config = validate(ArmConfig, merged, f"arms.{arm}.", faults, top=raw, own=sections)

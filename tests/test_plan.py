@@ -28,6 +28,7 @@ def recipe(demo, small_pool, tmp_path):
             "full": {"select": {"strategy": "full"}},
             "random": {"select": {"strategy": "random"}},
             "rest": {"select": {"strategy": "random_rest", "rest_of": "selectit"}},
+            "matched": {"select": {"strategy": "random_matched", "match": "selectit", "unit": "words"}},
             "selectit": {"select": {"strategy": "selectit"}},
             "token": {"select": {"strategy": "selectit", "level": "token"}},
             "base": {"finetune": {"method": "none"}},
@@ -50,7 +51,7 @@ def kinds(plan) -> dict[str, int]:
 
 def test_scoring_runs_once_whatever_the_number_of_arms(recipe):
     plan = build(recipe())
-    assert kinds(plan) == {"select": 5, "finetune": 5, "evaluate": 12, "score": 1}
+    assert kinds(plan) == {"select": 6, "finetune": 6, "evaluate": 14, "score": 1}
     [score] = [s for s in plan.stages if s.kind == "score"]
     assert len(score.config.prompts) in (5, 6)  # the token level's drawn prompt may be among the first five
 

@@ -126,10 +126,14 @@ SINGLE_FAULTS = {
         "global_batch_size 10 is not a multiple of micro_batch_size 4",
     ),
     "rest of nothing": (
-        {"arms": {"rest": {"select": {"strategy": "random_rest", "rest_of": "random"}}}},
-        "arms.rest.select.rest_of: found 'random'; it must name a selectit arm (selectit)",
+        {"arms": {"rest": {"select": {"strategy": "random_rest", "rest_of": "full"}}}},
+        "arms.rest.select.rest_of: found 'full'; it must name an arm that chooses from the same pool "
+        "by itself (random, selectit)",
     ),
-    "ratio of full": ({"arms": {"full": {"select": {"ratio": 0.5}}}}, "strategy 'full' takes every row"),
+    "ratio of full": (
+        {"arms": {"full": {"select": {"ratio": 0.5}}}},
+        "strategy 'full' says itself how many rows it takes",
+    ),
     "grid elsewhere": ({"grid": {"seeds.train": [1]}}, "grid.seeds.train: a grid key starts with one of"),
 }
 

@@ -12,6 +12,7 @@ from selectit.config import (
     LengthSelect,
     ModelConfig,
     PoolConfig,
+    RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
     SelectStage,
@@ -19,7 +20,7 @@ from selectit.config import (
 from selectit.data import read_pool
 from selectit.errors import UserError
 from selectit.selection.stage import run
-from selectit.selection.strategies import num_selected, random_scores, ranking
+from selectit.selection.strategies import matched, num_selected, random_scores, ranking
 from selectit.tracking import Tracker
 
 
@@ -77,6 +78,36 @@ def test_a_rest_that_is_too_small_is_refused(small_pool, tmp_path):
     rest = RandomRestSelect(strategy="random_rest", ratio=0.25, rest_of="a")
     with pytest.raises(UserError, match="only 4 may be taken"):
         selected(small_pool, rest, tmp_path / "b", seed=1, inputs={"rest_of": tmp_path / "a"})
+
+
+def test_random_matched_has_the_lengths_of_the_other_arm(small_pool, tmp_path):
+    longest = LengthSelect(strategy="length", ratio=0.25, unit="chars")
+    model = selected(small_pool, longest, tmp_path / "a")
+    match = RandomMatchedSelect(strategy="random_matched", match="a", unit="chars", num_bins=4)
+    drawn = [
+        selected(small_pool, match, tmp_path / f"b{seed}", seed=seed, inputs={"match": tmp_path / "a"})
+        for seed in range(2)
+    ]
+    lengths = {line["row"]: line["response_chars"] for line in model}
+    wanted = [lengths[row] for row in taken(model)]
+    for lines in drawn:
+        assert len(taken(lines)) == 10 and min(lengths[row] for row in taken(lines)) >= min(wanted)
+        assert {line["failure"] for line in lines if not line["selected"]} == {"length_bin_full"}
+    assert json.loads((tmp_path / "b0" / "selection.json").read_text())["num_unscored"] == 0
+
+
+def test_matched_draws_as_many_as_the_other_arm_has_in_each_bin():
+    generator = np.random.default_rng(0)
+    lengths, scores = generator.integers(1, 300, 2000).astype(float), generator.random(2000)
+    usable = generator.random(2000) < 0.95
+    model = usable & (generator.random(2000) < lengths / 1000)  # longer rows are likelier
+    chosen = matched(scores, lengths, usable, model, num_bins=20)
+    assert chosen.sum() == model.sum() and not (chosen & ~usable).any()
+    assert abs(lengths[chosen].mean() - lengths[model].mean()) < 3 < lengths[model].mean() - lengths[usable].mean()
+    inside = (lengths >= lengths[model].min()) & (lengths <= lengths[model].max())
+    assert (matched(scores, lengths, inside & usable, inside & usable, num_bins=1) == (inside & usable)).all()
+    one_length = matched(scores, np.ones(2000), usable, model, num_bins=20)
+    assert one_length.sum() == model.sum() and scores[one_length].min() > scores[usable & ~one_length].max()
 
 
 def test_full_takes_every_usable_row(small_pool, tmp_path):

@@ -11,7 +11,9 @@ from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, ScoreConf
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
+    Length,
     LengthSelect,
+    RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
     Ratio,
@@ -19,6 +21,7 @@ from selectit.config.select import (
     SelectDefaults,
     SelectITSelect,
     SelectStage,
+    other_arm,
 )
 
 StageConfig = ScoreStage | SelectStage | FinetuneStage | EvaluateStage
@@ -35,12 +38,14 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneStage",
     "FullSelect",
+    "Length",
     "LengthSelect",
     "Location",
     "LocationMark",
     "LoraSettings",
     "ModelConfig",
     "PoolConfig",
+    "RandomMatchedSelect",
     "RandomRestSelect",
     "RandomSelect",
     "Ratio",
@@ -57,4 +62,5 @@ __all__ = [
     "execution",
     "location_mark",
     "nested_configs",
+    "other_arm",
 ]

@@ -30,13 +30,27 @@ class RandomRestSelect(Config):
     """Name of the arm whose selection is left out; the identity holds what it selected, not its name."""
 
 
-class LengthSelect(Config):
-    strategy: Literal["length"]
-    """The longest rows."""
-    ratio: Ratio = 0.2
+class Length(Config):
+    """What the length of a row is."""
+
     field: Literal["response", "instruction", "full"] = "response"
     unit: Literal["tokens", "chars", "words"] = "tokens"
     """tokens: of the base model's tokenizer, without special tokens."""
+
+
+class LengthSelect(Length):
+    strategy: Literal["length"]
+    """The longest rows."""
+    ratio: Ratio = 0.2
+
+
+class RandomMatchedSelect(Length):
+    strategy: Literal["random_matched"]
+    """Uniform among rows of the same length: as many rows as another arm took, with its distribution of lengths."""
+    match: str = execution(...)
+    """Name of the arm whose lengths are matched; the identity holds what it selected, not its name."""
+    num_bins: int = Field(20, ge=1)
+    """Bins of length, each with about as many rows of the other arm."""
 
 
 class SelectITSelect(Config):
@@ -52,9 +66,21 @@ class SelectITSelect(Config):
 
 
 SelectConfig = Annotated[
-    FullSelect | RandomSelect | RandomRestSelect | LengthSelect | SelectITSelect, Discriminator("strategy")
+    FullSelect | RandomSelect | RandomRestSelect | LengthSelect | RandomMatchedSelect | SelectITSelect,
+    Discriminator("strategy"),
 ]
-SEEDED_STRATEGIES = ("random", "random_rest")
+
+
+def other_arm(select: SelectConfig) -> tuple[str, str] | None:
+    """The field that names the arm whose subset a strategy reads, and that arm's name."""
+    if isinstance(select, RandomRestSelect):
+        return "rest_of", select.rest_of
+    if isinstance(select, RandomMatchedSelect):
+        return "match", select.match
+    return None
+
+
+SEEDED_STRATEGIES = ("random", "random_rest", "random_matched")
 
 
 class SelectDefaults(Config):

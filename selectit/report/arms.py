@@ -12,6 +12,7 @@ from typing import Any
 from selectit.config import (
     ArmConfig,
     LengthSelect,
+    RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
     SelectITSelect,
@@ -82,6 +83,8 @@ def strategy(config: ArmConfig) -> str:
         return f"length: the longest by {select.field} in {select.unit}"
     if isinstance(select, RandomRestSelect):
         return f"random_rest: uniform among the rows that {select.rest_of} did not take"
+    if isinstance(select, RandomMatchedSelect):
+        return f"random_matched: uniform, with the {select.field} lengths of {select.match} ({select.unit})"
     if isinstance(select, RandomSelect):
         return "random: uniform without replacement"
     return f"{select.strategy}: every usable row"

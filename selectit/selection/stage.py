@@ -16,7 +16,9 @@ import numpy as np
 
 from selectit.config import (
     FullSelect,
+    Length,
     LengthSelect,
+    RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
     SelectITSelect,
@@ -26,16 +28,19 @@ from selectit.data import Row, read_jsonl, read_pool, write_jsonl, write_rows
 from selectit.errors import UserError
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
 from selectit.scoring.ledger import LEDGER, read_ratings
-from selectit.selection.strategies import length_scores, num_selected, random_scores, ranking
+from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
 from selectit.tracking import Tracker
 
 TAKEN = "taken_by_the_other_arm"
+BIN_FULL = "length_bin_full"
+LEFT_OUT = (TAKEN, BIN_FULL)
+"""Not failures: rows that a strategy leaves out by its own rule."""
 
 
 def preflight(config: SelectStage) -> None:
     """Raises: UserError for a pool that cannot be read or a ratio that selects nothing."""
     rows = read_pool(config.pool)
-    if not isinstance(config.select, FullSelect):
+    if not isinstance(config.select, FullSelect | RandomMatchedSelect):
         num_selected(config.select.ratio, len(rows), sum(row.failure is None for row in rows))
     if isinstance(config.select, SelectITSelect):
         _check_fidelity(config)
@@ -49,7 +54,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     scores = _scores(config, rows, inputs, failures, details)
     scores[[failure is not None for failure in failures]] = np.nan
     eligible = int(np.isfinite(scores).sum())
-    if isinstance(config.select, FullSelect):
+    if isinstance(config.select, FullSelect | RandomMatchedSelect):
         count = eligible
     else:
         count = num_selected(config.select.ratio, len(rows), eligible)
@@ -79,7 +84,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     summary = {
         "num_rows": len(rows),
         "num_selected": len(subset),
-        "num_unscored": sum(f not in (None, TAKEN) for f in failures),
+        "num_unscored": sum(f is not None and f not in LEFT_OUT for f in failures),
         "lowest_selected_score": float(scores[order[count - 1]]),
     }
     selection = {
@@ -116,10 +121,33 @@ def _scores(
         return random_scores(rows, config.seed, select.strategy)
     if isinstance(select, LengthSelect):
         return length_scores(rows, select.field, _counter(config, select))
+    if isinstance(select, RandomMatchedSelect):
+        return _matched_scores(config, select, rows, inputs, failures)
     return _selectit_scores(config, rows, inputs, failures, details)
 
 
-def _counter(config: SelectStage, select: LengthSelect) -> Callable[[str], int]:
+def _matched_scores(
+    config: SelectStage,
+    select: RandomMatchedSelect,
+    rows: Sequence[Row],
+    inputs: Mapping[str, Path],
+    failures: list[str | None],
+) -> np.ndarray:
+    """Random numbers; rows of a bin that is full are marked as left out, so that exactly the others are taken."""
+    assert config.seed is not None
+    scores = random_scores(rows, config.seed, select.strategy)
+    lengths = length_scores(rows, select.field, _counter(config, select))
+    model_ids = {line["row_id"] for line in read_jsonl(inputs["match"] / "messages.jsonl")}
+    model = np.array([row.row_id in model_ids for row in rows])
+    usable = np.array([failure is None for failure in failures])
+    chosen = matched(scores, lengths, usable, model, select.num_bins)
+    for row in rows:
+        if usable[row.index] and not chosen[row.index]:
+            failures[row.index] = BIN_FULL
+    return scores
+
+
+def _counter(config: SelectStage, select: Length) -> Callable[[str], int]:
     if select.unit == "chars":
         return len
     if select.unit == "words":

@@ -40,6 +40,31 @@ def length_scores(rows: Sequence[Row], field: str, count: Callable[[str], int]) 
     )
 
 
+def matched(
+    scores: np.ndarray, lengths: np.ndarray, usable: np.ndarray, model: np.ndarray, num_bins: int
+) -> np.ndarray:
+    """The best-scored rows of each bin of length, as many as the model subset has there.
+
+    The bins' edges are quantiles of the model subset's lengths. Its own rows may be drawn too, so that every
+    bin has enough; rows shorter or longer than all of its rows are not.
+
+    Args:
+        scores, lengths: float64 [num_rows].
+        usable: bool [num_rows], rows that may be taken.
+        model: bool [num_rows], rows of the subset whose lengths are matched.
+    Returns: bool [num_rows].
+    """
+    edges = np.unique(np.quantile(lengths[model], np.linspace(0, 1, num_bins + 1)))
+    bins = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(len(edges) - 2, 0))
+    usable = usable & (lengths >= edges[0]) & (lengths <= edges[-1])
+    chosen = np.zeros(len(scores), dtype=bool)
+    for number in np.unique(bins[model]):
+        candidates = np.flatnonzero(usable & (bins == number))
+        wanted = int((model & (bins == number)).sum())
+        chosen[candidates[np.argsort(-scores[candidates], kind="stable")[:wanted]]] = True
+    return chosen
+
+
 def ranking(scores: np.ndarray) -> list[int]:
     """Row indices from best to worst; of equal scores the later row comes first, NaN last.
 
