@@ -25,6 +25,7 @@ from selectit.config import (
 )
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
+from selectit.fetch import SOURCES
 
 if TYPE_CHECKING:
     from selectit.recipe import Row
@@ -177,7 +178,10 @@ def _check_location(config: Config, name: str, location: str, key: str, faults: 
     may_be_hub = name == "path" or name == "judge"
     looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
     if not path.exists() and (looks_like_file or not may_be_hub):
-        faults.append(f"{key}: {location} does not exist; paths in a recipe are read from the recipe's own folder")
+        cure = f"; `selectit data fetch {path.name}` fetches it" if path.name in SOURCES else ""
+        faults.append(
+            f"{key}: {location} does not exist; paths in a recipe are read from the recipe's own folder{cure}"
+        )
     elif path.is_dir() and may_be_hub and not isinstance(config, PoolConfig):
         faults.extend(f"{key}: {fault}" for fault in missing_files(path))
 

@@ -37,7 +37,7 @@ def build(recipe: Recipe) -> Plan:
     for row in recipe.rows:
         other = _other_arm(recipe, row)
         cells = []
-        for select_seed, train_seed, eval_seed in itertools.product(seeds.select, seeds.train, seeds.eval):
+        for select_seed, train_seed, eval_seed in seeds.combinations:
             tuned = None
             if trains(row.config.finetune):
                 subset = select_stage(row.config, select_seed, prompts, other)

@@ -66,6 +66,15 @@ def test_seeds_multiply_only_the_stages_that_use_them(recipe):
     assert cells["selectit"] == 2 * (1 + 2)
 
 
+def test_seeds_in_step_run_each_arm_once_for_each_seed(recipe):
+    plan = build(recipe(seeds={"select": [1, 2], "train": [3, 4], "eval": [5], "combine": "in_step"}))
+    cells = {row.arm: {(c.select_seed, c.train_seed, c.eval_seed) for c in row.cells} for row in plan.rows}
+    assert cells["random"] == {(1, 3, 5), (2, 4, 5)}
+    assert len(cells["full"]) == 2 and len(cells["base"]) == 1
+    with pytest.raises(UserError, match=r"2 \(select\), 3 \(train\) and 1 \(eval\) seeds"):
+        recipe(seeds={"select": [1, 2], "train": [3, 4, 5], "combine": "in_step"})
+
+
 def test_a_grid_repeats_only_the_arms_that_it_changes(recipe):
     plan = build(recipe(grid={"select.ratio": [0.2, 0.5]}))
     labels = [row.label for row in plan.rows]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
@@ -18,6 +19,27 @@ class SeedsConfig(Config):
     select: tuple[int, ...] = Field((42,), min_length=1)
     train: tuple[int, ...] = Field((42,), min_length=1)
     eval: tuple[int, ...] = Field((42,), min_length=1)
+    combine: Literal["all", "in_step"] = "all"
+    """all: every combination; in_step: the first of each list together, then the second; one value goes with all."""
+
+    @model_validator(mode="after")
+    def _lists_are_in_step(self) -> SeedsConfig:
+        lengths = {len(seeds) for seeds in (self.select, self.train, self.eval) if len(seeds) > 1}
+        if self.combine == "in_step" and len(lengths) > 1:
+            raise ValueError(
+                f"combine is in_step, and the lists have {len(self.select)} (select), {len(self.train)} (train) and "
+                f"{len(self.eval)} (eval) seeds; give each as many as the others, or one"
+            )
+        return self
+
+    @property
+    def combinations(self) -> tuple[tuple[int, int, int], ...]:
+        """(select, train, eval) seeds of each repetition."""
+        if self.combine == "all":
+            return tuple(itertools.product(self.select, self.train, self.eval))
+        number = max(map(len, (self.select, self.train, self.eval)))
+        select, train, evaluate = (s * number if len(s) == 1 else s for s in (self.select, self.train, self.eval))
+        return tuple(zip(select, train, evaluate, strict=True))
 
 
 class WandbConfig(Config):

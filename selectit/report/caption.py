@@ -35,6 +35,8 @@ def caption(plan: Plan, results: Sequence[Result], table: Table) -> tuple[str, .
 def _seeds(plan: Plan, results: Sequence[Result]) -> str:
     seeds = recipe_of(plan).config.seeds
     told = "; ".join(f"{name} {', '.join(map(str, getattr(seeds, name)))}" for name in ("select", "train", "eval"))
+    if seeds.combine == "in_step":
+        told += "; the lists in step"
     if max(len(s) for s in (seeds.select, seeds.train, seeds.eval)) == 1:
         return f"All values are percent. One seed for each purpose ({told}), so there is no spread over seeds."
     return (

@@ -1,0 +1,80 @@
+"""Every shipped recipe loads, plans, and goes from end to end in miniature: the demonstration's model and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from test_end_to_end import results, run
+
+from selectit.artifact import Store
+from selectit.graph import KINDS
+from selectit.plan import build
+from selectit.recipe import load
+from selectit.states import inspect
+
+ROOT = Path(__file__).parents[1]
+HOME = ROOT / "recipes"
+RECIPES = {str(path.relative_to(HOME)): path for path in sorted(HOME.rglob("*.yaml")) if "\nname: " in path.read_text()}
+IN_DEFAULT_SUITE = "paper/main-7b.yaml"
+
+
+def lineage(path: Path) -> list[dict]:
+    raw = yaml.safe_load(path.read_text())
+    return [raw, *(lineage(path.parent / raw["extends"]) if "extends" in raw else [])]
+
+
+def miniature(path: Path) -> list[str]:
+    """Overrides that leave the recipe's arms, grid and method, and replace what is large."""
+    demo = ROOT / "demo"
+    overrides = {
+        "pool": {"path": f"{demo}/pool.json", "format": "auto", "limit": 60},
+        "model": {"path": f"{demo}/model", "dtype": "float32"},
+        "score": {"rating_prompts": "default"},
+        "finetune": {"max_steps": 2, "global_batch_size": 4, "micro_batch_size": 4, "max_length": 512},
+        "evaluate": {
+            "profile": "miniature", "data": f"{demo}/benchmarks", "benchmarks": ["gsm8k", "mmlu"], "limit": 1,
+        },
+        "seeds": {"select": [1], "train": [1]},
+        "wandb": {"enabled": False},
+    }  # fmt: skip
+    for raw in lineage(path):
+        if models := raw.get("score", {}).get("models"):
+            overrides["score"]["models"] = [{"path": f"{demo}/model"} for _ in models]
+        for name, arm in raw.get("arms", {}).items():
+            if models := arm.get("score", {}).get("models"):
+                raters = [{"path": f"{demo}/model", "parameters_in_billions": n + 1} for n in range(len(models))]
+                overrides.setdefault("arms", {})[name] = {"score": {"models": raters}}
+    return [f"{section}.{key}={yaml.safe_dump(value, default_flow_style=True).strip().removesuffix('...').strip()}"
+            for section, fields in overrides.items() for key, value in fields.items()]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_loads_and_plans(name, tmp_path):
+    path = RECIPES[name]
+    prompts = ["score.rating_prompts=default"] if any("data/rating_prompt.txt" in str(r) for r in lineage(path)) else []
+    plan = build(load(path, prompts))
+    states = inspect(plan, Store(tmp_path))
+    assert plan.stages and {stage.kind for stage in plan.stages} <= set(KINDS)
+    assert all(state.status in ("run", "blocked") for state in states.values())  # blocked: only a hub could say more
+    blocked = [state.why for state in states.values() if state.status == "blocked"]
+    assert all("hub" in why for why in blocked), blocked
+    written = path.read_text()
+    assert f"selectit run recipes/{name}" in written, "a recipe opens with its command"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n == IN_DEFAULT_SUITE else pytest.param(n, marks=pytest.mark.slow)
+        for n in RECIPES
+        if n.startswith("paper/")
+    ],
+)
+def test_a_paper_recipe_ends_with_a_table_in_miniature(name, tmp_path):
+    run(RECIPES[name], tmp_path, *miniature(RECIPES[name]))
+    recipe = load(RECIPES[name], miniature(RECIPES[name]))
+    rows = results(tmp_path / recipe.config.name)
+    assert {row["arm"] for row in rows} == set(recipe.config.arms)
+    assert all(row["value"] for row in rows)
