@@ -5,20 +5,17 @@ Start-up imports nothing heavy; a command imports what it runs.
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from selectit.errors import UserError
 
 if TYPE_CHECKING:
     from selectit.audit.trace import ResultsFolder
-    from selectit.audit.verify import Checked, WrongNumber
+    from selectit.audit.verify import WrongNumber
 
 results_app = typer.Typer()
 console = Console()
@@ -39,6 +36,7 @@ def verify(
     set_: Override = [],
 ) -> None:
     """Hash every file behind a table again and compare every number with its artifact."""
+    from selectit.audit.terminal import print_checked, print_numbers
     from selectit.audit.trace import is_artifact, open_results, with_inputs
     from selectit.audit.verify import check_artifact, check_numbers, left_out
     from selectit.fingerprint import Hasher
@@ -59,17 +57,36 @@ def verify(
         raise UserError(f"{target} does not exist; name a recipe, the folder of a report, or an artifact folder")
     absent, hasher = left_out(artifacts), Hasher()
     checked = [check_artifact(artifacts / name, absent, hasher) for name in names]
-    _print_checked(checked)
+    print_checked(checked, console)
     if results is not None:
         num_numbers, own = check_numbers(results)
         wrong = list(dict.fromkeys([*own, *wrong]))
-        _print_numbers(wrong, num_numbers)
+        print_numbers(wrong, num_numbers, console)
         if not is_recipe(target):
             console.print(
                 "Means, spreads and differences between rows are compared only where the recipe is named.", style="dim"
             )
     if wrong or any(one.differs for one in checked):
         raise typer.Exit(1)
+
+
+Side = Annotated[Path, typer.Argument(help="A recipe, the folder of a report, or an artifact folder.")]
+
+
+@results_app.command(rich_help_panel=FINISHED)
+def diff(a: Side, b: Side, runs_dir: RunsDir = Path("runs")) -> None:
+    """Name the settings in which two results differ and the numbers that moved."""
+    from selectit.audit.diff import compare
+    from selectit.audit.sides import read_side
+    from selectit.audit.terminal import print_comparison
+
+    one, other = read_side(a, runs_dir), read_side(b, runs_dir)
+    comparison = compare(one, other)
+    if not comparison.num_shared:
+        raise UserError(
+            f"{a} and {b} have no row and benchmark in common (for artifacts: no metric); nothing to compare"
+        )
+    print_comparison(one, other, comparison, console)
 
 
 def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str], ResultsFolder, list[WrongNumber]]:
@@ -94,39 +111,3 @@ def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str]
     finished = [o.artifact.path.name for o in outcomes.values() if o.artifact is not None]
     names = with_inputs(results.artifacts, [*finished, *results.names])
     return names, results, compare_tables(results.lines, list(csv.DictReader(io.StringIO(made))))
-
-
-def _print_checked(checked: list[Checked]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "artifact", "file", "found"):
-        table.add_column(column, overflow="fold")
-    colour = {"whole": "green", "changed": "red", "missing": "red", "extra": "dim"}
-    for one in checked:
-        told = f"{one.num_files} files, {one.num_bytes:,} bytes" if one.num_files else ""
-        first = one.findings[0] if one.verdict != "whole" else None
-        rest = one.findings[1:] if first is not None else one.findings
-        style = colour.get(one.verdict, "yellow")
-        name, why = (first.file, first.why) if first else ("", told)
-        table.add_row(f"[{style}]{first.what if first else 'whole'}[/]", one.name, escape(name), escape(why))
-        for finding in rest:
-            style = colour.get(finding.what, "yellow")
-            table.add_row(f"[{style}]{finding.what}[/]", "", escape(finding.file), escape(finding.why))
-    console.print(table)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in Counter(one.verdict for one in checked).items())
-    console.print(f"{len(checked)} artifacts: {told}", highlight=False)
-
-
-def _print_numbers(wrong: list[WrongNumber], num_numbers: int) -> None:
-    if not wrong:
-        console.print(f"results.csv: {num_numbers} numbers, each the one in its artifact", highlight=False)
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("row", "benchmark", "column", "in results.csv", "in the artifacts"):
-        table.add_column(column, overflow="fold")
-    for one in wrong:
-        table.add_row(*map(escape, (one.row, one.benchmark, one.column, one.written, one.found)))
-    console.print(table)
-    console.print(
-        f"results.csv: {len(wrong)} places differ; selectit report RECIPE writes it again from what is finished",
-        style="red", highlight=False,
-    )  # fmt: skip
