@@ -89,6 +89,32 @@ def diff(a: Side, b: Side, runs_dir: RunsDir = Path("runs")) -> None:
     print_comparison(one, other, comparison, console)
 
 
+@results_app.command(rich_help_panel=FINISHED)
+def export(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or a file that ends in .zip.")],
+    runs_dir: RunsDir = Path("runs"),
+    weights: Annotated[bool, typer.Option("--weights", help="Pack the trained weights too.")] = False,
+    set_: Override = [],
+) -> None:
+    """Pack a table with all that defends it, for an appendix or a rebuttal."""
+    from selectit.artifact import Store
+    from selectit.audit.export import write_pack
+    from selectit.audit.pack import gather
+    from selectit.engine import found
+    from selectit.plan import build
+    from selectit.recipe import load
+    from selectit.report import write_report
+
+    plan = build(load(recipe, set_))
+    outcomes = found(plan, Store(runs_dir))
+    pack = gather(plan, outcomes, write_report(plan, outcomes, runs_dir).folder, weights)
+    size = write_pack(pack, out)
+    for note in pack.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{out}: {len(pack.entries) + 1} files, {size:,} bytes", highlight=False, soft_wrap=True)
+
+
 def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str], ResultsFolder, list[WrongNumber]]:
     """The finished folders of a recipe's plan, its results folder, and where its table is not the recipe's."""
     import csv

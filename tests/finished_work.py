@@ -105,7 +105,10 @@ class Work:
         ]
         columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
         parquet.write_table(pa.table(columns, schema=SCHEMA), path / LEDGER)
-        told = {"num_parameters": 1_100_000, "prompts": list(stage.config.prompts)}
+        told = {
+            "num_rows": NUM_ROWS, "num_ratings": len(rows), "num_failures": 0, "num_truncated": 0, "mean_mass": 0.9,
+            "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000,
+        }  # fmt: skip
         (path / "score.json").write_text(json.dumps(told))
         return {"num_tokens": 50 * len(rows), "tokens_per_second": 1000.0}
 
@@ -118,7 +121,7 @@ class Work:
         (path / "adapter" / "adapter_model.safetensors").write_bytes(WEIGHTS)
         # a name stands for the weights: other settings or rows, other content
         (path / "adapter" / "trained.json").write_text(json.dumps(path.name))
-        (path / "training.json").write_text(json.dumps({"num_steps": 12, "num_tokens": 3456}))
+        (path / "training.json").write_text(json.dumps({"num_steps": 12, "num_tokens": 3456, "final_loss": 1.25}))
         return {"num_tokens": 3456, "num_steps": 12, "tokens_per_second": 800.0}
 
     def _evaluate(self, stage, path, inputs, plan, values):

@@ -22,14 +22,12 @@ MAX_PLACES = 3
 def listing(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "artifact")
     return table
 
 
 def print_checked(checked: Sequence[Checked], console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "artifact", "file", "found"):
-        table.add_column(column, overflow="fold")
+    table = listing("", "artifact", "file", "found")
     colour = {"whole": "green", "changed": "red", "missing": "red", "extra": "dim"}
     for one in checked:
         told = f"{one.num_files} files, {one.num_bytes:,} bytes" if one.num_files else ""
@@ -50,9 +48,7 @@ def print_numbers(wrong: Sequence[WrongNumber], num_numbers: int, console: Conso
     if not wrong:
         console.print(f"results.csv: {num_numbers} numbers, each the one in its artifact", highlight=False)
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("row", "benchmark", "column", "in results.csv", "in the artifacts"):
-        table.add_column(column, overflow="fold")
+    table = listing("row", "benchmark", "column", "in results.csv", "in the artifacts")
     for one in wrong:
         table.add_row(*map(escape, (one.row, one.benchmark, one.column, one.written, one.found)))
     console.print(table)
