@@ -27,6 +27,7 @@ MANIFEST = "manifest.json"
 STAGE_FILE = "stage.json"
 """The resolved configuration, written before a stage runs."""
 ERROR = "error.txt"
+LOCK = ".lock"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "wandb", "selectit")
 
 
@@ -91,7 +92,7 @@ class Store:
         """One process at a time in one folder; `waiting(text)` is called once if another holds it."""
         path.mkdir(parents=True, exist_ok=True)
         holder = path / ".holder"
-        lock = FileLock(path / ".lock")
+        lock = FileLock(path / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:

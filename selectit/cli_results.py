@@ -115,6 +115,28 @@ def export(
     console.print(f"{out}: {len(pack.entries) + 1} files, {size:,} bytes", highlight=False, soft_wrap=True)
 
 
+@results_app.command(rich_help_panel=FINISHED)
+def gc(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes whose work is kept.")],
+    runs_dir: RunsDir = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", help="Free them; without it they are only shown.")] = False,
+) -> None:
+    """Show the artifact folders that none of the recipes needs, or free them."""
+    from selectit.artifact import Store
+    from selectit.audit.terminal import print_unused
+    from selectit.audit.unused import find_unused, free
+    from selectit.plan import build
+    from selectit.recipe import load
+
+    store = Store(runs_dir)
+    unused = find_unused([build(load(recipe)) for recipe in recipes], store)
+    print_unused(unused, console)
+    if unused and yes:
+        console.print(f"{free(unused):,} bytes freed", highlight=False)
+    elif unused:
+        console.print("Nothing was removed; add --yes to free them.", highlight=False)
+
+
 def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str], ResultsFolder, list[WrongNumber]]:
     """The finished folders of a recipe's plan, its results folder, and where its table is not the recipe's."""
     import csv

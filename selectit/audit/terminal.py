@@ -1,10 +1,11 @@
-"""What verify and diff print.
+"""What verify, diff and gc print.
 
 Writes to the terminal only.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from selectit.audit.diff import Comparison, Difference
 from selectit.audit.sides import CellKey, Side
+from selectit.audit.trace import ARTIFACTS
+from selectit.audit.unused import Unused
 from selectit.audit.verify import Checked, WrongNumber
 
 MAX_PLACES = 3
@@ -119,3 +122,23 @@ def _places(places: Sequence[CellKey], cells: Iterable[CellKey], whole: bool = T
         return "all rows"
     shown = list(rows)[:MAX_PLACES]
     return ", ".join(shown) + (f" and {len(rows) - MAX_PLACES} more" if len(rows) > MAX_PLACES else "")
+
+
+def print_unused(unused: Sequence[Unused], console: Console) -> None:
+    if not unused:
+        console.print("every artifact folder is needed by the given recipes", highlight=False)
+        return
+    table = listing("artifact", "what", "age", "bytes", "behind the table of")
+    for one in unused:
+        name = one.path.name if one.path.parent.name == ARTIFACTS else f"{one.path.parent.name}/{one.path.name}"
+        table.add_row(name, one.what, _age(one.last_used), f"{one.num_bytes:,}", ", ".join(one.tables))
+    console.print(table)
+    console.print(
+        f"{len(unused)} folders, {sum(one.num_bytes for one in unused):,} bytes, that none of the given recipes needs",
+        highlight=False,
+    )
+
+
+def _age(moment: float) -> str:
+    hours = max(0.0, time.time() - moment) / 3600
+    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} h"
