@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, digest
+from selectit.fingerprint import Hasher, digest, leaves
 
 MANIFEST = "manifest.json"
 STAGE_FILE = "stage.json"
@@ -55,6 +55,7 @@ class Store:
         self.root = runs_dir / "artifacts"
         self.hasher = Hasher(runs_dir / "hashes.json")
         self._placed = dict(placed or {})
+        self._identities: dict[str, list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]] = {}
 
     def prepare(self) -> None:
         """Create the folders; called before the first stage runs, never for a plan.
@@ -86,6 +87,13 @@ class Store:
         for path in sorted(self.root.glob(f"{kind}-*")):
             if (manifest := read_manifest(path)) is not None:
                 yield manifest
+
+    def identities(self, kind: str) -> list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]:
+        """Identities of the finished stages of a kind, each with its leaves; as they were when first asked for."""
+        if kind not in self._identities:
+            told = [manifest["identity"] for manifest in self.manifests(kind)]
+            self._identities[kind] = [(leaves(identity), identity) for identity in told]
+        return self._identities[kind]
 
     @contextmanager
     def lock(self, path: Path, waiting: Any) -> Iterator[None]:
