@@ -6,6 +6,7 @@ Writes a recipe over the demonstration data into a temporary folder; runs no sta
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -55,10 +56,9 @@ def main() -> None:
         times.append(time.process_time())
         inspect(plan, Store(Path(folder) / "runs"))
         times.append(time.process_time())
-    read, built, inspected = (b - a for a, b in zip(times, times[1:], strict=False))
-    print(
-        f"{len(plan.rows)} rows, {len(plan.stages)} stages: read {read:.2f} s, built {built:.2f} s, asked {inspected:.2f} s"
-    )
+    read, built, inspected = (b - a for a, b in itertools.pairwise(times))
+    print(f"{len(plan.rows)} rows, {len(plan.stages)} stages")
+    print(f"read {read:.2f} s, built {built:.2f} s, asked what is done {inspected:.2f} s")
 
 
 if __name__ == "__main__":

@@ -89,11 +89,15 @@ class Store:
                 yield manifest
 
     def identities(self, kind: str) -> list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]:
-        """Identities of the finished stages of a kind, each with its leaves; as they were when first asked for."""
+        """Identities of the finished stages of a kind, each with its leaves; read once until `look_again`."""
         if kind not in self._identities:
             told = [manifest["identity"] for manifest in self.manifests(kind)]
             self._identities[kind] = [(leaves(identity), identity) for identity in told]
         return self._identities[kind]
+
+    def look_again(self) -> None:
+        """Others may have finished stages since `identities` read them."""
+        self._identities.clear()
 
     @contextmanager
     def lock(self, path: Path, waiting: Any) -> Iterator[None]:

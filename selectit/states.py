@@ -30,6 +30,7 @@ class State:
 
 def inspect(plan: Plan, store: Store) -> dict[Stage, State]:
     """The state of every stage; reads manifests and hashes input files, writes nothing but the hash memory."""
+    store.look_again()
     states: dict[Stage, State] = {}
     for stage in plan.stages:
         states[stage] = state(stage, {s: states[s] for _, s in stage.inputs}, store, plan)
