@@ -21,12 +21,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, digest
+from selectit.fingerprint import Hasher, digest, leaves
 
 MANIFEST = "manifest.json"
 STAGE_FILE = "stage.json"
 """The resolved configuration, written before a stage runs."""
 ERROR = "error.txt"
+LOCK = ".lock"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "wandb", "selectit")
 
 
@@ -54,6 +55,7 @@ class Store:
         self.root = runs_dir / "artifacts"
         self.hasher = Hasher(runs_dir / "hashes.json")
         self._placed = dict(placed or {})
+        self._identities: dict[str, list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]] = {}
 
     def prepare(self) -> None:
         """Create the folders; called before the first stage runs, never for a plan.
@@ -86,12 +88,23 @@ class Store:
             if (manifest := read_manifest(path)) is not None:
                 yield manifest
 
+    def identities(self, kind: str) -> list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]:
+        """Identities of the finished stages of a kind, each with its leaves; read once until `look_again`."""
+        if kind not in self._identities:
+            told = [manifest["identity"] for manifest in self.manifests(kind)]
+            self._identities[kind] = [(leaves(identity), identity) for identity in told]
+        return self._identities[kind]
+
+    def look_again(self) -> None:
+        """Others may have finished stages since `identities` read them."""
+        self._identities.clear()
+
     @contextmanager
     def lock(self, path: Path, waiting: Any) -> Iterator[None]:
         """One process at a time in one folder; `waiting(text)` is called once if another holds it."""
         path.mkdir(parents=True, exist_ok=True)
         holder = path / ".holder"
-        lock = FileLock(path / ".lock")
+        lock = FileLock(path / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -137,14 +150,12 @@ def finish(path: Path, manifest: dict[str, Any], outputs: tuple[str, ...], conte
     for name in outputs:
         if not (path / name).exists():
             raise RuntimeError(f"{path / name} was not written by its stage")
-    files = {
-        str(p.relative_to(path)): p.stat().st_size
-        for p in sorted(path.rglob("*"))
-        if p.is_file() and p.name not in (MANIFEST, ERROR) and not is_hidden(p.relative_to(path))
-    }
+    files = {name: (path / name).stat().st_size for name in listed_files(path)}
     for name in files:
         _check_parses(path / name)
-    manifest = {**manifest, "content": _content(path, content), "files": files}
+    hasher = Hasher()  # one for both, so that weights are read once
+    hashes = {name: hasher.file(path / name) for name in files}
+    manifest = {**manifest, "content": content_hash(path, content, hasher), "files": files, "hashes": hashes}
     digest(manifest["identity"])  # refuses values without a stable form
     part = path / f"{MANIFEST}.part"
     part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -152,6 +163,15 @@ def finish(path: Path, manifest: dict[str, Any], outputs: tuple[str, ...], conte
         os.fsync(f.fileno())
     os.replace(part, path / MANIFEST)
     return Artifact(path, manifest)
+
+
+def listed_files(path: Path) -> list[str]:
+    """The files of an artifact folder that its manifest lists, relative to it."""
+    return [
+        str(p.relative_to(path))
+        for p in sorted(path.rglob("*"))
+        if p.is_file() and p.name not in (MANIFEST, f"{MANIFEST}.part", ERROR) and not is_hidden(p.relative_to(path))
+    ]
 
 
 def is_hidden(path: Path) -> bool:
@@ -162,8 +182,8 @@ PATH_KEYS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 """Keys under which checkpoints note where they lay; the same weights elsewhere are the same weights."""
 
 
-def _content(path: Path, names: tuple[str, ...]) -> str:
-    hasher = Hasher()
+def content_hash(path: Path, names: tuple[str, ...], hasher: Hasher) -> str:
+    """Hash of the files and folders `names`, relative to `path`: the `content` of a manifest."""
     hashes = {}
     for name in names:
         for file in [path / name] if (path / name).is_file() else _weights(path / name):

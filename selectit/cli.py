@@ -19,6 +19,7 @@ from rich.table import Table
 
 from selectit import __version__
 from selectit.cli_files import files_app
+from selectit.cli_results import results_app
 from selectit.errors import UserError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and this project does not ship.")
 app.add_typer(files_app)
+app.add_typer(results_app)
 app.add_typer(data_app, name="data")
 console = Console()
 
@@ -84,8 +86,20 @@ def run(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = [
 
 
 @app.command(rich_help_panel=RECIPE)
-def plan(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = []) -> None:
+def plan(
+    recipe: RecipeFile,
+    runs_dir: RunsDir = Path("runs"),
+    set_: Override = [],
+    price: Annotated[bool, typer.Option("--price", help="Count hours, memory, disk and judge calls.")] = False,
+    tflops: Annotated[float | None, typer.Option(min=1e-6, help="--price: peak TFLOP/s of the device.")] = None,
+    utilisation: Annotated[float, typer.Option(min=1e-3, max=1, help="--price: share of the peak.")] = 0.4,
+    measure: Annotated[bool, typer.Option("--measure", help="--price: take the peak of a matmul here.")] = False,
+) -> None:
     """Show every stage: done, to resume or to run, and why."""
+    if not price and (tflops is not None or measure):
+        raise UserError("--tflops and --measure belong to --price")
+    if tflops is not None and measure:
+        raise UserError("--tflops and --measure exclude each other: one states the speed, the other measures it")
     from selectit.artifact import Store
     from selectit.plan import build
     from selectit.recipe import load
@@ -111,6 +125,21 @@ def plan(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = 
         + ", ".join(f"{count} {status}" for status, count in counts.items() if count),
         highlight=False,
     )
+    if price:
+        _print_price(graph, states, store, tflops, utilisation, measure)
+
+
+def _print_price(graph: Any, states: Any, store: Any, tflops: float | None, utilisation: float, measure: bool) -> None:
+    from selectit.pricing import speed
+    from selectit.pricing.price import price
+    from selectit.pricing.terminal import print_price
+
+    stated = None
+    if tflops is not None:
+        stated = speed.Stated(tflops * 1e12, utilisation, f"{tflops:g} TFLOP/s of a GPU stated", on_gpu=True)
+    elif measure:
+        stated = speed.measure(utilisation)
+    print_price(price(graph, states, store, stated), console)
 
 
 @app.command(rich_help_panel=RECIPE)

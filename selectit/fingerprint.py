@@ -184,6 +184,13 @@ def resolve_revision(repo_id: str, revision: str | None, repo_type: str) -> str:
         ) from error
 
 
+def leaves(value: Any, prefix: str = "") -> frozenset[tuple[str, str]]:
+    """(dotted key, canonical JSON) of each leaf; what two of these do not share is what two identities differ in."""
+    if isinstance(value, Mapping):
+        return frozenset(leaf for k, v in value.items() for leaf in leaves(v, f"{prefix}.{k}" if prefix else k))
+    return frozenset({(prefix, canonical_json(value))})
+
+
 def differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """(dotted key, old, new) for each leaf that differs."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):

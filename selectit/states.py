@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from selectit.artifact import Artifact, Store
 from selectit.errors import UserError
-from selectit.fingerprint import differences, digest, identity
+from selectit.fingerprint import differences, digest, identity, leaves
 from selectit.graph import KINDS, Plan, Stage
 
 Status = Literal["done", "resume", "run", "blocked"]
@@ -30,6 +30,7 @@ class State:
 
 def inspect(plan: Plan, store: Store) -> dict[Stage, State]:
     """The state of every stage; reads manifests and hashes input files, writes nothing but the hash memory."""
+    store.look_again()
     states: dict[Stage, State] = {}
     for stage in plan.stages:
         states[stage] = state(stage, {s: states[s] for _, s in stage.inputs}, store, plan)
@@ -63,10 +64,11 @@ def state(stage: Stage, inputs: Mapping[Stage, State], store: Store, plan: Plan)
 
 def _why(new: dict[str, Any], store: Store) -> str:
     """What differs from the finished stage of the same kind that is most like this one."""
-    found = [differences(m["identity"], new) for m in store.manifests(new["kind"])]
-    if not found:
+    known = store.identities(new["kind"])
+    if not known:
         return "never run"
-    nearest = min(found, key=len)
+    own = leaves(new)
+    nearest = differences(min(known, key=lambda other: len(other[0] ^ own))[1], new)
     shown = ", ".join(f"{key.removeprefix('config.')} {_short(old)} -> {_short(now)}" for key, old, now in nearest[:3])
     return f"new: {shown}" + (f" and {len(nearest) - 3} more" if len(nearest) > 3 else "")
 

@@ -32,7 +32,19 @@ def test_help_names_every_command_and_is_quick():
     started = time.monotonic()
     text = selectit("--help")
     assert time.monotonic() - started < 10  # loose on purpose: nothing heavy may be imported
-    for command in ("run", "plan", "validate", "score", "select", "finetune", "evaluate", "report", "doctor", "data"):
+    for command in (
+        "run",
+        "plan",
+        "validate",
+        "score",
+        "select",
+        "finetune",
+        "evaluate",
+        "report",
+        "doctor",
+        "data",
+        "verify",
+    ):
         assert f" {command} " in text
 
 

@@ -273,6 +273,20 @@ def test_finetune_and_evaluate_do_not_import_each_other(root):
             assert f"selectit.{other}" not in path.read_text(), path
 
 
+def test_an_explanation_reads_each_finished_manifest_once(tmp_path, monkeypatch):
+    """Else a plan of hundreds of arms beside hundreds of finished ones takes minutes."""
+    import selectit.artifact as artifact
+
+    store, reads = Store(tmp_path), []
+    for number in range(3):
+        folder = store.folder("select", f"{number}" * 64)
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"identity": {"kind": "select", "config": {"a": number}}}))
+    read = artifact.read_manifest
+    monkeypatch.setattr(artifact, "read_manifest", lambda path: reads.append(path) or read(path))
+    assert all(len(store.identities("select")) == 3 for _ in range(5)) and len(reads) == 3
+
+
 def test_store_in_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):

@@ -1,0 +1,154 @@
+"""`selectit gc`: artifact folders that no given recipe needs, and checkpoints that a finished training left.
+
+Reads recipes and manifests; removes folders in `free` only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from selectit.artifact import LOCK, Store, read_manifest
+from selectit.audit.trace import is_results, open_results, with_inputs
+from selectit.errors import UserError
+from selectit.fingerprint import canonical_json, identity
+from selectit.graph import KINDS, Plan
+from selectit.states import inspect
+
+CHECKPOINTS = "checkpoints"
+DOOMED = ".freed-"
+"""Prefix of a folder that is being removed: it left its place in one step, so none is ever half there."""
+
+
+@dataclass(frozen=True)
+class Unused:
+    path: Path
+    what: str
+    """Kind of the stage, with `unfinished` where it is; or `checkpoints`."""
+    num_bytes: int
+    last_used: float
+    """Seconds since the epoch: when it was finished or last written."""
+    tables: tuple[str, ...]
+    """Reports whose numbers came out of it."""
+
+
+def find_unused(plans: Sequence[Plan], store: Store) -> list[Unused]:
+    """What the recipes of `plans` do not need, largest first.
+
+    Raises: UserError where it cannot be told what they need, or a run is at work on something else.
+    """
+    kept = _needed(plans, store)
+    folders = [p for p in sorted(store.root.glob("*")) if p.is_dir() and (not p.name.startswith(".") or _is_doomed(p))]
+    if busy := [path.name for path in folders if path.name not in kept and _is_locked(path)]:
+        raise UserError(
+            f"a run is at work in {', '.join(busy)}, which no given recipe needs: wait for it, or name its recipe too"
+        )
+    tables = _tables(store)
+    unused = []
+    for path in folders:
+        if path.name not in kept:
+            unused.append(_describe(path, tables))
+        elif (left := _left_checkpoints(path)) is not None and not _is_locked(path):
+            unused.append(Unused(left, "checkpoints of a finished training", *_size_and_time(left), ()))
+    return sorted(unused, key=lambda one: -one.num_bytes)
+
+
+def free(unused: Iterable[Unused]) -> int:
+    """Remove them. Returns: bytes that were freed."""
+    num_bytes = 0
+    for one in unused:
+        folder = one.path.parent if one.path.name == CHECKPOINTS else one.path
+        try:
+            with FileLock(folder / LOCK, timeout=0):
+                doomed = one.path if _is_doomed(one.path) else one.path.with_name(f"{DOOMED}{one.path.name}")
+                os.replace(one.path, doomed)
+        except Timeout:  # taken since it was looked at
+            continue
+        shutil.rmtree(doomed)
+        num_bytes += one.num_bytes
+    return num_bytes
+
+
+def _needed(plans: Sequence[Plan], store: Store) -> set[str]:
+    """Names of the folders of every stage of the plans, of what those were made from, and of what may be theirs."""
+    kept: set[str] = set()
+    unknown: set[str] = set()
+    for plan in plans:
+        for stage, now in inspect(plan, store).items():
+            if now.status == "blocked":
+                raise UserError(f"nothing is freed: it cannot be told what {plan.title(stage)} needs ({now.why})")
+            if now.fingerprint is not None:
+                kept.add(store.folder(stage.kind, now.fingerprint).name)
+                continue
+            # what it reads is not finished, so its fingerprint is not known: keep all that could be its own
+            settings = {"kind": stage.kind, "version": KINDS[stage.kind].version}
+            unknown.add(canonical_json({**settings, "config": identity(stage.config, store.hasher)}))
+    kept.update(with_inputs(store.root, kept))
+    for path in store.root.glob("*"):
+        manifest = read_manifest(path)
+        if manifest is not None:
+            told = {key: manifest["identity"][key] for key in ("kind", "version", "config")}
+            if canonical_json(told) in unknown:
+                kept.add(path.name)
+        elif any(f'"kind":"{_kind(path)}"' in settings for settings in unknown):
+            kept.add(path.name)
+    return kept
+
+
+def _kind(path: Path) -> str:
+    return path.name.rpartition("-")[0]
+
+
+def _is_doomed(path: Path) -> bool:
+    return path.name.startswith(DOOMED)
+
+
+def _is_locked(path: Path) -> bool:
+    if not (path / LOCK).exists():
+        return False
+    try:
+        with FileLock(path / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _tables(store: Store) -> dict[str, list[str]]:
+    """Artifact folder -> the reports that stand on it."""
+    tables: dict[str, list[str]] = {}
+    for folder in sorted(store.runs_dir.glob("*")):
+        if folder.is_dir() and is_results(folder):
+            for name in with_inputs(store.root, open_results(folder).names):
+                tables.setdefault(name, []).append(folder.name)
+    return tables
+
+
+def _describe(path: Path, tables: dict[str, list[str]]) -> Unused:
+    manifest, (num_bytes, time) = read_manifest(path), _size_and_time(path)
+    what = _kind(path)
+    if _is_doomed(path):
+        what = "half removed"
+    elif manifest is None:
+        what += ", unfinished"
+    else:
+        time = datetime.fromisoformat(manifest["finished"]).timestamp()
+    return Unused(path, what, num_bytes, time, tuple(tables.get(path.name, ())))
+
+
+def _left_checkpoints(path: Path) -> Path | None:
+    """Checkpoints beside finished weights that the manifest does not count as part of the artifact."""
+    manifest, folder = read_manifest(path), path / CHECKPOINTS
+    if manifest is None or not folder.is_dir() or any(name.startswith(f"{CHECKPOINTS}/") for name in manifest["files"]):
+        return None
+    return folder
+
+
+def _size_and_time(folder: Path) -> tuple[int, float]:
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum(s.st_size for s in stats), max((s.st_mtime for s in stats), default=folder.stat().st_mtime)

@@ -1,0 +1,161 @@
+"""The commands on finished work: verify, diff, export, gc.
+
+Start-up imports nothing heavy; a command imports what it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from selectit.errors import UserError
+
+if TYPE_CHECKING:
+    from selectit.audit.trace import ResultsFolder
+    from selectit.audit.verify import WrongNumber
+
+results_app = typer.Typer()
+console = Console()
+
+FINISHED = "Finished work"
+RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe.")]
+
+
+def is_recipe(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml") and path.is_file()
+
+
+@results_app.command(rich_help_panel=FINISHED)
+def verify(
+    target: Annotated[Path, typer.Argument(metavar="RECIPE|RESULTS", help="A recipe, runs/<name>, or an artifact.")],
+    runs_dir: RunsDir = Path("runs"),
+    set_: Override = [],
+) -> None:
+    """Hash every file behind a table again and compare every number with its artifact."""
+    from selectit.audit.terminal import print_checked, print_numbers
+    from selectit.audit.trace import is_artifact, open_results, with_inputs
+    from selectit.audit.verify import check_artifact, check_numbers, left_out
+    from selectit.fingerprint import Hasher
+
+    results: ResultsFolder | None = None
+    wrong: list[WrongNumber] = []
+    if is_recipe(target):
+        names, results, wrong = _of_recipe(target, runs_dir, set_)
+        artifacts = results.artifacts
+    elif set_:
+        raise UserError(f"--set changes a recipe, and {target} is a folder")
+    elif is_artifact(target):
+        artifacts, names = target.absolute().parent, with_inputs(target.absolute().parent, [target.absolute().name])
+    elif target.is_dir():
+        results = open_results(target)
+        artifacts, names = results.artifacts, with_inputs(results.artifacts, results.names)
+    else:
+        raise UserError(f"{target} does not exist; name a recipe, the folder of a report, or an artifact folder")
+    absent, hasher = left_out(artifacts), Hasher()
+    checked = [check_artifact(artifacts / name, absent, hasher) for name in names]
+    print_checked(checked, console)
+    if results is not None:
+        num_numbers, own = check_numbers(results)
+        wrong = list(dict.fromkeys([*own, *wrong]))
+        print_numbers(wrong, num_numbers, console)
+        if not is_recipe(target):
+            console.print(
+                "Means, spreads and differences between rows are compared only where the recipe is named.", style="dim"
+            )
+    if wrong or any(one.differs for one in checked):
+        raise typer.Exit(1)
+
+
+Side = Annotated[Path, typer.Argument(help="A recipe, the folder of a report, or an artifact folder.")]
+
+
+@results_app.command(rich_help_panel=FINISHED)
+def diff(a: Side, b: Side, runs_dir: RunsDir = Path("runs")) -> None:
+    """Name the settings in which two results differ and the numbers that moved."""
+    from selectit.audit.diff import compare
+    from selectit.audit.sides import read_side
+    from selectit.audit.terminal import print_comparison
+
+    one, other = read_side(a, runs_dir), read_side(b, runs_dir)
+    comparison = compare(one, other)
+    if not comparison.num_shared:
+        raise UserError(
+            f"{a} and {b} have no row and benchmark in common (for artifacts: no metric); nothing to compare"
+        )
+    print_comparison(one, other, comparison, console)
+
+
+@results_app.command(rich_help_panel=FINISHED)
+def export(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or a file that ends in .zip.")],
+    runs_dir: RunsDir = Path("runs"),
+    weights: Annotated[bool, typer.Option("--weights", help="Pack the trained weights too.")] = False,
+    set_: Override = [],
+) -> None:
+    """Pack a table with all that defends it, for an appendix or a rebuttal."""
+    from selectit.artifact import Store
+    from selectit.audit.export import write_pack
+    from selectit.audit.pack import gather
+    from selectit.engine import found
+    from selectit.plan import build
+    from selectit.recipe import load
+    from selectit.report import write_report
+
+    plan = build(load(recipe, set_))
+    outcomes = found(plan, Store(runs_dir))
+    pack = gather(plan, outcomes, write_report(plan, outcomes, runs_dir).folder, weights)
+    size = write_pack(pack, out)
+    for note in pack.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{out}: {len(pack.entries) + 1} files, {size:,} bytes", highlight=False, soft_wrap=True)
+
+
+@results_app.command(rich_help_panel=FINISHED)
+def gc(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes whose work is kept.")],
+    runs_dir: RunsDir = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", help="Free them; without it they are only shown.")] = False,
+) -> None:
+    """Show the artifact folders that none of the recipes needs, or free them."""
+    from selectit.artifact import Store
+    from selectit.audit.terminal import print_unused
+    from selectit.audit.unused import find_unused, free
+    from selectit.plan import build
+    from selectit.recipe import load
+
+    store = Store(runs_dir)
+    unused = find_unused([build(load(recipe)) for recipe in recipes], store)
+    print_unused(unused, console)
+    if unused and yes:
+        console.print(f"{free(unused):,} bytes freed", highlight=False)
+    elif unused:
+        console.print("Nothing was removed; add --yes to free them.", highlight=False)
+
+
+def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str], ResultsFolder, list[WrongNumber]]:
+    """The finished folders of a recipe's plan, its results folder, and where its table is not the recipe's."""
+    import csv
+    import io
+
+    from selectit.artifact import Store
+    from selectit.audit.trace import open_results, with_inputs
+    from selectit.audit.verify import compare_tables
+    from selectit.engine import found
+    from selectit.plan import build
+    from selectit.recipe import load
+    from selectit.report.csv_files import results_csv
+    from selectit.report.write import read_table
+
+    loaded = load(recipe, set_)
+    results = open_results(runs_dir / loaded.config.name)
+    plan = build(loaded)
+    outcomes = found(plan, Store(runs_dir))
+    made = results_csv(plan, outcomes, *read_table(plan, outcomes))
+    finished = [o.artifact.path.name for o in outcomes.values() if o.artifact is not None]
+    names = with_inputs(results.artifacts, [*finished, *results.names])
+    return names, results, compare_tables(results.lines, list(csv.DictReader(io.StringIO(made))))

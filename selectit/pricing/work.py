@@ -1,0 +1,193 @@
+"""The work of one stage: operations, memory, disk and judge calls, with the assumptions they rest on.
+
+Reads configurations, pools and model files through `tokens` and `flops`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from selectit import flops
+from selectit.config import (
+    BenchmarkConfig,
+    EvaluateStage,
+    FinetuneStage,
+    FullSelect,
+    LengthSelect,
+    ModelConfig,
+    ScoreStage,
+    SelectStage,
+)
+from selectit.errors import UserError
+from selectit.flops import Shape
+from selectit.graph import Stage
+from selectit.pricing.tokens import model_file, pool_rows, rating_tokens, training_tokens_per_row
+
+NUM_KEPT_CHECKPOINTS = 2
+LEDGER_BYTES_PER_RATING = 64
+CHARS_PER_TOKEN = 4
+GPU_BATCH_TOKENS, CPU_BATCH_TOKENS = 16384, 1024
+
+BENCHMARKS = {
+    "mmlu": (57, 14042, 695),
+    "bbh": (27, 6511, 1027),
+    "gsm8k": (1, 1319, 829),
+    "tydiqa": (9, 5077, 1106),
+    "humaneval": (1, 164, 155),
+    "alpaca_eval": (1, 805, 70),
+}
+"""Tasks and items of the whole test set, and mean prompt tokens; docs/performance.md says where these are from."""
+JUDGE_PROMPT_TOKENS = 200
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage costs. None: not known, and `unknown` says why."""
+
+    prompt_flops: float | None = 0.0
+    """Of tokens that are read many at a time, training included."""
+    decode_flops: float | None = 0.0
+    """Of tokens that are written one after the other."""
+    memory_bytes: float | None = None
+    disk_bytes: float | None = 0.0
+    judge_calls: int = 0
+    unknown: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    num_items: int = 0
+    """Of an evaluation."""
+
+    @property
+    def flops(self) -> float | None:
+        return None if self.prompt_flops is None or self.decode_flops is None else self.prompt_flops + self.decode_flops
+
+
+def work_of(stage: Stage, on_gpu: bool) -> Work:
+    config = stage.config
+    try:
+        if isinstance(config, ScoreStage):
+            return _score(config, on_gpu)
+        if isinstance(config, SelectStage):
+            return _select(config)
+        if isinstance(config, FinetuneStage):
+            return _finetune(config, stage.inputs[0][1].config, on_gpu)
+        assert isinstance(config, EvaluateStage)
+        return _evaluate(config, on_gpu)
+    except UserError as error:
+        nothing = None if not isinstance(config, SelectStage) else 0.0
+        return Work(nothing, nothing, None, None, unknown=(str(error).splitlines()[0],))
+
+
+def shape_of(model: ModelConfig) -> Shape:
+    """Raises: UserError where the model's config.json is neither here nor in the hub's cache, or is not understood."""
+    path = model_file(model, "config.json")
+    if path is None:
+        raise UserError(f"the config.json of {model.path} is neither in a folder here nor in the hub's cache")
+    return flops.shape_from_config(json.loads(path.read_text(encoding="utf-8")), model.path)
+
+
+def bytes_per_parameter(model: ModelConfig, on_gpu: bool) -> int:
+    return 4 if model.dtype == "float32" or (model.dtype == "auto" and not on_gpu) else 2
+
+
+def _score(config: ScoreStage, on_gpu: bool) -> Work:
+    num_tokens, how = rating_tokens(config)
+    shape, width = shape_of(config.model), bytes_per_parameter(config.model, on_gpu)
+    batch = config.batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
+    # keys and values of the shared prefix, and a few activations of the widest layer
+    activations = batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values()))
+    return Work(
+        prompt_flops=flops.forward_flops(shape.num_parameters, num_tokens),
+        memory_bytes=shape.num_parameters * width + activations,
+        disk_bytes=len(pool_rows(config.pool)) * len(config.prompts) * LEDGER_BYTES_PER_RATING,
+        assumed=(f"rating tokens: {how}; tokens that texts share are counted each time, so this is an upper bound",),
+    )
+
+
+def num_selected(config: SelectStage) -> int:
+    rows = len(pool_rows(config.pool))
+    return rows if isinstance(config.select, FullSelect) else int(config.select.ratio * rows)
+
+
+def _select(config: SelectStage) -> Work:
+    rows = pool_rows(config.pool)
+    per_row = sum(len(row.instruction) + len(row.response) for row in rows) / len(rows)
+    return Work(disk_bytes=num_selected(config) * 2 * per_row + len(rows) * 200, memory_bytes=0)
+
+
+def _finetune(config: FinetuneStage, subset: Any, on_gpu: bool) -> Work:
+    finetune, shape = config.finetune, shape_of(config.model)
+    longest = subset.select.ratio if isinstance(subset.select, LengthSelect) else None
+    per_row, how = training_tokens_per_row(subset.pool, config.model, finetune, longest)
+    num_rows = num_selected(subset)
+    rows_per_step = min(finetune.global_batch_size, num_rows)
+    seen = finetune.max_steps * rows_per_step if finetune.max_steps else finetune.num_train_epochs * num_rows
+    is_lora, num_parameters = finetune.method == "lora", shape.num_parameters
+    adapter = shape.lora_parameters(finetune.lora.r, finetune.lora.target_modules) if is_lora else 0
+    width = bytes_per_parameter(config.model, on_gpu)
+    # LoRA: frozen weights in dtype, 16 bytes per adapter weight; full: float32 weights, gradients and two moments
+    weights = num_parameters * width + 16 * adapter if is_lora else 16 * num_parameters
+    # 34 bytes per position and hidden unit within a block in 16 bits, one block's input for every other (Korthikanti
+    # et al. 2022); logits and their gradient in float32
+    positions = finetune.micro_batch_size * finetune.max_length
+    blocks = (2 * shape.num_layers + 34) if finetune.gradient_checkpointing else 34 * shape.num_layers
+    activations = positions * (blocks * shape.hidden_size * width / 2 + 8 * shape.vocab_size)
+    saved = 4 * adapter if is_lora else width * num_parameters
+    checkpoint = 12 * (adapter or num_parameters)
+    return Work(
+        prompt_flops=flops.training_flops(num_parameters, adapter, per_row * seen, finetune.gradient_checkpointing),
+        memory_bytes=weights + activations,
+        disk_bytes=saved + NUM_KEPT_CHECKPOINTS * checkpoint,
+        assumed=(
+            f"training tokens: {how}" + ("" if longest is None else ", the longest responses")
+            + "; selected rows taken as long as the pool's mean unless they are chosen by length; no padding",
+            "disk of a training: its weights and two checkpoints, which go when it is done",
+        ),
+    )  # fmt: skip
+
+
+def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
+    num_tasks, total, _ = BENCHMARKS[benchmark.name]
+    per_task = min(total / num_tasks, benchmark.items_per_task or total, limit or total)
+    return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else num_tasks))
+
+
+def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
+    benchmark, shape = config.benchmark, shape_of(config.model)
+    items = num_items(benchmark, config.limit)
+    prompt_tokens = BENCHMARKS[benchmark.name][2]
+    generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0
+    answers = items * benchmark.num_samples
+    width = bytes_per_parameter(config.model, on_gpu)
+    cache = config.batch_size * (prompt_tokens + generated) * 2 * shape.kv_size * shape.num_layers * width
+    calls = 2 * items if config.judge else 0
+    judge, unknown = _judge(config, calls, generated)
+    return Work(
+        prompt_flops=None
+        if judge is None
+        else judge + flops.forward_flops(shape.num_parameters, answers * prompt_tokens),
+        decode_flops=flops.forward_flops(shape.num_parameters, answers * generated),
+        memory_bytes=shape.num_parameters * width + cache,
+        disk_bytes=answers * (prompt_tokens + generated) * CHARS_PER_TOKEN,
+        judge_calls=calls,
+        unknown=unknown,
+        num_items=items,
+        assumed=(
+            "evaluation: items of the published test sets, mean prompt lengths measured with LLaMA-2's tokenizer "
+            "(docs/performance.md), max_gen_toks for every answer: an upper bound",
+        ),
+    )
+
+
+def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | None, tuple[str, ...]]:
+    """Operations of a judge that runs here; one behind an address costs calls only."""
+    if config.judge is None or not config.judge.startswith("hf:"):
+        return 0.0, ()
+    try:
+        shape = shape_of(ModelConfig(path=config.judge.removeprefix("hf:")))
+    except UserError as error:
+        return None, (f"judge: {error}",)
+    tokens = calls * (JUDGE_PROMPT_TOKENS + BENCHMARKS["alpaca_eval"][2] + 2 * generated)
+    return flops.forward_flops(shape.num_parameters, tokens), ()

@@ -1,0 +1,109 @@
+"""`selectit gc`: what no given recipe needs is shown, and goes only when it is asked for and nobody works in it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from filelock import FileLock
+from finished_work import Work, call
+
+from selectit.artifact import Store
+from selectit.plan import build
+from selectit.recipe import load
+from selectit.states import inspect
+
+
+@pytest.fixture
+def work(tmp_path, demo):
+    """A recipe all of whose stages are needed, and the remains of the same with another learning rate."""
+    old = Work(tmp_path, demo)
+    old.raw["name"] = "old"
+    old.write(old.raw)
+    old.name = "old"
+    old.finish("finetune.learning_rate=1e-5")
+    return Work(tmp_path, demo).finish()
+
+
+def gc(work: Work, *more, rc: int = 0) -> str:
+    return call("gc", work.recipe, "--runs-dir", work.runs, *more, rc=rc)
+
+
+def folders(work: Work) -> set[str]:
+    return {path.name for path in (work.runs / "artifacts").iterdir()}
+
+
+def statuses(work: Work) -> set[str]:
+    plan = build(load(work.recipe))
+    return {state.status for state in inspect(plan, Store(work.runs)).values()}
+
+
+def test_what_is_not_needed_is_shown_with_its_size_and_its_table_and_stays_without_yes(work):
+    before = folders(work)
+    text = gc(work)
+    assert text.count("finetune-lora-") == 4 and text.count("evaluate-") == 8 and "old" in text
+    assert "Nothing was removed" in text and folders(work) == before
+
+
+def test_with_yes_it_goes_and_all_that_the_recipe_needs_stays(work):
+    num_before = len(folders(work))
+    size = sum(p.stat().st_size for p in (work.runs / "artifacts").rglob("*") if p.is_file())
+    text = gc(work, "--yes")
+    assert len(folders(work)) == num_before - 12 and statuses(work) == {"done"}
+    freed = int(next(line for line in text.splitlines() if "bytes freed" in line).split()[0].replace(",", ""))
+    assert freed == size - sum(p.stat().st_size for p in (work.runs / "artifacts").rglob("*") if p.is_file())
+    assert "every artifact folder is needed" in gc(work)
+
+
+def test_work_of_every_named_recipe_is_kept(work, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text(work.recipe.read_text().replace("name: small", "name: other\nfinetune: {learning_rate: 1.0e-5}"))
+    assert "every artifact folder is needed" in call("gc", work.recipe, other, "--runs-dir", work.runs)
+
+
+def test_unfinished_work_of_the_recipe_stays(work):
+    """Without its selections the recipe's later fingerprints are not known; what may be its own is kept."""
+    kept = {p.name for p in (work.runs / "artifacts").glob("*") if p.name.startswith(("finetune", "evaluate"))}
+    needed = {now.artifact.path.name for now in work.states.values()}
+    for path in (work.runs / "artifacts").glob("select-*"):
+        (path / "manifest.json").unlink()
+    (work.path("finetune-lora") / "manifest.json").unlink()
+    gc(work, "--yes")
+    left = folders(work)
+    assert {name for name in needed if not name.startswith("select")} <= left
+    assert work.path("finetune-lora").name in left and any(name.startswith("select") for name in left)
+    assert len(left & kept) < len(kept)  # what has other settings went all the same
+
+
+def test_a_folder_that_a_run_works_in_is_not_touched(work):
+    [strange, *_] = [p for p in (work.runs / "artifacts").glob("finetune-*") if p.name in gc(work)]
+    before = folders(work)
+    with FileLock(strange / ".lock"):
+        assert "a run is at work in" in gc(work, "--yes", rc=1)
+    assert folders(work) == before
+
+
+def test_checkpoints_that_a_finished_training_left_go_and_the_training_stays(work):
+    left = work.path("finetune-lora") / "checkpoints" / "checkpoint-3"
+    left.mkdir(parents=True)
+    (left / "optimizer.pt").write_bytes(b"x" * 1000)
+    assert "checkpoints of a finished training" in gc(work)
+    gc(work, "--yes")
+    assert not left.parent.exists() and statuses(work) == {"done"}
+
+
+def test_a_removal_that_was_cut_off_is_finished(work):
+    path = work.runs / "artifacts" / ".freed-score-0123456789abcdef"
+    shutil.copytree(work.path("score"), path)
+    assert "half removed" in gc(work)
+    gc(work, "--yes")
+    assert not path.exists()
+
+
+def test_nothing_is_freed_where_it_cannot_be_told_what_is_needed(work, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    text = work.recipe.read_text().replace(str(tmp_path / "pool.jsonl"), "org/absent")
+    (tmp_path / "blocked.yaml").write_text(text)
+    before = folders(work)
+    assert "nothing is freed" in call("gc", tmp_path / "blocked.yaml", "--runs-dir", work.runs, "--yes", rc=1)
+    assert folders(work) == before

@@ -1,0 +1,144 @@
+"""`selectit plan --price`: counted parameters and tokens, done work free, and unknown where something is unknown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from finished_work import Work, call
+
+from selectit import flops
+from selectit.config import FinetuneConfig, ModelConfig
+from selectit.errors import UserError
+from selectit.pricing import tokens
+
+LLAMA_2_7B = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
+    "num_hidden_layers": 32, "num_key_value_heads": 32, "vocab_size": 32000, "tie_word_embeddings": False,
+}  # fmt: skip
+MISTRAL_7B = {**LLAMA_2_7B, "model_type": "mistral", "intermediate_size": 14336, "num_key_value_heads": 8}
+QWEN_2_5_7B = {
+    "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28,
+    "num_hidden_layers": 28, "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+}  # fmt: skip
+QWEN_3_06B = {
+    "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16, "head_dim": 128,
+    "num_hidden_layers": 28, "num_key_value_heads": 8, "vocab_size": 151936, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "published"),
+    [(LLAMA_2_7B, 6_738_415_616), (MISTRAL_7B, 7_241_732_096), (QWEN_2_5_7B, 7_615_616_512), (QWEN_3_06B, 596_049_920)],
+)
+def test_parameters_are_counted_from_a_config_alone(config, published):
+    assert flops.shape_from_config(config, "x").num_parameters == published
+
+
+def test_the_count_is_that_of_the_weights(demo):
+    config = json.loads((demo / "model" / "config.json").read_text())
+    assert flops.shape_from_config(config, "demo").num_parameters == flops.stored_parameters(demo / "model")
+    with pytest.raises(UserError, match="gpt2"):
+        flops.shape_from_config({"model_type": "gpt2"}, "x")
+
+
+def test_lora_of_7b_has_the_parameters_that_peft_reports():
+    shape = flops.shape_from_config(LLAMA_2_7B, "x")
+    assert shape.lora_parameters(16, "all-linear") == 39_976_960
+    assert shape.lora_parameters(8, ("q_proj", "v_proj")) == 4_194_304
+
+
+def test_training_costs_six_or_four_operations_and_two_more_with_recomputation():
+    assert flops.training_flops(10, 0, 3, recomputes=False) == 180
+    assert flops.training_flops(10, 1, 3, recomputes=False) == 138
+    assert flops.training_flops(10, 0, 3, recomputes=True) == 240
+
+
+def test_counted_tokens_are_those_that_training_sees(demo, tmp_path):
+    """Against the real template and tokenizer of a training run."""
+    from selectit.config import PoolConfig
+    from selectit.data import read_pool
+    from selectit.finetune.dataset import Conversation, _join_input, tokenize
+    from selectit.models import load_tokenizer
+
+    pool, model = PoolConfig(path=str(demo / "pool.json"), limit=30), ModelConfig(path=str(demo / "model"))
+    finetune = FinetuneConfig(max_length=96, max_truncated_share=1)
+    conversations = [
+        Conversation(row.row_id, tuple(_join_input(m, "\n\n### Input:\n") for m in row.messages))
+        for row in read_pool(pool)
+    ]
+    real = tokenize(conversations, load_tokenizer(model), finetune)
+    per_row, how = tokens.training_tokens_per_row(pool, model, finetune, None)
+    assert per_row * 30 == pytest.approx(real.num_tokens, rel=0.02) and "all 30 rows" in how
+
+
+@pytest.fixture
+def work(tmp_path, demo):
+    return Work(tmp_path, demo)
+
+
+def price(work: Work, *more) -> str:
+    return call("plan", work.recipe, "--runs-dir", work.runs, "--price", *more)
+
+
+def test_a_plan_has_a_price_with_its_assumptions(work):
+    text = price(work, "--tflops", 100)
+    line = next(line for line in text.splitlines() if line.startswith("finetune selectit (train seed 1)"))
+    assert "unknown" not in line and "MiB" in line
+    assert "100 TFLOP/s of a GPU stated, of which 40% is reached" in text and "Begun now, it ends on" in text
+    assert "all 20 rows" in text and "upper bound" in text
+
+
+def test_twice_the_speed_is_half_the_time(work):
+    def total(*more) -> float:
+        line = next(line for line in price(work, *more).splitlines() if line.startswith("in total"))
+        return float(line.split()[2])
+
+    assert total("--tflops", "0.001") == pytest.approx(2 * total("--tflops", "0.002"), rel=0.01)
+    assert total("--tflops", "0.001", "--utilisation", "0.8") == pytest.approx(total("--tflops", "0.002"), rel=0.01)
+
+
+def test_without_a_speed_time_is_unknown_and_says_why(work, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    text = price(work)
+    assert "no finished stage like it on this device; give --tflops, or --measure" in text
+    assert "stages unknown" in text and "Begun now" not in text
+
+
+def test_done_stages_cost_nothing_and_tell_how_fast_the_next_ones_are(work, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    work.finish()
+    text = price(work)
+    assert "17 done stages cost nothing" in text and "finetune selectit" not in text.partition("Price")[2]
+    text = price(work, "--set", "finetune.learning_rate=1e-5").partition("Price")[2]
+    assert "finetune-lora: as fast as finetune-lora-" in text and "unknown" not in text
+    line = next(line for line in text.splitlines() if line.startswith("evaluate mmlu of random (train seed 1)"))
+    # 14,042 / 57 x 4 subjects against 8 items in 100 s
+    assert f"{100 * 986 / 8 / 3600:.0f} h" in line
+
+
+def test_what_cannot_be_known_is_named_and_not_guessed(work, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    work.write({**work.raw, "model": {"path": "org/absent", "revision": "a" * 40}})
+    text = price(work, "--tflops", 100)
+    assert "unknown 1: the config.json of org/absent is neither in a folder here nor in the hub's cache" in text
+    assert "stages unknown" in text
+
+
+def test_options_of_a_price_need_a_price(work):
+    assert "belong to --price" in call("plan", work.recipe, "--tflops", 100, rc=1)
+    assert "exclude each other" in call("plan", work.recipe, "--price", "--tflops", 1, "--measure", rc=1)
+
+
+def test_a_price_imports_no_torch(work, root: Path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from typer.testing import CliRunner; from selectit.cli import app;"
+        f"answer = CliRunner().invoke(app, ['plan', {str(work.recipe)!r}, '--price', '--tflops', '1']);"
+        "print(answer.exit_code, sorted({'torch','transformers','lm_eval','trl','datasets','peft'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert answer.stdout.strip() == "0 []", answer.stdout + answer.stderr
