@@ -37,6 +37,7 @@ VALUES = {
     "selectit": {"mmlu": 0.31, "gsm8k": 0.14},
 }
 """At train seed 1; at seed 2 each value is 0.02 higher."""
+PROMPT = "Question: how many apples are there? Answer: 3. Question: what is number {} of the list? Answer:"
 ONLY_BASE = {"arms": {"base": {"finetune": {"method": "none"}}}, "baseline": "base"}
 """Nothing to plot, so the report is written in no time."""
 EVIL = '<script>alert("1")</script>$x_1$ | `a` "&'
@@ -133,7 +134,12 @@ class World:
             "num_items": 200, "status": "scored", "reason": "", "complete": True, "notes": [], "judge": None, **changes,
         }  # fmt: skip
         (path / "result.json").write_text(json.dumps(told))
-        (path / "items.jsonl").write_text("")
+        num_right = 200 * (told["value"] or 0) - 0.5
+        lines = [] if told["value"] is None else [
+            {"task": cell.benchmark, "item_id": i, "prompt": PROMPT.format(i), "score": float(i < num_right)}
+            for i in range(200)
+        ]  # fmt: skip
+        (path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def stages(self, arm: str, kind: str, benchmark: str = ""):
         row = next(row for row in self.plan.rows if row.arm == arm)

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from selectit.engine import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report.arms import arms, costs
+from selectit.report.comparisons import Comparisons
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.results import Result, recipe_of
+from selectit.report.seeds import seed_spread
+from selectit.report.significance import findings, listing
 from selectit.report.sources import result_notes, sources
 from selectit.report.subsets import Overlap, Subset
 from selectit.report.table import Table
@@ -24,6 +27,9 @@ class Contents:
     recipe_file: str
     baseline: str
     table: Table
+    findings: Sequence[str]
+    comparisons: Listing
+    seed_spread: Listing
     arms: Listing
     arm_notes: Sequence[str]
     plots: Sequence[Plot]
@@ -43,6 +49,7 @@ def gather(
     outcomes: Mapping[Stage, Outcome],
     results: Sequence[Result],
     table: Table,
+    comparisons: Comparisons,
     subsets: Sequence[Subset],
     pairs: Sequence[Overlap],
 ) -> Contents:
@@ -56,6 +63,9 @@ def gather(
         recipe_file=recipe_of(plan).path.name,
         baseline=config.baseline,
         table=table,
+        findings=findings(comparisons),
+        comparisons=listing(comparisons),
+        seed_spread=seed_spread(plan, results, table),
         arms=arm_listing,
         arm_notes=arm_notes,
         plots=draw(plan, outcomes, table, subsets, pairs),

@@ -1,6 +1,5 @@
-"""results.csv, one line per number of the table and seed, and overlap.csv, one line per pair of subsets.
-
-Values in results.csv are fractions as the benchmark gives them, not percent.
+"""results.csv, one line per number of the table and seed; comparisons.csv and overlap.csv, one line per comparison
+and per pair of subsets. Values and differences are fractions as the benchmark gives them, not percent.
 """
 
 from __future__ import annotations
@@ -8,11 +7,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from selectit.config import EvaluateStage
 from selectit.engine import Outcome
 from selectit.graph import Plan, Stage
+from selectit.report.comparisons import Comparison, Comparisons
 from selectit.report.results import Result
 from selectit.report.subsets import Overlap, selection_of, summaries
 from selectit.report.table import Table
@@ -26,6 +27,8 @@ RESULT_COLUMNS = (
 OVERLAP_COLUMNS = (
     "row", "select_seed", "other_row", "other_select_seed", "num_rows", "other_num_rows", "num_common", "jaccard",
 )  # fmt: skip
+
+COMPARISON_COLUMNS = tuple(field.name for field in fields(Comparison))
 
 
 def results_csv(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table) -> str:
@@ -54,6 +57,10 @@ def results_csv(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence
             }
         )  # fmt: skip
     return _csv(RESULT_COLUMNS, lines)
+
+
+def comparisons_csv(comparisons: Comparisons) -> str:
+    return _csv(COMPARISON_COLUMNS, [asdict(comparison) for comparison in comparisons.found])
 
 
 def overlap_csv(found: Sequence[Overlap]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from selectit.report.contents import Contents
 from selectit.report.formats import Listing
+from selectit.report.seeds import SEED_SPREAD
 from selectit.report.table import Table
 
 
@@ -21,6 +22,10 @@ def markdown(contents: Contents) -> str:
     blocks.append(f"Recipe {_text(contents.recipe_file)}. Plots: report.html. Every single value: results.csv.")
     blocks += ["## Results", _results(table), _notes(table), _bullets(table.caption)]
     blocks += ["## Difference to the baseline by benchmark, in points", _differences(table)]
+    if contents.comparisons.rows:
+        blocks += ["## Tests against the baseline", _bullets(contents.findings), _listing(contents.comparisons)]
+    if contents.seed_spread.rows:
+        blocks += ["## Spread over seeds by purpose", SEED_SPREAD, _listing(contents.seed_spread)]
     blocks += ["## Arms", _listing(contents.arms), _bullets(contents.arm_notes)]
     if contents.ledgers.rows:
         blocks += ["## Scoring", _listing(contents.ledgers)]
@@ -49,7 +54,7 @@ def _results(table: Table) -> str:
 
 
 def _differences(table: Table) -> str:
-    rows = [(_text(line.label), *(entry.text for entry in line.differences)) for line in table.lines]
+    rows = [(_text(line.label), *(entry.marked for entry in line.differences)) for line in table.lines]
     return _grid(("arm", *table.benchmarks), rows, num_text_columns=1)
 
 

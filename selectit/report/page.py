@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from selectit.report.contents import Contents
+from selectit.report.seeds import SEED_SPREAD
 from selectit.report.table import DAGGER
 
 FOLDER = Path(__file__).parent
@@ -29,6 +30,7 @@ def page(contents: Contents) -> str:
         contents=contents,
         table=contents.table,
         dagger=DAGGER,
+        seed_spread_note=SEED_SPREAD,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         drawn=[(plot, Markup(plot.svg)) for plot in contents.plots],
     )
