@@ -23,8 +23,10 @@ from selectit.config import (
     location_mark,
     nested_configs,
 )
+from selectit.config.recipe import SHIPPED_NUMBERS
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
+from selectit.published import read_published
 
 if TYPE_CHECKING:
     from selectit.recipe import Row
@@ -143,6 +145,18 @@ def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str
                     f" ({', '.join(dict.fromkeys(raters)) or 'there is none in this recipe'})"
                 )
     faults[:] = list(dict.fromkeys(faults))
+
+
+def check_published(location: str | None, faults: list[str]) -> None:
+    if location is None:
+        return
+    if location != SHIPPED_NUMBERS and not Path(location).is_file():
+        faults.append(f"published: there is no file {location}; write {SHIPPED_NUMBERS} or the path of a YAML file")
+        return
+    try:
+        read_published(location)
+    except UserError as error:
+        faults.append(str(error))
 
 
 def check_locations(rows: Sequence[Row], faults: list[str]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config
+from selectit.config.schema import Config, LocationMark
 from selectit.config.score import ScoreConfig
 from selectit.config.select import SelectConfig, SelectDefaults
+
+SHIPPED_NUMBERS = "selectit"
+"""The word in `published` for the numbers of the SelectIT paper."""
 
 
 class SeedsConfig(Config):
@@ -61,4 +64,6 @@ class RecipeConfig(Config):
     seeds: SeedsConfig = SeedsConfig()
     baseline: str
     """The arm that differences are taken to."""
+    published: Annotated[str, LocationMark(keywords=(SHIPPED_NUMBERS,))] | None = None
+    """Numbers of others that the report puts beside ours: `selectit` (of the paper), or a file of the same form."""
     wandb: WandbConfig = WandbConfig()

@@ -18,6 +18,7 @@ from selectit.report.significance import findings, listing
 from selectit.report.sources import result_notes, sources
 from selectit.report.subsets import Overlap, Subset
 from selectit.report.table import Table
+from selectit.report.verdicts import verdicts
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Contents:
     findings: Sequence[str]
     comparisons: Listing
     seed_spread: Listing
+    published: Listing
+    published_source: str
     arms: Listing
     arm_notes: Sequence[str]
     plots: Sequence[Plot]
@@ -57,6 +60,7 @@ def gather(
     arm_listing, arm_notes = arms(plan, outcomes)
     cost_listing, cost_note = costs(plan, outcomes)
     stages, environments = sources(plan, outcomes)
+    published, published_source = verdicts(plan, results, table, comparisons, {})
     return Contents(
         name=config.name,
         description=config.description,
@@ -66,6 +70,8 @@ def gather(
         findings=findings(comparisons),
         comparisons=listing(comparisons),
         seed_spread=seed_spread(plan, results, table),
+        published=published,
+        published_source=published_source,
         arms=arm_listing,
         arm_notes=arm_notes,
         plots=draw(plan, outcomes, table, subsets, pairs),

@@ -10,6 +10,7 @@ from selectit.report.contents import Contents
 from selectit.report.formats import Listing
 from selectit.report.seeds import SEED_SPREAD
 from selectit.report.table import Table
+from selectit.report.verdicts import RULE
 
 
 def markdown(contents: Contents) -> str:
@@ -26,6 +27,9 @@ def markdown(contents: Contents) -> str:
         blocks += ["## Tests against the baseline", _bullets(contents.findings), _listing(contents.comparisons)]
     if contents.seed_spread.rows:
         blocks += ["## Spread over seeds by purpose", SEED_SPREAD, _listing(contents.seed_spread)]
+    if contents.published.rows:
+        blocks += ["## Published numbers beside ours", f"Source: {_text(contents.published_source)}."]
+        blocks += [_listing(contents.published), RULE]
     blocks += ["## Arms", _listing(contents.arms), _bullets(contents.arm_notes)]
     if contents.ledgers.rows:
         blocks += ["## Scoring", _listing(contents.ledgers)]

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from selectit.report.contents import Contents
 from selectit.report.seeds import SEED_SPREAD
 from selectit.report.table import DAGGER
+from selectit.report.verdicts import RULE
 
 FOLDER = Path(__file__).parent
 
@@ -31,6 +32,7 @@ def page(contents: Contents) -> str:
         table=contents.table,
         dagger=DAGGER,
         seed_spread_note=SEED_SPREAD,
+        published_rule=RULE,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         drawn=[(plot, Markup(plot.svg)) for plot in contents.plots],
     )

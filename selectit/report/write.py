@@ -18,6 +18,7 @@ import selectit.statistics
 from selectit.engine import Outcome
 from selectit.fingerprint import digest
 from selectit.graph import Plan, Stage
+from selectit.published import read_published
 from selectit.report.caption import DEMONSTRATION, caption
 from selectit.report.comparisons import Comparisons
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
@@ -98,6 +99,7 @@ def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]
     return {
         "version": _version(),
         "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=told)},
+        "published": None if config.published is None else read_published(config.published).model_dump(mode="json"),
         "rows": [
             {
                 "label": row.label,
