@@ -1,4 +1,4 @@
-"""Writing the report of a plan: report.html, report.md, results.csv, overlap.csv and report.json.
+"""Writing the report of a plan: report.html, report.md, table.tex, three CSV files and report.json.
 
 Reads what the stages left behind; writes into the recipe's results folder, report.json last. A report that
 depends on nothing new is left as it is.
@@ -25,7 +25,7 @@ from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.table import Table, make_table, mark_table
 
 RECORD = "report.json"
-FILES = ("report.html", "report.md", "results.csv", "comparisons.csv", "overlap.csv")
+FILES = ("report.html", "report.md", "table.tex", "results.csv", "comparisons.csv", "overlap.csv")
 PARTS = (Path(__file__).parent, Path(selectit.statistics.__file__).parent)
 """The packages that make the report."""
 
@@ -131,6 +131,7 @@ def _texts(
 ) -> dict[str, str]:
     from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
     from selectit.report.csv_files import comparisons_csv, overlap_csv, results_csv
+    from selectit.report.latex import latex
     from selectit.report.markdown import markdown
     from selectit.report.page import page
     from selectit.report.subsets import overlaps, read_subsets
@@ -141,6 +142,7 @@ def _texts(
     return {
         "report.html": page(contents),
         "report.md": markdown(contents),
+        "table.tex": latex(contents.name, table),
         "results.csv": results_csv(plan, outcomes, results, table),
         "comparisons.csv": comparisons_csv(comparisons),
         "overlap.csv": overlap_csv(pairs),
