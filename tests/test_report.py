@@ -37,7 +37,8 @@ VALUES = {
     "selectit": {"mmlu": 0.31, "gsm8k": 0.14},
 }
 """At train seed 1; at seed 2 each value is 0.02 higher."""
-PROMPT = "Question: how many apples are there? Answer: 3. Question: what is number {} of the list? Answer:"
+PROMPT = "Question: how many apples are there? Answer: 3. Question: what is number {} of the long list "
+PROMPT += "that the teacher of the small school wrote yesterday? Answer:"
 ONLY_BASE = {"arms": {"base": {"finetune": {"method": "none"}}}, "baseline": "base"}
 """Nothing to plot, so the report is written in no time."""
 EVIL = '<script>alert("1")</script>$x_1$ | `a` "&'
@@ -45,6 +46,12 @@ EVIL = '<script>alert("1")</script>$x_1$ | `a` "&'
 
 def row_id(index: int) -> str:
     return f"{EVIL}-{index}" if index == 39 else f"row{index}"
+
+
+def messages(index: int) -> list[dict[str, str]]:
+    """Row 2 is an item of the benchmarks, rows 0 to 3 are calculations."""
+    asked = PROMPT.format(17) if index == 2 else f"Calculate {index} + 1." if index < 4 else "Tell a story."
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": f"Answer {index} {EVIL}"}]
 
 
 class World:
@@ -111,7 +118,8 @@ class World:
             for i in range(NUM_ROWS)
         ]  # fmt: skip
         (path / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (path / "messages.jsonl").write_text(json.dumps({"taken": sorted(taken)}) + "\n")
+        chosen = [{"row_id": row_id(i), "messages": messages(i)} for i in sorted(taken)]
+        (path / "messages.jsonl").write_text("".join(json.dumps(line) + "\n" for line in chosen))
         summary = {
             "num_rows": NUM_ROWS, "num_selected": len(taken), "num_unscored": len(fails),
             "lowest_selected_score": 4 - max(taken) / 10, "strategy": stage.config.select.strategy,

@@ -16,7 +16,8 @@ ONE_SEED = {"seeds": {"select": [7], "train": [1], "eval": [42]}}
 
 
 @pytest.fixture
-def world(tmp_path, demo):
+def world(tmp_path, demo, monkeypatch):
+    monkeypatch.setattr("selectit.report.contents.draw", lambda *_: [])  # test_report.py has the plots
     return lambda **changes: World(tmp_path, demo, **changes)
 
 

@@ -15,7 +15,8 @@ from selectit.report.write import read_table
 
 
 @pytest.fixture
-def world(tmp_path, demo):
+def world(tmp_path, demo, monkeypatch):
+    monkeypatch.setattr("selectit.report.contents.draw", lambda *_: [])  # test_report.py has the plots
     return lambda **changes: World(tmp_path, demo, **changes)
 
 

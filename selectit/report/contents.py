@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from selectit.engine import Outcome
 from selectit.graph import Plan, Stage
+from selectit.report import contamination
 from selectit.report.arms import arms, costs
 from selectit.report.comparisons import Comparisons
+from selectit.report.composition import ArmSamples, composition, correlations, samples
+from selectit.report.contamination import Contamination
+from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
@@ -18,6 +22,7 @@ from selectit.report.significance import findings, listing
 from selectit.report.sources import result_notes, sources
 from selectit.report.subsets import Overlap, Subset
 from selectit.report.table import Table
+from selectit.report.texts import Texts
 from selectit.report.verdicts import verdicts
 
 
@@ -36,6 +41,12 @@ class Contents:
     arms: Listing
     arm_notes: Sequence[str]
     plots: Sequence[Plot]
+    composition: Listing
+    correlations: Listing
+    fidelities: Listing
+    samples: Sequence[ArmSamples]
+    contamination: Listing
+    contamination_note: str
     ledgers: Listing
     unscored: Sequence[Unscored]
     prompts: Sequence[str]
@@ -55,12 +66,16 @@ def gather(
     comparisons: Comparisons,
     subsets: Sequence[Subset],
     pairs: Sequence[Overlap],
+    texts: Texts,
+    contaminated: Contamination,
 ) -> Contents:
     config = recipe_of(plan).config
     arm_listing, arm_notes = arms(plan, outcomes)
     cost_listing, cost_note = costs(plan, outcomes)
     stages, environments = sources(plan, outcomes)
-    published, published_source = verdicts(plan, results, table, comparisons, {})
+    chosen, subset_numbers = composition(subsets, texts)
+    published, published_source = verdicts(plan, results, table, comparisons, subset_numbers)
+    contamination_listing, contamination_note = contamination.listing(contaminated, subsets, table.benchmarks)
     return Contents(
         name=config.name,
         description=config.description,
@@ -75,6 +90,12 @@ def gather(
         arms=arm_listing,
         arm_notes=arm_notes,
         plots=draw(plan, outcomes, table, subsets, pairs),
+        composition=chosen,
+        correlations=correlations(subsets),
+        fidelities=fidelities(outcomes, subsets),
+        samples=samples(subsets, texts),
+        contamination=contamination_listing,
+        contamination_note=contamination_note,
         ledgers=ledgers(plan, outcomes),
         unscored=unscored(plan, subsets),
         prompts=[*rating_prompts(plan), *judge_prompts(plan, results)],

@@ -6,7 +6,9 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
+from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import Listing
 from selectit.report.seeds import SEED_SPREAD
 from selectit.report.table import Table
@@ -31,6 +33,15 @@ def markdown(contents: Contents) -> str:
         blocks += ["## Published numbers beside ours", f"Source: {_text(contents.published_source)}."]
         blocks += [_listing(contents.published), RULE]
     blocks += ["## Arms", _listing(contents.arms), _bullets(contents.arm_notes)]
+    if contents.composition.rows:
+        blocks += ["## What was chosen", _listing(contents.composition), CALCULATION_RULE]
+    if contents.correlations.rows:
+        blocks += ["## Rank correlation between arms", _listing(contents.correlations)]
+    if contents.fidelities.rows:
+        blocks += ["## What the reading of the method moves", _listing(contents.fidelities), FIDELITY_NOTE]
+    if contents.contamination.rows:
+        blocks += ["## Rows that overlap with a benchmark", _listing(contents.contamination)]
+        blocks += [_text(contents.contamination_note)]
     if contents.ledgers.rows:
         blocks += ["## Scoring", _listing(contents.ledgers)]
     for found in contents.unscored:

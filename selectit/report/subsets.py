@@ -40,6 +40,8 @@ class Subset:
     selected: np.ndarray  # bool [num_rows]
     row_ids: frozenset[str]
     """Ids of the selected rows."""
+    all_ids: tuple[str, ...]
+    """Ids of all rows."""
     failures: tuple[tuple[str, str], ...]
     """(row id, failure) of the rows that could not be scored."""
 
@@ -97,6 +99,7 @@ def _read(artifact: Artifact) -> tuple[Any, ...]:
         np.array([line["response_chars"] for line in lines], dtype=np.int64),
         np.array([line["selected"] for line in lines], dtype=bool),
         frozenset(line["row_id"] for line in lines if line["selected"]),
+        tuple(line["row_id"] for line in lines),
         tuple((line["row_id"], line["failure"]) for line in lines if line["failure"] not in (None, TAKEN)),
     )
 

@@ -129,21 +129,25 @@ def _version() -> str:
 def _texts(
     plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table, comparisons: Comparisons
 ) -> dict[str, str]:
+    from selectit.report.contamination import contamination
     from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
     from selectit.report.csv_files import comparisons_csv, overlap_csv, results_csv
     from selectit.report.latex import latex
     from selectit.report.markdown import markdown
     from selectit.report.page import page
     from selectit.report.subsets import overlaps, read_subsets
+    from selectit.report.texts import read_texts
 
     subsets = read_subsets(plan, outcomes)
     pairs = overlaps(subsets)
-    contents = gather(plan, outcomes, results, table, comparisons, subsets, pairs)
+    texts = read_texts(subsets)
+    contaminated = contamination(results, texts)
+    contents = gather(plan, outcomes, results, table, comparisons, subsets, pairs, texts, contaminated)
     return {
         "report.html": page(contents),
         "report.md": markdown(contents),
         "table.tex": latex(contents.name, table),
-        "results.csv": results_csv(plan, outcomes, results, table),
+        "results.csv": results_csv(plan, outcomes, results, table, subsets, contaminated),
         "comparisons.csv": comparisons_csv(comparisons),
         "overlap.csv": overlap_csv(pairs),
     }
