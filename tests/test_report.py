@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
@@ -336,6 +337,29 @@ def test_page_loads_nothing_and_shows_every_plot(world):
     assert page.tags.count("svg") == 4  # scores, lengths, overlap, loss
     for word in ("0.871", "no rating probability", "this project", "abc123", "3,456", "1 min 02 s"):
         assert word in text
+
+
+def test_page_can_be_read_without_seeing_it_and_without_a_mouse(world):
+    made = world()
+    made.report()
+    text = made.text("report.html")
+    tables = re.findall(r"<table.*?</table>", text, re.DOTALL)
+    assert len(tables) > 6
+    for table in tables:
+        assert "<caption" in table and all("scope=" in header for header in re.findall(r"<th\b[^>]*>", table))
+    assert text.count('<div class="scroll" tabindex="0" role="region" aria-label=') == len(tables)
+    described = re.findall(r'role="img"[^>]* aria-describedby="([\w-]+)"', text)
+    assert len(described) == text.count("<svg") == 4 and all(f'id="{name}"' in text for name in described)
+    first = text[text.index("<body>") :].split("<main>")[0]
+    assert '<a class="skip" href="#results">' in first and 'id="results"' in text
+
+
+def test_plots_take_the_colour_of_the_text_so_that_dark_mode_shows_them(world):
+    made = world()
+    made.report()
+    drawn = "".join(re.findall(r"<svg.*?</svg>", made.text("report.html"), re.DOTALL))
+    assert "currentColor" in drawn and "#000000" not in drawn and "#333333" not in drawn
+    assert "prefers-color-scheme: dark" in made.text("report.html")
 
 
 def test_text_from_data_is_escaped_in_page_and_markdown(world):

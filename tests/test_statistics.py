@@ -153,6 +153,10 @@ def test_items_alone_in_their_task_are_drawn_with_the_others():
     assert interval(resample(units, rng())[:, 0]) == (0.0, 1.0)
 
 
+def test_draws_that_are_all_equal_give_no_interval():
+    assert interval(np.full(100, 0.3)) is None
+
+
 def test_scores_are_read_in_the_order_of_task_and_item_without_the_texts(tmp_path):
     lines = [
         {"task": "b", "item_id": 0, "prompt": "x" * 3_000_000, "score": 1.0},

@@ -106,10 +106,9 @@ class _Group:
         self.resampled = resample(self.units, _rng("bootstrap", *name))  # [num_resamples, num_rows]
 
     def intervals(self) -> list[tuple[int, tuple[float, float]]]:
-        """Position in the table -> interval of the row's value; none where there is a single unit to draw."""
-        if len(self.units.weights) < 2:
-            return []
-        return [(at, interval(self.resampled[:, column])) for column, at in enumerate(self.members)]
+        """Position in the table -> interval of the row's value, where there is one."""
+        found = [(at, interval(self.resampled[:, column])) for column, at in enumerate(self.members)]
+        return [(at, ends) for at, ends in found if ends is not None]
 
     def test(
         self, pairs: Sequence[tuple[int, int]], draws: int, averages: dict[int, _Average]
@@ -123,7 +122,7 @@ class _Group:
         found = []
         for number, (at, one, other) in enumerate(zip([at for at, _ in pairs], ours, theirs, strict=True)):
             test, p = self._p(one, other, flips, number)
-            low, high = interval(moved[:, number]) if len(parts) > 1 else (None, None)
+            low, high = interval(moved[:, number]) or (None, None)
             fields: dict[str, Any] = {
                 "num_items": len(self.scores), "num_runs": self.rows[one].num_runs,
                 "num_baseline_runs": self.rows[other].num_runs, "difference": float(parts[:, number].sum()),
@@ -211,7 +210,7 @@ def _on_average(blank: Comparison, on: Sequence[Comparison], average: _Average) 
         return replace(blank, reason=f"{formats.names(missing)}: not compared")
     assert isinstance(average.flips, np.ndarray) and isinstance(average.resampled, np.ndarray)
     p = drawn_p(np.array([average.difference]), average.flips[:, None], np.array([average.scale]))
-    low, high = interval(average.resampled)
+    low, high = interval(average.resampled) or (None, None)
     return replace(
         blank, num_items=sum(c.num_items or 0 for c in on), difference=average.difference, low=low, high=high,
         num_runs=max(c.num_runs or 0 for c in on), num_baseline_runs=max(c.num_baseline_runs or 0 for c in on),

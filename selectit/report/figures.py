@@ -159,7 +159,7 @@ def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
     if not panels:
         return None
     caption = (
-        "Mean over seeds by selection ratio; bars are the sample standard deviation where there are several seeds. "
+        "Mean over seeds by selection ratio; the band is the sample standard deviation where there are several seeds. "
         "Dotted: rows that have no ratio."
     )
     return Plot("Ratio curve", plots.ratio_curves(panels), caption)

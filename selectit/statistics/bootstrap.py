@@ -6,7 +6,7 @@ import numpy as np
 
 from selectit.statistics import CONFIDENCE
 from selectit.statistics.items import Units
-from selectit.statistics.paired import CHUNK_BYTES
+from selectit.statistics.paired import CHUNK_BYTES, TOLERANCE
 
 NUM_RESAMPLES = 10_000
 
@@ -36,8 +36,13 @@ def _counts(strata: list[np.ndarray], num_units: int, draws: int, rng: np.random
     return counts
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Percentile interval. Args: values: float64 [num_resamples]."""
+def interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Percentile interval; None where all draws are equal, for then the items say nothing of the spread.
+
+    Args: values: float64 [num_resamples].
+    """
+    if np.ptp(values) < TOLERANCE:
+        return None
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, (tail, 1 - tail))
     return float(low), float(high)
