@@ -162,7 +162,10 @@ def _scores(result: Result, read: dict[str, ItemScores]) -> ItemScores:
     assert result.artifact is not None
     path = result.artifact.path / ITEMS_FILE
     if path.as_posix() not in read:
-        read[path.as_posix()] = read_scores(path)
+        found = read_scores(path)
+        other = next(iter(read.values()), found)
+        # mostly the same items as in every other row, whose keys are kept once
+        read[path.as_posix()] = replace(found, keys=other.keys) if found.keys == other.keys else found
     return read[path.as_posix()]
 
 

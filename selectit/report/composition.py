@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +71,18 @@ def is_calculation(text: Text) -> bool:
 
 def composition(subsets: Sequence[Subset], texts: Texts) -> tuple[Listing, dict[tuple[str, str], float]]:
     """One line per arm; and (row label, property) -> its mean, as published numbers name it."""
-    calculations = {pool: {i for i, t in known.items() if is_calculation(t)} for pool, known in texts.items()}
+    measured = {
+        subset.pool: _measure(subset.all_ids, texts[subset.pool]) for subset in {s.pool: s for s in subsets}.values()
+    }
     by_row: dict[str, list[dict[str, float | None]]] = {}
     for subset in subsets:
-        known = texts[subset.pool]
-        own = [known[row_id] for row_id in subset.row_ids]
+        own = measured[subset.pool][subset.selected].mean(axis=0)
         by_row.setdefault(subset.row.label, []).append(
             {
                 "response_chars": float(np.mean(subset.response_chars[subset.selected])),
-                "response_words": float(np.mean([len(text.response.split()) for text in own])),
-                "instruction_length": float(np.mean([len(text.instruction) for text in own])),
-                "calculation_rows": 100 * len(subset.row_ids & calculations[subset.pool]) / len(subset.row_ids),
+                "response_words": float(own[0]),
+                "instruction_length": float(own[1]),
+                "calculation_rows": 100 * float(own[2]),
                 "correlation": rank_correlation(subset.scores, subset.response_chars),
             }
         )
@@ -99,6 +100,15 @@ def composition(subsets: Sequence[Subset], texts: Texts) -> tuple[Listing, dict[
         for name in ("instruction_length", "calculation_rows")
     }
     return Listing(COLUMNS, tuple(rows)), means
+
+
+def _measure(row_ids: Sequence[str], texts: Mapping[str, Text]) -> np.ndarray:
+    """float64 [num_rows, 3]: words of the response, characters of the instruction, 1 if a calculation; NaN: no text."""
+    found = np.full((len(row_ids), 3), np.nan)
+    for at, row_id in enumerate(row_ids):
+        if text := texts.get(row_id):
+            found[at] = len(text.response.split()), len(text.instruction), is_calculation(text)
+    return found
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.json
 
+from selectit.columns import read_columns
 from selectit.config import PoolConfig
 from selectit.report import formats
 from selectit.report.formats import Listing
 from selectit.report.results import Result
 from selectit.report.subsets import Subset
 from selectit.report.texts import Texts
-from selectit.statistics.items import LARGEST_LINE
 
 NUM_WORDS = 13
 """As in GPT-3's check (Brown et al. 2020, appendix C)."""
@@ -107,10 +106,7 @@ def _evaluations(results: Sequence[Result]) -> dict[str, Path]:
 
 def own_prompts(path: Path) -> list[str]:
     """Each item's prompt without what all prompts of its task begin with."""
-    if path.stat().st_size == 0:
-        return []
-    wanted = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="ignore")
-    table = pa.json.read_json(path, pa.json.ReadOptions(block_size=LARGEST_LINE), wanted)
+    table = read_columns(path, SCHEMA)
     of_task: dict[str, list[str]] = {}
     for task, prompt in zip(table["task"].to_pylist(), table["prompt"].to_pylist(), strict=True):
         of_task.setdefault(task, []).append(prompt)

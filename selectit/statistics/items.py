@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.json
+
+from selectit.columns import read_columns
 
 LEAST_CLUSTERS = 20
 """With this many tasks, tasks are the units (MMLU's 57 subjects, BBH's 27 tasks); with fewer, items are."""
 SCHEMA = pa.schema([("task", pa.string()), ("item_id", pa.int64()), ("score", pa.float64())])
-LARGEST_LINE = 1 << 26
 
 Mean = Literal["items", "tasks"]
 """micro: the plain mean over items; macro: the plain mean over the means of the tasks."""
@@ -33,10 +33,7 @@ class ItemScores:
 
 def read_scores(path: Path) -> ItemScores:
     """Raises: ValueError where an item stands twice, for then no other evaluation can be joined to it."""
-    if path.stat().st_size == 0:
-        return ItemScores((), np.empty(0))
-    wanted = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="ignore")
-    table = pa.json.read_json(path, pa.json.ReadOptions(block_size=LARGEST_LINE), wanted)
+    table = read_columns(path, SCHEMA)
     found = table.sort_by([("task", "ascending"), ("item_id", "ascending")])
     keys = tuple(zip(found["task"].to_pylist(), found["item_id"].to_pylist(), strict=True))
     if len(set(keys)) < len(keys):
