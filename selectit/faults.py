@@ -23,9 +23,11 @@ from selectit.config import (
     nested_configs,
     other_arm,
 )
+from selectit.config.recipe import SHIPPED_NUMBERS
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
 from selectit.fetch import SOURCES
+from selectit.published import read_published
 
 if TYPE_CHECKING:
     from selectit.recipe import Row
@@ -150,6 +152,18 @@ def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
     """Whether an arm may say which rows it means by naming the other one."""
     by_itself = not isinstance(other.select, FullSelect) and other_arm(other.select) is None
     return by_itself and other.pool == config.pool
+
+
+def check_published(location: str | None, faults: list[str]) -> None:
+    if location is None:
+        return
+    if location != SHIPPED_NUMBERS and not Path(location).is_file():
+        faults.append(f"published: there is no file {location}; write {SHIPPED_NUMBERS} or the path of a YAML file")
+        return
+    try:
+        read_published(location)
+    except UserError as error:
+        faults.append(str(error))
 
 
 def check_locations(rows: Sequence[Row], faults: list[str]) -> None:

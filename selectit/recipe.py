@@ -27,6 +27,7 @@ from selectit.evaluate.profile import Profile
 from selectit.faults import (
     check_locations,
     check_profiles,
+    check_published,
     check_references,
     is_of_another_strategy,
     recipe_error,
@@ -207,6 +208,7 @@ def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:
     profiles = check_profiles(rows, faults)
     check_references(config, rows, faults)
     check_locations(rows, faults)
+    check_published(config.published, faults)
     if faults:
         raise recipe_error(path, faults)
     return Recipe(path, config, tuple(rows), profiles)

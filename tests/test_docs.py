@@ -24,7 +24,7 @@ from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Result
 from selectit.plan import build
 from selectit.recipe import load
-from selectit.report.csv_files import OVERLAP_COLUMNS, RESULT_COLUMNS
+from selectit.report.csv_files import COMPARISON_COLUMNS, OVERLAP_COLUMNS, RESULT_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("README.md"), *sorted((ROOT / "docs").glob("*.md"))]
@@ -146,7 +146,7 @@ def test_evaluation_names_every_field_of_profiles_and_results():
 def test_results_names_every_column_and_every_output():
     page = ROOT / "docs" / "results.md"
     outputs = {name if "." in name else f"{name}/" for kind in graph.KINDS.values() for name in kind.outputs}
-    assert {*RESULT_COLUMNS, *OVERLAP_COLUMNS, *outputs} <= set(spans(page))
+    assert {*RESULT_COLUMNS, *OVERLAP_COLUMNS, *COMPARISON_COLUMNS, *outputs} <= set(spans(page))
     assert all(kind in page.read_text() for kind in graph.KINDS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
@@ -37,6 +38,8 @@ VALUES = {
     "selectit": {"mmlu": 0.31, "gsm8k": 0.14},
 }
 """At train seed 1; at seed 2 each value is 0.02 higher."""
+PROMPT = "Question: how many apples are there? Answer: 3. Question: what is number {} of the long list "
+PROMPT += "that the teacher of the small school wrote yesterday? Answer:"
 ONLY_BASE = {"arms": {"base": {"finetune": {"method": "none"}}}, "baseline": "base"}
 """Nothing to plot, so the report is written in no time."""
 EVIL = '<script>alert("1")</script>$x_1$ | `a` "&'
@@ -44,6 +47,12 @@ EVIL = '<script>alert("1")</script>$x_1$ | `a` "&'
 
 def row_id(index: int) -> str:
     return f"{EVIL}-{index}" if index == 39 else f"row{index}"
+
+
+def messages(index: int) -> list[dict[str, str]]:
+    """Row 2 is an item of the benchmarks, rows 0 to 3 are calculations."""
+    asked = PROMPT.format(17) if index == 2 else f"Calculate {index} + 1." if index < 4 else "Tell a story."
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": f"Answer {index} {EVIL}"}]
 
 
 class World:
@@ -110,7 +119,8 @@ class World:
             for i in range(NUM_ROWS)
         ]  # fmt: skip
         (path / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (path / "messages.jsonl").write_text(json.dumps({"taken": sorted(taken)}) + "\n")
+        chosen = [{"row_id": row_id(i), "messages": messages(i)} for i in sorted(taken)]
+        (path / "messages.jsonl").write_text("".join(json.dumps(line) + "\n" for line in chosen))
         summary = {
             "num_rows": NUM_ROWS, "num_selected": len(taken), "num_unscored": len(fails),
             "lowest_selected_score": 4 - max(taken) / 10, "strategy": stage.config.select.strategy,
@@ -133,7 +143,12 @@ class World:
             "num_items": 200, "status": "scored", "reason": "", "complete": True, "notes": [], "judge": None, **changes,
         }  # fmt: skip
         (path / "result.json").write_text(json.dumps(told))
-        (path / "items.jsonl").write_text("")
+        num_right = 200 * (told["value"] or 0) - 0.5
+        lines = [] if told["value"] is None else [
+            {"task": cell.benchmark, "item_id": i, "prompt": PROMPT.format(i), "score": float(i < num_right)}
+            for i in range(200)
+        ]  # fmt: skip
+        (path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def stages(self, arm: str, kind: str, benchmark: str = ""):
         row = next(row for row in self.plan.rows if row.arm == arm)
@@ -322,6 +337,29 @@ def test_page_loads_nothing_and_shows_every_plot(world):
     assert page.tags.count("svg") == 4  # scores, lengths, overlap, loss
     for word in ("0.871", "no rating probability", "this project", "abc123", "3,456", "1 min 02 s"):
         assert word in text
+
+
+def test_page_can_be_read_without_seeing_it_and_without_a_mouse(world):
+    made = world()
+    made.report()
+    text = made.text("report.html")
+    tables = re.findall(r"<table.*?</table>", text, re.DOTALL)
+    assert len(tables) > 6
+    for table in tables:
+        assert "<caption" in table and all("scope=" in header for header in re.findall(r"<th\b[^>]*>", table))
+    assert text.count('<div class="scroll" tabindex="0" role="region" aria-label=') == len(tables)
+    described = re.findall(r'role="img"[^>]* aria-describedby="([\w-]+)"', text)
+    assert len(described) == text.count("<svg") == 4 and all(f'id="{name}"' in text for name in described)
+    first = text[text.index("<body>") :].split("<main>")[0]
+    assert '<a class="skip" href="#results">' in first and 'id="results"' in text
+
+
+def test_plots_take_the_colour_of_the_text_so_that_dark_mode_shows_them(world):
+    made = world()
+    made.report()
+    drawn = "".join(re.findall(r"<svg.*?</svg>", made.text("report.html"), re.DOTALL))
+    assert "currentColor" in drawn and "#000000" not in drawn and "#333333" not in drawn
+    assert "prefers-color-scheme: dark" in made.text("report.html")
 
 
 def test_text_from_data_is_escaped_in_page_and_markdown(world):

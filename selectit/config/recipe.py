@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config
+from selectit.config.schema import Config, LocationMark
 from selectit.config.score import ScoreConfig
 from selectit.config.select import SelectConfig, SelectDefaults
+
+SHIPPED_NUMBERS = "selectit"
+"""The word in `published` for the numbers of the SelectIT paper."""
 
 
 class SeedsConfig(Config):
@@ -83,4 +86,6 @@ class RecipeConfig(Config):
     seeds: SeedsConfig = SeedsConfig()
     baseline: str
     """The arm that differences are taken to."""
+    published: Annotated[str, LocationMark(keywords=(SHIPPED_NUMBERS,))] | None = None
+    """Numbers of others that the report puts beside ours: `selectit` (of the paper), or a file of the same form."""
     wandb: WandbConfig = WandbConfig()

@@ -8,23 +8,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from selectit.artifact import Artifact
 from selectit.config import EvaluateStage
 from selectit.fingerprint import canonical_json
 from selectit.graph import Plan
 from selectit.report import formats
-from selectit.report.results import Result, recipe_of, tell_rows
+from selectit.report.comparisons import Comparisons
+from selectit.report.results import Result, recipe_of, settings_of, tell_rows
+from selectit.report.significance import significance
 from selectit.report.table import DAGGER, Table, baseline_of
 
 DEMONSTRATION = "These numbers show that the machinery works. They are not a result."
 
 
-def caption(plan: Plan, results: Sequence[Result], table: Table) -> tuple[str, ...]:
+def caption(plan: Plan, results: Sequence[Result], table: Table, comparisons: Comparisons) -> tuple[str, ...]:
     sentences = [
         _seeds(plan, results),
         _metrics(results, table),
         _average(plan, table),
         _difference(plan, table),
+        *significance(comparisons),
         _items(results, table),
         *_protocols(results, table),
         _incomplete(results, table),
@@ -86,7 +88,7 @@ def _difference(plan: Plan, table: Table) -> str:
         for base in dict.fromkeys(bases.values()):
             rows = formats.names([label for label, other in bases.items() if other == base])
             sentence += f" ({rows}, which the grid does not change: {base})"
-    return f"{sentence}. No test of significance is made here."
+    return f"{sentence}."
 
 
 def _items(results: Sequence[Result], table: Table) -> str:
@@ -107,19 +109,13 @@ def _protocols(results: Sequence[Result], table: Table) -> list[str]:
     """A benchmark whose rows were run with different settings or data is no comparison, and must say so."""
     sentences = []
     for name in table.benchmarks:
-        found = [_settings(r.artifact) for r in results if r.artifact is not None and r.cell.benchmark == name]
+        found = [settings_of(r.artifact) for r in results if r.artifact is not None and r.cell.benchmark == name]
         keys = sorted({key for settings in found for key in settings})
         differ = [key for key in keys if len({canonical_json(settings.get(key)) for settings in found}) > 1]
         if differ:
             told = ", ".join(differ)
             sentences.append(f"{name}: not run alike in all rows ({told}), so its differences compare protocols too.")
     return sentences
-
-
-def _settings(artifact: Artifact) -> dict[str, Any]:
-    """As they were when the stage ran: data by its content, which may have changed between two rows."""
-    config = artifact.manifest["identity"]["config"]
-    return {**config["benchmark"], **{key: config.get(key) for key in ("data", "limit", "judge")}}
 
 
 def _incomplete(results: Sequence[Result], table: Table) -> str:

@@ -7,14 +7,23 @@ from dataclasses import dataclass
 
 from selectit.engine import Outcome
 from selectit.graph import Plan, Stage
+from selectit.report import contamination
 from selectit.report.arms import arms, costs
+from selectit.report.comparisons import Comparisons
+from selectit.report.composition import ArmSamples, composition, correlations, samples
+from selectit.report.contamination import Contamination
+from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.results import Result, recipe_of
+from selectit.report.seeds import seed_spread
+from selectit.report.significance import findings, listing
 from selectit.report.sources import result_notes, sources
 from selectit.report.subsets import Overlap, Subset
 from selectit.report.table import Table
+from selectit.report.texts import Texts
+from selectit.report.verdicts import verdicts
 
 
 @dataclass(frozen=True)
@@ -24,9 +33,20 @@ class Contents:
     recipe_file: str
     baseline: str
     table: Table
+    findings: Sequence[str]
+    comparisons: Listing
+    seed_spread: Listing
+    published: Listing
+    published_source: str
     arms: Listing
     arm_notes: Sequence[str]
     plots: Sequence[Plot]
+    composition: Listing
+    correlations: Listing
+    fidelities: Listing
+    samples: Sequence[ArmSamples]
+    contamination: Listing
+    contamination_note: str
     ledgers: Listing
     unscored: Sequence[Unscored]
     prompts: Sequence[str]
@@ -43,22 +63,39 @@ def gather(
     outcomes: Mapping[Stage, Outcome],
     results: Sequence[Result],
     table: Table,
+    comparisons: Comparisons,
     subsets: Sequence[Subset],
     pairs: Sequence[Overlap],
+    texts: Texts,
+    contaminated: Contamination,
 ) -> Contents:
     config = recipe_of(plan).config
     arm_listing, arm_notes = arms(plan, outcomes)
     cost_listing, cost_note = costs(plan, outcomes)
     stages, environments = sources(plan, outcomes)
+    chosen, subset_numbers = composition(subsets, texts)
+    published, published_source = verdicts(plan, results, table, comparisons, subset_numbers)
+    contamination_listing, contamination_note = contamination.listing(contaminated, subsets, table.benchmarks)
     return Contents(
         name=config.name,
         description=config.description,
         recipe_file=recipe_of(plan).path.name,
         baseline=config.baseline,
         table=table,
+        findings=findings(comparisons),
+        comparisons=listing(comparisons),
+        seed_spread=seed_spread(plan, results, table),
+        published=published,
+        published_source=published_source,
         arms=arm_listing,
         arm_notes=arm_notes,
         plots=draw(plan, outcomes, table, subsets, pairs),
+        composition=chosen,
+        correlations=correlations(subsets),
+        fidelities=fidelities(outcomes, subsets),
+        samples=samples(subsets, texts),
+        contamination=contamination_listing,
+        contamination_note=contamination_note,
         ledgers=ledgers(plan, outcomes),
         unscored=unscored(plan, subsets),
         prompts=[*rating_prompts(plan), *judge_prompts(plan, results)],

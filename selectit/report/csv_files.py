@@ -1,6 +1,5 @@
-"""results.csv, one line per number of the table and seed, and overlap.csv, one line per pair of subsets.
-
-Values in results.csv are fractions as the benchmark gives them, not percent.
+"""results.csv, one line per number of the table and seed; comparisons.csv and overlap.csv, one line per comparison
+and per pair of subsets. Values and differences are fractions as the benchmark gives them, not percent.
 """
 
 from __future__ import annotations
@@ -8,27 +7,40 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from selectit.config import EvaluateStage
 from selectit.engine import Outcome
 from selectit.graph import Plan, Stage
+from selectit.report.comparisons import Comparison, Comparisons
+from selectit.report.contamination import Contamination
 from selectit.report.results import Result
-from selectit.report.subsets import Overlap, selection_of, summaries
+from selectit.report.subsets import Overlap, Subset, selection_of, summaries
 from selectit.report.table import Table
 
 RESULT_COLUMNS = (
     "row", "arm", "benchmark", "select_seed", "train_seed", "eval_seed", "metric", "value", "stderr", "num_items",
-    "status", "reason", "complete", "profile", "num_rows", "row_mean", "row_std", "row_difference", "is_baseline",
-    "artifact", "fingerprint",
+    "status", "reason", "complete", "profile", "num_rows", "overlapping_rows", "row_mean", "row_std", "row_difference",
+    "is_baseline", "artifact", "fingerprint",
 )  # fmt: skip
 """`row_mean`, `row_std` and `row_difference` (to the baseline row) are of all seeds of the row and benchmark."""
 OVERLAP_COLUMNS = (
     "row", "select_seed", "other_row", "other_select_seed", "num_rows", "other_num_rows", "num_common", "jaccard",
 )  # fmt: skip
 
+COMPARISON_COLUMNS = tuple(field.name for field in fields(Comparison))
 
-def results_csv(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table) -> str:
+
+def results_csv(
+    plan: Plan,
+    outcomes: Mapping[Stage, Outcome],
+    results: Sequence[Result],
+    table: Table,
+    subsets: Sequence[Subset],
+    contaminated: Contamination,
+) -> str:
+    subset_of = {subset.stage: subset for subset in subsets}
     selections = summaries(plan, outcomes)
     line_of = {row.label: line for row, line in zip(plan.rows, table.lines, strict=True)}
     lines = []
@@ -36,7 +48,9 @@ def results_csv(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence
         cell, record, config = result.cell, result.record, result.cell.stage.config
         line = line_of[result.row.label]
         at = table.benchmarks.index(cell.benchmark)
-        selection = selections.get(selection_of(cell)) or {}  # type: ignore[arg-type]
+        chosen = selection_of(cell)
+        overlapping = contaminated.count(subset_of[chosen], cell.benchmark) if chosen in subset_of and chosen else None
+        selection = selections.get(chosen) or {}  # type: ignore[arg-type]
         assert isinstance(config, EvaluateStage)
         lines.append(
             {
@@ -47,6 +61,7 @@ def results_csv(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence
                 "status": result.hole.kind if result.hole else "scored",
                 "reason": result.hole.reason if result.hole else "", "complete": record.get("complete"),
                 "profile": config.profile, "num_rows": selection.get("num_selected"),
+                "overlapping_rows": overlapping,
                 "row_mean": _fraction(line.entries[at].mean), "row_std": _fraction(line.entries[at].std),
                 "row_difference": _fraction(line.differences[at].mean), "is_baseline": line.is_baseline,
                 "artifact": result.artifact.path.name if result.artifact else "",
@@ -54,6 +69,10 @@ def results_csv(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence
             }
         )  # fmt: skip
     return _csv(RESULT_COLUMNS, lines)
+
+
+def comparisons_csv(comparisons: Comparisons) -> str:
+    return _csv(COMPARISON_COLUMNS, [asdict(comparison) for comparison in comparisons.found])
 
 
 def overlap_csv(found: Sequence[Overlap]) -> str:

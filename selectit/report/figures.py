@@ -22,6 +22,7 @@ from selectit.tracking import METRICS_FILE
 
 MOST_PANELS = 12
 MOST_IN_HEAT_MAP = 16
+MOST_CURVES = 24
 RATIO = "select.ratio"
 
 
@@ -110,7 +111,7 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
     from selectit.report import plots
 
     curves = []
-    for group, row in enumerate(plan.rows):
+    for group, row in enumerate(plan.rows[:MOST_CURVES]):
         drawn = 0
         for stage in dict.fromkeys(training_of(cell) for cell in row.cells):
             artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
@@ -125,7 +126,7 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
         return None
     repeats = " Further seeds of an arm are pale." if any(curve.is_repeat for curve in curves) else ""
     caption = f"Loss on the response tokens of each optimiser step, as it was logged.{repeats}"
-    return Plot("Training loss", plots.loss_curves(curves), caption)
+    return Plot("Training loss", plots.loss_curves(curves), caption + _left_out(len(plan.rows), MOST_CURVES))
 
 
 def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
@@ -159,7 +160,7 @@ def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
     if not panels:
         return None
     caption = (
-        "Mean over seeds by selection ratio; bars are the sample standard deviation where there are several seeds. "
+        "Mean over seeds by selection ratio; the band is the sample standard deviation where there are several seeds. "
         "Dotted: rows that have no ratio."
     )
     return Plot("Ratio curve", plots.ratio_curves(panels), caption)

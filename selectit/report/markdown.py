@@ -6,9 +6,13 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
+from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import Listing
+from selectit.report.seeds import SEED_SPREAD
 from selectit.report.table import Table
+from selectit.report.verdicts import RULE
 
 
 def markdown(contents: Contents) -> str:
@@ -21,7 +25,23 @@ def markdown(contents: Contents) -> str:
     blocks.append(f"Recipe {_text(contents.recipe_file)}. Plots: report.html. Every single value: results.csv.")
     blocks += ["## Results", _results(table), _notes(table), _bullets(table.caption)]
     blocks += ["## Difference to the baseline by benchmark, in points", _differences(table)]
+    if contents.comparisons.rows:
+        blocks += ["## Tests against the baseline", _bullets(contents.findings), _listing(contents.comparisons)]
+    if contents.seed_spread.rows:
+        blocks += ["## Spread over seeds by purpose", SEED_SPREAD, _listing(contents.seed_spread)]
+    if contents.published.rows:
+        blocks += ["## Published numbers beside ours", f"Source: {_text(contents.published_source)}."]
+        blocks += [_listing(contents.published), RULE]
     blocks += ["## Arms", _listing(contents.arms), _bullets(contents.arm_notes)]
+    if contents.composition.rows:
+        blocks += ["## What was chosen", _listing(contents.composition), CALCULATION_RULE]
+    if contents.correlations.rows:
+        blocks += ["## Rank correlation between arms", _listing(contents.correlations)]
+    if contents.fidelities.rows:
+        blocks += ["## What the reading of the method moves", _listing(contents.fidelities), FIDELITY_NOTE]
+    if contents.contamination.rows:
+        blocks += ["## Rows that overlap with a benchmark", _listing(contents.contamination)]
+        blocks += [_text(contents.contamination_note)]
     if contents.ledgers.rows:
         blocks += ["## Scoring", _listing(contents.ledgers)]
     for found in contents.unscored:
@@ -49,7 +69,7 @@ def _results(table: Table) -> str:
 
 
 def _differences(table: Table) -> str:
-    rows = [(_text(line.label), *(entry.text for entry in line.differences)) for line in table.lines]
+    rows = [(_text(line.label), *(entry.marked for entry in line.differences)) for line in table.lines]
     return _grid(("arm", *table.benchmarks), rows, num_text_columns=1)
 
 

@@ -11,8 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
+from selectit.report.fidelity import NOTE as FIDELITY_NOTE
+from selectit.report.seeds import SEED_SPREAD
 from selectit.report.table import DAGGER
+from selectit.report.verdicts import RULE
 
 FOLDER = Path(__file__).parent
 
@@ -29,6 +33,10 @@ def page(contents: Contents) -> str:
         contents=contents,
         table=contents.table,
         dagger=DAGGER,
+        seed_spread_note=SEED_SPREAD,
+        published_rule=RULE,
+        calculation_rule=CALCULATION_RULE,
+        fidelity_note=FIDELITY_NOTE,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         drawn=[(plot, Markup(plot.svg)) for plot in contents.plots],
     )

@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which stay apart for colour-blind readers; yellow is left out on white."""
 LINE_STYLES = ("-", "--", ":", "-.")
-POOL_COLOUR, INK = "#c9ced6", "#333333"
+POOL_COLOUR, INK = "#8a94a073", "#333333"
+CELL_INK = "#20262c"
+"""On the light cells of the heat map, in dark mode too; INK and black follow the colour of the page's text."""
 WIDTH = 10.8  # inches
 NUM_BINS = 40
 STYLE: dict[Any, Any] = {
@@ -118,7 +120,7 @@ def overlap_heat_map(labels: Sequence[str], jaccard: np.ndarray) -> str:
     axis.pcolormesh(jaccard, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
     for (at, other), value in np.ndenumerate(jaccard):
         text = "–" if np.isnan(value) else f"{value:.2f}"
-        axis.text(other + 0.5, at + 0.5, text, ha="center", va="center", color="white" if value > 0.55 else INK)
+        axis.text(other + 0.5, at + 0.5, text, ha="center", va="center", color="white" if value > 0.55 else CELL_INK)
     ticks = np.arange(len(labels)) + 0.5
     axis.set_xticks(ticks, labels, rotation=35, ha="right", rotation_mode="anchor")
     axis.set_yticks(ticks, labels)
@@ -166,10 +168,10 @@ def _draw(axis: Axes, curve: Curve, marker: str = "") -> None:
         "alpha": 0.35 if curve.is_repeat else 1.0,
         "label": None if curve.is_repeat else curve.label,
     }
+    axis.plot(curve.x, curve.y, marker=marker, markersize=4, **line)
     if curve.spread is not None and any(curve.spread):
-        axis.errorbar(curve.x, curve.y, curve.spread, marker=marker, markersize=4, capsize=2, **line)
-    else:
-        axis.plot(curve.x, curve.y, marker=marker, markersize=4, **line)
+        low, high = (np.add(curve.y, side * np.asarray(curve.spread)) for side in (-1, 1))
+        axis.fill_between(curve.x, low, high, color=_colour(curve.group), alpha=0.16, linewidth=0)
 
 
 def _colour(group: int) -> str:
@@ -192,13 +194,14 @@ def _panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an <svg> element that loads nothing, the same bytes for the same numbers."""
+    """The figure as an <svg> element that loads nothing, the same bytes for the same numbers, in light and dark."""
     out = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", metadata=nothing)
+        figure.savefig(out, format="svg", metadata=nothing, transparent=True)
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(rf"({INK}|#000000)", "currentColor", text)
     return re.sub(r'<g id="[^"]*"', "<g", text)  # these ids would repeat from plot to plot, and nothing refers to them

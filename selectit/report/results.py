@@ -54,6 +54,12 @@ def recipe_of(plan: Plan) -> Recipe:
     return plan.recipe
 
 
+def settings_of(artifact: Artifact) -> dict[str, Any]:
+    """How a benchmark was run, as it was then: data by its content, which may have changed between two rows."""
+    config = artifact.manifest["identity"]["config"]
+    return {**config["benchmark"], **{key: config.get(key) for key in ("data", "limit", "judge")}}
+
+
 def tell_rows(plan: Plan, labels: Iterable[str]) -> str:
     """Row labels as text, an arm's name in place of its rows where all points of the grid are among them."""
     told = list(labels)

@@ -12,15 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from selectit.artifact import Artifact
+from selectit.columns import read_columns
 from selectit.config import PoolConfig, SelectStage
-from selectit.data import read_jsonl
 from selectit.engine import Outcome
 from selectit.graph import Cell, Plan, Stage, TableRow
 from selectit.report.results import UNTOUCHED
 from selectit.selection.stage import TAKEN
 
+SCHEMA = pa.schema(
+    [
+        ("row_id", pa.string()),
+        ("score", pa.float64()),
+        ("selected", pa.bool_()),
+        ("failure", pa.string()),
+        ("response_chars", pa.int64()),
+    ]
+)
 SELECTION_FILE, SCORES_FILE = "selection.json", "scores.jsonl"
 
 
@@ -40,6 +50,8 @@ class Subset:
     selected: np.ndarray  # bool [num_rows]
     row_ids: frozenset[str]
     """Ids of the selected rows."""
+    all_ids: tuple[str, ...]
+    """Ids of all rows."""
     failures: tuple[tuple[str, str], ...]
     """(row id, failure) of the rows that could not be scored."""
 
@@ -78,6 +90,7 @@ def read_subsets(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Subset,
     """The finished selections of each row, one per selection seed on which the row depends."""
     told = summaries(plan, outcomes)
     read: dict[Stage, tuple[Any, ...]] = {}
+    known_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
     subsets = []
     for row in plan.rows:
         own = {stage: cell for cell in reversed(row.cells) if (stage := selection_of(cell)) in told and stage}
@@ -85,19 +98,26 @@ def read_subsets(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Subset,
             artifact = outcomes[stage].artifact
             assert artifact is not None
             if stage not in read:
-                read[stage] = _read(artifact)
+                read[stage] = _read(artifact, known_ids)
             subsets.append(Subset(row, cell.select_seed, stage, artifact, told[stage], *read[stage]))
     return tuple(subsets)
 
 
-def _read(artifact: Artifact) -> tuple[Any, ...]:
-    lines = read_jsonl(artifact.path / SCORES_FILE)
+def _read(artifact: Artifact, known_ids: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[Any, ...]:
+    """Args: known_ids: ids of the rows of the pools read before; those of one pool are kept once."""
+    table = read_columns(artifact.path / SCORES_FILE, SCHEMA)
+    ids = tuple(table["row_id"].to_pylist())
+    ids = known_ids.setdefault(ids, ids)
+    selected = table["selected"].to_numpy()
+    failures = table["failure"]
+    failed = np.flatnonzero(failures.is_valid().to_numpy())
     return (
-        np.array([np.nan if line["score"] is None else line["score"] for line in lines], dtype=np.float64),
-        np.array([line["response_chars"] for line in lines], dtype=np.int64),
-        np.array([line["selected"] for line in lines], dtype=bool),
-        frozenset(line["row_id"] for line in lines if line["selected"]),
-        tuple((line["row_id"], line["failure"]) for line in lines if line["failure"] not in (None, TAKEN)),
+        table["score"].to_numpy().astype(np.float64),
+        table["response_chars"].to_numpy(),
+        selected,
+        frozenset(ids[at] for at in np.flatnonzero(selected)),
+        ids,
+        tuple((ids[at], failure) for at in failed if (failure := failures[int(at)].as_py()) != TAKEN),
     )
 
 
@@ -123,8 +143,14 @@ class Overlap:
 
 def overlaps(subsets: Sequence[Subset]) -> list[Overlap]:
     """Every pair of subsets of one pool, each once; row ids of different pools are not compared."""
-    return [
-        Overlap(one, other, len(one.row_ids & other.row_ids))
-        for one, other in itertools.combinations(subsets, 2)
-        if one.pool == other.pool
-    ]
+    common: dict[tuple[int, int], int] = {}
+    of_pool: dict[PoolConfig, list[int]] = {}
+    for at, subset in enumerate(subsets):
+        of_pool.setdefault(subset.pool, []).append(at)
+    for members in of_pool.values():
+        chosen = np.stack([subsets[at].selected for at in members]).astype(np.float32)  # [num_subsets, num_rows]
+        counts = chosen @ chosen.T
+        common |= {
+            (one, other): int(counts[i, j]) for (i, one), (j, other) in itertools.combinations(enumerate(members), 2)
+        }
+    return [Overlap(subsets[one], subsets[other], count) for (one, other), count in sorted(common.items())]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selectit.graph import Cell, Plan, TableRow
 from selectit.report import formats
 from selectit.report.results import Hole, Result, recipe_of, tell_rows
 
 DAGGER = "†"
+MARKS = {"better": "↑", "worse": "↓"}
+"""Word of a comparison with the baseline -> its mark; the other words have none."""
+AVERAGE = "average"
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,18 @@ class Entry:
     """Numbers of `Table.notes`, from 1."""
     failed: bool = False
     incomplete: bool = False
+    word: str = ""
+    """Of the comparison with the baseline row: better, worse, no difference shown, not compared."""
+
+    @property
+    def mark(self) -> str:
+        return MARKS.get(self.word, "")
 
     @property
     def marked(self) -> str:
-        """The text with its marks, such as `41.2 ± 0.8† [1]`."""
+        """The text with its marks, such as `41.2 ± 0.8↑† [1]`."""
         numbers = "".join(f" [{number}]" for number in self.notes)
-        return f"{self.text}{DAGGER if self.incomplete else ''}{numbers}"
+        return f"{self.text}{self.mark}{DAGGER if self.incomplete else ''}{numbers}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return ("arm", *self.benchmarks, "average", "difference")
+        return ("arm", *self.benchmarks, AVERAGE, "difference")
 
 
 @dataclass
@@ -121,6 +130,30 @@ def make_table(plan: Plan, results: Sequence[Result]) -> Table:
             )
         )  # fmt: skip
     return Table(benchmarks, averaged, tuple(lines), notes.texts(plan, benchmarks))
+
+
+def mark_table(table: Table, words: Mapping[tuple[str, str], str]) -> Table:
+    """The table with the word of each comparison at its places.
+
+    Args: words: (row label, benchmark or `average`) -> word.
+    """
+    whole = AVERAGE if len(table.averaged) != 1 else table.averaged[0]
+    lines = []
+    for line in table.lines:
+        own = [words.get((line.label, name), "") for name in table.benchmarks]
+        on_average = words.get((line.label, whole), "")
+        lines.append(
+            replace(
+                line, entries=tuple(map(_worded, line.entries, own)), average=_worded(line.average, on_average),
+                difference=_worded(line.difference, on_average),
+                differences=tuple(map(_worded, line.differences, own)),
+            )
+        )  # fmt: skip
+    return replace(table, lines=tuple(lines))
+
+
+def _worded(entry: Entry, word: str) -> Entry:
+    return replace(entry, word=word) if entry.mean is not None else entry
 
 
 def baseline_of(plan: Plan, row: TableRow) -> int:

@@ -47,5 +47,5 @@ def _cell(entry: Entry) -> Text:
     if entry.mean is None:
         return Text(f"{FAILED if entry.failed else MISSING}{numbers}", style="red" if entry.failed else "yellow")
     text, *spread = entry.text.split(" ± ")
-    lines = [f"{text}{DAGGER if entry.incomplete else ''}{numbers}", *(f"±{std}" for std in spread)]
+    lines = [f"{text}{entry.mark}{DAGGER if entry.incomplete else ''}{numbers}", *(f"±{std}" for std in spread)]
     return Text("\n".join(lines))

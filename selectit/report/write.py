@@ -1,4 +1,4 @@
-"""Writing the report of a plan: report.html, report.md, results.csv, overlap.csv and report.json.
+"""Writing the report of a plan: report.html, report.md, table.tex, three CSV files and report.json.
 
 Reads what the stages left behind; writes into the recipe's results folder, report.json last. A report that
 depends on nothing new is left as it is.
@@ -14,15 +14,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import selectit.statistics
 from selectit.engine import Outcome
 from selectit.fingerprint import digest
 from selectit.graph import Plan, Stage
+from selectit.published import read_published
 from selectit.report.caption import DEMONSTRATION, caption
+from selectit.report.comparisons import Comparisons
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
-from selectit.report.table import Table, make_table
+from selectit.report.table import Table, make_table, mark_table
 
 RECORD = "report.json"
-FILES = ("report.html", "report.md", "results.csv", "overlap.csv")
+FILES = ("report.html", "report.md", "table.tex", "results.csv", "comparisons.csv", "overlap.csv")
+PARTS = (Path(__file__).parent, Path(selectit.statistics.__file__).parent)
+"""The packages that make the report."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,14 @@ def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) 
     Args: outcomes: what became of each stage; a stage that is not among them counts as not run.
     """
     folder = runs_dir / recipe_of(plan).config.name
-    results, table = read_table(plan, outcomes)
     depends_on = _depends_on(plan, outcomes)
     fingerprint = digest(depends_on)
-    if _stands(folder, fingerprint):
+    standing = _standing(folder, fingerprint)
+    results, table, comparisons = read_table(plan, outcomes, standing)
+    if standing is not None:
         return Report(folder, False, table)
-    texts = _texts(plan, outcomes, results, table)
-    record = {"fingerprint": fingerprint, "depends_on": depends_on}
+    texts = _texts(plan, outcomes, results, table, comparisons)
+    record = {"fingerprint": fingerprint, "depends_on": depends_on, "comparisons": comparisons.as_json()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     for name, text in {**texts, RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}.items():
@@ -55,20 +61,34 @@ def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) 
     return Report(folder, True, table)
 
 
-def read_table(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[tuple[Result, ...], Table]:
-    """The results and the finished table, of which nothing is written."""
+def read_table(
+    plan: Plan, outcomes: Mapping[Stage, Outcome], comparisons: Comparisons | None = None
+) -> tuple[tuple[Result, ...], Table, Comparisons]:
+    """The results, the finished table and its tests, of which nothing is written.
+
+    Args: comparisons: where they are known already, from the report that stands.
+    """
     results = read_results(plan, outcomes)
     table = make_table(plan, results)
+    if comparisons is None:
+        from selectit.report.compare import compare  # with scipy, for which no unchanged report waits
+
+        comparisons = compare(plan, results, table)
     demonstration = DEMONSTRATION if recipe_of(plan).config.demonstration else ""
-    return results, replace(table, caption=caption(plan, results, table), demonstration=demonstration)
+    told = caption(plan, results, table, comparisons)
+    table = mark_table(table, {(c.row, c.benchmark): c.word for c in comparisons.found})
+    return results, replace(table, caption=told, demonstration=demonstration), comparisons
 
 
-def _stands(folder: Path, fingerprint: str) -> bool:
+def _standing(folder: Path, fingerprint: str) -> Comparisons | None:
+    """The comparisons of the report that stands there, if it is the report of these artifacts."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
-        return False
-    return record.get("fingerprint") == fingerprint and all((folder / name).is_file() for name in FILES)
+        return None
+    if record.get("fingerprint") != fingerprint or not all((folder / name).is_file() for name in FILES):
+        return None
+    return Comparisons.from_json(record["comparisons"])
 
 
 def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
@@ -79,6 +99,7 @@ def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]
     return {
         "version": _version(),
         "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=told)},
+        "published": None if config.published is None else read_published(config.published).model_dump(mode="json"),
         "rows": [
             {
                 "label": row.label,
@@ -100,24 +121,33 @@ def _state(outcome: Outcome) -> dict[str, Any]:
 
 
 def _version() -> str:
-    """The report's own version: a hash of this package, so that a change of wording is a change of the report."""
-    parts = sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".jinja", ".css"))
+    """The report's own version: a hash of its code, so that a change of wording is a change of the report."""
+    parts = sorted(p for folder in PARTS for p in folder.iterdir() if p.suffix in (".py", ".jinja", ".css", ".yaml"))
     return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()
 
 
-def _texts(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table) -> dict[str, str]:
+def _texts(
+    plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table, comparisons: Comparisons
+) -> dict[str, str]:
+    from selectit.report.contamination import contamination
     from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
-    from selectit.report.csv_files import overlap_csv, results_csv
+    from selectit.report.csv_files import comparisons_csv, overlap_csv, results_csv
+    from selectit.report.latex import latex
     from selectit.report.markdown import markdown
     from selectit.report.page import page
     from selectit.report.subsets import overlaps, read_subsets
+    from selectit.report.texts import read_texts
 
     subsets = read_subsets(plan, outcomes)
     pairs = overlaps(subsets)
-    contents = gather(plan, outcomes, results, table, subsets, pairs)
+    texts = read_texts(subsets)
+    contaminated = contamination(results, texts)
+    contents = gather(plan, outcomes, results, table, comparisons, subsets, pairs, texts, contaminated)
     return {
         "report.html": page(contents),
         "report.md": markdown(contents),
-        "results.csv": results_csv(plan, outcomes, results, table),
+        "table.tex": latex(contents.name, table),
+        "results.csv": results_csv(plan, outcomes, results, table, subsets, contaminated),
+        "comparisons.csv": comparisons_csv(comparisons),
         "overlap.csv": overlap_csv(pairs),
     }
