@@ -65,7 +65,7 @@ def score(
 def select(
     pool: PoolFile,
     out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
-    strategy: Annotated[str, typer.Option(help="selectit, random, random_rest, length or full.")] = "selectit",
+    strategy: Annotated[str, typer.Option(help="selectit, perplexity, ifd, length, random, random_rest or full.")] = "selectit",
     model: Annotated[
         list[str], typer.Option(help="Rater, or tokenizer of length in tokens; repeat for model level.")
     ] = [],
@@ -78,11 +78,16 @@ def select(
     fidelity: Annotated[str, typer.Option(help="selectit: paper, released_code or corrected.")] = "corrected",
     field: Annotated[str, typer.Option(help="length: response, instruction or full.")] = "response",
     unit: Annotated[str, typer.Option(help="length: tokens, chars or words.")] = "tokens",
+    order: Annotated[str, typer.Option(help="perplexity: top, mid or low.")] = "top",
+    over: Annotated[str, typer.Option(help="perplexity: response or full.")] = "response",
+    form: Annotated[str, typer.Option(help="ifd: loss_ratio or perplexity_ratio.")] = "loss_ratio",
+    unconditioned: Annotated[str, typer.Option(help="ifd: the response behind its marker, or bare.")] = "marker",
+    template: Annotated[str, typer.Option(help="perplexity, ifd: alpaca, llmzoo, chat or plain.")] = "alpaca",
     seed: Annotated[int, typer.Option(help="Of random strategies and of the token level's prompt.")] = 42,
     bad_rows: Annotated[
         str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
     ] = "refuse",
-    max_length: Annotated[int | None, typer.Option(help="selectit: tokens of a rating text at most.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -96,9 +101,11 @@ def select(
     own: dict[str, dict[str, Any]] = {
         "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
         "length": {"field": field, "unit": unit},
+        "perplexity": {"order": order, "over": over, "template": template},
+        "ifd": {"form": form, "unconditioned": unconditioned, "template": template},
         "random_rest": {"rest_of": "selectit"},
     }
-    needs_model = strategy in ("selectit", "random_rest") or (strategy == "length" and unit == "tokens")
+    needs_model = strategy in ("selectit", "random_rest", "perplexity", "ifd") or (strategy == "length" and unit == "tokens")
     if needs_model and not model:
         raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
     models = [{"path": path} for path in model]

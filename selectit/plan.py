@@ -16,8 +16,11 @@ from selectit.config import (
     BenchmarkConfig,
     EvaluateStage,
     FinetuneStage,
+    IFDSelect,
     LengthSelect,
+    LossStage,
     ModelConfig,
+    PerplexitySelect,
     RandomRestSelect,
     ScoreStage,
     SelectITSelect,
@@ -27,6 +30,7 @@ from selectit.errors import UserError
 from selectit.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe import Recipe, Row, trains
 from selectit.scoring.prompts import read_rating_prompts
+from selectit.templates import RESPONSE_MARKER
 
 
 def build(recipe: Recipe) -> Plan:
@@ -139,6 +143,39 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
     ]
 
 
+def loss_stages(config: ArmConfig) -> dict[str, Stage]:
+    """The losses that a perplexity or ifd arm is cut from, by the name under which its selection reads them.
+
+    Raises: UserError where the template has no response marker and one is asked for.
+    """
+    select = config.select
+    assert isinstance(select, PerplexitySelect | IFDSelect)
+    template = config.finetune.template if select.template == "training" else select.template
+    texts: dict[str, Any] = {"conditioned": "conditioned"}
+    if isinstance(select, IFDSelect):
+        if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
+            raise UserError(
+                f"select.unconditioned is marker, and template '{template}' has no response marker; set it to bare, "
+                f"or select.template to {' or '.join(RESPONSE_MARKER)}"
+            )
+        texts["unconditioned"] = select.unconditioned
+    return {
+        name: Stage(
+            "losses",
+            LossStage(
+                pool=config.pool,
+                model=(config.score.models or (config.model,))[0],
+                text=text,
+                template=template,
+                max_length=config.score.max_length,
+                batch_tokens=config.score.batch_tokens,
+                num_processes=config.score.num_processes,
+            ),
+        )
+        for name, text in texts.items()
+    }
+
+
 def select_stage(config: ArmConfig, seed: int, prompts: Prompts, rest_of: ArmConfig | None = None) -> Stage:
     """Args: rest_of: the arm whose rows `random_rest` leaves out."""
     select = config.select
@@ -152,6 +189,8 @@ def select_stage(config: ArmConfig, seed: int, prompts: Prompts, rest_of: ArmCon
         scores = score_stages(config, prompts)
         return Stage("select", stage, tuple((f"score{number}", score) for number, score in enumerate(scores)))
     inputs: tuple[tuple[str, Stage], ...] = ()
+    if isinstance(select, PerplexitySelect | IFDSelect):
+        inputs = tuple(loss_stages(config).items())
     if isinstance(select, RandomRestSelect):
         assert rest_of is not None
         inputs = (("rest_of", select_stage(rest_of, seed, prompts)),)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage
 from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
 from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import Config, Location, LocationMark, execution, location_mark, nested_configs
 from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, ScoreConfig, ScoreStage
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
+    IFDSelect,
     LengthSelect,
+    PerplexitySelect,
     RandomRestSelect,
     RandomSelect,
     Ratio,
@@ -21,7 +24,7 @@ from selectit.config.select import (
     SelectStage,
 )
 
-StageConfig = ScoreStage | SelectStage | FinetuneStage | EvaluateStage
+StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage
 
 __all__ = [
     "DEFAULT_RATING_PROMPTS",
@@ -35,11 +38,15 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneStage",
     "FullSelect",
+    "IFDSelect",
     "LengthSelect",
     "Location",
     "LocationMark",
     "LoraSettings",
+    "LossStage",
+    "LossTemplate",
     "ModelConfig",
+    "PerplexitySelect",
     "PoolConfig",
     "RandomRestSelect",
     "RandomSelect",

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from selectit.config import (
     ArmConfig,
+    IFDSelect,
     LengthSelect,
+    PerplexitySelect,
     RandomRestSelect,
     RandomSelect,
     SelectITSelect,
@@ -33,7 +36,7 @@ TRAINING_NUMBERS = {
     "last loss": ("final_loss", "{:.3f}".format),
 }
 """Column -> key of training.json and how it is written."""
-COST_KINDS = {"score": "scoring", "select": "selection", "finetune": "fine-tuning", "evaluate": "evaluation"}
+COST_KINDS = {("score", "losses"): "scoring", "select": "selection", "finetune": "fine-tuning", "evaluate": "evaluation"}
 
 
 def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[str]]:
@@ -78,6 +81,8 @@ def strategy(config: ArmConfig) -> str:
             f"{len(config.score.models or (config.model,))} raters",
         }
         return f"selectit: {by_level[select.level]}, fidelity {select.fidelity}"
+    if isinstance(select, PerplexitySelect | IFDSelect):
+        return _by_loss(config, select)
     if isinstance(select, LengthSelect):
         return f"length: the longest by {select.field} in {select.unit}"
     if isinstance(select, RandomRestSelect):
@@ -85,6 +90,18 @@ def strategy(config: ArmConfig) -> str:
     if isinstance(select, RandomSelect):
         return "random: uniform without replacement"
     return f"{select.strategy}: every usable row"
+
+
+def _by_loss(config: ArmConfig, select: PerplexitySelect | IFDSelect) -> str:
+    template = config.finetune.template if select.template == "training" else select.template
+    by = f"by {Path((config.score.models or (config.model,))[0].path).name}, template {template}"
+    if isinstance(select, PerplexitySelect):
+        which = {"top": "the highest", "mid": "from rank int(0.33 n) of the highest", "low": "the lowest"}[select.order]
+        over = {"response": "the response", "full": "prompt and response"}[select.over]
+        return f"perplexity: {which} over {over}, {by}"
+    form = select.form.replace("_", " ")
+    alone = {"marker": "behind its marker", "bare": "alone"}[select.unconditioned]
+    return f"ifd: the highest {form} up to 1, response given its instruction to response {alone}, {by}"
 
 
 def training(config: ArmConfig) -> str:

@@ -10,6 +10,7 @@ from selectit.graph import Plan, Stage
 from selectit.report.arms import arms, costs
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
+from selectit.report.losses import above_one, losses
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.results import Result, recipe_of
 from selectit.report.sources import result_notes, sources
@@ -28,6 +29,8 @@ class Contents:
     arm_notes: Sequence[str]
     plots: Sequence[Plot]
     ledgers: Listing
+    losses: Listing
+    above_one: Sequence[str]
     unscored: Sequence[Unscored]
     prompts: Sequence[str]
     """Whose wording the rating prompts and the judge prompt are."""
@@ -60,6 +63,8 @@ def gather(
         arm_notes=arm_notes,
         plots=draw(plan, outcomes, table, subsets, pairs),
         ledgers=ledgers(plan, outcomes),
+        losses=losses(plan, outcomes),
+        above_one=above_one(subsets),
         unscored=unscored(plan, subsets),
         prompts=[*rating_prompts(plan), *judge_prompts(plan, results)],
         costs=cost_listing,
