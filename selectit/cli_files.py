@@ -55,7 +55,7 @@ def score(
         }
     )
     [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
-    folder = _run_alone(stage, out / ".runs", wandb, placed={"score": out})
+    folder = run_alone(stage, out / ".runs", wandb, placed={"score": out})
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity)
@@ -65,7 +65,9 @@ def score(
 def select(
     pool: PoolFile,
     out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
-    strategy: Annotated[str, typer.Option(help="selectit, perplexity, ifd, length, random, random_rest or full.")] = "selectit",
+    strategy: Annotated[
+        str, typer.Option(help="selectit, perplexity, ifd, length, random, random_rest or full.")
+    ] = "selectit",
     model: Annotated[
         list[str], typer.Option(help="Rater, or tokenizer of length in tokens; repeat for model level.")
     ] = [],
@@ -105,7 +107,9 @@ def select(
         "ifd": {"form": form, "unconditioned": unconditioned, "template": template},
         "random_rest": {"rest_of": "selectit"},
     }
-    needs_model = strategy in ("selectit", "random_rest", "perplexity", "ifd") or (strategy == "length" and unit == "tokens")
+    needs_model = strategy in ("selectit", "random_rest", "perplexity", "ifd") or (
+        strategy == "length" and unit == "tokens"
+    )
     if needs_model and not model:
         raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
     models = [{"path": path} for path in model]
@@ -129,7 +133,7 @@ def select(
     rest_of = arm("selectit") if strategy == "random_rest" else None
     prompts = planning.needed_prompts([rest_of or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, rest_of)
-    folder = _run_alone(stage, runs_dir, wandb)
+    folder = run_alone(stage, runs_dir, wandb)
     selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
@@ -161,7 +165,7 @@ def finetune(
         raise UserError("--method none trains nothing; legal here are lora and full")
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
-    folder = _run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
+    folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
     name = "adapter" if arm.finetune.method == "lora" else "model"
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
@@ -247,7 +251,7 @@ def _outcomes(stages: list[Any], runs_dir: Path, wandb: bool, placed: dict[str, 
     return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))
 
 
-def _run_alone(stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> Path:
+def run_alone(stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> Path:
     """Run one stage; the folder it wrote.
 
     Raises: typer.Exit where it left no artifact.

@@ -29,6 +29,7 @@ from selectit.tracking import Tracker
 
 SUMMARY = "losses.json"
 
+
 def preflight(config: LossStage) -> None:
     """Raises: UserError for a pool that cannot be read or a template that does not mark the response."""
     read_pool(config.pool)
@@ -45,6 +46,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     model = load_model(config.model)
     rater = make_loss_rater(model)
     batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS)
+    context = getattr(model.config, "max_position_embeddings", None)
     writer = LedgerWriter(out, SCHEMA)
     done = {row_id for row_id, _ in writer.done()}
     pending = loss_batches(tokenizer, config, usable, done, batch_tokens, rater.pads)
@@ -68,6 +70,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "num_losses": len(losses),
         "num_failures": sum(failures.values()),
         "num_truncated": sum(table["truncated"].to_pylist()),
+        "num_over_context": sum(n > context for n in table["num_tokens"].to_pylist()) if context else 0,
         "mean_loss": float(np.mean(losses)) if losses else 0.0,
         "num_tokens": sum(table["num_tokens"].to_pylist()),
         "tokens_per_second": num_read / seconds,
@@ -81,9 +84,15 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "num_processes": num_processes,
         "batch_tokens": batch_tokens,
         "max_length": config.max_length,
+        "context": context,
         "failures": dict(failures),
     }
     (out / SUMMARY).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
+    if summary["num_over_context"]:
+        tracker.note(
+            f"{summary['num_over_context']} rows are longer than the model's context of {context} tokens; they were "
+            "read whole. score.max_length cuts them."
+        )
     tracker.log({f"losses/{name}": value for name, value in summary.items()})
     return summary
 

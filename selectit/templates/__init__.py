@@ -22,7 +22,8 @@ RESPONSE_MARKER = {"alpaca": "### Response:\n", "llmzoo": "Assistant: "}
 def chat_template(name: str, tokenizer: Any = None) -> str:
     """The Jinja text of a template.
 
-    Args:    name: alpaca, llmzoo, plain (of losses only) or chat; tokenizer: needed for chat, whose own template is returned.
+    Args:    name: alpaca, llmzoo, plain (for losses only) or chat; tokenizer: needed for chat, whose own template is
+             returned.
     Raises:  UserError where the tokenizer has no chat template.
     """
     if name != "chat":
