@@ -65,11 +65,12 @@ def read_conversations(path: Path, template: str) -> list[Conversation]:
         rows = [json.loads(line) for line in lines]
     if not rows:
         raise UserError(f"{path} holds no row, so there is nothing to train on; raise the arm's select.ratio")
-    separator = INPUT_SEPARATOR[template]
-    return [
-        Conversation(row["row_id"], tuple(_join_input(message, separator) for message in row["messages"]))
-        for row in rows
-    ]
+    return [as_conversation(row["row_id"], row["messages"], template) for row in rows]
+
+
+def as_conversation(row_id: str, messages: Sequence[dict[str, str]], template: str) -> Conversation:
+    """A row's messages as the template takes them: an Alpaca row's input joined to its instruction."""
+    return Conversation(row_id, tuple(_join_input(message, INPUT_SEPARATOR[template]) for message in messages))
 
 
 def _join_input(message: dict[str, str], separator: str) -> dict[str, str]:
@@ -86,7 +87,9 @@ def tokenize(
         and where more than `max_truncated_share` of the rows are longer than `max_length`.
     """
     template = training_template(finetune.template, tokenizer)
-    whole = [_tokenize_row(conversation, tokenizer, template) for conversation in conversations]
+    whole = [tokenize_row(conversation, tokenizer, template) for conversation in conversations]
+    for conversation, row in zip(conversations, whole, strict=True):
+        _refuse_lost_turns(conversation, row)
     limit = finetune.max_length
     num_truncated = sum(len(row.input_ids) > limit for row in whole)
     rows = tuple(TrainingRow(row.row_id, row.input_ids[:limit], row.labels[:limit]) for row in whole)
@@ -117,7 +120,11 @@ def training_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return template
 
 
-def _tokenize_row(conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: str) -> TrainingRow:
+def tokenize_row(conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: str) -> TrainingRow:
+    """The whole row, labelled on its assistant turns as far as the tokenizer finds them.
+
+    Args: template: as `training_template` gives it.
+    """
     encoded: Any = tokenizer.apply_chat_template(
         list(conversation.messages),
         chat_template=template,
@@ -127,16 +134,31 @@ def _tokenize_row(conversation: Conversation, tokenizer: PreTrainedTokenizerBase
     )
     input_ids = np.asarray(encoded["input_ids"], dtype=np.int64)
     trained = np.asarray(encoded["assistant_masks"], dtype=np.int64)
-    num_turns = sum(message["role"] == "assistant" for message in conversation.messages)
-    num_spans = int((np.diff(trained, prepend=0) == 1).sum())
-    # transformers leaves a turn, and all after it, unmasked where its first character became no token
-    if num_spans < num_turns:
+    return TrainingRow(conversation.row_id, input_ids, np.where(trained == 1, input_ids, IGNORED_LABEL))
+
+
+def labelled_spans(labels: np.ndarray) -> list[tuple[int, int]]:
+    """First and last-plus-one position of each run of labels."""
+    edges = np.flatnonzero(np.diff(labels != IGNORED_LABEL, prepend=False, append=False))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def num_turns(conversation: Conversation) -> int:
+    """Assistant turns, each of which should be a run of labels.
+
+    transformers leaves a turn, and all after it, unmasked where its first character became no token.
+    """
+    return sum(message["role"] == "assistant" for message in conversation.messages)
+
+
+def _refuse_lost_turns(conversation: Conversation, row: TrainingRow) -> None:
+    wanted, found = num_turns(conversation), len(labelled_spans(row.labels))
+    if found < wanted:
         raise UserError(
-            f"row {conversation.row_id}: only {num_spans} of its {num_turns} assistant turns carry a label. Its "
+            f"row {conversation.row_id}: only {found} of its {wanted} assistant turns carry a label. Its "
             "response starts with a character that the tokenizer drops, or the chat template does not mark every "
             "assistant turn; correct the row or the template."
         )
-    return TrainingRow(conversation.row_id, input_ids, np.where(trained == 1, input_ids, IGNORED_LABEL))
 
 
 def _refuse_rows_without_label(rows: Sequence[TrainingRow], finetune: FinetuneConfig) -> None:

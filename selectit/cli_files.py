@@ -55,7 +55,7 @@ def score(
         }
     )
     [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
-    folder = _run_alone(stage, out / ".runs", wandb, placed={"score": out})
+    folder = run_alone(stage, out / ".runs", wandb, placed={"score": out})
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity)
@@ -66,7 +66,8 @@ def select(
     pool: PoolFile,
     out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
     strategy: Annotated[
-        str, typer.Option(help="selectit, length, full, random, random_rest or random_matched.")
+        str,
+        typer.Option(help="selectit, perplexity, ifd, length, full, random, random_rest or random_matched."),
     ] = "selectit",
     model: Annotated[
         list[str], typer.Option(help="Rater, or tokenizer of length in tokens; repeat for model level.")
@@ -80,11 +81,16 @@ def select(
     fidelity: Annotated[str, typer.Option(help="selectit: paper, released_code or corrected.")] = "corrected",
     field: Annotated[str, typer.Option(help="length, random_matched: response, instruction or full.")] = "response",
     unit: Annotated[str, typer.Option(help="length, random_matched: tokens, chars or words.")] = "tokens",
+    order: Annotated[str, typer.Option(help="perplexity: top, mid or low.")] = "top",
+    over: Annotated[str, typer.Option(help="perplexity: response or full.")] = "response",
+    form: Annotated[str, typer.Option(help="ifd: loss_ratio or perplexity_ratio.")] = "loss_ratio",
+    unconditioned: Annotated[str, typer.Option(help="ifd: the response behind its marker, or bare.")] = "marker",
+    template: Annotated[str, typer.Option(help="perplexity, ifd: alpaca, llmzoo, chat or plain.")] = "alpaca",
     seed: Annotated[int, typer.Option(help="Of random strategies and of the token level's prompt.")] = 42,
     bad_rows: Annotated[
         str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
     ] = "refuse",
-    max_length: Annotated[int | None, typer.Option(help="selectit: tokens of a rating text at most.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -99,10 +105,12 @@ def select(
     own: dict[str, dict[str, Any]] = {
         "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
         "length": {"field": field, "unit": unit},
+        "perplexity": {"order": order, "over": over, "template": template},
+        "ifd": {"form": form, "unconditioned": unconditioned, "template": template},
         "random_rest": {"rest_of": "selectit"},
         "random_matched": {"match": "selectit", "field": field, "unit": unit},
     }
-    needs_model = strategy in ("selectit", "random_rest", "random_matched") or (
+    needs_model = strategy in ("selectit", "perplexity", "ifd", "random_rest", "random_matched") or (
         strategy == "length" and unit == "tokens"
     )
     if needs_model and not model:
@@ -132,7 +140,7 @@ def select(
     other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
     prompts = planning.needed_prompts([other or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, other)
-    folder = _run_alone(stage, runs_dir, wandb)
+    folder = run_alone(stage, runs_dir, wandb)
     selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
@@ -164,7 +172,7 @@ def finetune(
         raise UserError("--method none trains nothing; legal here are lora and full")
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
-    folder = _run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
+    folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
     name = "adapter" if arm.finetune.method == "lora" else "model"
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
@@ -250,7 +258,7 @@ def _outcomes(stages: list[Any], runs_dir: Path, wandb: bool, placed: dict[str, 
     return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))
 
 
-def _run_alone(stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> Path:
+def run_alone(stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> Path:
     """Run one stage; the folder it wrote.
 
     Raises: typer.Exit where it left no artifact.

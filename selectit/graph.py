@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from selectit.config import ArmConfig, EvaluateStage, ScoreStage, StageConfig
+from selectit.config import ArmConfig, EvaluateStage, LossStage, ScoreStage, StageConfig
 from selectit.recipe import Recipe
 
 
@@ -35,6 +35,11 @@ KINDS = {
             told=("num_ratings", "num_failures", "mean_mass"),
         ),
         Kind(
+            name="losses", version=1, module="selectit.scoring.loss_stage",
+            outputs=("ledger.parquet", "losses.json"), content=("ledger.parquet",),
+            told=("num_losses", "num_failures", "mean_loss"),
+        ),
+        Kind(
             name="select", version=1, module="selectit.selection.stage",
             outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
             told=("num_selected", "num_rows"),
@@ -56,6 +61,14 @@ KINDS = {
         ),
     )
 }  # fmt: skip
+
+
+LOSS_TEXTS = {
+    "conditioned": "response given its instruction",
+    "marker": "response behind its marker",
+    "bare": "response alone",
+}
+"""The texts of a losses stage, in words."""
 
 
 SEEDS_OF = {"select": ("select",), "finetune": ("select", "train"), "evaluate": ("select", "train", "eval")}
@@ -145,6 +158,9 @@ class Plan:
         config = stage.config
         if isinstance(config, ScoreStage):
             return f"score {Path(config.pool.path).name} with {Path(config.model.path).name}"
+        if isinstance(config, LossStage):
+            names = f"{Path(config.pool.path).name} with {Path(config.model.path).name}"
+            return f"losses of {names}, {LOSS_TEXTS[config.text]} ({config.template})"
         what = f"evaluate {config.benchmark.name} of" if isinstance(config, EvaluateStage) else stage.kind.split("-")[0]
         if stage not in self.owners:
             return f"{what} {Path(config.model.path).name}" if isinstance(config, EvaluateStage) else what

@@ -16,8 +16,11 @@ from selectit.config import (
     BenchmarkConfig,
     EvaluateStage,
     FinetuneStage,
+    IFDSelect,
     Length,
+    LossStage,
     ModelConfig,
+    PerplexitySelect,
     ScoreStage,
     SelectITSelect,
     SelectStage,
@@ -27,6 +30,7 @@ from selectit.errors import UserError
 from selectit.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe import Recipe, Row, trains
 from selectit.scoring.prompts import read_rating_prompts
+from selectit.templates import RESPONSE_MARKER
 
 
 def build(recipe: Recipe) -> Plan:
@@ -140,6 +144,39 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
     ]
 
 
+def loss_stages(config: ArmConfig) -> dict[str, Stage]:
+    """The losses that a perplexity or ifd arm is cut from, by the name under which its selection reads them.
+
+    Raises: UserError where the template has no response marker and one is asked for.
+    """
+    select = config.select
+    assert isinstance(select, PerplexitySelect | IFDSelect)
+    template = config.finetune.template if select.template == "training" else select.template
+    texts: dict[str, Any] = {"conditioned": "conditioned"}
+    if isinstance(select, IFDSelect):
+        if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
+            raise UserError(
+                f"select.unconditioned is marker, and template '{template}' has no response marker; set it to bare, "
+                f"or select.template to {' or '.join(RESPONSE_MARKER)}"
+            )
+        texts["unconditioned"] = select.unconditioned
+    return {
+        name: Stage(
+            "losses",
+            LossStage(
+                pool=config.pool,
+                model=(config.score.models or (config.model,))[0],
+                text=text,
+                template=template,
+                max_length=config.score.max_length,
+                batch_tokens=config.score.batch_tokens,
+                num_processes=config.score.num_processes,
+            ),
+        )
+        for name, text in texts.items()
+    }
+
+
 def select_stage(config: ArmConfig, seed: int, prompts: Prompts, other: ArmConfig | None = None) -> Stage:
     """Args: other: the arm whose subset `random_rest` leaves out and `random_matched` matches."""
     select = config.select
@@ -156,6 +193,8 @@ def select_stage(config: ArmConfig, seed: int, prompts: Prompts, other: ArmConfi
     if (named := other_arm(select)) is not None:
         assert other is not None
         inputs = ((named[0], select_stage(other, seed, prompts)),)
+    if isinstance(select, PerplexitySelect | IFDSelect):
+        inputs = tuple(loss_stages(config).items())
     counts_tokens = isinstance(select, Length) and select.unit == "tokens"
     stage = SelectStage(
         pool=config.pool,

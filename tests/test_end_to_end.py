@@ -46,7 +46,7 @@ def test_real_files_go_through_the_same_command(root, shared, tmp_path):
         root / "recipes" / "real-input.yaml", tmp_path, "pool.limit=60", "select.ratio=0.15", "finetune.max_steps=2"
     )
     rows = {(row["row"], row["benchmark"]): row for row in results(tmp_path / "real-input")}
-    assert {arm for arm, _ in rows} == {"base", "random", "length", "selectit"}
+    assert {arm for arm, _ in rows} == {"base", "random", "length", "perplexity", "ifd", "selectit"}
     assert rows["base", "mmlu"]["num_items"] == "57" and rows["base", "bbh"]["num_items"] == "27"
     assert rows["base", "tydiqa"]["num_items"] == "2"  # only arabic and finnish have a question and a demonstration
     scored = [row for row in rows.values() if row["value"]]

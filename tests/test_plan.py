@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from selectit.artifact import Store, finish
-from selectit.config import Config, EvaluateStage, FinetuneStage, ModelConfig, ScoreStage, SelectStage
+from selectit.config import Config, EvaluateStage, FinetuneStage, LossStage, ModelConfig, ScoreStage, SelectStage
 from selectit.errors import UserError
 from selectit.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
 from selectit.graph import KINDS
@@ -30,6 +30,8 @@ def recipe(demo, small_pool, tmp_path):
             "rest": {"select": {"strategy": "random_rest", "rest_of": "selectit"}},
             "matched": {"select": {"strategy": "random_matched", "match": "selectit", "unit": "words"}},
             "selectit": {"select": {"strategy": "selectit"}},
+            "mid": {"select": {"strategy": "perplexity", "order": "mid"}},
+            "ifd": {"select": {"strategy": "ifd"}},
             "token": {"select": {"strategy": "selectit", "level": "token"}},
             "base": {"finetune": {"method": "none"}},
         },
@@ -51,9 +53,29 @@ def kinds(plan) -> dict[str, int]:
 
 def test_scoring_runs_once_whatever_the_number_of_arms(recipe):
     plan = build(recipe())
-    assert kinds(plan) == {"select": 6, "finetune": 6, "evaluate": 14, "score": 1}
+    assert kinds(plan) == {"select": 8, "finetune": 8, "evaluate": 18, "losses": 2, "score": 1}
     [score] = [s for s in plan.stages if s.kind == "score"]
     assert len(score.config.prompts) in (5, 6)  # the token level's drawn prompt may be among the first five
+
+
+def test_perplexity_and_ifd_arms_share_the_losses_of_each_text(recipe):
+    more = {
+        "top": {"select": {"strategy": "perplexity", "over": "full", "ratio": 0.5}},
+        "of_perplexities": {"select": {"strategy": "ifd", "form": "perplexity_ratio"}},
+        "bare": {"select": {"strategy": "ifd", "unconditioned": "bare"}},
+        "elsewhere": {"select": {"strategy": "ifd"}, "finetune": {"template": "llmzoo"}},
+        "named": {"select": {"strategy": "ifd", "template": "alpaca"}, "finetune": {"template": "llmzoo"}},
+    }
+    found = build(recipe(arms={**recipe().config.arms, **more}))
+    told = [(s.config.text, s.config.template) for s in found.stages if s.kind == "losses"]
+    alpaca = [(text, "alpaca") for text in ("conditioned", "marker", "bare")]
+    assert sorted(told) == sorted([*alpaca, ("conditioned", "llmzoo"), ("marker", "llmzoo")])
+
+
+def test_a_template_without_a_response_marker_is_refused_where_ifd_asks_for_one(recipe):
+    arms = {"full": {"select": {"strategy": "full"}}, "ifd": {"select": {"strategy": "ifd", "template": "plain"}}}
+    with pytest.raises(UserError, match=r"set it to bare, or select\.template to alpaca or llmzoo"):
+        build(recipe(arms=arms))
 
 
 def test_seeds_multiply_only_the_stages_that_use_them(recipe):
@@ -131,12 +153,12 @@ def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_
 OTHER = {
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
     "max_length": 99, "batch_tokens": 17, "num_processes": 3, "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
-    "sandbox": "none", "batch_size": 3, "profile": "other",
+    "sandbox": "none", "batch_size": 3, "text": "bare", "profile": "other",
 }  # fmt: skip
 
 
 def stage_fields():
-    for schema in (ScoreStage, SelectStage, FinetuneStage, EvaluateStage):
+    for schema in (ScoreStage, LossStage, SelectStage, FinetuneStage, EvaluateStage):
         for name, info in schema.model_fields.items():
             if name not in ("pool", "model", "finetune", "benchmark", "data", "adapter", "tokenizer"):
                 yield schema, name, bool((info.json_schema_extra or {}).get("execution"))

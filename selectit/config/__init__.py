@@ -5,14 +5,17 @@ from __future__ import annotations
 from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage
 from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
 from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import Config, Location, LocationMark, execution, location_mark, nested_configs
 from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, ScoreConfig, ScoreStage
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
+    IFDSelect,
     Length,
     LengthSelect,
+    PerplexitySelect,
     RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
@@ -24,7 +27,7 @@ from selectit.config.select import (
     other_arm,
 )
 
-StageConfig = ScoreStage | SelectStage | FinetuneStage | EvaluateStage
+StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage
 
 __all__ = [
     "DEFAULT_RATING_PROMPTS",
@@ -38,12 +41,16 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneStage",
     "FullSelect",
+    "IFDSelect",
     "Length",
     "LengthSelect",
     "Location",
     "LocationMark",
     "LoraSettings",
+    "LossStage",
+    "LossTemplate",
     "ModelConfig",
+    "PerplexitySelect",
     "PoolConfig",
     "RandomMatchedSelect",
     "RandomRestSelect",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.losses import LossTemplate
 from selectit.config.schema import Config, execution
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -65,8 +66,40 @@ class SelectITSelect(Config):
     """Which reading of the method where the paper and its code differ; docs/methods.md has the table."""
 
 
+class PerplexitySelect(Config):
+    strategy: Literal["perplexity"]
+    """By the model's loss on each row."""
+    ratio: Ratio = 0.2
+    order: Literal["top", "mid", "low"] = "top"
+    """top: the highest perplexities; mid: those from rank int(0.33 n) on, highest first; low: the lowest."""
+    over: Literal["response", "full"] = "response"
+    """response: mean over the response tokens; full: over all tokens of the row, its prompt too."""
+    template: Literal["training"] | LossTemplate = "training"
+    """The form in which the row is read; training: that of `finetune.template`."""
+
+
+class IFDSelect(Config):
+    strategy: Literal["ifd"]
+    """By instruction-following difficulty: how little the instruction helps to predict the response."""
+    ratio: Ratio = 0.2
+    form: Literal["loss_ratio", "perplexity_ratio"] = "loss_ratio"
+    """Given the instruction over without it: of mean losses (Cherry) or of perplexities (Superfiltering)."""
+    unconditioned: Literal["marker", "bare"] = "marker"
+    """The response without its instruction: behind the template's response marker (Cherry), or alone
+    (Superfiltering)."""
+    template: Literal["training"] | LossTemplate = "training"
+    """The form in which the row is read; training: that of `finetune.template`."""
+
+
 SelectConfig = Annotated[
-    FullSelect | RandomSelect | RandomRestSelect | LengthSelect | RandomMatchedSelect | SelectITSelect,
+    FullSelect
+    | RandomSelect
+    | RandomRestSelect
+    | LengthSelect
+    | RandomMatchedSelect
+    | SelectITSelect
+    | PerplexitySelect
+    | IFDSelect,
     Discriminator("strategy"),
 ]
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from selectit.config import (
     ArmConfig,
+    IFDSelect,
     LengthSelect,
+    PerplexitySelect,
     RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
@@ -34,7 +37,13 @@ TRAINING_NUMBERS = {
     "last loss": ("final_loss", "{:.3f}".format),
 }
 """Column -> key of training.json and how it is written."""
-COST_KINDS = {"score": "scoring", "select": "selection", "finetune": "fine-tuning", "evaluate": "evaluation"}
+COST_KINDS = {
+    "scoring": ("score", "losses"),
+    "selection": ("select",),
+    "fine-tuning": ("finetune",),
+    "evaluation": ("evaluate",),
+}
+"""Column -> how the kinds of its stages start."""
 
 
 def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[str]]:
@@ -79,6 +88,8 @@ def strategy(config: ArmConfig) -> str:
             f"{len(config.score.models or (config.model,))} raters",
         }
         return f"selectit: {by_level[select.level]}, fidelity {select.fidelity}"
+    if isinstance(select, PerplexitySelect | IFDSelect):
+        return _by_loss(config, select)
     if isinstance(select, LengthSelect):
         return f"length: the longest by {select.field} in {select.unit}"
     if isinstance(select, RandomRestSelect):
@@ -88,6 +99,18 @@ def strategy(config: ArmConfig) -> str:
     if isinstance(select, RandomSelect):
         return "random: uniform without replacement"
     return f"{select.strategy}: every usable row"
+
+
+def _by_loss(config: ArmConfig, select: PerplexitySelect | IFDSelect) -> str:
+    template = config.finetune.template if select.template == "training" else select.template
+    by = f"by {Path((config.score.models or (config.model,))[0].path).name}, template {template}"
+    if isinstance(select, PerplexitySelect):
+        which = {"top": "the highest", "mid": "the highest from rank int(0.33 n) on", "low": "the lowest"}[select.order]
+        over = {"response": "the response", "full": "prompt and response"}[select.over]
+        return f"perplexity: {which} over {over}, {by}"
+    form = select.form.replace("_", " ")
+    alone = {"marker": "behind its marker", "bare": "alone"}[select.unconditioned]
+    return f"ifd: the highest {form} up to 1, response given its instruction to response {alone}, {by}"
 
 
 def training(config: ArmConfig) -> str:
@@ -137,7 +160,7 @@ def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, str]:
     rows = []
     for row in plan.rows:
         own = _once(stage for cell in row.cells for stage in walk(cell.stage))
-        of_kind = [sum(seconds.get(s, 0) for s in own if s.kind.startswith(kind)) for kind in COST_KINDS]
+        of_kind = [sum(seconds.get(s, 0) for s in own if s.kind.startswith(kinds)) for kinds in COST_KINDS.values()]
         told = [formats.duration(s) if s else ABSENT for s in of_kind]
         rows.append((row.label, *told, formats.duration(sum(of_kind))))
     total = formats.duration(sum(seconds.values()))
@@ -145,7 +168,7 @@ def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, str]:
         f"Wall-clock time, all seeds together. Rows that share a stage both show its time; every stage counted once, "
         f"the {len(seconds)} finished stages took {total}."
     )
-    return Listing(("arm", *COST_KINDS.values(), "sum"), tuple(rows)), sentence
+    return Listing(("arm", *COST_KINDS, "sum"), tuple(rows)), sentence
 
 
 def _once(stages: Iterable[Stage | None]) -> list[Stage]:

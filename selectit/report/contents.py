@@ -15,6 +15,7 @@ from selectit.report.contamination import Contamination
 from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
+from selectit.report.losses import above_one, losses
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.results import Result, recipe_of
 from selectit.report.seeds import seed_spread
@@ -48,6 +49,8 @@ class Contents:
     contamination: Listing
     contamination_note: str
     ledgers: Listing
+    losses: Listing
+    above_one: Sequence[str]
     unscored: Sequence[Unscored]
     prompts: Sequence[str]
     """Whose wording the rating prompts and the judge prompt are."""
@@ -97,6 +100,8 @@ def gather(
         contamination=contamination_listing,
         contamination_note=contamination_note,
         ledgers=ledgers(plan, outcomes),
+        losses=losses(plan, outcomes),
+        above_one=above_one(subsets),
         unscored=unscored(plan, subsets),
         prompts=[*rating_prompts(plan), *judge_prompts(plan, results)],
         costs=cost_listing,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectit.config import FullSelect, SelectITSelect
+from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectITSelect
 from selectit.data import read_jsonl
 from selectit.engine import Outcome
 from selectit.graph import Plan, Stage
@@ -51,7 +51,7 @@ def draw(
 def _scores(subsets: Sequence[Subset]) -> Plot | None:
     from selectit.report import plots
 
-    found = [s for s in subsets if isinstance(s.config.select, SelectITSelect)]
+    found = [s for s in subsets if isinstance(s.config.select, SelectITSelect | PerplexitySelect | IFDSelect)]
     panels = [
         plots.Distribution(
             s.row.label, s.scores[np.isfinite(s.scores)], s.scores[s.selected], s.summary.get("lowest_selected_score")

@@ -44,10 +44,12 @@ def markdown(contents: Contents) -> str:
         blocks += [_text(contents.contamination_note)]
     if contents.ledgers.rows:
         blocks += ["## Scoring", _listing(contents.ledgers)]
+    if contents.losses.rows:
+        blocks += ["## Losses", _listing(contents.losses), _bullets(contents.above_one)]
     for found in contents.unscored:
         ids = ", ".join(f"{_text(row_id)} ({_text(failure)})" for row_id, failure in found.first)
         more = f" and {found.count - len(found.first)} more" if found.count > len(found.first) else ""
-        blocks.append(f"{found.count} rows without a score ({_text(found.rows_of_table)}): {ids}{more}")
+        blocks.append(f"{found.count} rows that could not be selected ({_text(found.rows_of_table)}): {ids}{more}")
     if contents.prompts:
         blocks += ["## Prompts", _bullets(contents.prompts)]
     blocks += ["## Cost", _listing(contents.costs), _text(contents.cost_note)]

@@ -29,7 +29,7 @@ OWN_JUDGE_PROMPT = "judge_prompt.txt"
 
 @dataclass(frozen=True)
 class Unscored:
-    """Rows that no score could be given: how many, and the first of them as (row id, failure)."""
+    """Rows that could not be selected: how many, and the first of them as (row id, failure)."""
 
     rows_of_table: str
     count: int
@@ -44,7 +44,7 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     for stage in plan.stages:
         if not isinstance(config := stage.config, ScoreStage):
             continue
-        name = (Path(config.model.path).name, Path(config.pool.path).name, tell_rows(plan, _readers(plan, stage)))
+        name = (Path(config.model.path).name, Path(config.pool.path).name, tell_rows(plan, readers(plan, stage)))
         outcome = outcomes.get(stage, UNTOUCHED)
         if outcome.artifact is None:
             kind = "failed" if outcome.failed else "not run"
@@ -54,25 +54,25 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
         rows.append(
             (
                 *name, str(len(told["prompts"])), formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
-                f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), _failures(told),
+                f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), failures_told(told),
             )
         )  # fmt: skip
     return Listing(columns, tuple(rows), num_text_columns=3)
 
 
-def _readers(plan: Plan, stage: Stage) -> list[str]:
+def readers(plan: Plan, stage: Stage) -> list[str]:
     """Labels of the rows whose own selection reads a score stage."""
     selections = {row.label: [s for cell in row.cells if (s := selection_of(cell))] for row in plan.rows}
     return [label for label, found in selections.items() if any(stage in dict(s.inputs).values() for s in found)]
 
 
-def _failures(told: Mapping[str, Any]) -> str:
+def failures_told(told: Mapping[str, Any]) -> str:
     codes = ", ".join(f"{code} {count}" for code, count in told["failures"].items())
     return f"{told['num_failures']} ({codes})" if codes else str(told["num_failures"])
 
 
 def unscored(plan: Plan, subsets: Sequence[Subset]) -> list[Unscored]:
-    """Rows of the pool without a score, by the arms for which they have none."""
+    """Rows of the pool that could not be selected, by the arms for which they could not."""
     users: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
     for subset in subsets:
         if subset.failures:

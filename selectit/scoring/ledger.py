@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,27 +56,30 @@ class Record:
 class LedgerWriter:
     """Collects records and flushes them every few seconds.
 
-    Args: out: the score stage's folder.
+    Args:
+        out: the stage's folder.
+        schema: the fields of a record; the first two are its key, row id first.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._out, self._parts = out, out / PARTS
+    def __init__(self, out: Path, schema: pa.Schema = SCHEMA) -> None:
+        self._out, self._parts, self._schema = out, out / PARTS, schema
         self._parts.mkdir(exist_ok=True)
-        self._records: list[Record] = []
+        self._records: list[Any] = []
         self._flushed = time.monotonic()
 
-    def done(self) -> set[tuple[str, int]]:
-        """(row id, prompt) of everything that is on disk already."""
+    def done(self) -> set[tuple[str, Any]]:
+        """The keys, (row id, prompt) of ratings, of everything that is on disk already."""
+        key = self._schema.names[:2]
         return {
             (row_id, prompt)
             for part in sorted(self._parts.glob("part-*.parquet"))
             for row_id, prompt in zip(
-                *(parquet.read_table(part, columns=["row_id", "prompt"])[c].to_pylist() for c in ("row_id", "prompt")),
+                *(parquet.read_table(part, columns=key)[c].to_pylist() for c in key),
                 strict=True,
             )
         }
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[Any]) -> None:
         self._records += records
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
@@ -85,7 +89,7 @@ class LedgerWriter:
             number = len(list(self._parts.glob("part-*.parquet")))
             path = self._parts / f"part-{number:05d}.parquet"
             part = path.with_suffix(".tmp")
-            parquet.write_table(pa.Table.from_pylist([asdict(r) for r in self._records], SCHEMA), part)
+            parquet.write_table(pa.Table.from_pylist([asdict(r) for r in self._records], self._schema), part)
             os.replace(part, path)
             self._records = []
         self._flushed = time.monotonic()
@@ -94,9 +98,10 @@ class LedgerWriter:
         """Write `ledger.parquet`, prompt by prompt in the order of the row ids, and drop the parts."""
         self.flush()
         tables = [parquet.read_table(part) for part in sorted(self._parts.glob("part-*.parquet"))]
-        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        table = pa.concat_tables(tables) if tables else self._schema.empty_table()
         position = {row_id: index for index, row_id in enumerate(order)}
-        keys = zip(table["prompt"].to_pylist(), table["row_id"].to_pylist(), strict=True)
+        row_ids, prompts = (table[name].to_pylist() for name in self._schema.names[:2])
+        keys = zip(prompts, row_ids, strict=True)
         ranked = sorted((prompt, position[row_id], at) for at, (prompt, row_id) in enumerate(keys))
         table = table.take([at for *_, at in ranked])
         part = self._out / f"{LEDGER}.tmp"

@@ -71,7 +71,7 @@ class _Packed:
     distinct: torch.Tensor  # the tokens of `ids`, each once
     place: torch.Tensor  # [num_tokens], where in `distinct` each token is
     spans: list[tuple[int, int]]
-    last: torch.Tensor  # [num_rows], index of each row's last token
+    last: torch.Tensor | None  # [num_rows], index of each row's last token; None: every token's state is wanted
     cos: torch.Tensor  # [num_tokens, head_dim / 2]
     sin: torch.Tensor
 
@@ -113,7 +113,7 @@ class PackedRater:
             self._prefix = kept
         return self._prefix
 
-    def _pack(self, rows: Sequence[Sequence[int] | np.ndarray], num_shared: int) -> _Packed:
+    def _pack(self, rows: Sequence[Sequence[int] | np.ndarray], num_shared: int, every: bool = False) -> _Packed:
         ends = np.cumsum([len(row) for row in rows])
         spans = [(int(end) - len(row), int(end)) for end, row in zip(ends, rows, strict=True)]
         device = self._model.device
@@ -128,13 +128,13 @@ class PackedRater:
             distinct=torch.as_tensor(distinct).to(device),
             place=torch.as_tensor(place).to(device),
             spans=spans,
-            last=torch.as_tensor(ends - 1).to(device),
+            last=None if every else torch.as_tensor(ends - 1).to(device),
             cos=cos[0, :, :half],
             sin=sin[0, :, :half],
         )
 
     def _last_hidden(self, packed: _Packed, prefix: _Prefix, keep: _Prefix | None = None) -> torch.Tensor:
-        """Hidden states of each row's last token in front of the final norm: [num_rows, hidden_size].
+        """Hidden states in front of the final norm: of each row's last token, [num_rows, hidden_size], or of all.
 
         Args: keep: where the keys and values of every layer are put, if they are wanted.
         """
@@ -142,7 +142,7 @@ class PackedRater:
         width = self._num_heads * self._head_dim
         final = len(self._layers) - 1
         for number, layer in enumerate(self._layers):
-            if number == final:
+            if number == final and packed.last is not None:
                 last = packed.last
                 key_values = self._project(hidden, number, slice(width, None))
                 keys, values = self._split(key_values, packed.cos, packed.sin, self._num_kv_heads)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from selectit.errors import UserError
-from selectit.scoring.rater import Batch
+from selectit.scoring.rater import Batch, Text
 
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 """Rotary embeddings that change for all positions with the longest text of a batch."""
@@ -27,21 +27,22 @@ class StockRater:
         self._growing = [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
 
     def rate(self, batch: Batch) -> np.ndarray:
-        rows = [text.ids for text in batch.texts]
-        if self._uniform is not None and len(rows) > 1 and max(map(len, rows)) >= self._uniform:
-            return np.concatenate([self._forward([row]) for row in rows])
+        texts, longest = batch.texts, max(len(text.ids) for text in batch.texts)
+        if self._uniform is not None and len(texts) > 1 and longest >= self._uniform:
+            return np.concatenate([self._forward([text]) for text in texts])
         try:
-            return self._forward(rows)
+            return self._forward(texts)
         except IndexError as error:  # learned positions end at the context, rotary ones do not
             context = getattr(self._model.config, "max_position_embeddings", None)
             raise UserError(
-                f"{self._model.name_or_path} cannot read a rating text of {max(map(len, rows))} tokens (its context is "
+                f"{self._model.name_or_path} cannot read a text of {longest} tokens (its context is "
                 f"{context}); set score.max_length to at most {context}: longer responses then lose their end"
             ) from error
 
     @torch.inference_mode()
-    def _forward(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def _forward(self, texts: Sequence[Text]) -> np.ndarray:
         self._forget_longer_texts()
+        rows = [text.ids for text in texts]
         longest = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)  # [batch, longest]
         mask = torch.zeros_like(ids)

@@ -1,6 +1,6 @@
 """The select stage: from a pool (and ledgers) to a subset.
 
-Reads the pool and, for SelectIT, the ledgers of its raters; writes the subset in the pool's own format,
+Reads the pool and the ledgers of its raters or losses; writes the subset in the pool's own format,
 messages.jsonl for training, scores.jsonl with one line per row of the pool, and selection.json.
 """
 
@@ -16,8 +16,10 @@ import numpy as np
 
 from selectit.config import (
     FullSelect,
+    IFDSelect,
     Length,
     LengthSelect,
+    PerplexitySelect,
     RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
@@ -28,6 +30,7 @@ from selectit.data import Row, read_jsonl, read_pool, write_jsonl, write_rows
 from selectit.errors import UserError
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
 from selectit.scoring.ledger import LEDGER, read_ratings
+from selectit.selection.losses import ifd_scores, middle_first, perplexity_scores
 from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
 from selectit.tracking import Tracker
 
@@ -40,8 +43,11 @@ LEFT_OUT = (TAKEN, BIN_FULL)
 def preflight(config: SelectStage) -> None:
     """Raises: UserError for a pool that cannot be read or a ratio that selects nothing."""
     rows = read_pool(config.pool)
+    usable = sum(row.failure is None for row in rows)
     if not isinstance(config.select, FullSelect | RandomMatchedSelect):
-        num_selected(config.select.ratio, len(rows), sum(row.failure is None for row in rows))
+        count = num_selected(config.select.ratio, len(rows), usable)
+        if isinstance(config.select, PerplexitySelect) and config.select.order == "mid":
+            middle_first(range(len(rows)), usable, count)
     if isinstance(config.select, SelectITSelect):
         _check_fidelity(config)
 
@@ -59,6 +65,8 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     else:
         count = num_selected(config.select.ratio, len(rows), eligible)
     order = ranking(scores)
+    if isinstance(config.select, PerplexitySelect) and config.select.order == "mid":
+        order = middle_first(order, eligible, count)
     selected = set(order[:count])
     rank = {index: position + 1 for position, index in enumerate(order)}
 
@@ -123,6 +131,10 @@ def _scores(
         return length_scores(rows, select.field, _counter(config, select))
     if isinstance(select, RandomMatchedSelect):
         return _matched_scores(config, select, rows, inputs, failures)
+    if isinstance(select, PerplexitySelect):
+        return perplexity_scores(select, rows, inputs, failures, details)
+    if isinstance(select, IFDSelect):
+        return ifd_scores(select, rows, inputs, failures, details)
     return _selectit_scores(config, rows, inputs, failures, details)
 
 

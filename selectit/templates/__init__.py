@@ -11,14 +11,19 @@ from typing import Any
 
 from selectit.errors import UserError
 
-INPUT_SEPARATOR = {"alpaca": "\n\n### Input:\n", "llmzoo": "\n", "chat": "\n"}
+INPUT_SEPARATOR = {"alpaca": "\n\n### Input:\n", "llmzoo": "\n", "chat": "\n", "plain": "\n"}
 """What stands between an Alpaca row's instruction and its input."""
+
+
+RESPONSE_MARKER = {"alpaca": "### Response:\n", "llmzoo": "Assistant: "}
+"""What announces a response, in the templates that have such words of their own."""
 
 
 def chat_template(name: str, tokenizer: Any = None) -> str:
     """The Jinja text of a template.
 
-    Args:    name: alpaca, llmzoo or chat; tokenizer: needed for chat, whose own template is returned.
+    Args:    name: alpaca, llmzoo, plain (for losses only) or chat; tokenizer: needed for chat, whose own template is
+             returned.
     Raises:  UserError where the tokenizer has no chat template.
     """
     if name != "chat":

@@ -54,6 +54,8 @@ def miniature(path: Path) -> list[str]:
 def test_a_shipped_recipe_loads_and_plans(name, tmp_path):
     path = RECIPES[name]
     prompts = ["score.rating_prompts=default"] if any("data/rating_prompt.txt" in str(r) for r in lineage(path)) else []
+    if name == "real-input.yaml" and not (ROOT.parent / "shared" / "data").is_dir():
+        pytest.skip("its data folder is not on this machine")
     plan = build(load(path, prompts))
     states = inspect(plan, Store(tmp_path))
     assert plan.stages and {stage.kind for stage in plan.stages} <= set(KINDS)

@@ -1,0 +1,70 @@
+"""What a losses stage keeps: one record per row, in ledger.parquet; written through the ledger of the ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+NO_RESPONSE_TOKEN = "no_response_token"
+"""The prompt fills max_length, or the tokenizer drops the response's first character."""
+NOT_FINITE = "loss_not_finite"
+SCHEMA = pa.schema(
+    [
+        ("row_id", pa.string()),
+        ("text", pa.string()),
+        ("response_loss", pa.float64()),
+        ("num_response_tokens", pa.int32()),
+        ("full_loss", pa.float64()),
+        ("num_tokens", pa.int32()),
+        ("truncated", pa.bool_()),
+        ("failure", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class LossRecord:
+    """What one model makes of one row.
+
+    `response_loss` is the mean negative log-likelihood of the `num_response_tokens` response tokens and `full_loss`
+    that of all `num_tokens` tokens of the text but its first, in nats; None where `failure` says why there is none.
+    """
+
+    row_id: str
+    text: str
+    response_loss: float | None
+    num_response_tokens: int
+    full_loss: float | None
+    num_tokens: int
+    truncated: bool
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """A ledger as arrays, in the order of the row ids asked for. Rows without a loss hold NaN."""
+
+    response: np.ndarray  # float64 [num_rows]
+    full: np.ndarray  # float64 [num_rows]
+    num_response_tokens: np.ndarray  # int64 [num_rows]
+    failures: list[str | None]
+
+
+def read_losses(ledger: Path, row_ids: Sequence[str]) -> Losses:
+    """Join a ledger to row ids; a row that is not there has the failure `not_scored`."""
+    at = {row_id: index for index, row_id in enumerate(row_ids)}
+    response, full = np.full(len(row_ids), np.nan), np.full(len(row_ids), np.nan)
+    counts = np.zeros(len(row_ids), dtype=np.int64)
+    failures: list[str | None] = ["not_scored"] * len(row_ids)
+    for record in parquet.read_table(ledger).to_pylist():
+        if (index := at.get(record["row_id"])) is None:
+            continue
+        failures[index], counts[index] = record["failure"], record["num_response_tokens"]
+        if record["failure"] is None:
+            response[index], full[index] = record["response_loss"], record["full_loss"]
+    return Losses(response, full, counts, failures)

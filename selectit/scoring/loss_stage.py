@@ -1,0 +1,117 @@
+"""The losses stage: one model over one pool, the loss of every response, given its instruction or alone.
+
+Reads the pool and the model; writes ledger.parquet and losses.json. Goes on where a killed run was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selectit.config import LossStage
+from selectit.data import read_pool
+from selectit.errors import UserError
+from selectit.finetune.dataset import training_template
+from selectit.models import load_model, load_tokenizer
+from selectit.scoring.ledger import LedgerWriter
+from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, LossRecord
+from selectit.scoring.loss_rater import make_loss_rater
+from selectit.scoring.loss_texts import LossText, loss_batches
+from selectit.scoring.processes import processes_for, rate_all
+from selectit.scoring.stage import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
+from selectit.tracking import Tracker
+
+SUMMARY = "losses.json"
+
+
+def preflight(config: LossStage) -> None:
+    """Raises: UserError for a pool that cannot be read or a template that does not mark the response."""
+    read_pool(config.pool)
+    training_template(config.template, load_tokenizer(config.model))
+
+
+def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
+    """Returns: number of rows, losses, failures and truncated rows, mean loss of a row's response token, speed."""
+    rows = read_pool(config.pool)
+    usable = [row for row in rows if row.failure is None]
+    if not usable:
+        raise UserError(f"pool {config.pool.path}: every row has an empty instruction or response, so none has a loss")
+    tokenizer = load_tokenizer(config.model)
+    model = load_model(config.model)
+    rater = make_loss_rater(model)
+    batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS)
+    context = getattr(model.config, "max_position_embeddings", None)
+    writer = LedgerWriter(out, SCHEMA)
+    done = {row_id for row_id, _ in writer.done()}
+    pending = loss_batches(tokenizer, config, usable, done, batch_tokens, rater.pads)
+    num_processes, pending = processes_for(pending, model.device, config.num_processes)
+    started, num_read = time.monotonic(), 0
+    with tracker.progress("losses", len(usable)) as advance:
+        advance(len(done))
+        for batch, sums in rate_all(rater, pending, num_processes):
+            records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]
+            writer.add(records)
+            num_read += sum(record.num_tokens for record in records)
+            advance(len(records))
+    seconds = time.monotonic() - started
+    table = writer.finish([row.row_id for row in rows])
+
+    failures = Counter(f for f in table["failure"].to_pylist() if f)
+    failures.update(row.failure for row in rows if row.failure)
+    losses = [loss for loss in table["response_loss"].to_pylist() if loss is not None]
+    summary = {
+        "num_rows": len(rows),
+        "num_losses": len(losses),
+        "num_failures": sum(failures.values()),
+        "num_truncated": sum(table["truncated"].to_pylist()),
+        "num_over_context": sum(n > context for n in table["num_tokens"].to_pylist()) if context else 0,
+        "mean_loss": float(np.mean(losses)) if losses else 0.0,
+        "num_tokens": sum(table["num_tokens"].to_pylist()),
+        "tokens_per_second": num_read / seconds,
+    }
+    details = {
+        "text": config.text,
+        "template": config.template,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "rater": rater.name,
+        "num_processes": num_processes,
+        "batch_tokens": batch_tokens,
+        "max_length": config.max_length,
+        "context": context,
+        "failures": dict(failures),
+    }
+    (out / SUMMARY).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
+    if summary["num_over_context"]:
+        tracker.note(
+            f"{summary['num_over_context']} rows are longer than the model's context of {context} tokens; they were "
+            "read whole. score.max_length cuts them."
+        )
+    tracker.log({f"losses/{name}": value for name, value in summary.items()})
+    return summary
+
+
+def _records(config: LossStage, text: Any, sums: np.ndarray) -> list[LossRecord]:
+    assert isinstance(text, LossText)
+    num_scored = int(text.scored.sum())
+    response, full = float(sums[0]) / max(num_scored, 1), float(sums[1]) / max(len(text.ids) - 1, 1)
+    failure = NO_RESPONSE_TOKEN if num_scored == 0 else None if np.isfinite(sums).all() else NOT_FINITE
+    return [
+        LossRecord(
+            row_id,
+            config.text,
+            response_loss=None if failure else response,
+            num_response_tokens=num_scored,
+            full_loss=None if failure else full,
+            num_tokens=len(text.ids),
+            truncated=text.truncated,
+            failure=failure,
+        )
+        for row_id, _ in text.keys
+    ]

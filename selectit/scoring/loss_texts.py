@@ -1,0 +1,111 @@
+"""From rows of a pool to batches of token ids whose losses are wanted, each distinct row once.
+
+Rows are tokenised as training tokenises them (finetune/dataset.py), some thousand at a time, while raters work on
+the ones before. Without its instruction, a response keeps the very token ids that it has behind it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from selectit.config import LossStage
+from selectit.data import Row
+from selectit.finetune.dataset import (
+    IGNORED_LABEL,
+    as_conversation,
+    labelled_spans,
+    num_turns,
+    tokenize_row,
+    training_template,
+)
+from selectit.scoring.rater import Batch, Text, batches, common_prefix
+from selectit.scoring.texts import CHUNK_ROWS
+from selectit.templates import RESPONSE_MARKER
+
+ONLY_TEXT = 0
+"""Second part of a text's key: a row has one text in a losses stage."""
+
+
+@dataclass(frozen=True)
+class LossText(Text):
+    """`scored` are the response tokens whose loss counts; none of them where the row has no loss."""
+
+    scored: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # bool [num_tokens]
+
+
+def loss_batches(
+    tokenizer: PreTrainedTokenizerBase,
+    config: LossStage,
+    rows: Sequence[Row],
+    done: Collection[str],
+    batch_tokens: int,
+    pads: bool,
+) -> Iterator[Batch]:
+    """Everything that is not done. Rows with an input and rows without go apart, for a template may open them
+    differently and so they share more tokens.
+
+    Args: done: row ids; batch_tokens, pads: as `batches` takes them.
+    """
+    alike: dict[tuple[tuple[str, ...], ...], list[Row]] = {}
+    for row in rows:
+        if row.row_id not in done:
+            alike.setdefault(tuple((m["role"], m["content"], m.get("input", "")) for m in row.messages), []).append(row)
+    groups = list(alike.values())
+    for start in range(0, len(groups), CHUNK_ROWS):
+        chunk = groups[start : start + CHUNK_ROWS]
+        for with_input in (False, True):
+            chosen = [group for group in chunk if any(m.get("input") for m in group[0].messages) == with_input]
+            texts = loss_texts(tokenizer, config, chosen)
+            yield from batches(texts, common_prefix(texts), batch_tokens, pads)
+
+
+def loss_texts(
+    tokenizer: PreTrainedTokenizerBase, config: LossStage, groups: Sequence[Sequence[Row]]
+) -> list[LossText]:
+    """Args: groups: rows of equal messages, usable ones only."""
+    template = training_template(config.template, tokenizer)
+    opening = _opening(tokenizer, config)
+    texts = []
+    for group in groups:
+        conversation = as_conversation(group[0].row_id, group[0].messages, config.template)
+        row = tokenize_row(conversation, tokenizer, template)
+        spans = labelled_spans(row.labels)
+        limit = config.max_length or len(row.input_ids)
+        ids, scored = row.input_ids[:limit], (row.labels != IGNORED_LABEL)[:limit]
+        if len(spans) < num_turns(conversation):
+            scored = np.zeros_like(scored)
+        scored[0] = False  # nothing stands before it that could predict it
+        if config.text != "conditioned" and scored.any():
+            bos = ids[:1] if ids[0] == tokenizer.bos_token_id else ids[:0]
+            ids, scored = _without_instructions(ids, [(s, min(e, limit)) for s, e in spans if s < limit], bos, opening)
+        texts.append(
+            LossText(
+                tuple((other.row_id, ONLY_TEXT) for other in group),
+                ids.astype(np.int32),
+                truncated=len(row.input_ids) > limit,
+                scored=scored,
+            )
+        )
+    return texts
+
+
+def _opening(tokenizer: PreTrainedTokenizerBase, config: LossStage) -> np.ndarray:
+    """int64, what stands before each response that is taken alone."""
+    if config.text != "marker":
+        return np.zeros(0, dtype=np.int64)
+    return np.array(tokenizer(RESPONSE_MARKER[config.template], add_special_tokens=False)["input_ids"], dtype=np.int64)
+
+
+def _without_instructions(
+    ids: np.ndarray, spans: Sequence[tuple[int, int]], bos: np.ndarray, opening: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The responses of a row behind one another, each behind its opening; and which tokens are theirs."""
+    parts = [(bos, False), *itertools.chain(*(((opening, False), (ids[s:e], True)) for s, e in spans))]
+    scored = np.concatenate([np.full(len(part), counts) for part, counts in parts])
+    scored[0] = False
+    return np.concatenate([part for part, _ in parts]), scored

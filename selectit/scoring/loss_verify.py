@@ -1,0 +1,68 @@
+"""Checks a finished ledger of losses against the plain way: one row at a time, stock model, float32.
+
+Reads the ledger, the pool and the model; writes verification.json beside the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selectit.config import LossStage, SelectDefaults
+from selectit.data import read_pool
+from selectit.errors import UserError
+from selectit.models import load_model, load_tokenizer
+from selectit.scoring.ledger import LEDGER
+from selectit.scoring.loss_ledger import read_losses
+from selectit.scoring.loss_rater import StockLossRater
+from selectit.scoring.loss_stage import SUMMARY
+from selectit.scoring.loss_texts import loss_texts
+from selectit.scoring.rater import Batch
+from selectit.scoring.verify import SEED, VERIFICATION, rank_correlation, subset_overlap
+from selectit.tracking import Tracker
+
+
+def verify_losses(config: LossStage, folder: Path, num_rows: int, tracker: Tracker) -> dict[str, Any]:
+    """Take the losses of a seeded sample of rows again and compare.
+
+    Args:    folder: holds the ledger of `config`.
+    Returns: what verification.json holds: the largest difference of a response's loss and of a whole text's, in
+             nats; rank correlation of the response losses; share of the sample's highest part, at the usual ratio,
+             that both choose.
+    Raises:  UserError where fewer than two rows have a loss.
+    """
+    rows = [row for row in read_pool(config.pool) if row.failure is None]
+    losses = read_losses(folder / LEDGER, [row.row_id for row in rows])
+    whole = [at for at, failure in enumerate(losses.failures) if failure is None]
+    if len(whole) < 2:
+        raise UserError(f"{folder / LEDGER} holds {len(whole)} losses; a comparison needs two at least")
+    sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
+    reference = StockLossRater(load_model(config.model.model_copy(update={"dtype": "float32"})))
+    expected = np.empty((len(sample), 2))
+    with tracker.progress("verifying", len(sample)) as advance:
+        for at, text in enumerate(loss_texts(load_tokenizer(config.model), config, [[rows[i]] for i in sample])):
+            [sums] = reference.rate(Batch([text]))
+            expected[at] = sums / [text.scored.sum(), len(text.ids) - 1]
+            advance(1)
+    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    found, ratio = losses.response[sample], SelectDefaults().ratio
+    result = {
+        "num_rows": len(sample),
+        "num_rows_of_pool": len(rows),
+        "rater": told["rater"],
+        "dtype": told["dtype"],
+        "max_response_loss_difference": float(np.abs(found - expected[:, 0]).max()),
+        "max_full_loss_difference": float(np.abs(losses.full[sample] - expected[:, 1]).max()),
+        "rank_correlation": rank_correlation(found, expected[:, 0]),
+        "ratio": ratio,
+        "subset_overlap": subset_overlap(found, expected[:, 0], ratio),
+    }
+    part = folder / f"{VERIFICATION}.part"
+    part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, folder / VERIFICATION)
+    return result
