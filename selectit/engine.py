@@ -161,7 +161,10 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
             with _wandb(stage, now.fingerprint, title, session) as run:
                 folders = {name: artifact.path for name, artifact in inputs.items()}
                 tracker = Tracker(path, console, run)
-                metrics = _module(stage).run(pinned(stage.config), folders, path, tracker)
+                earlier = {}
+                if kind.takes_over:
+                    earlier["earlier"] = [artifact.path for artifact in store.alike(now.identity, kind.takes_over)]
+                metrics = _module(stage).run(pinned(stage.config), folders, path, tracker, **earlier)
                 tracker.summary(metrics)
         except NotRun as reason:
             console.print(f"  not run: {reason}", highlight=False, soft_wrap=True)

@@ -184,6 +184,14 @@ def resolve_revision(repo_id: str, revision: str | None, repo_type: str) -> str:
         ) from error
 
 
+def at(identity: Mapping[str, Any], key: str) -> Any:
+    """The part of an identity that a dotted key names."""
+    value: Any = identity
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
 def differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """(dotted key, old, new) for each leaf that differs."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):

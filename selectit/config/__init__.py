@@ -7,7 +7,7 @@ from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import Config, Location, LocationMark, execution, location_mark, nested_configs
-from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, ScoreConfig, ScoreStage
+from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, LongRows, ScoreConfig, ScoreStage
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
@@ -38,6 +38,7 @@ __all__ = [
     "LengthSelect",
     "Location",
     "LocationMark",
+    "LongRows",
     "LoraSettings",
     "ModelConfig",
     "PoolConfig",

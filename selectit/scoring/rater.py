@@ -25,6 +25,8 @@ class Text:
     keys: tuple[Key, ...]
     ids: np.ndarray  # int32 [num_tokens]
     truncated: bool = False
+    too_long: bool = False
+    """Beyond the limit, and neither cut nor to be rated."""
 
 
 @dataclass(frozen=True)
