@@ -30,7 +30,7 @@ Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line
 def score(
     pool: PoolFile,
     model: Annotated[str, typer.Option(help="Rater: model folder or hub id.")],
-    out: Annotated[Path, typer.Option(help="Folder for ledger.parquet and score.json.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for ledger.parquet and score.json.")] = None,
     rating_prompts: Prompts = "default",
     num_rating_prompts: Annotated[int, typer.Option(help="The first K rating prompts.")] = 5,
     fidelity: Annotated[str, typer.Option(help="paper, released_code or corrected.")] = "corrected",
@@ -43,6 +43,13 @@ def score(
         typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
     ] = [Path("runs")],
     verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
+    estimate: Annotated[bool, typer.Option(help="Say what it would cost, and rate nothing.")] = False,
+    tflops: Annotated[
+        float | None, typer.Option(help="--estimate: peak of another machine; default: measured here.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option(help="--estimate: the share of --tflops that is reached.")
+    ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Rate every row of a pool with one model."""
@@ -64,6 +71,11 @@ def score(
         }
     )  # fmt: skip
     [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
+    if estimate:
+        _estimate(stage, _existing(reuse), tflops, utilisation)
+        return
+    if out is None:
+        raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
     folder = _run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
     if verify:
@@ -92,6 +104,7 @@ def select(
         str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
     ] = "refuse",
     max_length: Annotated[int | None, typer.Option(help="selectit: tokens of a rating text at most.")] = None,
+    long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -121,6 +134,7 @@ def select(
                 "score": {
                     "rating_prompts": rating_prompts,
                     "max_length": max_length,
+                    "long_rows": long_rows,
                     **({"models": models} if models else {}),
                 },
                 "select": section,
@@ -236,6 +250,28 @@ def evaluate(
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     if any(outcome.failed for outcome in outcomes.values()):
         raise typer.Exit(1)
+
+
+def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
+    from selectit.artifact import Store
+    from selectit.graph import KINDS, alone
+    from selectit.scoring.estimate import measured, price, stated, told
+    from selectit.states import inspect
+
+    if (tflops is None) != (utilisation is None):
+        raise UserError("--tflops and --utilisation are given together, such as --tflops 989 --utilisation 0.4")
+    speed = None if tflops is None or utilisation is None else stated(tflops, utilisation)
+    plan = alone(stage)
+    store = Store(Path("runs"), reuse=reuse)
+    now = inspect(plan, store)[stage]
+    if now.identity is None:
+        raise UserError(now.why)
+    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].takes_over)]
+    priced = price(stage.config, earlier)
+    if speed is None and priced.num_texts:
+        speed = measured(stage.config, priced)
+    for line in told(stage.config, priced, speed):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _existing(reuse: list[Path]) -> list[Path]:

@@ -98,7 +98,9 @@ class Tracker:
             task = progress.add_task(description, total=total, told="")
 
             def advance(n: int, *, description: str | None = None, told: str | None = None) -> None:
-                progress.update(task, advance=n, description=description, **({} if told is None else {"told": told}))
+                progress.update(task, advance=n, description=description)
+                if told is not None:
+                    progress.update(task, told=told)
 
             yield advance
 

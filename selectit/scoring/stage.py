@@ -40,7 +40,7 @@ def preflight(config: ScoreStage) -> None:
     """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, or texts that are too long."""
     rows = [row for row in read_pool(config.pool) if row.failure is None]
     tokenizer = load_tokenizer(config.model)
-    _rating_ids(tokenizer, config, rows)
+    rating_ids_of(tokenizer, config, rows)
     if config.long_rows == "fail" and config.max_length is not None:
         limits = (tokenizer, [[row] for row in rows])
         for number, prompt in enumerate(config.prompts):
@@ -59,11 +59,11 @@ def run(
     rows = read_pool(config.pool)
     usable = [row for row in rows if row.failure is None]
     tokenizer = load_tokenizer(config.model)
-    rating_ids = _rating_ids(tokenizer, config, usable)
+    rating_ids = rating_ids_of(tokenizer, config, usable)
     model = load_model(config.model)
     rater = make_rater(model, rating_ids)
     decides = basis(rating_ids, str(model.dtype).removeprefix("torch."), rater.name, model.device.type)
-    batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS)
+    batch_tokens = tokens_of_a_batch(config, model.device.type)
     writer = LedgerWriter(out)
     answers = EarlierRatings(earlier, decides)
     done = writer.done()
@@ -187,7 +187,11 @@ def _refuse_long(config: ScoreStage, texts: Sequence[Text]) -> None:
         )
 
 
-def _rating_ids(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
+def tokens_of_a_batch(config: ScoreStage, device: str) -> int:
+    return config.batch_tokens or (GPU_BATCH_TOKENS if device == "cuda" else CPU_BATCH_TOKENS)
+
+
+def rating_ids_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
     if not rows:
         raise UserError(f"pool {config.pool.path}: no row can be rated; every row has an empty instruction or response")
     by_length = sorted(rows, key=lambda row: len(row.response))
