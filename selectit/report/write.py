@@ -18,6 +18,7 @@ from selectit.engine import Outcome
 from selectit.fingerprint import digest
 from selectit.graph import Plan, Stage
 from selectit.report.caption import DEMONSTRATION, caption
+from selectit.report.raters import VERIFICATION
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.table import Table, make_table
 
@@ -96,7 +97,9 @@ def _state(outcome: Outcome) -> dict[str, Any]:
     if outcome.artifact is None:
         return {"failed": outcome.failed, "reason": outcome.reason}
     manifest = outcome.artifact.manifest
-    return {key: manifest.get(key) for key in ("fingerprint", "content", "finished")}
+    state = {key: manifest.get(key) for key in ("fingerprint", "content", "finished")}
+    checked = outcome.artifact.path / VERIFICATION  # comes after the manifest, if it comes
+    return {**state, "verification": checked.read_text(encoding="utf-8")} if checked.is_file() else state
 
 
 def _version() -> str:

@@ -72,12 +72,11 @@ def rating_texts(
     texts = []
     for at, written in enumerate(keys):
         ids, truncated = encoded["input_ids"][at], False
-        too_long = False
-        if max_length is not None and len(ids) > max_length and long_rows != "cut":
-            too_long = True
-        elif max_length is not None and len(ids) > max_length:
+        limit = len(ids) if max_length is None else max_length
+        too_long = len(ids) > limit
+        if too_long and long_rows == "cut":
             start = len(written) - len(SUFFIX)
             tail = sum(1 for _, end in encoded["offset_mapping"][at] if end > start)
-            ids, truncated = ids[: max_length - tail] + ids[len(ids) - tail :], True
+            ids, truncated, too_long = ids[: limit - tail] + ids[len(ids) - tail :], True, False
         texts.append(Text(keys[written], np.array(ids, dtype=np.int32), truncated, too_long))
     return texts
