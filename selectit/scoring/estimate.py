@@ -16,7 +16,6 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from selectit.config import ScoreStage
-from selectit.data import read_pool
 from selectit.errors import UserError
 from selectit.models import device, load_model, load_tokenizer, resolve_dtype
 from selectit.scoring.flops import Shape, batch_flops, prefix_flops
@@ -25,7 +24,7 @@ from selectit.scoring.processes import processes_for, rate_all
 from selectit.scoring.rater import Text, batches, common_prefix, make_rater, num_tokens
 from selectit.scoring.stage import rating_ids_of, tokens_of_a_batch
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
-from selectit.scoring.texts import rating_batches
+from selectit.scoring.texts import rating_batches, rating_rows
 
 SAMPLE_TEXTS = 512
 MEASURED_SECONDS = 20.0
@@ -63,7 +62,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
 
     Args: earlier: finished score artifacts of the same checkpoint.
     """
-    rows = read_pool(config.pool)
+    rows = rating_rows(config.pool)
     usable = [row for row in rows if row.failure is None]
     tokenizer = load_tokenizer(config.model)
     rating_ids = rating_ids_of(tokenizer, config, usable)
@@ -111,7 +110,7 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     model = load_model(config.model)
     tokenizer = load_tokenizer(config.model)
-    usable = [row for row in read_pool(config.pool) if row.failure is None]
+    usable = [row for row in rating_rows(config.pool) if row.failure is None]
     rater = make_rater(model, rating_ids_of(tokenizer, config, usable))
     shape = Shape.of(model)
     groups: dict[int, list[Text]] = {}

@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 from transformers import PreTrainedTokenizerBase
 
 from selectit.config import ScoreStage
-from selectit.data import Row, read_pool
+from selectit.data import Row
 from selectit.errors import UserError
 from selectit.models import load_model, load_tokenizer
 from selectit.scoring.ledger import LedgerWriter, Record
@@ -26,7 +26,7 @@ from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.takeover import DETAILS, EarlierRatings, basis, digest_of
-from selectit.scoring.texts import rating_batches, rating_texts
+from selectit.scoring.texts import rating_batches, rating_rows, rating_texts
 from selectit.scoring.watch import Watch, watching
 from selectit.tracking import Tracker
 
@@ -38,7 +38,7 @@ MOST_SHOWN = 5
 
 def preflight(config: ScoreStage) -> None:
     """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, or texts that are too long."""
-    rows = [row for row in read_pool(config.pool) if row.failure is None]
+    rows = [row for row in rating_rows(config.pool) if row.failure is None]
     tokenizer = load_tokenizer(config.model)
     rating_ids_of(tokenizer, config, rows)
     if config.long_rows == "fail" and config.max_length is not None:
@@ -56,7 +56,7 @@ def run(
     Returns: number of rows, ratings, failures, truncated texts and ratings taken over, mean mass on the rating
              tokens, speed.
     """
-    rows = read_pool(config.pool)
+    rows = rating_rows(config.pool)
     usable = [row for row in rows if row.failure is None]
     tokenizer = load_tokenizer(config.model)
     rating_ids = rating_ids_of(tokenizer, config, usable)

@@ -6,17 +6,23 @@ Rows are tokenised some thousand at a time, while raters work on the ones before
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from selectit.config import LongRows, ScoreStage
-from selectit.data import Row
+from selectit.config import LongRows, PoolConfig, ScoreStage
+from selectit.data import Row, iter_pool
 from selectit.scoring.prompts import SUFFIX, rating_text
 from selectit.scoring.rater import Batch, Key, Text, batches, common_prefix
 
 CHUNK_ROWS = 4096
 """Rows that are tokenised and sorted by length together."""
+
+
+def rating_rows(pool: PoolConfig) -> list[Row]:
+    """The pool's rows with no more than rating needs of them: millions stay in memory while they are rated."""
+    return [replace(row, messages=(), raw={}) for row in iter_pool(pool)]
 
 
 def rating_batches(

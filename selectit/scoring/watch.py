@@ -47,6 +47,8 @@ class Watch:
 
     def rated(self, records: Sequence[Record], num_tokens: int) -> None:
         """Args: num_tokens: of the distinct texts behind the records."""
+        if not self.num_tokens:  # all processes are at work by now, as they may not be when a short run is over
+            self.peak_memory_mb = max(self.peak_memory_mb, _memory_mb())
         self.num_tokens += num_tokens
         self._num_done += len(records)
         ratings = np.array([r.probabilities for r in records if r.probabilities is not None])
