@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, digest, leaves
+from selectit.fingerprint import Hasher, at, digest, leaves
 
 MANIFEST = "manifest.json"
 STAGE_FILE = "stage.json"
@@ -47,15 +47,18 @@ class Artifact:
 class Store:
     """The artifact folders under one runs folder.
 
-    Args: placed: kind -> the folder that the one stage of that kind writes, instead of one under the store.
+    Args:
+        placed: kind -> the folder that the one stage of that kind writes, instead of one under the store.
+        reuse: artifact folders, or runs folders, whose finished artifacts `alike` knows too.
     """
 
-    def __init__(self, runs_dir: Path, placed: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, runs_dir: Path, placed: Mapping[str, Path] | None = None, reuse: Sequence[Path] = ()) -> None:
         self.runs_dir = runs_dir
         self.root = runs_dir / "artifacts"
         self.hasher = Hasher(runs_dir / "hashes.json")
         self._placed = dict(placed or {})
         self._identities: dict[str, list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]] = {}
+        self._reuse = tuple(reuse)
 
     def prepare(self) -> None:
         """Create the folders; called before the first stage runs, never for a plan.
@@ -74,10 +77,21 @@ class Store:
         manifest = read_manifest(path)
         if manifest is None or manifest["fingerprint"] != fingerprint:
             return None
-        whole = all(
-            (path / name).is_file() and (path / name).stat().st_size == size for name, size in manifest["files"].items()
-        )
-        return Artifact(path, manifest) if whole else None
+        return Artifact(path, manifest) if _is_whole(path, manifest) else None
+
+    def alike(self, stage_identity: Mapping[str, Any], keys: Sequence[str]) -> list[Artifact]:
+        """Finished artifacts of the same kind and version whose identity agrees at the dotted keys, oldest first."""
+        kind = stage_identity["kind"]
+        folders = [path for root in (self.runs_dir, *self._reuse) for path in (root / "artifacts").glob(f"{kind}-*")]
+        found = []
+        for path in dict.fromkeys((*folders, *self._reuse)):
+            manifest = read_manifest(path)
+            if manifest is None or manifest["kind"] != kind or not _is_whole(path, manifest):
+                continue
+            pairs = [(at(manifest["identity"], key), at(stage_identity, key)) for key in ("version", *keys)]
+            if all(old == new for old, new in pairs):
+                found.append(Artifact(path, manifest))
+        return sorted(found, key=lambda artifact: artifact.manifest["finished"])
 
     def is_begun(self, kind: str, fingerprint: str) -> bool:
         """True where a stage has been at work in the folder."""
@@ -117,6 +131,12 @@ class Store:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _is_whole(path: Path, manifest: Mapping[str, Any]) -> bool:
+    return all(
+        (path / name).is_file() and (path / name).stat().st_size == size for name, size in manifest["files"].items()
+    )
 
 
 def check_writable(folder: Path) -> None:

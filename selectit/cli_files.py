@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,14 +30,26 @@ Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line
 def score(
     pool: PoolFile,
     model: Annotated[str, typer.Option(help="Rater: model folder or hub id.")],
-    out: Annotated[Path, typer.Option(help="Folder for ledger.parquet and score.json.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for ledger.parquet and score.json.")] = None,
     rating_prompts: Prompts = "default",
     num_rating_prompts: Annotated[int, typer.Option(help="The first K rating prompts.")] = 5,
     fidelity: Annotated[str, typer.Option(help="paper, released_code or corrected.")] = "corrected",
     max_length: Annotated[int | None, typer.Option(help="Tokens of a rating text at most.")] = None,
+    long_rows: Annotated[str, typer.Option(help="Texts beyond --max-length: cut, skip or fail.")] = "cut",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     num_processes: Annotated[int | None, typer.Option(help="Processes on CPU; default: by cores and pool.")] = None,
+    reuse: Annotated[
+        list[Path],
+        typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
+    ] = [Path("runs")],
     verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
+    estimate: Annotated[bool, typer.Option(help="Say what it would cost, and rate nothing.")] = False,
+    tflops: Annotated[
+        float | None, typer.Option(help="--estimate: peak of another machine; default: measured here.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option(help="--estimate: the share of --tflops that is reached.")
+    ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Rate every row of a pool with one model."""
@@ -50,12 +63,20 @@ def score(
         {
             "pool": {"path": pool},
             "model": {"path": model, "dtype": dtype},
-            "score": {"rating_prompts": rating_prompts, "max_length": max_length, "num_processes": num_processes},
+            "score": {
+                "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
+                "num_processes": num_processes,
+            },
             "select": select,
         }
-    )
+    )  # fmt: skip
     [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
-    folder = run_alone(stage, out / ".runs", wandb, placed={"score": out})
+    if estimate:
+        _estimate(stage, _existing(reuse), tflops, utilisation)
+        return
+    if out is None:
+        raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
+    folder = run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity)
@@ -91,6 +112,7 @@ def select(
         str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
     ] = "refuse",
     max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
+    long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -130,6 +152,7 @@ def select(
                 "score": {
                     "rating_prompts": rating_prompts,
                     "max_length": max_length,
+                    "long_rows": long_rows,
                     **({"models": models} if models else {}),
                 },
                 "select": section,
@@ -247,23 +270,64 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _outcomes(stages: list[Any], runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> dict[Any, Any]:
+def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
+    from selectit.artifact import Store
+    from selectit.graph import KINDS, alone
+    from selectit.scoring.estimate import measured, price, stated, told
+    from selectit.states import inspect
+
+    if (tflops is None) != (utilisation is None):
+        raise UserError("--tflops and --utilisation are given together, such as --tflops 989 --utilisation 0.4")
+    speed = None if tflops is None or utilisation is None else stated(tflops, utilisation)
+    plan = alone(stage)
+    store = Store(Path("runs"), reuse=reuse)
+    now = inspect(plan, store)[stage]
+    if now.identity is None:
+        raise UserError(now.why)
+    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].takes_over)]
+    priced = price(stage.config, earlier)
+    if speed is None and priced.num_texts:
+        speed = measured(stage.config, priced)
+    for line in told(stage.config, priced, speed):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _existing(reuse: list[Path]) -> list[Path]:
+    """Raises: UserError for a folder that holds no artifact; the default one may be absent."""
+    for folder in reuse:
+        if folder != Path("runs") and not any((folder / name).exists() for name in ("manifest.json", "artifacts")):
+            raise UserError(
+                f"--reuse {folder}: neither manifest.json nor artifacts/ there; name a runs folder, or the --out of a "
+                "finished selectit score"
+            )
+    return reuse
+
+
+def _outcomes(
+    stages: list[Any],
+    runs_dir: Path,
+    wandb: bool,
+    placed: dict[str, Path] | None = None,
+    reuse: Sequence[Path] = (),
+) -> dict[Any, Any]:
     """Run stages that belong to no recipe."""
     from selectit.artifact import Store
     from selectit.config import WandbConfig
     from selectit.engine import Session, run_plan
     from selectit.graph import alone
 
-    store = Store(runs_dir, placed)
+    store = Store(runs_dir, placed, reuse)
     return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))
 
 
-def run_alone(stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None) -> Path:
+def run_alone(
+    stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None, reuse: Sequence[Path] = ()
+) -> Path:
     """Run one stage; the folder it wrote.
 
     Raises: typer.Exit where it left no artifact.
     """
-    artifact = _outcomes([stage], runs_dir, wandb, placed)[stage].artifact
+    artifact = _outcomes([stage], runs_dir, wandb, placed, reuse)[stage].artifact
     if artifact is None:
         raise typer.Exit(1)
     return artifact.path

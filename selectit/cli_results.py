@@ -148,14 +148,13 @@ def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str]
     from selectit.engine import found
     from selectit.plan import build
     from selectit.recipe import load
-    from selectit.report.csv_files import results_csv
-    from selectit.report.write import read_table
+    from selectit.report.write import results_text
 
     loaded = load(recipe, set_)
     results = open_results(runs_dir / loaded.config.name)
     plan = build(loaded)
     outcomes = found(plan, Store(runs_dir))
-    made = results_csv(plan, outcomes, *read_table(plan, outcomes))
+    made = results_text(plan, outcomes)
     finished = [o.artifact.path.name for o in outcomes.values() if o.artifact is not None]
     names = with_inputs(results.artifacts, [*finished, *results.names])
     return names, results, compare_tables(results.lines, list(csv.DictReader(io.StringIO(made))))

@@ -7,8 +7,9 @@ Every row keeps its raw form, so that a written subset is what came in.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistan
 MOST_SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One training example.
 
@@ -50,28 +51,44 @@ def read_pool(pool: PoolConfig) -> list[Row]:
 
     Raises: UserError naming the file and the row for anything that is missing, malformed, empty or twice there.
     """
-    raw = _read_raw(pool)[: pool.limit]
-    if not raw:
+    return list(iter_pool(pool))
+
+
+def iter_pool(pool: PoolConfig) -> Iterator[Row]:
+    """The same row by row; JSONL and Parquet are read as they are asked for.
+
+    Raises: as `read_pool`; for rows that cannot be used once all have been read.
+    """
+    bad: list[Row] = []
+    ids = _RowIds(pool)
+    row_format: str = pool.format
+    number = -1
+    for number, raw in enumerate(itertools.islice(_raw_rows(pool), pool.limit)):
+        if row_format == "auto":
+            row_format = _detect_format(pool, raw)
+        _check_columns(pool, number, raw, row_format)
+        row = _row(pool, row_format, number, ids.of(number, raw), raw)
+        if row.failure:
+            bad.append(row)
+        yield row
+    if number < 0:
         raise UserError(f"pool {pool.path} has no rows; name a file with at least one row")
-    row_format = _detect_format(pool, raw[0]) if pool.format == "auto" else pool.format
-    _check_columns(pool, raw, row_format)
-    ids = _row_ids(pool, raw)
-    rows = []
-    for index, (row_id, row) in enumerate(zip(ids, raw, strict=True)):
-        messages = _messages(pool, row_format, index, row)
-        first = {"user": "", "assistant": ""}
-        for message in reversed(messages):
-            first[message["role"]] = message["content"]
-        extra = next((m["input"] for m in messages if "input" in m), "")
-        instruction = f"{first['user']}\n{extra}" if extra else first["user"]
-        failure = None
-        if not first["assistant"].strip():
-            failure = "empty_response"
-        elif not instruction.strip():
-            failure = "empty_instruction"
-        rows.append(Row(index, row_id, instruction, first["assistant"], messages, row, failure))
-    _check_bad_rows(pool, rows)
-    return rows
+    _check_bad_rows(pool, bad, number + 1)
+
+
+def _row(pool: PoolConfig, row_format: str, index: int, row_id: str, raw: dict[str, Any]) -> Row:
+    messages = _messages(pool, row_format, index, raw)
+    first = {"user": "", "assistant": ""}
+    for message in reversed(messages):
+        first[message["role"]] = message["content"]
+    extra = next((m["input"] for m in messages if "input" in m), "")
+    instruction = f"{first['user']}\n{extra}" if extra else first["user"]
+    failure = None
+    if not first["assistant"].strip():
+        failure = "empty_response"
+    elif not instruction.strip():
+        failure = "empty_instruction"
+    return Row(index, row_id, instruction, first["assistant"], messages, raw, failure)
 
 
 def write_rows(pool: PoolConfig, rows: Sequence[Row], out: Path, stem: str = "subset") -> Path:
@@ -96,24 +113,27 @@ def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Raises: UserError naming file and line where a line is not JSON."""
-    rows = []
+    return list(iter_jsonl(path))
+
+
+def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as f:
         for number, line in enumerate(f, start=1):
             if not line.strip():
                 continue
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
-    return rows
+            yield row
 
 
-def _read_raw(pool: PoolConfig) -> list[Any]:
+def _raw_rows(pool: PoolConfig) -> Iterable[Any]:
     path = Path(pool.path)
     if path.is_dir() or not path.suffix or not path.exists():
         return _read_dataset(pool)
     if path.suffix == ".jsonl":
-        return read_jsonl(path)
+        return iter_jsonl(path)
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -127,7 +147,7 @@ def _read_raw(pool: PoolConfig) -> list[Any]:
     if path.suffix == ".parquet":
         import pyarrow.parquet as parquet
 
-        return parquet.read_table(path).to_pylist()
+        return (row for batch in parquet.ParquetFile(path).iter_batches() for row in batch.to_pylist())
     raise UserError(f"pool {path}: files that can be read end in {', '.join(SUFFIXES)}")
 
 
@@ -157,41 +177,45 @@ def _detect_format(pool: PoolConfig, row: Any) -> str:
     raise UserError(f"pool {pool.path}, row 0: columns found: {found}. A row needs the columns of one form ({legal}).")
 
 
-def _check_columns(pool: PoolConfig, raw: Sequence[Any], row_format: str) -> None:
-    for index, row in enumerate(raw):
-        if not isinstance(row, dict):
-            raise UserError(f"pool {pool.path}, row {index}: found {type(row).__name__}; a row is an object")
-        for column in COLUMNS[row_format]:
-            if column not in row:
-                raise UserError(
-                    f"pool {pool.path}, row {index}: column '{column}' is missing; found {', '.join(sorted(row))}. "
-                    f"Every row of the form '{row_format}' has {', '.join(COLUMNS[row_format])}."
-                )
+def _check_columns(pool: PoolConfig, index: int, row: Any, row_format: str) -> None:
+    if not isinstance(row, dict):
+        raise UserError(f"pool {pool.path}, row {index}: found {type(row).__name__}; a row is an object")
+    for column in COLUMNS[row_format]:
+        if column not in row:
+            raise UserError(
+                f"pool {pool.path}, row {index}: column '{column}' is missing; found {', '.join(sorted(row))}. "
+                f"Every row of the form '{row_format}' has {', '.join(COLUMNS[row_format])}."
+            )
 
 
-def content_hash(row: dict[str, Any]) -> str:
+def content_hash(row: Mapping[str, Any]) -> str:
     text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _row_ids(pool: PoolConfig, raw: Sequence[dict[str, Any]]) -> list[str]:
-    own = [row.get("id") for row in raw]
-    if all(value is None for value in own):
-        return [f"{index}-{content_hash(row)[:8]}" for index, row in enumerate(raw)]
-    seen: dict[str, int] = {}
-    for index, value in enumerate(own):
-        if value is None:
+class _RowIds:
+    """Ids of a pool's rows, one row after the other: their own, or position and content hash where none has one."""
+
+    def __init__(self, pool: PoolConfig) -> None:
+        self._pool = pool
+        self._seen: dict[str, int] = {}
+
+    def of(self, index: int, row: Mapping[str, Any]) -> str:
+        own = row.get("id")
+        if own is None and not self._seen:
+            return f"{index}-{content_hash(row)[:8]}"
+        if own is None or (index > 0 and not self._seen):
             raise UserError(
-                f"pool {pool.path}, row {index}: no 'id', but other rows have one. "
+                f"pool {self._pool.path}, row {index if own is None else 0}: no 'id', but other rows have one. "
                 "Give every row an id, or none (position and content hash are used then)."
             )
-        if str(value) in seen:
+        if str(own) in self._seen:
             raise UserError(
-                f"pool {pool.path}, row {index}: id '{value}' stands in row {seen[str(value)]} already. "
+                f"pool {self._pool.path}, row {index}: id '{own}' stands in row {self._seen[str(own)]} already. "
                 "Remove the repeated row, or the id column (position and content hash are used then)."
             )
-        seen[str(value)] = index
-    return [str(value) for value in own]
+        self._seen[str(own)] = index
+        return str(own)
 
 
 def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]) -> tuple[dict[str, str], ...]:
@@ -232,8 +256,7 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
     return tuple(messages)
 
 
-def _check_bad_rows(pool: PoolConfig, rows: Sequence[Row]) -> None:
-    bad = [row for row in rows if row.failure]
+def _check_bad_rows(pool: PoolConfig, bad: Sequence[Row], num_rows: int) -> None:
     if not bad or pool.bad_rows == "exclude":
         return
     shown = "; ".join(
@@ -241,6 +264,6 @@ def _check_bad_rows(pool: PoolConfig, rows: Sequence[Row]) -> None:
     )
     more = f" and {len(bad) - MOST_SHOWN} more" if len(bad) > MOST_SHOWN else ""
     raise UserError(
-        f"pool {pool.path}: {len(bad)} of {len(rows)} rows cannot be used: {shown}{more}. "
+        f"pool {pool.path}: {len(bad)} of {num_rows} rows cannot be used: {shown}{more}. "
         "Fill or remove them, or set pool.bad_rows to 'exclude': they are then never scored and never selected."
     )

@@ -161,7 +161,10 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
             with _wandb(stage, now.fingerprint, title, session) as run:
                 folders = {name: artifact.path for name, artifact in inputs.items()}
                 tracker = Tracker(path, console, run)
-                metrics = _module(stage).run(pinned(stage.config), folders, path, tracker)
+                earlier = {}
+                if kind.takes_over:
+                    earlier["earlier"] = [artifact.path for artifact in store.alike(now.identity, kind.takes_over)]
+                metrics = _module(stage).run(pinned(stage.config), folders, path, tracker, **earlier)
                 tracker.summary(metrics)
         except NotRun as reason:
             console.print(f"  not run: {reason}", highlight=False, soft_wrap=True)
@@ -255,10 +258,14 @@ def _manifest(
 
 
 def _peak_memory_mb() -> dict[str, int]:
-    """Highest resident memory of this process so far, and of the GPU where there is one."""
+    """Highest resident memory of this process so far, of its largest child so far, and of the GPU if there is one.
+
+    A forked child's holds the pages that it shares with this process.
+    """
     import torch
 
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = {"process": own // 1024, "largest_child": children // 1024}
     if torch.cuda.is_available():
         peak["gpu"] = torch.cuda.max_memory_allocated() // 2**20
         torch.cuda.reset_peak_memory_stats()

@@ -191,6 +191,14 @@ def leaves(value: Any, prefix: str = "") -> frozenset[tuple[str, str]]:
     return frozenset({(prefix, canonical_json(value))})
 
 
+def at(identity: Mapping[str, Any], key: str) -> Any:
+    """The part of an identity that a dotted key names."""
+    value: Any = identity
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
 def differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """(dotted key, old, new) for each leaf that differs."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):

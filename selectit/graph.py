@@ -24,6 +24,9 @@ class Kind:
     content: tuple[str, ...]
     told: tuple[str, ...]
     """Metrics that are printed when a stage is done."""
+    takes_over: tuple[str, ...] = ()
+    """`run` is also given `earlier`: finished folders of this kind that agree at these keys of the identity. It may
+    take over what they hold and would come out the same; so this never enters a fingerprint."""
 
 
 KINDS = {
@@ -32,7 +35,8 @@ KINDS = {
         Kind(
             name="score", version=1, module="selectit.scoring.stage",
             outputs=("ledger.parquet", "score.json"), content=("ledger.parquet",),
-            told=("num_ratings", "num_failures", "mean_mass"),
+            told=("num_ratings", "num_taken_over", "num_failures", "mean_mass"),
+            takes_over=("config.model.path",),
         ),
         Kind(
             name="losses", version=1, module="selectit.scoring.loss_stage",

@@ -112,7 +112,7 @@ def _prompts(config: ArmConfig, seed: int) -> tuple[str, ...]:
 
 
 Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
-"""(pool, rater, max_length) -> the rating prompts of its score stage."""
+"""(pool, rater, max_length, long_rows) -> the rating prompts of its score stage."""
 
 
 def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int]) -> Prompts:
@@ -121,9 +121,13 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int]) -> Prompts:
     for config in arms:
         if isinstance(config.select, SelectITSelect) and trains(config.finetune):
             for model, seed in itertools.product(raters(config), seeds):
-                key = (config.pool, model, config.score.max_length)
+                key = _rated_alike(config, model)
                 needed.setdefault(key, {}).update(dict.fromkeys(_prompts(config, seed)))
     return {key: tuple(prompts) for key, prompts in needed.items()}
+
+
+def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
+    return config.pool, model, config.score.max_length, config.score.long_rows
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
@@ -134,8 +138,9 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
             ScoreStage(
                 pool=config.pool,
                 model=model,
-                prompts=prompts[(config.pool, model, config.score.max_length)],
+                prompts=prompts[_rated_alike(config, model)],
                 max_length=config.score.max_length,
+                long_rows=config.score.long_rows,
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
             ),

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,6 +21,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 METRICS_FILE = "metrics.jsonl"
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
 WANDB_INIT_TIMEOUT_SECONDS = 20
+
+
+class Advance(Protocol):
+    """Moves a progress bar on; `description` and `told` (such as the speed) replace what stands beside it."""
+
+    def __call__(self, n: int, *, description: str | None = None, told: str | None = None) -> None: ...
 
 
 class Tracker:
@@ -39,12 +45,19 @@ class Tracker:
     def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Append one line to metrics.jsonl and send the same to W&B."""
         line = {"time": round(time.time(), 3), **({} if step is None else {"step": step}), **metrics}
-        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        self._append(line)
         self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
 
     def histogram(self, name: str, values: Sequence[float]) -> None:
         self._wandb(lambda run, wandb: run.log({name: wandb.Histogram(values)}))
+
+    def counts(self, name: str, counts: Sequence[int], edges: Sequence[float], step: int) -> None:
+        """A histogram that is counted already: to metrics.jsonl as counts and edges, and to W&B."""
+        line = {"time": round(time.time(), 3), "step": step, name: {"counts": list(counts), "edges": list(edges)}}
+        self._append(line)
+        self._wandb(
+            lambda run, wandb: run.log({name: wandb.Histogram(np_histogram=(counts, edges)), "stage_step": step})
+        )
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         data = [list(row) for row in rows]
@@ -69,7 +82,7 @@ class Tracker:
         self._console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(self, description: str, total: int) -> Iterator[Advance]:
         """A progress bar with elapsed and remaining time; yields `advance(n)`."""
         columns = (
             TextColumn("  {task.description}"),
@@ -78,11 +91,22 @@ class Tracker:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[told]}"),
         )
         disable = not self._console.is_terminal  # a log file gets the line of the finished stage, not the bar
         with Progress(*columns, console=self._console, transient=True, disable=disable) as progress:
-            task = progress.add_task(description, total=total)
-            yield lambda n: progress.update(task, advance=n)
+            task = progress.add_task(description, total=total, told="")
+
+            def advance(n: int, *, description: str | None = None, told: str | None = None) -> None:
+                progress.update(task, advance=n, description=description)
+                if told is not None:
+                    progress.update(task, told=told)
+
+            yield advance
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
+            f.write(json.dumps(line) + "\n")
 
     def _wandb(self, send: Callable[[Any, Any], None]) -> None:
         if self._run is None:
@@ -151,7 +175,8 @@ def wandb_run(
         warnings.warn(f"W&B is not reachable ({error}); from here on runs are logged offline", stacklevel=3)
         os.environ["WANDB_MODE"] = "offline"  # one wait for the whole command, not one per stage
         run = start("offline")
-    run.define_metric("train/*", step_metric="stage_step")
+    for name in ("train/*", "score/*"):
+        run.define_metric(name, step_metric="stage_step")
     exit_code = 1
     try:
         yield run

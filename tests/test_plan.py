@@ -152,8 +152,9 @@ def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_
 # One other legal value for every field of every stage, so that no field can be forgotten.
 OTHER = {
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
-    "max_length": 99, "batch_tokens": 17, "num_processes": 3, "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
-    "sandbox": "none", "batch_size": 3, "text": "bare", "profile": "other",
+    "max_length": 99, "long_rows": "skip", "text": "bare",
+    "batch_tokens": 17, "num_processes": 3, "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
+    "sandbox": "none", "batch_size": 3, "profile": "other",
 }  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_counted_tokens_are_those_that_training_sees(demo, tmp_path):
         for row in read_pool(pool)
     ]
     real = tokenize(conversations, load_tokenizer(model), finetune)
-    per_row, how = tokens.training_tokens_per_row(pool, model, finetune, None)
+    per_row, how = tokens.tokens_per_row(pool, model, finetune.template, finetune.max_length)
     assert per_row * 30 == pytest.approx(real.num_tokens, rel=0.02) and "all 30 rows" in how
 
 

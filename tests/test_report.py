@@ -105,6 +105,7 @@ class World:
         told = {
             "num_rows": NUM_ROWS, "num_ratings": 195, "num_failures": 5, "num_truncated": 3, "mean_mass": 0.871,
             "failures": {"no_rating_probability": 5}, "prompts": list(stage.config.prompts), "num_parameters": 10,
+            "dtype": "bfloat16",
         }  # fmt: skip
         (path / "score.json").write_text(json.dumps(told))
 
@@ -309,6 +310,21 @@ def test_a_report_is_written_again_when_a_file_is_gone_or_a_stage_is(world):
     assert made.report().written
     made.fail(made.stages("base", "evaluate", "mmlu")[0], "gone")
     assert made.report().written
+
+
+def test_a_verification_beside_a_ledger_is_told_and_is_reason_for_a_new_report(world):
+    made = world()
+    made.report()
+    assert "bfloat16, not verified" in made.text("report.md")
+    [score] = made.stages("selectit", "score")
+    folder = next((made.runs / "artifacts").glob(f"{score.kind}-*"))
+    found = {
+        "dtype": "bfloat16", "num_rows": 200, "rank_correlation": 0.98765, "ratio": 0.2, "subset_overlap": 0.95,
+    }  # fmt: skip
+    (folder / "verification.json").write_text(json.dumps(found))
+    assert made.report().written
+    assert "200 rows rated again: rank correlation 0.9877, the best 20% overlap 95.0%" in made.text("report.md")
+    assert not made.report().written
 
 
 class Page(HTMLParser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -220,33 +221,100 @@ def test_batches_hold_every_text_once_and_stay_within_their_tokens():
             assert cost <= 120 or len(batch.texts) == 1
 
 
+def no_cuda_memory():
+    raise torch.OutOfMemoryError("out of memory")
+
+
+def no_cpu_memory():
+    torch.empty(2**60)  # torch itself says that it cannot
+
+
 class Cramped:
-    """Fits `fits` texts, and counts the batches that it is given."""
+    """Fits `fits` texts, and counts, over all forked processes, how often it does not."""
 
     name, pads = "cramped", False
 
-    def __init__(self, rater, fits):
-        self.rater, self.fits, self.refused, self.rated = rater, fits, 0, []
+    def __init__(self, rater, fits, fail=no_cuda_memory):
+        self.rater, self.fits, self.fail, self.rated = rater, fits, fail, []
+        self.refusals = multiprocessing.Value("i", 0)
+
+    @property
+    def refused(self):
+        return self.refusals.value
 
     def rate(self, batch):
         if len(batch.texts) > self.fits:
-            self.refused += 1
-            raise torch.OutOfMemoryError("out of memory")
+            with self.refusals:
+                self.refusals.value += 1
+            self.fail()
         self.rated.append(len(batch.texts))
         return self.rater.rate(batch)
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_the_good_size_remembered():
+@pytest.mark.parametrize("fail", [no_cuda_memory, no_cpu_memory])
+def test_a_batch_that_does_not_fit_is_halved_and_the_good_size_remembered(fail):
     model, rows = llama(), texts([20] * 16)
-    cramped = Cramped(PackedRater(model, RATING_IDS), fits=2)
+    cramped = Cramped(PackedRater(model, RATING_IDS), 2, fail)
     rater, prefix = Halving(cramped), common_prefix(rows)
     expected = oracle(model, rows)
     for _ in range(3):
         np.testing.assert_allclose(rater.rate(Batch(rows, prefix)), expected, atol=1e-6, rtol=1e-4)
     assert cramped.refused == 3  # 16, 8 and 4 texts, once each
     assert set(cramped.rated) == {2}
-    with pytest.raises(torch.OutOfMemoryError):
-        Halving(Cramped(cramped.rater, fits=0)).rate(Batch(rows, prefix))
+
+
+@pytest.mark.parametrize("fail", [no_cuda_memory, no_cpu_memory])
+def test_a_single_text_that_does_not_fit_names_the_row_and_the_cure(fail):
+    rater = Halving(Cramped(PackedRater(llama(), RATING_IDS), 0, fail))
+    with pytest.raises(UserError, match=r"row 0: its text under rating prompt 1 has 29 tokens.*score.max_length below"):
+        rater.rate(Batch(texts([20] * 4)))
+
+
+def test_another_runtime_error_is_no_reason_to_halve():
+    def fail():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    cramped = Cramped(PackedRater(llama(), RATING_IDS), 0, fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        Halving(cramped).rate(Batch(texts([20] * 4)))
+    assert cramped.refused == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="several processes are forked on Linux only")
+def test_forked_processes_share_the_size_that_fits():
+    model, rows = llama(), texts([20] * 64)
+    cramped = Cramped(PackedRater(model, RATING_IDS), 2, no_cpu_memory)
+    found = rate(Halving(cramped), rows, batch_tokens=16 * 20, num_processes=2)
+    np.testing.assert_allclose(found, oracle(model, rows), atol=1e-6, rtol=1e-4)
+    assert 3 <= cramped.refused <= 6  # each size is found too large by both at most, not in each of the batches
+
+
+LIMITED = """
+import json, resource, sys
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from selectit.scoring.rater import Batch, Text, make_rater
+
+torch.set_num_threads(1)
+model = LlamaForCausalLM(LlamaConfig(
+    vocab_size=64, hidden_size=16, intermediate_size=16384, num_hidden_layers=1, num_attention_heads=2))
+rater = make_rater(model.eval(), [1, 2, 3, 4, 5])
+texts = [Text(((str(n), 0),), np.full(400, 7 + n, dtype=np.int32)) for n in range(32)]
+rater.rate(Batch(texts[:1]))
+used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (used + 600 * 2**20,) * 2)
+found = rater.rate(Batch(texts))
+print(json.dumps([len(found), rater._fits.value < 32 * 400, bool(np.isfinite(found).all())]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is set the way of Linux")
+def test_under_a_real_limit_on_memory_everything_is_rated_all_the_same():
+    answer = subprocess.run(
+        [sys.executable, "-c", LIMITED], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert json.loads(answer.stdout) == [32, True, True], answer.stderr
 
 
 def test_a_text_beyond_learned_positions_names_the_cure():

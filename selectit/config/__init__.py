@@ -8,7 +8,7 @@ from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import Config, Location, LocationMark, execution, location_mark, nested_configs
-from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, ScoreConfig, ScoreStage
+from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, LongRows, ScoreConfig, ScoreStage
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
@@ -46,6 +46,7 @@ __all__ = [
     "LengthSelect",
     "Location",
     "LocationMark",
+    "LongRows",
     "LoraSettings",
     "LossStage",
     "LossTemplate",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.schema import Config, LocationMark, execution
@@ -15,6 +15,9 @@ NUM_RATINGS = 5
 DEFAULT_RATING_PROMPTS = "default"
 """The rating prompts that this project ships, in its own words."""
 
+LongRows = Literal["cut", "skip", "fail"]
+"""cut: the response loses its end; skip: the row gets the failure `too_long`; fail: refused before anything starts."""
+
 
 class ScoreConfig(Config):
     models: tuple[ModelConfig, ...] | None = Field(None, min_length=1)
@@ -22,11 +25,19 @@ class ScoreConfig(Config):
     rating_prompts: Annotated[str, LocationMark(keywords=(DEFAULT_RATING_PROMPTS,))] = DEFAULT_RATING_PROMPTS
     """`default` (this project's own wording) or a text file with one rating prompt per line."""
     max_length: int | None = Field(None, ge=32)
-    """Tokens of a rating text at most: longer responses lose their end. Default: no limit, as in the released code."""
+    """Tokens of a rating text at most. Default: no limit, as in the released code."""
+    long_rows: LongRows = "cut"
+    """A text beyond max_length loses the end of its response, its row is not rated, or nothing starts."""
     batch_tokens: int | None = execution(None, ge=1)
     """Tokens of one forward pass at most, padding included, halved where memory runs out. Default: by device."""
     num_processes: int | None = execution(None, ge=1)
     """Single-threaded processes on CPU (Linux). Default: one per core, and one alone where the pool is small."""
+
+    @model_validator(mode="after")
+    def _limit_is_given(self) -> ScoreConfig:
+        if self.long_rows != "cut" and self.max_length is None:
+            raise ValueError(f"long_rows '{self.long_rows}' needs max_length, the tokens of a rating text at most")
+        return self
 
 
 class ScoreStage(Config):
@@ -37,5 +48,6 @@ class ScoreStage(Config):
     prompts: tuple[str, ...]
     """What stands before `Instruction:`, line ends included, in the order of the rating-prompt file."""
     max_length: int | None = None
+    long_rows: LongRows = "cut"
     batch_tokens: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)

@@ -15,7 +15,7 @@ from statistics import fmean
 
 import jinja2
 
-from selectit.config import FinetuneConfig, ModelConfig, PoolConfig, ScoreStage
+from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data import Row, read_pool
 from selectit.scoring.prompts import rating_text
 from selectit.templates import INPUT_SEPARATOR, chat_template
@@ -89,10 +89,10 @@ def rating_tokens(config: ScoreStage) -> tuple[float, str]:
 
 
 @cache
-def training_tokens_per_row(
-    pool: PoolConfig, model: ModelConfig, finetune: FinetuneConfig, longest: float | None
+def tokens_per_row(
+    pool: PoolConfig, model: ModelConfig, template: str, max_length: int | None, longest: float | None = None
 ) -> tuple[float, str]:
-    """Mean tokens of a training row in its template, cut at max_length.
+    """Mean tokens of a row in a template, cut at max_length.
 
     Args: longest: of a selection by length, the share that is taken.
     """
@@ -100,8 +100,8 @@ def training_tokens_per_row(
     drawn = sample(rows)
     if longest is not None:
         drawn = sorted(drawn, key=lambda row: -len(row.response))[: max(1, round(longest * len(drawn)))]
-    render = _renderer(finetune.template)
-    lengths = [min(finetune.max_length, tokens.count(render(row))) for row in drawn]
+    render, limit = _renderer(template), max_length or float("inf")
+    lengths = [min(limit, tokens.count(render(row))) for row in drawn]
     return fmean(lengths), f"{tokens.how}, {_drawn(drawn, rows)}"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 from selectit import flops
 from selectit.config import (
@@ -17,14 +16,16 @@ from selectit.config import (
     FinetuneStage,
     FullSelect,
     LengthSelect,
+    LossStage,
     ModelConfig,
+    RandomMatchedSelect,
     ScoreStage,
     SelectStage,
 )
 from selectit.errors import UserError
 from selectit.flops import Shape
 from selectit.graph import Stage
-from selectit.pricing.tokens import model_file, pool_rows, rating_tokens, training_tokens_per_row
+from selectit.pricing.tokens import model_file, pool_rows, rating_tokens, tokens_per_row
 
 NUM_KEPT_CHECKPOINTS = 2
 LEDGER_BYTES_PER_RATING = 64
@@ -69,10 +70,12 @@ def work_of(stage: Stage, on_gpu: bool) -> Work:
     try:
         if isinstance(config, ScoreStage):
             return _score(config, on_gpu)
+        if isinstance(config, LossStage):
+            return _losses(config, on_gpu)
         if isinstance(config, SelectStage):
-            return _select(config)
+            return _select(stage)
         if isinstance(config, FinetuneStage):
-            return _finetune(config, stage.inputs[0][1].config, on_gpu)
+            return _finetune(config, stage.inputs[0][1], on_gpu)
         assert isinstance(config, EvaluateStage)
         return _evaluate(config, on_gpu)
     except UserError as error:
@@ -106,21 +109,44 @@ def _score(config: ScoreStage, on_gpu: bool) -> Work:
     )
 
 
-def num_selected(config: SelectStage) -> int:
+def _losses(config: LossStage, on_gpu: bool) -> Work:
+    rows = pool_rows(config.pool)
+    per_row, how = tokens_per_row(config.pool, config.model, config.template, config.max_length)
+    shape, width = shape_of(config.model), bytes_per_parameter(config.model, on_gpu)
+    batch = config.batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
+    return Work(
+        prompt_flops=flops.forward_flops(shape.num_parameters, per_row * len(rows)),
+        memory_bytes=shape.num_parameters * width
+        + batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values())),
+        disk_bytes=len(rows) * LEDGER_BYTES_PER_RATING,
+        assumed=(f"tokens of losses: {how}; those without instruction taken as long as those with it",),
+    )
+
+
+def num_selected(stage: Stage) -> int:
+    config = stage.config
+    assert isinstance(config, SelectStage)
+    if isinstance(config.select, RandomMatchedSelect):
+        return num_selected(dict(stage.inputs)["match"])
     rows = len(pool_rows(config.pool))
     return rows if isinstance(config.select, FullSelect) else int(config.select.ratio * rows)
 
 
-def _select(config: SelectStage) -> Work:
+def _select(stage: Stage) -> Work:
+    config = stage.config
+    assert isinstance(config, SelectStage)
     rows = pool_rows(config.pool)
     per_row = sum(len(row.instruction) + len(row.response) for row in rows) / len(rows)
-    return Work(disk_bytes=num_selected(config) * 2 * per_row + len(rows) * 200, memory_bytes=0)
+    return Work(disk_bytes=num_selected(stage) * 2 * per_row + len(rows) * 200, memory_bytes=0)
 
 
-def _finetune(config: FinetuneStage, subset: Any, on_gpu: bool) -> Work:
+def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     finetune, shape = config.finetune, shape_of(config.model)
-    longest = subset.select.ratio if isinstance(subset.select, LengthSelect) else None
-    per_row, how = training_tokens_per_row(subset.pool, config.model, finetune, longest)
+    assert isinstance(subset.config, SelectStage)
+    select = subset.config.select
+    longest = select.ratio if isinstance(select, LengthSelect) else None
+    pool, template = subset.config.pool, finetune.template
+    per_row, how = tokens_per_row(pool, config.model, template, finetune.max_length, longest)
     num_rows = num_selected(subset)
     rows_per_step = min(finetune.global_batch_size, num_rows)
     seen = finetune.max_steps * rows_per_step if finetune.max_steps else finetune.num_train_epochs * num_rows

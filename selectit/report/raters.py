@@ -1,7 +1,7 @@
 """Health of the scoring: mass on the rating tokens, truncation, failures, unscored rows, and whose prompts were used.
 
-Reads score.json of the score artifacts, the rating-prompt files that the recipe names, and what the results
-say of their judge.
+Reads score.json and verification.json of the score artifacts, the rating-prompt files that the recipe names,
+and what the results say of their judge.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from selectit.report.results import UNTOUCHED, Result, tell_rows
 from selectit.report.subsets import Subset, selection_of
 
 MOST_UNSCORED_SHOWN = 20
+VERIFICATION = "verification.json"
 OWN_JUDGE_PROMPT = "judge_prompt.txt"
 
 
@@ -39,6 +40,7 @@ class Unscored:
 def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     columns = (
         "rater", "pool", "used by", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated", "failures",
+        "against float32",
     )  # fmt: skip
     rows = []
     for stage in plan.stages:
@@ -48,16 +50,28 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
         outcome = outcomes.get(stage, UNTOUCHED)
         if outcome.artifact is None:
             kind = "failed" if outcome.failed else "not run"
-            rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 5))
+            rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 6))
             continue
         told = json.loads((outcome.artifact.path / "score.json").read_text(encoding="utf-8"))
         rows.append(
             (
                 *name, str(len(told["prompts"])), formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
                 f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), failures_told(told),
+                _verification(outcome.artifact.path, told["dtype"]),
             )
         )  # fmt: skip
     return Listing(columns, tuple(rows), num_text_columns=3)
+
+
+def _verification(folder: Path, dtype: str) -> str:
+    """What `selectit score --verify` found of these ratings, which are in `dtype`."""
+    if not (folder / VERIFICATION).is_file():
+        return f"{dtype}, not verified"
+    found = json.loads((folder / VERIFICATION).read_text(encoding="utf-8"))
+    return (
+        f"{found['dtype']}, {formats.count(found['num_rows'])} rows rated again: rank correlation "
+        f"{found['rank_correlation']:.4f}, the best {found['ratio']:.0%} overlap {found['subset_overlap']:.1%}"
+    )
 
 
 def readers(plan: Plan, stage: Stage) -> list[str]:

@@ -21,6 +21,7 @@ from selectit.graph import Plan, Stage
 from selectit.published import read_published
 from selectit.report.caption import DEMONSTRATION, caption
 from selectit.report.comparisons import Comparisons
+from selectit.report.raters import VERIFICATION
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.table import Table, make_table, mark_table
 
@@ -80,6 +81,18 @@ def read_table(
     return results, replace(table, caption=told, demonstration=demonstration), comparisons
 
 
+def results_text(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> str:
+    """results.csv as it would be written now."""
+    from selectit.report.contamination import contamination
+    from selectit.report.csv_files import results_csv
+    from selectit.report.subsets import read_subsets
+    from selectit.report.texts import read_texts
+
+    results, table, _ = read_table(plan, outcomes)
+    subsets = read_subsets(plan, outcomes)
+    return results_csv(plan, outcomes, results, table, subsets, contamination(results, read_texts(subsets)))
+
+
 def _standing(folder: Path, fingerprint: str) -> Comparisons | None:
     """The comparisons of the report that stands there, if it is the report of these artifacts."""
     try:
@@ -117,7 +130,9 @@ def _state(outcome: Outcome) -> dict[str, Any]:
     if outcome.artifact is None:
         return {"failed": outcome.failed, "reason": outcome.reason}
     manifest = outcome.artifact.manifest
-    return {key: manifest.get(key) for key in ("fingerprint", "content", "finished")}
+    state = {key: manifest.get(key) for key in ("fingerprint", "content", "finished")}
+    checked = outcome.artifact.path / VERIFICATION  # comes after the manifest, if it comes
+    return {**state, "verification": checked.read_text(encoding="utf-8")} if checked.is_file() else state
 
 
 def _version() -> str:

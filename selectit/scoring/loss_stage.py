@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 
 from selectit.config import LossStage
 from selectit.data import read_pool
@@ -60,7 +61,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
             num_read += sum(record.num_tokens for record in records)
             advance(len(records))
     seconds = time.monotonic() - started
-    table = writer.finish([row.row_id for row in rows])
+    table = parquet.read_table(writer.finish([row.row_id for row in rows]))
 
     failures = Counter(f for f in table["failure"].to_pylist() if f)
     failures.update(row.failure for row in rows if row.failure)

@@ -6,6 +6,8 @@ the LLaMA family. `make_rater` takes the packed one where it is known to give th
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +15,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from transformers import PreTrainedModel
+
+from selectit.errors import UserError
 
 Key = tuple[str, int]
 """(row id, number of the rating prompt): what results are joined by."""
@@ -25,6 +29,8 @@ class Text:
     keys: tuple[Key, ...]
     ids: np.ndarray  # int32 [num_tokens]
     truncated: bool = False
+    too_long: bool = False
+    """Beyond the limit, and neither cut nor to be rated."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Rater(Protocol):
         """Softmax over the whole vocabulary in float32, at the rating tokens, after the last token of each text.
 
         Returns: float64 [len(batch.texts), NUM_RATINGS].
-        Raises:  torch.OutOfMemoryError where the batch does not fit the device.
+        Raises:  what `is_out_of_memory` knows, where the batch does not fit the device.
         """
 
 
@@ -61,27 +67,52 @@ def make_rater(model: PreTrainedModel, rating_ids: Sequence[int]) -> Rater:
     return Halving(StockRater(model, rating_ids))
 
 
+OUT_OF_CPU_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "not enough memory: you tried to allocate")
+"""What torch says on Linux and macOS, and on Windows: on CPU it has no error class of its own for it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_CPU_MEMORY)
+
+
 class Halving:
-    """Rates a batch that does not fit into memory in halves, and remembers the size that fits."""
+    """Rates a batch that does not fit into memory in halves, and remembers the size that fits.
+
+    Forked processes share what one of them has learnt.
+    """
 
     def __init__(self, rater: Rater) -> None:
         self._rater, self.name, self.pads = rater, rater.name, rater.pads
-        self._fits: float = float("inf")  # tokens
+        self._fits = multiprocessing.RawValue(ctypes.c_double, float("inf"))  # tokens
 
     def rate(self, batch: Batch) -> np.ndarray:
+        """Raises: UserError naming the row, where a single text does not fit."""
         size = num_tokens(batch, self.pads)
-        if size <= self._fits or len(batch.texts) == 1:
+        if size <= self._fits.value or len(batch.texts) == 1:
             try:
                 return self._rater.rate(batch)
-            except torch.OutOfMemoryError:
-                if len(batch.texts) == 1:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise
-                self._fits = size / 2
+                if len(batch.texts) == 1:
+                    raise _does_not_fit(batch.texts[0]) from error
+                self._fits.value = min(self._fits.value, size / 2)
             torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
         half = len(batch.texts) // 2
         return np.concatenate(
             [self.rate(Batch(part, batch.prefix)) for part in (batch.texts[:half], batch.texts[half:])]
         )
+
+
+def _does_not_fit(text: Text) -> UserError:
+    row_id, prompt = text.keys[0]
+    return UserError(
+        f"row {row_id}: its text under rating prompt {prompt + 1} has {len(text.ids)} tokens and does not fit into "
+        f"memory, not even alone; what is scored is kept. Set score.max_length below {len(text.ids)} (score.long_rows "
+        "says whether such rows are cut or skipped), free memory, or on a CPU set score.num_processes to 1."
+    )
 
 
 def num_tokens(batch: Batch, pads: bool) -> int:

@@ -9,6 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from selectit.config import NUM_RATINGS
 from selectit.errors import UserError
 
+PIECES_SHOWN = 4
+
 
 def rating_token_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[int]:
     """The id of each rating as the token that follows a rating text.
@@ -29,11 +31,11 @@ def rating_token_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -
             after = tokenizer(f"{text}{rating}")["input_ids"]
             tail = after[len(before) :]
             if after[: len(before)] != before or len(tail) != 1:
-                pieces = tokenizer.convert_ids_to_tokens(after[len(before) - 1 :])
+                alone, joined = (tokenizer.convert_ids_to_tokens(ids[-PIECES_SHOWN:]) for ids in (before, after))
                 raise UserError(
                     f"the tokenizer {tokenizer.name_or_path} does not write the rating '{rating}' as one token after a "
-                    f"rating prompt (its last pieces are {pieces}), so SelectIT cannot read its probability. "
-                    "Rate with a model whose tokenizer splits digits, such as LLaMA-2."
+                    f"rating prompt (whose last pieces are {alone}, and with the rating {joined}), so SelectIT cannot "
+                    "read its probability. Rate with a model whose tokenizer splits digits, such as LLaMA-2."
                 )
             if found.setdefault(rating, tail[0]) != tail[0]:
                 raise UserError(

@@ -1,22 +1,23 @@
 """The score stage: one rater over one pool, every row under every rating prompt.
 
-Reads the pool and the model; writes ledger.parquet and score.json. Goes on where a killed run was.
+Reads the pool, the model and earlier ledgers; writes ledger.parquet and score.json. Goes on where a killed run was.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as compute
+import pyarrow.parquet as parquet
 from transformers import PreTrainedTokenizerBase
 
 from selectit.config import ScoreStage
-from selectit.data import Row, read_pool
+from selectit.data import Row
 from selectit.errors import UserError
 from selectit.models import load_model, load_tokenizer
 from selectit.scoring.ledger import LedgerWriter, Record
@@ -24,82 +25,173 @@ from selectit.scoring.processes import processes_for, rate_all
 from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
 from selectit.scoring.ratings import rating_token_ids
-from selectit.scoring.texts import rating_batches
+from selectit.scoring.takeover import DETAILS, EarlierRatings, basis, digest_of
+from selectit.scoring.texts import rating_batches, rating_rows, rating_texts
+from selectit.scoring.watch import Watch, watching
 from selectit.tracking import Tracker
 
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
 """Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
+TOO_LONG = "too_long"
+MOST_SHOWN = 5
 
 
 def preflight(config: ScoreStage) -> None:
-    """Raises: UserError for a pool that cannot be read or a tokenizer that cannot rate."""
-    rows = [row for row in read_pool(config.pool) if row.failure is None]
-    _rating_ids(load_tokenizer(config.model), config, rows)
+    """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, or texts that are too long."""
+    rows = [row for row in rating_rows(config.pool) if row.failure is None]
+    tokenizer = load_tokenizer(config.model)
+    rating_ids_of(tokenizer, config, rows)
+    if config.long_rows == "fail" and config.max_length is not None:
+        limits = (tokenizer, [[row] for row in rows])
+        for number, prompt in enumerate(config.prompts):
+            _refuse_long(config, rating_texts(*limits, number, prompt, config.max_length, long_rows="fail"))
 
 
-def run(config: ScoreStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
-    """Returns: number of rows, ratings, failures and truncated texts, mean mass on the rating tokens, speed."""
-    rows = read_pool(config.pool)
+def run(
+    config: ScoreStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker, earlier: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Rate what neither this folder nor an earlier one holds.
+
+    Args:    earlier: finished score artifacts of the same checkpoint.
+    Returns: number of rows, ratings, failures, truncated texts and ratings taken over, mean mass on the rating
+             tokens, speed.
+    """
+    rows = rating_rows(config.pool)
     usable = [row for row in rows if row.failure is None]
     tokenizer = load_tokenizer(config.model)
-    rating_ids = _rating_ids(tokenizer, config, usable)
+    rating_ids = rating_ids_of(tokenizer, config, usable)
     model = load_model(config.model)
     rater = make_rater(model, rating_ids)
-    context = getattr(model.config, "max_position_embeddings", None)
-    batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS)
+    decides = basis(rating_ids, str(model.dtype).removeprefix("torch."), rater.name, model.device.type)
+    batch_tokens = tokens_of_a_batch(config, model.device.type)
     writer = LedgerWriter(out)
+    answers = EarlierRatings(earlier, decides)
     done = writer.done()
-    pending = rating_batches(tokenizer, config, usable, done, batch_tokens, rater.pads)
-    num_processes, pending = processes_for(pending, model.device, config.num_processes)
-    started, num_rated = time.monotonic(), 0
-    with tracker.progress("rating", len(usable) * len(config.prompts)) as advance:
-        advance(len(done))
+    with watching(tracker, len(usable) * len(config.prompts), Path(config.model.path).name, len(config.prompts)) as w:
+        w.done(len(done))
+
+        def unanswered(texts: Sequence[Text]) -> list[Text]:
+            return _unanswered(config, texts, answers, writer, w)
+
+        pending = rating_batches(tokenizer, config, usable, done, batch_tokens, rater.pads, unanswered)
+        num_processes, pending = processes_for(pending, model.device, config.num_processes)
         for batch, probabilities in rate_all(rater, pending, num_processes):
             records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
             writer.add(records)
-            num_rated += sum(record.num_tokens for record in records)
-            advance(len(records))
-    seconds = time.monotonic() - started
-    table = writer.finish([row.row_id for row in rows])
+            w.rated(records, sum(len(text.ids) for text in batch.texts))
+    ledger = writer.finish([row.row_id for row in rows])
 
-    failures = Counter(f for f in table["failure"].to_pylist() if f)
-    failures.update(row.failure for row in rows if row.failure)
-    mass = np.array([m for m in table["mass"].to_pylist() if m is not None])
+    context = getattr(model.config, "max_position_embeddings", None)
+    failures = Counter(row.failure for row in rows if row.failure)
+    found = summarise(ledger, context)
+    failures.update(found.pop("failures"))
     summary = {
         "num_rows": len(rows),
-        "num_ratings": len(mass),
         "num_failures": sum(failures.values()),
-        "num_truncated": sum(table["truncated"].to_pylist()),
-        "num_over_context": sum(n > context for n in table["num_tokens"].to_pylist()) if context else 0,
-        "mean_mass": float(mass.mean()) if len(mass) else 0.0,
-        "num_tokens": sum(table["num_tokens"].to_pylist()),
-        "tokens_per_second": num_rated / seconds,
+        **found,
+        "tokens_per_second": w.tokens_per_second,
     }
     details = {
-        "rating_token_ids": dict(zip("12345", rating_ids, strict=True)),
+        **decides,
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "rater": rater.name,
         "num_processes": num_processes,
         "batch_tokens": batch_tokens,
         "max_length": config.max_length,
+        "long_rows": config.long_rows,
         "context": context,
         "adds_bos": bool(tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id),
+        "peak_memory_mb": w.peak_memory_mb,
         "failures": dict(failures),
         "prompts": list(config.prompts),
     }
-    (out / "score.json").write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
+    (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
     if summary["num_over_context"]:
         tracker.note(
             f"{summary['num_over_context']} rating texts are longer than the model's context of {context} tokens; "
             "they were rated whole, as the released code does. score.max_length cuts them."
         )
-    tracker.log({f"score/{name}": value for name, value in summary.items()})
-    return summary
+    tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
+    return {**summary, "peak_memory_mb": w.peak_memory_mb}
 
 
-def _rating_ids(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
+def summarise(ledger: Path, context: int | None) -> dict[str, Any]:
+    """Counts and means of a finished ledger, read a row group at a time."""
+    counts: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    mass = 0.0
+    for table in _row_groups(ledger, ["mass", "num_tokens", "truncated", "failure", "taken_from"]):
+        rated = table["mass"].drop_null().to_numpy()
+        num_tokens = table["num_tokens"].to_numpy()
+        mass += float(rated.sum())
+        counts["num_ratings"] += len(rated)
+        counts["num_tokens"] += int(num_tokens.sum())
+        counts["num_truncated"] += int(table["truncated"].to_numpy().sum())
+        counts["num_over_context"] += int((num_tokens > context).sum()) if context else 0
+        failures.update(_value_counts(table["failure"]))
+        sources.update(_value_counts(table["taken_from"]))
+    return {
+        "num_ratings": counts["num_ratings"],
+        "num_taken_over": sum(sources.values()),
+        "num_truncated": counts["num_truncated"],
+        "num_over_context": counts["num_over_context"],
+        "mean_mass": mass / counts["num_ratings"] if counts["num_ratings"] else 0.0,
+        "num_tokens": counts["num_tokens"],
+        "taken_over": dict(sources),
+        "failures": dict(failures),
+    }
+
+
+def _row_groups(ledger: Path, columns: list[str]) -> Iterator[Any]:
+    with parquet.ParquetFile(ledger) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns=columns)
+
+
+def _value_counts(column: Any) -> dict[str, int]:
+    return {pair["values"].as_py(): pair["counts"].as_py() for pair in compute.value_counts(column.drop_null())}
+
+
+def _unanswered(
+    config: ScoreStage, texts: Sequence[Text], answers: EarlierRatings, writer: LedgerWriter, watch: Watch
+) -> list[Text]:
+    """Those of the texts that must be rated; the ratings of the others, or why they have none, are written down."""
+    if not texts:
+        return []
+    if config.long_rows == "fail":
+        _refuse_long(config, texts)
+    prompt = config.prompts[texts[0].keys[0][1]]
+    left = []
+    for text, answer in zip(texts, answers.answer(prompt, [digest_of(text.ids) for text in texts]), strict=True):
+        if text.too_long:
+            records = _records(text, None)
+        elif answer is not None:
+            records = _records(text, answer.probabilities, answer.source)
+        else:
+            left.append(text)
+            continue
+        writer.add(records)
+        watch.done(len(records))
+    return left
+
+
+def _refuse_long(config: ScoreStage, texts: Sequence[Text]) -> None:
+    long = sorted((text for text in texts if text.too_long), key=lambda text: -len(text.ids))
+    if long:
+        shown = ", ".join(f"row {text.keys[0][0]}: {len(text.ids)}" for text in long[:MOST_SHOWN])
+        more = f" and {len(long) - MOST_SHOWN} more" if len(long) > MOST_SHOWN else ""
+        raise UserError(
+            f"pool {config.pool.path}: {len(long)} rating texts are longer than score.max_length = "
+            f"{config.max_length} tokens ({shown}{more}). Raise it, shorten the rows, or set score.long_rows to "
+            "'cut' (responses lose their end) or 'skip' (these rows are not rated)."
+        )
+
+
+def tokens_of_a_batch(config: ScoreStage, device: str) -> int:
+    return config.batch_tokens or (GPU_BATCH_TOKENS if device == "cuda" else CPU_BATCH_TOKENS)
+
+
+def rating_ids_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
     if not rows:
         raise UserError(f"pool {config.pool.path}: no row can be rated; every row has an empty instruction or response")
     by_length = sorted(rows, key=lambda row: len(row.response))
@@ -109,17 +201,20 @@ def _rating_ids(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Se
     )
 
 
-def _records(text: Text, probabilities: np.ndarray) -> list[Record]:
-    mass = float(probabilities.sum())
-    good = np.isfinite(probabilities).all() and mass > 0
+def _records(text: Text, probabilities: np.ndarray | None, source: str | None = None) -> list[Record]:
+    """Args: probabilities: None for a text that is not to be rated; source: where they were taken from."""
+    mass = 0.0 if probabilities is None else float(probabilities.sum())
+    good = probabilities is not None and bool(np.isfinite(probabilities).all()) and mass > 0
     return [
         Record(
             row_id, prompt,
-            probabilities=[float(p) for p in probabilities] if good else None,
+            probabilities=[float(p) for p in probabilities] if good and probabilities is not None else None,
             mass=mass if good else None,
             num_tokens=len(text.ids),
             truncated=text.truncated,
-            failure=None if good else "no_rating_probability",
+            failure=None if good else TOO_LONG if text.too_long else "no_rating_probability",
+            digest=digest_of(text.ids),
+            taken_from=source,
         )
         for row_id, prompt in text.keys
     ]  # fmt: skip

@@ -5,18 +5,24 @@ Rows are tokenised some thousand at a time, while raters work on the ones before
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from selectit.config import ScoreStage
-from selectit.data import Row
+from selectit.config import LongRows, PoolConfig, ScoreStage
+from selectit.data import Row, iter_pool
 from selectit.scoring.prompts import SUFFIX, rating_text
 from selectit.scoring.rater import Batch, Key, Text, batches, common_prefix
 
 CHUNK_ROWS = 4096
 """Rows that are tokenised and sorted by length together."""
+
+
+def rating_rows(pool: PoolConfig) -> list[Row]:
+    """The pool's rows with no more than rating needs of them: millions stay in memory while they are rated."""
+    return [replace(row, messages=(), raw={}) for row in iter_pool(pool)]
 
 
 def rating_batches(
@@ -26,10 +32,13 @@ def rating_batches(
     done: Collection[Key],
     batch_tokens: int,
     pads: bool,
+    left: Callable[[list[Text]], list[Text]] = list,
 ) -> Iterator[Batch]:
     """Everything that is not done, prompt by prompt.
 
-    Args: batch_tokens, pads: as `batches` takes them.
+    Args:
+        batch_tokens, pads: as `batches` takes them.
+        left: those of the texts (all of one rating prompt) that must be rated; the others have an answer already.
     """
     alike: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -38,7 +47,7 @@ def rating_batches(
     for number, prompt in enumerate(config.prompts):
         for start in range(0, len(groups), CHUNK_ROWS):
             chunk = groups[start : start + CHUNK_ROWS]
-            texts = rating_texts(tokenizer, chunk, number, prompt, config.max_length, done)
+            texts = left(rating_texts(tokenizer, chunk, number, prompt, config.max_length, done, config.long_rows))
             yield from batches(texts, common_prefix(texts), batch_tokens, pads)
 
 
@@ -49,13 +58,14 @@ def rating_texts(
     prompt: str,
     max_length: int | None = None,
     done: Collection[Key] = (),
+    long_rows: LongRows = "cut",
 ) -> list[Text]:
     """The texts under one rating prompt that are not done, tokenised whole.
 
     Args:
         groups: rows of equal text.
         number: of the prompt, for the keys.
-        max_length: longer texts lose the end of their response.
+        max_length: longer texts lose the end of their response, or are only marked where they are not to be cut.
     """
     keys: dict[str, tuple[Key, ...]] = {}
     for group in groups:
@@ -68,9 +78,11 @@ def rating_texts(
     texts = []
     for at, written in enumerate(keys):
         ids, truncated = encoded["input_ids"][at], False
-        if max_length is not None and len(ids) > max_length:
+        limit = len(ids) if max_length is None else max_length
+        too_long = len(ids) > limit
+        if too_long and long_rows == "cut":
             start = len(written) - len(SUFFIX)
             tail = sum(1 for _, end in encoded["offset_mapping"][at] if end > start)
-            ids, truncated = ids[: max_length - tail] + ids[len(ids) - tail :], True
-        texts.append(Text(keys[written], np.array(ids, dtype=np.int32), truncated))
+            ids, truncated, too_long = ids[: limit - tail] + ids[len(ids) - tail :], True, False
+        texts.append(Text(keys[written], np.array(ids, dtype=np.int32), truncated, too_long))
     return texts

@@ -25,6 +25,7 @@ from selectit.scoring.texts import rating_texts
 from selectit.tracking import Tracker
 
 VERIFICATION = "verification.json"
+"""Read by the report too, which imports nothing heavy and so has the name again."""
 ALPHA = 0.2
 SEED = 0
 

@@ -1,0 +1,192 @@
+"""What rating a pool will cost, before it is rated: texts, tokens, operations, hours.
+
+Tokenises the whole pool. Weights are loaded only where the hours are measured, on a sample of the real texts.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from selectit.config import ScoreStage
+from selectit.errors import UserError
+from selectit.models import device, load_model, load_tokenizer, resolve_dtype
+from selectit.scoring.batch_flops import Shape, batch_flops, prefix_flops
+from selectit.scoring.packed import obstacle
+from selectit.scoring.processes import processes_for, rate_all
+from selectit.scoring.rater import Text, batches, common_prefix, make_rater, num_tokens
+from selectit.scoring.stage import rating_ids_of, tokens_of_a_batch
+from selectit.scoring.takeover import EarlierRatings, basis, digest_of
+from selectit.scoring.texts import rating_batches, rating_rows
+
+SAMPLE_TEXTS = 512
+MEASURED_SECONDS = 20.0
+SEED = 0
+
+
+@dataclass
+class Price:
+    num_rows: int
+    num_records: int
+    """Usable rows times rating prompts."""
+    num_taken_over: int = 0
+    """Distinct texts that earlier ledgers hold."""
+    num_too_long: int = 0
+    num_texts: int = 0
+    """Distinct texts that must be rated."""
+    num_tokens: int = 0
+    num_positions: int = 0
+    """Tokens that pass the model: without those of shared prefixes but one, with padding where the path pads."""
+    flops: float = 0.0
+    rater: str = ""
+    sample: list[Text] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Floating-point operations per second, and where the number is from."""
+
+    flops_per_second: float
+    told: str
+
+
+def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
+    """Count everything; the model's configuration is read, its weights are not.
+
+    Args: earlier: finished score artifacts of the same checkpoint.
+    """
+    rows = rating_rows(config.pool)
+    usable = [row for row in rows if row.failure is None]
+    tokenizer = load_tokenizer(config.model)
+    rating_ids = rating_ids_of(tokenizer, config, usable)
+    skeleton = _skeleton(config)
+    shape, dtype, kind = Shape.of(skeleton), resolve_dtype(config.model), device().type
+    packs = obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
+    found = Price(len(rows), len(usable) * len(config.prompts), rater="packed" if packs else "stock")
+    answers = EarlierRatings(earlier, basis(rating_ids, str(dtype).removeprefix("torch."), found.rater, kind))
+    draw, prefix = random.Random(SEED), None
+
+    def unanswered(texts: list[Text]) -> list[Text]:
+        short = [text for text in texts if not text.too_long]
+        found.num_too_long += len(texts) - len(short)
+        if not short:
+            return []
+        known = answers.answer(config.prompts[short[0].keys[0][1]], [digest_of(text.ids) for text in short])
+        left = [text for text, answer in zip(short, known, strict=True) if answer is None]
+        found.num_taken_over += len(short) - len(left)
+        return left
+
+    batch_tokens = tokens_of_a_batch(config, kind)
+    for batch in rating_batches(tokenizer, config, usable, (), batch_tokens, not packs, unanswered):
+        if packs and batch.prefix != prefix:
+            prefix = batch.prefix
+            found.num_positions += len(prefix)
+            found.flops += prefix_flops(shape, prefix)
+        found.flops += batch_flops(shape, batch, not packs)
+        found.num_positions += num_tokens(batch, not packs)
+        for text in batch.texts:
+            found.num_texts += 1
+            found.num_tokens += len(text.ids)
+            if len(found.sample) < SAMPLE_TEXTS:
+                found.sample.append(text)
+            elif (place := draw.randrange(found.num_texts)) < SAMPLE_TEXTS:
+                found.sample[place] = text
+    return found
+
+
+def measured(config: ScoreStage, priced: Price) -> Speed:
+    """Rate texts of the sample for some seconds on this device.
+
+    Raises: UserError where nothing is left to rate.
+    """
+    if not priced.sample:
+        raise UserError("nothing is left to rate, so there is no text to measure the speed on")
+    model = load_model(config.model)
+    tokenizer = load_tokenizer(config.model)
+    usable = [row for row in rating_rows(config.pool) if row.failure is None]
+    rater = make_rater(model, rating_ids_of(tokenizer, config, usable))
+    shape = Shape.of(model)
+    groups: dict[int, list[Text]] = {}
+    for text in priced.sample:
+        groups.setdefault(text.keys[0][1], []).append(text)
+    limit = tokens_of_a_batch(config, model.device.type)
+    work = [b for texts in groups.values() for b in batches(texts, common_prefix(texts), limit, rater.pads)]
+    random.Random(SEED).shuffle(work)  # or only the longest would be measured
+    rater.rate(work[0])
+    num_processes, pending = processes_for(iter(work), model.device, config.num_processes)
+    flops, num_texts, prefix, started = 0.0, 0, None, time.monotonic()
+    for batch, _ in rate_all(rater, pending, num_processes):
+        flops += batch_flops(shape, batch, rater.pads)
+        if not rater.pads and batch.prefix != prefix:
+            prefix = batch.prefix
+            flops += prefix_flops(shape, prefix)
+        num_texts += len(batch.texts)
+        if time.monotonic() - started > MEASURED_SECONDS:
+            break
+    seconds = time.monotonic() - started
+    where = f"{num_processes} processes" if num_processes > 1 else "one process"
+    return Speed(
+        flops / seconds,
+        f"measured on {model.device}, {where}: {num_texts} texts of the pool in {seconds:.1f} s, "
+        f"{flops / seconds / 1e9:,.1f} GFLOP/s",
+    )
+
+
+def stated(tflops: float, utilisation: float) -> Speed:
+    """Raises: UserError for a share that is none."""
+    if not 0 < utilisation <= 1 or tflops <= 0:
+        raise UserError(
+            f"--tflops {tflops:g} --utilisation {utilisation:g}: the peak must be above 0, and the share of it that "
+            "scoring reaches between 0 and 1, such as 0.4"
+        )
+    return Speed(tflops * 1e12 * utilisation, f"stated, not measured: {utilisation:.0%} of {tflops:g} TFLOP/s")
+
+
+def told(config: ScoreStage, priced: Price, speed: Speed | None) -> list[str]:
+    """Lines for the person who asked. Args: speed: None where nothing is left to rate."""
+    known = f", {priced.num_taken_over:,} taken over" if priced.num_taken_over else ""
+    long = f", {priced.num_too_long:,} too long" if priced.num_too_long else ""
+    lines = [
+        f"{priced.num_rows:,} rows, {len(config.prompts)} rating prompts: {priced.num_records:,} ratings; "
+        f"{priced.num_texts:,} distinct texts to rate{known}{long}",
+        f"{priced.num_tokens:,} tokens; {_positions_told(priced)}",
+        f"{priced.flops:.3g} floating-point operations",
+    ]
+    if speed is not None:
+        seconds = priced.flops / speed.flops_per_second
+        lines.append(f"{_duration(seconds)} ({speed.told})")
+    return lines
+
+
+def _positions_told(priced: Price) -> str:
+    difference = priced.num_tokens - priced.num_positions
+    if priced.rater == "packed":
+        return f"shared prefixes save {difference:,} of them (packed path)"
+    return f"padding adds {-difference:,} (stock path)"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} hours" if seconds >= 360 else f"{seconds:.0f} seconds"
+
+
+def _skeleton(config: ScoreStage) -> Any:
+    """The model without weights.
+
+    Raises: UserError where its configuration is absent.
+    """
+    try:
+        architecture = AutoConfig.from_pretrained(config.model.path, revision=config.model.revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"no configuration could be read from {config.model.path}: {str(error).splitlines()[0]}\n"
+            "Name a folder with config.json, or a hub id that you may read."
+        ) from error
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(architecture, dtype=resolve_dtype(config.model)).eval()
