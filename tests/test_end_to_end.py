@@ -44,7 +44,7 @@ def test_the_quickstart_ends_with_a_table_and_a_second_run_executes_nothing(root
 def test_real_files_go_through_the_same_command(root, shared, tmp_path):
     text = run(
         root / "recipes" / "real-input.yaml", tmp_path, "pool.limit=60", "select.ratio=0.15", "finetune.max_steps=2",
-        "arms.perplexity.evaluate.benchmarks=[tydiqa]", "arms.ifd.evaluate.benchmarks=[tydiqa]",  # selection counts here
+        "arms.perplexity.evaluate.benchmarks=[tydiqa]", "arms.ifd.evaluate.benchmarks=[tydiqa]",
     )  # fmt: skip
     rows = {(row["row"], row["benchmark"]): row for row in results(tmp_path / "real-input")}
     assert {arm for arm, _ in rows} == {"base", "random", "length", "perplexity", "ifd", "selectit"}
