@@ -43,12 +43,14 @@ def test_the_quickstart_ends_with_a_table_and_a_second_run_executes_nothing(root
 
 def test_real_files_go_through_the_same_command(root, shared, tmp_path):
     text = run(
-        root / "recipes" / "real-input.yaml", tmp_path, "pool.limit=60", "select.ratio=0.15", "finetune.max_steps=2"
-    )
+        root / "recipes" / "real-input.yaml", tmp_path, "pool.limit=60", "select.ratio=0.15", "finetune.max_steps=2",
+        "arms.perplexity.evaluate.benchmarks=[tydiqa]", "arms.ifd.evaluate.benchmarks=[tydiqa]",
+    )  # fmt: skip
     rows = {(row["row"], row["benchmark"]): row for row in results(tmp_path / "real-input")}
     assert {arm for arm, _ in rows} == {"base", "random", "length", "perplexity", "ifd", "selectit"}
     assert rows["base", "mmlu"]["num_items"] == "57" and rows["base", "bbh"]["num_items"] == "27"
     assert rows["base", "tydiqa"]["num_items"] == "2"  # only arabic and finnish have a question and a demonstration
     scored = [row for row in rows.values() if row["value"]]
     assert len(scored) >= 20 and all(0 <= float(row["value"]) <= 1 for row in scored)
+    assert "have an IFD above 1 and are ranked last" in (tmp_path / "real-input" / "report.md").read_text()
     assert "lost their beginning" in text and "bengali" in text  # what could not be done is said
