@@ -30,7 +30,7 @@ from selectit.graph import KINDS, Plan, Stage
 from selectit.states import State, inspect, state
 from selectit.tracking import Tracker, wandb_run
 
-REPORT_FILES = ("report.html", "report.md", "results.csv", "overlap.csv")
+REPORT_FILES = ("report.html", "report.md", "table.tex", "results.csv", "comparisons.csv", "overlap.csv")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from selectit.report.formats import ABSENT, Listing
 from selectit.report.table import AVERAGE, MARKS
 from selectit.statistics import ALPHA, CONFIDENCE
 
+MOST_FINDINGS = 24
 COLUMNS = (
     "row", "baseline", "benchmark", "word", "test", "items", "runs", "difference", f"{CONFIDENCE:.0%} interval", "p",
     "p, Holm",
@@ -61,6 +62,10 @@ def findings(comparisons: Comparisons) -> list[str]:
         for c in comparisons.tested
         if c.word in MARKS
     ]
+    if len(told) > MOST_FINDINGS:
+        told[MOST_FINDINGS:] = [
+            f"{len(told) - MOST_FINDINGS} more comparisons show a difference; comparisons.csv has them."
+        ]
     if told or not comparisons.tested:
         return told
     return [f"In none of the {len(comparisons.tested)} comparisons is a difference shown."]
