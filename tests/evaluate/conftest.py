@@ -27,8 +27,13 @@ class OracleLM(LM):
         super().__init__()
         self.prompts = []
 
-    def use(self, template, batch_size, seed):
+    num_tokens = 0
+
+    def use(self, config, template, out):
         self.template = template
+
+    def finish(self):
+        pass
 
     def describe(self):
         return {"dtype": "float32", "adapter": False}
