@@ -30,7 +30,7 @@ class Limits:
 def limits(device: torch.device, batch_size: int | None) -> Limits:
     """Args: batch_size: rows at most; None: as many as the limits on tokens allow."""
     if device.type == "cuda":
-        return Limits(batch_size or 128, tokens=16384, cached_tokens=65536, shared_tokens=2048)
+        return Limits(batch_size or 64, tokens=16384, cached_tokens=65536, shared_tokens=2048)
     return Limits(batch_size or 32, tokens=1024, cached_tokens=16384, shared_tokens=64)
 
 

@@ -33,7 +33,7 @@ def processes_for(num_batches: int, device: torch.device, wanted: int | None) ->
     wanted: what the user asks for; None: one per GPU, or per thread that torch would use, where the work is enough.
     """
     if device.type == "cuda":
-        return wanted or min(torch.cuda.device_count(), max(1, num_batches))
+        return wanted or torch.cuda.device_count()  # always the same: they stay loaded between benchmarks
     if device.type != "cpu" or sys.platform != "linux":  # elsewhere a fork of a process with threads is not safe
         return 1
     return wanted or max(1, min(torch.get_num_threads(), num_batches // BATCHES_PER_PROCESS))
