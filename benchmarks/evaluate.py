@@ -4,13 +4,15 @@
     python benchmarks/evaluate.py --data FOLDER --tokenizer FOLDER --benchmarks mmlu,bbh --limit 8
 
 The model has random weights, so a text goes on to --max-gen-toks; its shape decides the speed. Prints one line
-per benchmark and way: ratios to the first way are medians over the rounds, with their range. Building prompts
-is the same in all ways and is not counted; making token ids of them is. docs/performance.md holds what was measured.
+per benchmark and way: ratios to the first way are medians over the rounds, with their range; the one by CPU time
+tells more on a machine that is shared and with OMP_NUM_THREADS=1. Building prompts is the same in all ways and not
+counted; making token ids of them is. docs/performance.md holds what was measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
@@ -41,6 +43,11 @@ GREEDY = ("mmlu", "bbh", "gsm8k", "tydiqa", "alpaca_eval")
 """Where lm-eval's answers and ours can be compared; of HumanEval's samples the draws are others."""
 
 
+Requests = dict[str, list[Instance]]
+"""Kind of lm-eval's requests -> the requests."""
+Way = Callable[[Requests], list[Any]]
+
+
 class Recorder(LM):
     """Keeps what it is asked."""
 
@@ -48,7 +55,7 @@ class Recorder(LM):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
-        self.requests: dict[str, list[Instance]] = {"loglikelihood": [], "generate_until": []}
+        self.requests: Requests = {"loglikelihood": [], "generate_until": []}
         self._tokenizer = tokenizer
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -84,30 +91,40 @@ def main() -> None:
         f"threads; lm-eval with batches of {arguments.batch_size}; {arguments.rounds} rounds",
         highlight=False,
     )
-    table = Table(box=None, pad_edge=False)
-    for column in ("benchmark", "way", "requests", "requests/s", "times lm-eval", "range", "answers that differ"):
-        table.add_column(column, justify="left" if column in ("benchmark", "way") else "right")
     for name in arguments.benchmarks.split(","):
         stage = _stage(name, arguments)
         requests = _requests(stage, tokenizer)
-        ways = _ways(model, tokenizer, stage, arguments)
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        found: dict[str, list[Any]] = {}
-        for _ in range(arguments.rounds):
-            for way, run in ways.items():
-                started = time.perf_counter()
-                found[way] = run(requests)
-                seconds[way].append(time.perf_counter() - started)
-        first = next(iter(ways))
-        for way in ways:
-            ratios = [a / b for a, b in zip(seconds[first], seconds[way], strict=True)]
-            differ = _differences(found[first], found[way]) if name in GREEDY else "not compared"
-            num_requests = sum(map(len, requests.values()))
-            table.add_row(
-                name, way, str(num_requests), f"{num_requests / statistics.median(seconds[way]):.2f}",
-                f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}-{max(ratios):.2f}", differ,
-            )  # fmt: skip
-    console.print(table)
+        console.print(_compare(name, requests, _ways(model, tokenizer, stage, arguments), arguments.rounds))
+
+
+def _compare(name: str, requests: Requests, ways: dict[str, Way], rounds: int) -> Table:
+    """Args: ways: lm-eval's first."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    cpu_seconds: dict[str, list[float]] = {way: [] for way in ways}
+    found: dict[str, list[Any]] = {}
+    for _ in range(rounds):
+        for way, run in ways.items():
+            started, cpu_started = time.perf_counter(), _cpu_seconds()
+            found[way] = run(requests)
+            seconds[way].append(time.perf_counter() - started)
+            cpu_seconds[way].append(_cpu_seconds() - cpu_started)
+    table = Table(box=None, pad_edge=False)
+    for column in (
+        "benchmark", "way", "requests", "per second", "times lm-eval", "range", "by CPU time", "answers that differ",
+    ):  # fmt: skip
+        table.add_column(column, justify="left" if column in ("benchmark", "way") else "right")
+    first = next(iter(ways))
+    num_requests = sum(map(len, requests.values()))
+    for way in ways:
+        ratios = [a / b for a, b in zip(seconds[first], seconds[way], strict=True)]
+        cpu = [a / b for a, b in zip(cpu_seconds[first], cpu_seconds[way], strict=True)]
+        differ = _differences(found[first], found[way]) if name in GREEDY else "not compared"
+        table.add_row(
+            name, way, str(num_requests), f"{num_requests / statistics.median(seconds[way]):.2f}",
+            f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}-{max(ratios):.2f}",
+            f"{statistics.median(cpu):.2f}", differ,
+        )  # fmt: skip
+    return table
 
 
 def _arguments() -> argparse.Namespace:
@@ -136,7 +153,7 @@ def _stage(name: str, arguments: argparse.Namespace) -> EvaluateStage:
     )  # fmt: skip
 
 
-def _requests(stage: EvaluateStage, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Instance]]:
+def _requests(stage: EvaluateStage, tokenizer: PreTrainedTokenizerBase) -> Requests:
     recorder = Recorder(tokenizer)
     tokenizer.chat_template = chat_template("alpaca", tokenizer)
     ask(recorder, load_questions(stage), stage, lambda _: None)
@@ -145,12 +162,12 @@ def _requests(stage: EvaluateStage, tokenizer: PreTrainedTokenizerBase) -> dict[
 
 def _ways(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, stage: EvaluateStage, arguments: argparse.Namespace
-) -> dict[str, Callable[[dict[str, list[Instance]]], list[Any]]]:
+) -> dict[str, Way]:
     with quiet():
         theirs = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=arguments.batch_size)
         ours = EvaluatedLM(model, tokenizer)
 
-    def run(requests: dict[str, list[Instance]], num_processes: int) -> list[Any]:
+    def run(requests: Requests, num_processes: int) -> list[Any]:
         with tempfile.TemporaryDirectory() as out:
             ours.use(stage.model_copy(update={"num_processes": num_processes}), "alpaca", Path(out))
             found = _answers(ours, requests)
@@ -163,9 +180,17 @@ def _ways(
     return ways
 
 
-def _answers(lm: LM, requests: dict[str, list[Instance]]) -> list[Any]:
+def _answers(lm: LM, requests: Requests) -> list[Any]:
     with quiet():
         return [answer for kind, some in requests.items() for answer in getattr(lm, kind)(some)]
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
 
 
 def _differences(one: Sequence[Any], other: Sequence[Any]) -> str:

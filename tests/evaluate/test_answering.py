@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -180,7 +181,7 @@ def test_mmlu_reads_the_examples_of_a_subject_once_and_each_question_once(both, 
     assert sum(read) < 0.4 * sum(len(ours.tok_encode(prompt)) for prompt in prompts)
 
 
-LIMITS = Limits(rows=4, tokens=100, cached_tokens=1000, shared_tokens=5)
+LIMITS = Limits(rows=4, tokens=100, cached_tokens=1000, shared_tokens=5, step_tokens=1)
 
 
 def row(*ids, **fields):
@@ -196,6 +197,15 @@ def test_rows_are_grouped_so_that_most_tokens_are_saved():
     assert sorted(r.ids for batch in batches for r in batch.requests) == sorted(r.ids for r in rows)
     assert [len(batch.requests) for batch in batches if batch.prefix == law] == [3, 3]
     assert {batch.prefix for batch in plan(rows, LIMITS, share=False)} == {()}
+
+
+def test_prompts_are_grouped_only_where_that_is_worth_the_batches_that_are_not_full():
+    settings = GenerationSettings(("x",), max_new_tokens=30)
+    few, many = ([Generation((*[start] * 20, n), settings) for n in range(size)] for start, size in ((1, 2), (2, 8)))
+    batches = plan([*few, *many], LIMITS, share=True)
+    assert [(batch.prefix, len(batch.requests)) for batch in batches] == [((2,) * 20, 4), ((2,) * 20, 4), ((), 2)]
+    batches = plan([*few, *many], replace(LIMITS, step_tokens=0), share=True)
+    assert {batch.prefix for batch in batches} == {(1,) * 20, (2,) * 20}
 
 
 def test_a_prefix_leaves_every_row_the_positions_that_are_scored():
@@ -274,7 +284,7 @@ def test_each_row_ends_with_its_own_stop_string(both, monkeypatch):
 def some_batches():
     rows = [row(*range(40), n, 7) for n in range(9)] + [row(*range(50, 90), n, 7) for n in range(9)]
     prompts = [Generation((*range(40), n), GREEDY) for n in range(6)]
-    return plan([*rows, *prompts], Limits(2, 1000, 10000, 5), share=True)
+    return plan([*rows, *prompts], Limits(2, 1000, 10000, 5, 1), share=True)
 
 
 @pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
