@@ -195,7 +195,8 @@ def _cpu_seconds() -> float:
 
 def _differences(one: Sequence[Any], other: Sequence[Any]) -> str:
     if isinstance(one[0], str):
-        return str(sum(a != b for a, b in zip(one, other, strict=True)))
+        # lm-eval's model loses the first space of a text
+        return str(sum(a.removeprefix(" ") != b.removeprefix(" ") for a, b in zip(one, other, strict=True)))
     greedy = sum(a[1] != b[1] for a, b in zip(one, other, strict=True))
     largest = max(abs(a[0] - b[0]) for a, b in zip(one, other, strict=True))
     return f"{greedy}, log-probabilities by {largest:.0e}"
