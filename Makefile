@@ -24,9 +24,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p selectit
 
-# Ratios within one run, on the demonstration pool; docs/performance.md says how to use another.
+# Ratios within one run, on the demonstration data; docs/performance.md says how to use others.
 bench: setup
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/evaluate.py
 
 setup: $(VENV)/.installed sandbox
 

@@ -5,20 +5,28 @@ Reads the base model and the `adapter/` or `model/` folder of a finetune artifac
 
 from __future__ import annotations
 
+import functools
 import gc
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from selectit.config import ModelConfig
+from selectit.config import EvaluateStage, ModelConfig
 from selectit.errors import UserError
+from selectit.evaluate.answerer import Answerer
+from selectit.evaluate.answers import Answers
+from selectit.evaluate.batches import limits, plan
 from selectit.evaluate.harness import quiet
-from selectit.evaluate.sampling import Draws
+from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
+from selectit.evaluate.workers import Workers, processes_for
 from selectit.models import load_model, load_tokenizer
 from selectit.templates import chat_template
 
@@ -26,19 +34,26 @@ _GUARD_PROMPT = "Below is an instruction that describes a task. Write a response
 
 
 class EvaluatedLM(HFLM):
-    """lm-eval's Hugging Face model with four repairs.
+    """lm-eval's Hugging Face model, asked its way and answering in ours.
 
     Decoding keeps the space that LLaMA tokenizers drop at the start of a text, without which every indented
     HumanEval completion is a syntax error; prompts that lose their beginning are counted; generation follows
-    the profile alone, whatever settings a checkpoint brings along; samples do not depend on the batch size.
+    the profile alone, whatever settings a checkpoint brings along. Token ids are those of lm-eval; what is computed
+    from them is `Answerer`'s: shared prefixes once, equal requests once, several processes, answers kept on disk.
     """
 
-    def __init__(self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        load_again: Callable[[int], Answerer] | None = None,
+    ) -> None:
+        """Args: load_again: gives the process of GPU n its own copy; None where there is one process."""
+        super().__init__(pretrained=model, tokenizer=tokenizer)
         self.truncated_prompts: set[str] = set()
+        self.num_tokens = 0
         self._own_template = tokenizer.chat_template
         self._anchor = self.tok_encode("a", add_special_tokens=False)
-        self._draws = Draws(seed=0)
         own: Any = model.generation_config
         clean: Any = GenerationConfig(
             bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=self.tokenizer.pad_token_id
@@ -46,15 +61,34 @@ class EvaluatedLM(HFLM):
         model.generation_config = clean
         if isinstance(model, PeftModel):
             model.get_base_model().generation_config = clean
+        self.answerer = Answerer(model, self.tokenizer, self.tok_decode)
+        self._load_again = load_again
+        self._workers: Workers | None = None
+        self._answers: Answers | None = None
+        self._batch_size: int | None = None
+        self._num_processes: int | None = None
+        self._seed = 0
 
-    def use(self, template: str | None, batch_size: int, seed: int) -> None:
-        """Set up for one benchmark: the training template by name or None, no draws and no cut prompts yet."""
-        self.batch_size_per_gpu = batch_size
-        self._draws = Draws(seed)
-        self.truncated_prompts = set()
+    def use(self, config: EvaluateStage, template: str | None, out: Path) -> None:
+        """Set up for one benchmark: nothing asked yet but what answers.jsonl in `out` holds.
+
+        Args: template: the training template by name, or None.
+        """
+        self._answers = Answers(out, self.describe())
+        self._batch_size, self._num_processes, self._seed = config.batch_size, config.num_processes, config.seed
+        self.truncated_prompts, self.num_tokens = set(), 0
         self.tokenizer.chat_template = self._own_template
         if template is not None:
             self.tokenizer.chat_template = chat_template(template, self.tokenizer)
+
+    def finish(self) -> None:
+        """The benchmark's items are written."""
+        assert self._answers is not None
+        self._answers.drop()
+
+    def close(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -70,28 +104,105 @@ class EvaluatedLM(HFLM):
         text = self.tokenizer.decode(self._anchor + ids, skip_special_tokens=skip_special_tokens)
         return text[len(self.tokenizer.decode(self._anchor)) :]
 
-    def tok_batch_encode(
-        self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        ids, mask = super().tok_batch_encode(strings, padding_side, left_truncate_len, **kwargs)
-        if left_truncate_len is not None and ids.shape[1] == left_truncate_len:
-            self.truncated_prompts.update(text for text in strings if len(self.tok_encode(text)) > left_truncate_len)
-        return ids, mask
-
     def _loglikelihood_tokens(self, requests: list[Any], **kwargs: Any) -> list[tuple[float, bool]]:
+        """Args: requests: ((context, continuation), context ids, continuation ids), as lm-eval encodes them."""
         room = self.max_length + 1  # the last token is only scored
-        self.truncated_prompts.update(
-            texts[0] for texts, context, continuation in requests if len(context) + len(continuation) > room
-        )
-        return super()._loglikelihood_tokens(requests, **kwargs)
+        rows: list[Ids] = []
+        continuations: dict[Ids, dict[Ids, None]] = {}
+        for texts, context, continuation in requests:
+            assert context and 0 < len(continuation) <= self.max_length
+            if len(context) + len(continuation) > room:
+                self.truncated_prompts.add(texts[0])
+            rows.append(tuple((context + continuation)[-room:-1]))
+            continuations.setdefault(rows[-1], {})[tuple(continuation)] = None
+        asked = {ids: Likelihood(ids, tuple(wanted)) for ids, wanted in continuations.items()}
+        found = self._ask([asked[ids] for ids in rows], [texts for texts, _, _ in requests])
+        answers = []
+        for ids, (_, _, continuation) in zip(rows, requests, strict=True):
+            at = asked[ids].continuations.index(tuple(continuation))
+            log_probability, is_greedy = found[asked[ids]].value[at]
+            answers.append((log_probability, is_greedy))
+        return answers
 
-    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **settings: Any) -> torch.Tensor:
-        if settings.get("do_sample"):
-            prompts = [ids[mask.bool()].tolist() for ids, mask in zip(context, settings["attention_mask"], strict=True)]
-            temperature, top_p = settings.pop("temperature"), settings.pop("top_p")
-            processors = self._draws.processors(prompts, temperature, top_p, context.device)
-            settings |= {"do_sample": False, "logits_processor": processors}
-        return super()._model_generate(context, max_length, stop, **settings)
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        asked: list[Request] = []
+        encoded: dict[str, list[int]] = {}
+        seen: Counter[tuple[Ids, GenerationSettings]] = Counter()
+        for context, told in (request.args for request in requests):
+            settings = self._settings(told, eos)
+            room = self.max_length - settings.max_new_tokens
+            assert room > 0, f"{settings.max_new_tokens} new tokens leave no room in a context of {self.max_length}"
+            if context not in encoded:
+                encoded[context] = self.tok_batch_encode([context])[0][0].tolist()
+            if len(encoded[context]) > room:
+                self.truncated_prompts.add(context)
+            ids = tuple(encoded[context][-room:])
+            number = seen[ids, settings] if settings.temperature > 0 else 0
+            seen[ids, settings] += 1
+            asked.append(Generation(ids, settings, number))
+        found = self._ask(asked, [request.args for request in requests])
+        return [found[request].value for request in asked]
+
+    def _settings(self, told: dict[str, Any], eos: str) -> GenerationSettings:
+        """lm-eval's generation settings, read as its Hugging Face model reads them."""
+        settings: Any = normalize_gen_kwargs(told, self.max_gen_toks)
+        stop = handle_stop_sequences(settings.pop("until", None), eos=eos)
+        sampled = settings.pop("do_sample")
+        temperature, top_p = settings.pop("temperature"), settings.pop("top_p", 1.0)
+        max_new_tokens = settings.pop("max_gen_toks")
+        assert not settings, f"generation settings that are not read here: {settings}"
+        if not sampled:
+            return GenerationSettings(tuple(stop), max_new_tokens)
+        return GenerationSettings(tuple(stop), max_new_tokens, temperature, top_p, self._seed)
+
+    def _ask(self, requests: list[Request], arguments: Sequence[Any]) -> dict[Request, Answer]:
+        """Args: arguments: lm-eval's own of each request, told to its hook when the request is answered."""
+        assert self._answers is not None
+        of: dict[Request, list[Any]] = {}
+        for request, its_arguments in zip(requests, arguments, strict=True):
+            of.setdefault(request, []).append(its_arguments)
+        batches = plan(list(of), limits(self.device, self._batch_size), self.answerer.shares)
+        answered: dict[Request, Answer] = {}
+
+        def take(batch: Batch, answers: Sequence[Answer]) -> None:
+            for request, answer in zip(batch.requests, answers, strict=True):
+                answered[request] = answer
+                for its_arguments in of[request]:
+                    self.cache_hook.add_partial(type(request).__name__, its_arguments, answer.value)
+
+        missing = []
+        for batch in batches:
+            if (kept := self._answers.of(batch)) is None:
+                missing.append(batch)
+            else:
+                take(batch, kept)
+        for batch, answers in self._answer(missing, processes_for(len(batches), self.device, self._num_processes)):
+            self._answers.add(batch, answers)
+            self.num_tokens += sum(answer.num_tokens for answer in answers)
+            take(batch, answers)
+        return answered
+
+    def _answer(self, batches: Sequence[Batch], num_processes: int) -> Iterator[tuple[Batch, list[Answer]]]:
+        if num_processes == 1:
+            self.model.to(self.device)
+            for batch in batches:
+                yield batch, self.answerer.answer(batch)
+            return
+        if not batches:
+            return
+        if self._workers is None or not self._workers.open or self._workers.num_processes != num_processes:
+            self.close()
+            self._workers = self._start(num_processes)
+        yield from self._workers.answer(batches)
+
+    def _start(self, num_processes: int) -> Workers:
+        if self.device.type == "cpu":
+            return Workers(lambda number: self.answerer, num_processes, "fork")
+        assert self._load_again is not None
+        self.model.to("cpu")  # the first GPU is for its process
+        torch.cuda.empty_cache()
+        return Workers(self._load_again, num_processes, "spawn")
 
 
 @dataclass(frozen=True)
@@ -128,7 +239,7 @@ def _last_change(folder: Path) -> int:
 _loaded: tuple[Any, EvaluatedLM] | None = None
 
 
-def load_lm(model: ModelConfig, weights: Weights, batch_size: int) -> EvaluatedLM:
+def load_lm(model: ModelConfig, weights: Weights) -> EvaluatedLM:
     """The model of one arm; asked for again with the same arguments, the same object.
 
     Raises: UserError where a checkpoint is absent or damaged, or where an adapter changes nothing.
@@ -137,27 +248,37 @@ def load_lm(model: ModelConfig, weights: Weights, batch_size: int) -> EvaluatedL
     if _loaded is None or _loaded[0] != (model, weights):
         forget_lm()
         with quiet():
-            _loaded = ((model, weights), _load(model, weights, batch_size))
+            _loaded = ((model, weights), _load(model, weights))
     return _loaded[1]
 
 
 def forget_lm() -> None:
-    """Give the memory of the loaded model back."""
+    """Give the memory of the loaded model back, and end its processes."""
     global _loaded
     if _loaded is not None:
+        _loaded[1].close()
         _loaded = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _load(model: ModelConfig, weights: Weights, batch_size: int) -> EvaluatedLM:
+def load_answerer(model: ModelConfig, weights: Weights, number: int) -> Answerer:
+    """A copy for one of several processes, on GPU `number` where there are GPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    with quiet():
+        return _load(model, weights).answerer
+
+
+def _load(model: ModelConfig, weights: Weights) -> EvaluatedLM:
+    again = functools.partial(load_answerer, model, weights)
     if weights.checkpoint is not None:
         model = model.model_copy(update={"path": weights.checkpoint, "revision": None})
     tokenizer = load_tokenizer(model)
     if weights.adapter is None:
-        return EvaluatedLM(load_model(model), tokenizer, batch_size)
-    return EvaluatedLM(_with_adapter(load_model(model), weights.adapter, model.path, tokenizer), tokenizer, batch_size)
+        return EvaluatedLM(load_model(model), tokenizer, again)
+    return EvaluatedLM(_with_adapter(load_model(model), weights.adapter, model.path, tokenizer), tokenizer, again)
 
 
 def _with_adapter(base: PreTrainedModel, adapter: str, base_name: str, tokenizer: PreTrainedTokenizerBase) -> PeftModel:

@@ -7,33 +7,25 @@ pass@10. Here each request has a generator of its own, seeded by the seed, its p
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
+from selectit.evaluate.requests import Generation
 
-class Draws:
-    """Counts equal prompts, so that the n samples of one prompt differ and every run draws the same n."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._seen: Counter[tuple[int, ...]] = Counter()
-
-    def processors(
-        self, prompts: Sequence[Sequence[int]], temperature: float, top_p: float, device: torch.device
-    ) -> LogitsProcessorList:
-        """What turns greedy generation of these prompts (token ids, without padding) into sampling."""
-        generators = []
-        for prompt in map(tuple, prompts):
-            name = f"{self._seed} {self._seen[prompt]} {prompt}"
-            self._seen[prompt] += 1
-            number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-            generators.append(torch.Generator(device).manual_seed(number))
-        # the warpers' order is that of transformers' own sampling
-        warpers = [TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)]
-        return LogitsProcessorList([*warpers, _GumbelNoise(generators)])
+def sampling(requests: Sequence[Generation], device: torch.device) -> LogitsProcessorList:
+    """What turns greedy generation of these requests, which have equal settings, into sampling."""
+    settings = requests[0].settings
+    generators = []
+    for request in requests:
+        name = f"{settings.seed} {request.number} {request.ids}"
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+        generators.append(torch.Generator(device).manual_seed(number))
+    # the warpers' order is that of transformers' own sampling
+    warpers = [TemperatureLogitsWarper(settings.temperature), TopPLogitsWarper(settings.top_p)]
+    return LogitsProcessorList([*warpers, _GumbelNoise(generators)])
 
 
 class _GumbelNoise(LogitsProcessor):

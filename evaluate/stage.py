@@ -6,6 +6,7 @@ items.jsonl, and for AlpacaEval model_outputs.json.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def preflight(config: EvaluateStage) -> None:
 
 def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:
     """Args:    inputs: {} for the model as it is, or {"model": a finetune artifact}.
-    Returns: value and stderr of the table's metric where it was scored, and num_items.
+    Returns: value and stderr of the table's metric where it was scored, num_items; seconds that the model was
+             asked, and tokens of prompts and answers per second, each counted whole.
     Raises:  NotRun before anything is spent, where HumanEval's programs cannot be run here.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -55,13 +57,15 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         raise NotRun(reason)
     judge = load_judge(config.judge) if benchmark.name == "alpaca_eval" and config.judge else None
 
-    lm = load_lm(config.model, find_weights(inputs.get("model"), config.adapter), config.batch_size)
-    lm.use(config.template if benchmark.chat_template else None, config.batch_size, config.seed)
+    lm = load_lm(config.model, find_weights(inputs.get("model"), config.adapter))
+    lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
     questions = load_questions(config)
     questions.notes.extend(notes)
+    started = time.monotonic()
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
         answers = ask(lm, questions, config, advance)
+    seconds = time.monotonic() - started
 
     items = read_items(answers, benchmark.metric)
     result.model, result.num_items = lm.describe(), len(items)
@@ -76,7 +80,11 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         _judge(result, items, questions, judge, tracker)
     else:
         result.score(read_metrics(answers))
-    return _finish(result, items, out, tracker)
+    metrics = _finish(result, items, out, tracker)
+    lm.finish()
+    speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
+    tracker.log(speed)
+    return metrics | speed
 
 
 def _judge(result: Result, items: list[Item], questions: Questions, judge: Judge | None, tracker: Tracker) -> None:

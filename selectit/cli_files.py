@@ -212,7 +212,8 @@ def evaluate(
     judge: Annotated[str | None, typer.Option(help="hf:<model> for AlpacaEval; default: not judged.")] = None,
     template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
     sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
-    batch_size: Annotated[int, typer.Option(help="Items per forward pass.")] = 8,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a forward pass at most; default: what fits.")] = None,
+    num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
     seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -231,7 +232,7 @@ def evaluate(
             "finetune": {"method": "none", "template": template},
             "evaluate": {
                 "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": judge,
-                "sandbox": sandbox, "batch_size": batch_size,
+                "sandbox": sandbox, "batch_size": batch_size, "num_processes": num_processes,
             },
         }
     )  # fmt: skip

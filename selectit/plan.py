@@ -236,6 +236,7 @@ def evaluate_stage(
         judge=evaluate.judge if benchmark.name == "alpaca_eval" else None,
         sandbox=evaluate.sandbox,
         batch_size=evaluate.batch_size,
+        num_processes=evaluate.num_processes,
         seed=seed if benchmark.temperature > 0 else 0,
     )
     return Stage("evaluate", stage, (("model", tuned),) if tuned is not None else ())

@@ -24,7 +24,10 @@ class EvaluateConfig(Config):
     """`hf:<model>`: an in-process log-probability judge for AlpacaEval. None: outputs are written, not judged."""
     sandbox: Literal["bwrap", "none"] = "bwrap"
     """Where model-written code runs. `none` runs it unprotected and must be asked for."""
-    batch_size: int = execution(8, ge=1)
+    batch_size: int | None = execution(None, ge=1)
+    """Rows of a forward pass at most. None: as many as fit; a batch that does not fit is halved in any case."""
+    num_processes: int | None = execution(None, ge=1)
+    """Processes that answer. None: one per GPU; on CPU one per core where the work is enough."""
 
 
 class BenchmarkConfig(Config):
@@ -72,7 +75,8 @@ class EvaluateStage(Config):
     """Only where the benchmark asks for chat format."""
     judge: Annotated[str, LocationMark(prefixes=("hf:",))] | None = None
     sandbox: Literal["bwrap", "none"] = execution("bwrap")
-    batch_size: int = execution(8, ge=1)
+    batch_size: int | None = execution(None, ge=1)
+    num_processes: int | None = execution(None, ge=1)
     seed: int = 42
 
     def location_files(self, field: str) -> list[Path] | None:

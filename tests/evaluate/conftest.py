@@ -27,8 +27,13 @@ class OracleLM(LM):
         super().__init__()
         self.prompts = []
 
-    def use(self, template, batch_size, seed):
+    num_tokens = 0
+
+    def use(self, config, template, out):
         self.template = template
+
+    def finish(self):
+        pass
 
     def describe(self):
         return {"dtype": "float32", "adapter": False}
@@ -83,10 +88,10 @@ def demo_data():
 
 
 @pytest.fixture
-def evaluate(tmp_path, demo_model, demo_data):
-    """run(benchmark, **changes) -> (what run returned, the folder it wrote)."""
+def config_of(demo_model, demo_data):
+    """config_of(benchmark, **fields) -> the configuration that `evaluate` runs."""
 
-    def run(name, inputs=None, profile="miniature", changes=None, **fields):
+    def make(name, profile="miniature", changes=None, **fields):
         benchmark = load_profile(profile).benchmarks[name].model_copy(update=changes or {})
         settings = {
             "model": demo_model,
@@ -96,10 +101,20 @@ def evaluate(tmp_path, demo_model, demo_data):
             "template": "alpaca",
             "batch_size": 4,
         }
+        return EvaluateStage(**{**settings, **fields})
+
+    return make
+
+
+@pytest.fixture
+def evaluate(tmp_path, config_of):
+    """run(benchmark, **changes) -> (what run returned, the folder it wrote)."""
+
+    def run(name, inputs=None, **fields):
         out = tmp_path / "out" / name
         out.mkdir(parents=True, exist_ok=True)
         tracker = Tracker(out, Console(file=io.StringIO()))
-        return stage.run(EvaluateStage(**{**settings, **fields}), inputs or {}, out, tracker), out
+        return stage.run(config_of(name, **fields), inputs or {}, out, tracker), out
 
     return run
 

@@ -40,7 +40,7 @@ def test_the_oracle_solves_humaneval(oracle, evaluate, data):
 
 def test_alpaca_eval_without_a_judge_writes_the_outputs_and_says_so(oracle, evaluate, data):
     metrics, out = evaluate("alpaca_eval", profile="paper-2023", data=str(data), limit=3)
-    assert metrics == {"num_items": 3.0}
+    assert metrics["num_items"] == 3 and "value" not in metrics
     written = result(out)
     assert written["status"] == "not_scored" and "evaluate.judge" in written["reason"] and written["value"] is None
     reference = json.loads((data / "alpaca_eval" / "text_davinci_003.json").read_text())[:3]

@@ -120,15 +120,15 @@ def test_no_foreign_progress_bar_or_log_line_is_shown(evaluate, capfd):
     assert captured.out + captured.err == ""
 
 
-def test_the_progress_bar_counts_every_request(demo_model, demo_data):
+def test_the_progress_bar_counts_every_request(demo_model, demo_data, tmp_path):
     from selectit.evaluate.benchmark import ask, load_questions
     from selectit.evaluate.profile import load_profile
 
     for name, benchmark in load_profile("miniature").benchmarks.items():
         config = EvaluateStage(model=demo_model, benchmark=benchmark, data=str(demo_data), template="alpaca", limit=1)
         questions = load_questions(config)
-        lm = lm_module.load_lm(demo_model, lm_module.Weights(), 4)
-        lm.use("alpaca" if benchmark.chat_template else None, 4, 42)
+        lm = lm_module.load_lm(demo_model, lm_module.Weights())
+        lm.use(config, "alpaca" if benchmark.chat_template else None, tmp_path)
         finished = []
         ask(lm, questions, config, finished.append)
         assert sum(finished) == questions.num_requests, name

@@ -1,0 +1,61 @@
+"""Log-probabilities of continuations: rows right-padded behind their shared prefix, logits only where wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from selectit.evaluate.prefix import SharedPrefix, accepts
+from selectit.evaluate.requests import Answer, Ids, Likelihood
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: PreTrainedModel | PeftModel, shared: SharedPrefix, requests: Sequence[Likelihood], prefix: Ids
+) -> list[Answer]:
+    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory."""
+    rows = [request.ids[len(prefix) :] for request in requests]
+    longest = max(map(len, rows))
+    padded = torch.zeros(len(rows), longest, dtype=torch.long)  # causal attention never sees padding on the right
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = torch.tensor(row)
+    wanted = [range(len(row) - request.num_open, len(row)) for row, request in zip(rows, requests, strict=True)]
+    logits, place = _logits(model, shared, padded, prefix, sorted({position for span in wanted for position in span}))
+    owner = [number for number, span in enumerate(wanted) for _ in span]
+    column = [place[position] for span in wanted for position in span]
+    chosen = logits[owner, column].float()  # [sum of num_open, vocabulary]
+    log_probs = chosen.log_softmax(dim=-1)
+    greedy = chosen.argmax(dim=-1).tolist()
+    answers, end = [], 0
+    for request in requests:
+        end += request.num_open
+        values = [_score(log_probs, greedy, end, continuation) for continuation in request.continuations]
+        answers.append(Answer(values, len(request.ids) + sum(map(len, request.continuations))))
+    return answers
+
+
+def _score(log_probs: torch.Tensor, greedy: list[int], end: int, continuation: Ids) -> list[Any]:
+    start = end - len(continuation)
+    total = float(log_probs[range(start, end), list(continuation)].sum())
+    return [total, greedy[start:end] == list(continuation)]
+
+
+def _logits(
+    model: Any, shared: SharedPrefix, padded: torch.Tensor, prefix: Ids, positions: list[int]
+) -> tuple[torch.Tensor, dict[int, int]]:
+    """Logits [batch, >= len(positions), vocabulary] and where in their second axis each position stands."""
+    arguments: dict[str, Any] = {"input_ids": padded.to(model.device)}
+    if prefix:
+        arguments |= {"past_key_values": shared.to_read(prefix, len(padded)), "use_cache": True}
+    elif accepts(model, "use_cache"):
+        arguments["use_cache"] = False
+    if accepts(model, "logits_to_keep"):
+        logits = model(**arguments, logits_to_keep=torch.tensor(positions, device=model.device)).logits
+        return logits, {position: at for at, position in enumerate(positions)}
+    logits = model(**arguments).logits
+    learned = logits.shape[1] - padded.shape[1]  # prompt tokens that an adapter puts in front
+    return logits, {position: position + learned for position in positions}

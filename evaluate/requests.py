@@ -1,0 +1,72 @@
+"""What a model is asked, as token ids: log-likelihoods of continuations, or text to be generated.
+
+A request is its content, so that equal ones are asked once and an answer on disk is found again by its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Continuations at the end of one row. The last token of each is only scored, so `ids` does not hold it."""
+
+    ids: Ids
+    continuations: tuple[Ids, ...]
+    settings: None = None
+
+    @property
+    def num_open(self) -> int:
+        """The last positions of `ids` whose logits are wanted; what stands before may be shared with other rows."""
+        return max(map(len, self.continuations))
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    stop: tuple[str, ...]
+    max_new_tokens: int
+    temperature: float = 0.0
+    """0: greedy."""
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Generation:
+    ids: Ids
+    settings: GenerationSettings
+    number: int = 0
+    """Among equal prompts that are sampled: each has draws of its own."""
+    num_open: int = field(default=1, init=False)
+
+
+Request = Likelihood | Generation
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`value` is [[log-probability, is greedy] per continuation], or a text."""
+
+    value: Any
+    num_tokens: int
+    """Tokens of the request and of what was generated."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass, or one call of `generate`, answers."""
+
+    requests: Sequence[Request]
+    prefix: Ids = ()
+    """Tokens with which all of them start."""
+
+
+def request_key(request: Request, model: Mapping[str, Any]) -> str:
+    """Args: model: what else an answer depends on and may change while the stage's fingerprint does not."""
+    return hashlib.sha256(repr((request, sorted(model.items()))).encode()).hexdigest()[:32]
