@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -168,7 +169,9 @@ def evaluate(
     data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
     benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many items per task.")] = None,
-    judge: Annotated[str | None, typer.Option(help="hf:<model> for AlpacaEval; default: not judged.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
+    ] = None,
     template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
     sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
     batch_size: Annotated[int, typer.Option(help="Items per forward pass.")] = 8,
@@ -189,7 +192,7 @@ def evaluate(
             "select": {"strategy": "full"},
             "finetune": {"method": "none", "template": template},
             "evaluate": {
-                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": judge,
+                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": _judge(judge),
                 "sandbox": sandbox, "batch_size": batch_size,
             },
         }
@@ -271,6 +274,18 @@ def _check_suffix(pool: Path, out: Path) -> None:
     wanted = pool.suffix if pool.is_file() else ".jsonl"
     if out.suffix != wanted:
         raise UserError(f"--out {out}: a subset is written in the pool's own format; name a file that ends in {wanted}")
+
+
+def _judge(setting: str | None) -> Any:
+    """`hf:<model>` is text; what stands in braces is a mapping, written as in a recipe."""
+    if setting is None or not setting.lstrip().startswith("{"):
+        return setting
+    try:
+        return yaml.safe_load(setting)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"--judge {setting}: not a mapping; write for example --judge '{{model: gpt-4-turbo}}'"
+        ) from error
 
 
 def _adapter(path: str | None) -> str | None:
