@@ -6,6 +6,7 @@ items.jsonl, and for AlpacaEval model_outputs.json; what a judge has still to re
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_question
 from selectit.evaluate.files import JUDGED, data_files
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
-from selectit.evaluate.results import Item, Result, read_items, read_metrics, read_tasks, sample_rows
+from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
 from selectit.evaluate.sandbox import unavailable
+from selectit.evaluate.trained_template import check_template, is_trained_here
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
@@ -27,13 +29,17 @@ NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
 
 
 def preflight(config: EvaluateStage) -> None:
-    """Raises: UserError for a data file that is not there, a model without the chat template that is asked for,
-    or a judge that cannot judge.
+    """Raises: UserError for a data file that is not there, a model without the chat template that is asked for
+    or trained in another one, or a judge that cannot judge.
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
     if config.template is not None:
-        chat_template(config.template, load_tokenizer(config.model))
+        text = chat_template(config.template, load_tokenizer(config.model))
+        if config.adapter is not None:
+            check_template(config.adapter, config.template, text)
+        elif is_trained_here(config.model.path):
+            check_template(config.model.path, config.template, text)
     if config.judge is not None:
         check_judge(config.judge)
 
@@ -44,6 +50,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     Raises:  NotRun before anything is spent, where HumanEval's programs cannot be run here.
     """
     out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
     benchmark = config.benchmark
     result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
     if benchmark.chat_template and config.template is None:
@@ -55,9 +62,12 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         raise NotRun(reason)
     judge = load_judge(config.judge) if benchmark.name in JUDGED and config.judge else None
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
-        return _judge(*kept, judge, out, tracker)
+        return _judge(*kept, judge, out, tracker, started)
 
-    lm = load_lm(config.model, find_weights(inputs.get("model"), config.adapter), config.batch_size)
+    weights = find_weights(inputs.get("model"), config.adapter)
+    if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
+        check_template(tuned, config.template, chat_template(config.template, load_tokenizer(config.model)))
+    lm = load_lm(config.model, weights, config.batch_size)
     lm.use(config.template if benchmark.chat_template else None, config.batch_size, config.seed)
     config, notes = _leave_room(config, lm.max_length)
     questions = load_questions(config)
@@ -80,14 +90,14 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
             (task,) = questions.tasks.values()
             references = alpaca_eval.reference_sha256(task.task_docs)
             alpaca_eval.keep_answers(result, items, references, out)
-            return _judge(result, items, references, judge, out, tracker)
+            return _judge(result, items, references, judge, out, tracker, started)
     else:
         result.score(read_metrics(answers))
-    return _finish(result, items, out, tracker)
+    return _finish(result, items, out, tracker, started)
 
 
 def _judge(
-    result: Result, items: list[Item], references: str, judge: Judge, out: Path, tracker: Tracker
+    result: Result, items: list[Item], references: str, judge: Judge, out: Path, tracker: Tracker, started: float
 ) -> dict[str, float]:
     """Args: references: sha256 of the reference answers."""
     with tracker.progress(f"{result.benchmark}: judging", len(items)) as advance:
@@ -96,7 +106,9 @@ def _judge(
     result.judge = {**judge.describe(), "reference_sha256": references}
     result.judge_usage = judge.usage()
     result.notes.extend(judge.notes())
-    metrics = _finish(result, items, out, tracker)
+    if result.judge_usage is not None:
+        tracker.log({f"judge/{name}": value for name, value in result.judge_usage.items() if value is not None})
+    metrics = _finish(result, items, out, tracker, started)
     alpaca_eval.forget_answers(out)
     return metrics
 
@@ -120,11 +132,11 @@ def _generator(config: EvaluateStage, inputs: Mapping[str, Path]) -> str:
     return Path(config.model.path).name + (" (fine-tuned)" if "model" in inputs or config.adapter else "")
 
 
-def _finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> dict[str, float]:
+def _finish(result: Result, items: list[Item], out: Path, tracker: Tracker, started: float) -> dict[str, float]:
     result.write(out, items)
     metrics = result.flat()
-    tracker.log(metrics)
-    tracker.table("samples", *sample_rows(items))
+    tracker.log({**metrics, "seconds": round(time.monotonic() - started, 3)})
+    tracker.table("samples", *sample_rows(items), file=ITEMS_FILE)
     if result.reason:
         tracker.note(f"{result.benchmark}: {result.reason}")
     for note in result.notes:

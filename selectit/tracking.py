@@ -38,15 +38,20 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Append one line to metrics.jsonl and send the same to W&B."""
-        line = {"time": round(time.time(), 3), **({} if step is None else {"step": step}), **metrics}
-        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        self._write({**({} if step is None else {"step": step}), **metrics})
         self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
+
+    def _write(self, line: Mapping[str, float | int | str]) -> None:
+        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
+            f.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
 
     def histogram(self, name: str, values: Sequence[float]) -> None:
         self._wandb(lambda run, wandb: run.log({name: wandb.Histogram(values)}))
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], file: str | None = None) -> None:
+        """Send a table to W&B. Args: file: in the artifact folder, holds the whole of it; metrics.jsonl names it."""
+        if file is not None:
+            self._write({name: file})
         data = [list(row) for row in rows]
         self._wandb(lambda run, wandb: run.log({name: wandb.Table(columns=list(columns), data=data)}))
 

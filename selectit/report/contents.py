@@ -10,6 +10,7 @@ from selectit.graph import Plan, Stage
 from selectit.report.arms import arms, costs
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
+from selectit.report.prompts import Shown, trained_and_asked
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.results import Result, recipe_of
 from selectit.report.sources import result_notes, sources
@@ -36,6 +37,7 @@ class Contents:
     stages: Listing
     environments: Listing
     result_notes: Sequence[str]
+    shown: Sequence[Shown]
 
 
 def gather(
@@ -67,4 +69,5 @@ def gather(
         stages=stages,
         environments=environments,
         result_notes=result_notes(plan, results),
+        shown=trained_and_asked(plan, outcomes, results),
     )

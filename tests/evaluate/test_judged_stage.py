@@ -51,6 +51,10 @@ def test_the_result_names_the_judge_what_it_took_and_where_its_answers_came_from
     assert (usage["num_asked"], usage["num_cached"], usage["num_failures"]) == (8, 0, 0)
     assert usage["usd"] == pytest.approx((800 * 10 + 8 * 30) / 1e6)
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    logged = {key: value for line in lines for key, value in line.items()}
+    assert logged["value"] == metrics["value"] and logged["seconds"] >= 0 and logged["judge/num_asked"] == 8
+    assert logged["samples"] == "items.jsonl"
 
 
 def test_after_a_judge_that_died_nothing_is_generated_again_and_only_missing_answers_are_asked(
