@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LETTER = re.compile(r"[\s\"'`*(\[]*([mM])[\s\"'`*)\].]*")
-_WINNERS = {"model_1": 0.0, "m": 0.0, "model_2": 1.0, "M": 1.0}
-"""Who stands on rank 1 -> the verdict; AlpacaEval calls the output shown first model_1."""
+_SECOND = {frozenset(("model_1", "model_2")): "model_2", frozenset("mM"): "M"}
+"""Names in a ranking -> which of them was shown second; the former are AlpacaEval's."""
 
 
 def verdict_of_text(text: str) -> float | None:
@@ -24,9 +24,10 @@ def verdict_of_text(text: str) -> float | None:
         ranking = {entry["model"]: entry["rank"] for entry in ast.literal_eval(text.strip())}
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         return None
-    if len(ranking) != 2 or set(ranking.values()) != {1, 2}:
+    second = _SECOND.get(frozenset(ranking))
+    if second is None or set(ranking.values()) != {1, 2}:
         return None
-    return _WINNERS.get(next(model for model, rank in ranking.items() if rank == 1))
+    return float(ranking[second] == 1)
 
 
 def verdict_of_logprobs(top: Sequence[Mapping[str, Any]]) -> float | None:

@@ -106,8 +106,13 @@ def _judge(
     result.judge = {**judge.describe(), "reference_sha256": references}
     result.judge_usage = judge.usage()
     result.notes.extend(judge.notes())
-    if result.judge_usage is not None:
-        tracker.log({f"judge/{name}": value for name, value in result.judge_usage.items() if value is not None})
+    if (usage := result.judge_usage) is not None:
+        cost = "" if usage["usd"] is None else f", {usage['usd']:.2f} USD"
+        tracker.note(
+            f"{result.benchmark}: {usage['num_asked']} questions to the judge, {usage['num_cached']} answers from the "
+            f"cache; {usage['input_tokens']:,} tokens read, {usage['output_tokens']:,} written{cost}"
+        )
+        tracker.log({f"judge/{name}": value for name, value in usage.items() if value is not None})
     metrics = _finish(result, items, out, tracker, started)
     alpaca_eval.forget_answers(out)
     return metrics

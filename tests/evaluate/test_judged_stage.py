@@ -134,7 +134,9 @@ def test_a_cell_whose_judge_died_is_a_labelled_hole_that_the_next_run_fills(root
     [outcome] = run_plan(plan, session).values()
     assert outcome.artifact is not None and server.num_requests == asked + int(told[1])
     report = write_report(plan, {plan.stages[0]: outcome}, store.runs_dir)
-    assert "judge-1" in (report.folder / "report.md").read_text()
+    told = (report.folder / "report.md").read_text()
+    assert f"judge-1 at {server.url}, which answered as judge-1-0613, verdict by logprobs" in told
+    assert "its answers cost 0.00 USD" in told
     manifest = json.dumps(outcome.artifact.manifest)
     assert "api_key_env" in manifest and "EMPTY" not in manifest
     before = server.num_requests
