@@ -1,20 +1,24 @@
 """AlpacaEval: the answers in AlpacaEval's own form, and their win rate against the reference answers.
 
-Writes model_outputs.json, which AlpacaEval's own tool reads as it is.
+Writes model_outputs.json, which AlpacaEval's own tool reads as it is. What was generated is kept until a judge has
+spoken.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selectit.evaluate.judge import Judge
-from selectit.evaluate.results import Item, Metric, mean_metric
+from selectit.evaluate.judge import Comparison, Judge
+from selectit.evaluate.results import Item, Metric, Result, mean_metric
 
 OUTPUTS_FILE = "model_outputs.json"
+ANSWERS_FILE = ".answers.json"
 METRIC = "win_rate"
 
 
@@ -38,18 +42,42 @@ def output_length(items: Sequence[Item]) -> dict[str, Metric]:
 
 
 def win_rate(items: Sequence[Item], judge: Judge, advance: Callable[[int], None]) -> dict[str, Metric]:
-    """Mean probability that the model's answer is preferred to the reference; each item gets its own as score."""
-    for item in items:
-        item.score = judge.prefer(item.doc["instruction"], item.outputs[0], item.doc["output"])
-        advance(1)
-    return {METRIC: mean_metric([item.score for item in items if item.score is not None])}
+    """Mean probability that the model's answer is preferred to the reference; each item gets its own as score.
+
+    A verdict in words is 0 or 1, equal answers are 0.5; the standard error is that of a mean. Source: AlpacaEval 1;
+    with probabilities as verdicts, AlpacaEval 2's weighted win rate.
+    """
+    comparisons = [Comparison(i.doc["instruction"], i.doc["output"], i.outputs[0]) for i in items]
+    preferred = judge.compare(comparisons, advance)
+    for item, probability in zip(items, preferred, strict=True):
+        item.score = probability
+    return {METRIC: mean_metric(preferred)}
 
 
-def describe(judge: Judge, references: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """What a win rate must agree in to be compared with another."""
+def reference_sha256(references: Iterable[Mapping[str, Any]]) -> str:
     pairs = json.dumps([[row["instruction"], row["output"]] for row in references])
-    return {
-        "name": judge.name,
-        "prompt_sha256": judge.prompt_sha256,
-        "reference_sha256": hashlib.sha256(pairs.encode()).hexdigest(),
-    }
+    return hashlib.sha256(pairs.encode()).hexdigest()
+
+
+def keep_answers(result: Result, items: Sequence[Item], references: str, out: Path) -> None:
+    """Put by what was generated, for a judge that fails: its next run must not generate it again.
+
+    Args: references: their sha256.
+    """
+    kept = {"result": asdict(result), "items": [asdict(item) for item in items], "references": references}
+    part = out / f"{ANSWERS_FILE}.part"
+    part.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+    os.replace(part, out / ANSWERS_FILE)
+
+
+def kept_answers(out: Path) -> tuple[Result, list[Item], str] | None:
+    """What `keep_answers` put by in this folder, if anything."""
+    path = out / ANSWERS_FILE
+    if not path.is_file():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Result(**kept["result"]), [Item(**item) for item in kept["items"]], kept["references"]
+
+
+def forget_answers(out: Path) -> None:
+    (out / ANSWERS_FILE).unlink(missing_ok=True)

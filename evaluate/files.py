@@ -15,7 +15,9 @@ import yaml
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
 
-BENCHMARKS = ("mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval")
+BENCHMARKS = ("mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2")
+JUDGED = ("alpaca_eval", "alpaca_eval_2")
+"""Benchmarks whose answers a judge compares with reference answers."""
 
 LANGUAGE_CODES = {
     "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
@@ -83,15 +85,34 @@ def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
             names = ["HumanEval.jsonl.gz"]
         case "alpaca_eval":
             names = ["text_davinci_003.json"]
+        case "alpaca_eval_2":
+            names = ["gpt4_1106_preview.json"]
         case other:
             raise UserError(f"no benchmark '{other}'.{did_you_mean(other, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}")
     return [existing(data / benchmark.name / name) for name in names]
 
 
+_HOMES = {
+    "mmlu": "data.tar of github.com/hendrycks/test, its folders dev and test",
+    "bbh": "the folder bbh of github.com/suzgunmirac/BIG-Bench-Hard",
+    "gsm8k": "grade_school_math/data/test.jsonl of github.com/openai/grade-school-math",
+    "tydiqa": "the GoldP files v1.1 that github.com/google-research-datasets/tydiqa names",
+    "humaneval": "data/HumanEval.jsonl.gz of github.com/openai/human-eval",
+    "alpaca_eval": "results/text_davinci_003/model_outputs.json of github.com/tatsu-lab/alpaca_eval",
+    "alpaca_eval_2": "results/gpt4_1106_preview/model_outputs.json of github.com/tatsu-lab/alpaca_eval",
+}
+"""Where the authors publish the files of a data folder."""
+
+
 def existing(path: Path) -> Path:
+    """Args:   path: <data>/<benchmark>/..., a file that must be there.
+    Raises: UserError with the path that was expected and where its file comes from.
+    """
     if not path.is_file():
+        home = next(_HOMES[part] for part in reversed(path.parts) if part in _HOMES)
         raise UserError(
-            f"benchmark data is missing: {path}\nPut the file there in its authors' layout (docs/evaluation.md), "
-            "set evaluate.data to another folder or to `hub`, or leave this benchmark or task out of the profile."
+            f"benchmark data is missing: {path}\nPut the file there in its authors' layout (docs/evaluation.md); it is "
+            f"published as {home}. Or set evaluate.data to another folder or to `hub`, or leave this benchmark or task "
+            "out of the profile."
         )
     return path

@@ -1,112 +1,72 @@
-"""Judges: which of two answers to an instruction is preferred.
+"""Judges: which of two answers to an instruction is preferred, and which judge a setting names.
 
-`hf:<model>` reads a model's next-token probabilities of the letters m and M after evaluate/judge_prompt.txt, in both
-orders of the answers, so that a preference for a position cancels out.
+`hf:<model>` is a model in this process (judge_hf.py), a mapping one behind an endpoint (judge_api.py). Imports neither.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from functools import cached_property
-from importlib.resources import files
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
 
-import torch
-from transformers import PreTrainedModel
-
-from selectit.config import ModelConfig
+from selectit.config import JudgeSetting
 from selectit.errors import UserError
-from selectit.evaluate.harness import quiet
-from selectit.fingerprint import pinned
-from selectit.models import load_model, load_tokenizer
 
-_LABELS = ("m", "M")
-_MIN_ANSWER_TOKENS = 16
+
+@dataclass(frozen=True)
+class Comparison:
+    instruction: str
+    reference: str
+    output: str
+    """Of the model that is evaluated."""
 
 
 class Judge(Protocol):
-    name: str
-    prompt_sha256: str
-    num_shortened: int
-    """Comparisons in which an answer had to be cut to fit the judge's context."""
+    def describe(self) -> dict[str, str]:
+        """What a win rate must agree in to be compared with another: name, prompt_sha256 and the like."""
 
-    def prefer(self, instruction: str, first: str, second: str) -> float:
-        """Probability that the first output is the better one; 0.5 for equal outputs."""
+    def check(self) -> None:
+        """Raises: UserError where this judge cannot judge, found out before anything is spent."""
+
+    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float]:
+        """Probability that each output is better than its reference; 0.5 for equal ones.
+
+        Raises: UserError where an answer is missing; those that came are not asked for again.
+        """
+
+    def usage(self) -> dict[str, Any] | None:
+        """What the last `compare` took; None for a judge that costs nothing but time."""
+
+    def notes(self) -> list[str]:
+        """What a reader must know of the last `compare`."""
 
 
-def load_judge(judge: str) -> Judge:
+def load_judge(judge: JudgeSetting) -> Judge:
     """Raises: UserError for a judge that is not known or cannot be used; nothing heavy is loaded yet."""
+    if not isinstance(judge, str):
+        try:
+            from selectit.evaluate.judge_api import EndpointJudge
+        except ModuleNotFoundError as error:
+            if error.name != "openai":
+                raise
+            raise UserError(
+                f"evaluate.judge: {judge.model} is asked through the package openai, which is not installed; "
+                "pip install 'selectit[judge]' (in a checkout: pip install -e '.[judge]' -c constraints.txt)"
+            ) from error
+        return EndpointJudge(judge)
     kind, _, model = judge.partition(":")
     if kind != "hf" or not model:
-        raise UserError(f"evaluate.judge: '{judge}' is not a judge; write hf:<folder or hub id of a model>")
+        raise UserError(
+            f"evaluate.judge: '{judge}' is not a judge; write hf:<folder or hub id of a model>, or for a judge behind "
+            "an endpoint a mapping such as {model: gpt-4-turbo, base_url: https://api.openai.com/v1}"
+        )
+    from selectit.evaluate.judge_hf import LogProbabilityJudge
+
     return LogProbabilityJudge(model)
 
 
-class LogProbabilityJudge:
-    def __init__(self, model: str) -> None:
-        self.name = f"hf:{Path(model).name if Path(model).exists() else model}"
-        self.num_shortened = 0
-        self._config = pinned(ModelConfig(path=model))
-        self._tokenizer = load_tokenizer(self._config)
-        self._prompt = (files("selectit.evaluate") / "judge_prompt.txt").read_text(encoding="utf-8")
-        self.prompt_sha256 = hashlib.sha256(self._prompt.encode()).hexdigest()
-        self._labels = self._split("", "", "")[1]
-
-    def prefer(self, instruction: str, first: str, second: str) -> float:
-        if first == second:
-            return 0.5
-        before, after = self._fit(instruction, first, second)
-        as_m = self._probability_of_m(instruction, before, after)
-        as_M = 1 - self._probability_of_m(instruction, after, before)
-        return (as_m + as_M) / 2
-
-    @cached_property
-    def _model(self) -> PreTrainedModel:
-        with quiet():
-            return load_model(self._config)
-
-    @property
-    def _context_tokens(self) -> int:
-        return self._model.config.max_position_embeddings
-
-    def _probability_of_m(self, instruction: str, output_m: str, output_M: str) -> float:
-        ids, _ = self._split(instruction, output_m, output_M)
-        with torch.inference_mode():
-            logits = self._model(torch.tensor([ids], device=self._model.device), logits_to_keep=1).logits[0, -1]
-        return torch.softmax(logits[list(self._labels)].double(), 0)[0].item()
-
-    def _split(self, instruction: str, output_m: str, output_M: str) -> tuple[list[int], tuple[int, int]]:
-        """Token ids of the prompt, and of m and M as they follow it.
-
-        The whole text is tokenised, for a label may merge with what stands before it.
-        """
-        texts = {"instruction": instruction, "output_m": output_m, "output_M": output_M}
-        prompt = re.sub(r"\{(instruction|output_m|output_M)\}", lambda match: texts[match[1]], self._prompt)
-        with_m, with_M = (self._tokenizer(prompt + label).input_ids for label in _LABELS)
-        if len(with_m) != len(with_M) or with_m[:-1] != with_M[:-1] or with_m[-1] == with_M[-1]:
-            raise UserError(
-                f"evaluate.judge: the tokenizer of {self.name} does not write 'm' and 'M' as one token each after the "
-                "judge's prompt, so their probabilities cannot be compared; use another model"
-            )
-        return with_m[:-1], (with_m[-1], with_M[-1])
-
-    def _fit(self, instruction: str, first: str, second: str) -> tuple[str, str]:
-        """The outputs, cut to an equal number of tokens where both do not fit into the judge's context."""
-        length = len(self._split(instruction, first, second)[0])
-        if length <= self._context_tokens:
-            return first, second
-        self.num_shortened += 1
-        room = (self._context_tokens - len(self._split(instruction, "", "")[0])) // 2
-        if room < _MIN_ANSWER_TOKENS:
-            raise UserError(
-                f"evaluate.judge: an instruction of {length} tokens leaves no room for answers in the context of "
-                f"{self.name} ({self._context_tokens} tokens); use a judge with a longer context"
-            )
-        tokens = [self._tokenizer(output, add_special_tokens=False).input_ids for output in (first, second)]
-        while True:  # a text that was cut and decoded may take more tokens again
-            first, second = (str(self._tokenizer.decode(ids[:room])) for ids in tokens)
-            if len(self._split(instruction, first, second)[0]) <= self._context_tokens:
-                return first, second
-            room -= _MIN_ANSWER_TOKENS
+@cache  # a trial of a judge that answered is not repeated for every stage
+def check_judge(judge: JudgeSetting) -> None:
+    """Raises: UserError where the judge cannot judge."""
+    load_judge(judge).check()

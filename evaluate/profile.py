@@ -31,6 +31,7 @@ _METRICS = {
     "gsm8k": ("exact_match,flexible-extract", "exact_match,strict-match"),
     "tydiqa": ("f1", "exact_match"),
     "alpaca_eval": ("win_rate",),
+    "alpaca_eval_2": ("win_rate",),
 }
 """What may stand in the table; HumanEval's follow from `pass_at`."""
 

@@ -16,6 +16,11 @@ from selectit.errors import UserError
 from selectit.evaluate.files import existing
 
 Rows = list[dict[str, Any]]
+_ALPACA_EVAL_REFERENCES = {
+    "alpaca_eval": ("alpaca_eval", "text_davinci_003.json"),
+    "alpaca_eval_gpt4_baseline": ("alpaca_eval_2", "gpt4_1106_preview.json"),
+}
+"""The hub's name of a set of reference answers -> folder and file."""
 _ANSWERS = {**{letter: i for i, letter in enumerate("ABCD")}, **{str(i): i for i in range(4)}}
 
 
@@ -64,8 +69,9 @@ def read_humaneval(data: Path, _: str) -> dict[str, Rows]:
     return {"test": _rows(path, _json_lines(path), ("task_id", "prompt", "entry_point", "canonical_solution", "test"))}
 
 
-def read_alpaca_eval(data: Path, _: str) -> dict[str, Rows]:
-    path = existing(data / "alpaca_eval" / "text_davinci_003.json")
+def read_alpaca_eval(data: Path, name: str) -> dict[str, Rows]:
+    folder, file = _ALPACA_EVAL_REFERENCES[name]
+    path = existing(data / folder / file)
     return {"eval": _rows(path, _json(path), ("dataset", "instruction", "output", "generator"))}
 
 

@@ -80,6 +80,7 @@ class Result:
     model: dict[str, Any] = field(default_factory=dict)
     lm_eval_version: str = ""
     judge: dict[str, str] | None = None
+    judge_usage: dict[str, Any] | None = None
 
     def score(self, metrics: Mapping[str, Metric]) -> None:
         """Take the table's value out of all metrics."""

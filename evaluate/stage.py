@@ -1,7 +1,7 @@
 """The evaluate stage: one benchmark on one model.
 
 Reads a model, an adapter or checkpoint from a finetune artifact, and benchmark data. Writes result.json and
-items.jsonl, and for AlpacaEval model_outputs.json.
+items.jsonl, and for AlpacaEval model_outputs.json; what a judge has still to read is kept.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
 from selectit.evaluate import alpaca_eval, humaneval
-from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, Questions, ask, load_questions
-from selectit.evaluate.files import data_files
-from selectit.evaluate.judge import Judge, load_judge
+from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
+from selectit.evaluate.files import JUDGED, data_files
+from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
-from selectit.evaluate.results import Item, Result, read_items, read_metrics, read_tasks, sample_rows
+from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
 from selectit.evaluate.sandbox import unavailable
+from selectit.evaluate.trained_template import check_template, is_trained_here
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
@@ -28,15 +29,19 @@ NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
 
 
 def preflight(config: EvaluateStage) -> None:
-    """Raises: UserError for a data file that is not there, a model without the chat template that is asked for,
-    or a judge that cannot judge.
+    """Raises: UserError for a data file that is not there, a model without the chat template that is asked for
+    or trained in another one, or a judge that cannot judge.
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
     if config.template is not None:
-        chat_template(config.template, load_tokenizer(config.model))
+        text = chat_template(config.template, load_tokenizer(config.model))
+        if config.adapter is not None:
+            check_template(config.adapter, config.template, text)
+        elif is_trained_here(config.model.path):
+            check_template(config.model.path, config.template, text)
     if config.judge is not None:
-        load_judge(config.judge)
+        check_judge(config.judge)
 
 
 def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:
@@ -55,9 +60,14 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     # whatever can stop the scoring is found out before anything is generated
     if benchmark.name == "humaneval" and (reason := unavailable(config.sandbox)):
         raise NotRun(reason)
-    judge = load_judge(config.judge) if benchmark.name == "alpaca_eval" and config.judge else None
+    judge = load_judge(config.judge) if benchmark.name in JUDGED and config.judge else None
+    if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
+        return _judge(*kept, judge, out, tracker)
 
-    lm = load_lm(config.model, find_weights(inputs.get("model"), config.adapter))
+    weights = find_weights(inputs.get("model"), config.adapter)
+    if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
+        check_template(tuned, config.template, chat_template(config.template, load_tokenizer(config.model)))
+    lm = load_lm(config.model, weights)
     lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
     questions = load_questions(config)
@@ -66,6 +76,8 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
         answers = ask(lm, questions, config, advance)
     seconds = time.monotonic() - started
+    speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
+    tracker.log(speed)
 
     items = read_items(answers, benchmark.metric)
     result.model, result.num_items = lm.describe(), len(items)
@@ -75,29 +87,42 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if benchmark.name == "humaneval":
         with tracker.progress("humaneval: running the programs", sum(len(item.outputs) for item in items)) as advance:
             result.score(humaneval.score(items, benchmark.pass_at, benchmark.metric, config.sandbox, advance))
-    elif benchmark.name == "alpaca_eval":
+    elif benchmark.name in JUDGED:
         alpaca_eval.write_outputs(items, _generator(config, inputs), out)
-        _judge(result, items, questions, judge, tracker)
+        result.metrics, result.reason = alpaca_eval.output_length(items), NO_JUDGE
+        if judge is not None:
+            (task,) = questions.tasks.values()
+            references = alpaca_eval.reference_sha256(task.task_docs)
+            alpaca_eval.keep_answers(result, items, references, out)
+            lm.finish()
+            return _judge(result, items, references, judge, out, tracker) | speed
     else:
         result.score(read_metrics(answers))
     metrics = _finish(result, items, out, tracker)
     lm.finish()
-    speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
-    tracker.log(speed)
     return metrics | speed
 
 
-def _judge(result: Result, items: list[Item], questions: Questions, judge: Judge | None, tracker: Tracker) -> None:
-    lengths = alpaca_eval.output_length(items)
-    if judge is None:
-        result.metrics, result.reason = lengths, NO_JUDGE
-        return
-    with tracker.progress("alpaca_eval: judging", len(items)) as advance:
-        result.score(alpaca_eval.win_rate(items, judge, advance) | lengths)
-    (task,) = questions.tasks.values()
-    result.judge = alpaca_eval.describe(judge, task.task_docs)
-    if judge.num_shortened:
-        result.notes.append(f"{judge.num_shortened} of {len(items)} comparisons were cut to fit the judge's context")
+def _judge(
+    result: Result, items: list[Item], references: str, judge: Judge, out: Path, tracker: Tracker
+) -> dict[str, float]:
+    """Args: references: sha256 of the reference answers."""
+    with tracker.progress(f"{result.benchmark}: judging", len(items)) as advance:
+        result.score(alpaca_eval.win_rate(items, judge, advance) | alpaca_eval.output_length(items))
+    result.reason = ""
+    result.judge = {**judge.describe(), "reference_sha256": references}
+    result.judge_usage = judge.usage()
+    result.notes.extend(judge.notes())
+    if (usage := result.judge_usage) is not None:
+        cost = "" if usage["usd"] is None else f", {usage['usd']:.2f} USD"
+        tracker.note(
+            f"{result.benchmark}: {usage['num_asked']} questions to the judge, {usage['num_cached']} answers from the "
+            f"cache; {usage['input_tokens']:,} tokens read, {usage['output_tokens']:,} written{cost}"
+        )
+        tracker.log({f"judge/{name}": value for name, value in usage.items() if value is not None})
+    metrics = _finish(result, items, out, tracker)
+    alpaca_eval.forget_answers(out)
+    return metrics
 
 
 def _leave_room(config: EvaluateStage, context_tokens: int) -> tuple[EvaluateStage, list[str]]:
@@ -123,7 +148,7 @@ def _finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> d
     result.write(out, items)
     metrics = result.flat()
     tracker.log(metrics)
-    tracker.table("samples", *sample_rows(items))
+    tracker.table("samples", *sample_rows(items), file=ITEMS_FILE)
     if result.reason:
         tracker.note(f"{result.benchmark}: {result.reason}")
     for note in result.notes:

@@ -17,7 +17,7 @@ from selectit.evaluate.readers import read
 
 # the hub's AlpacaEval is a loading script, which datasets 4 and later do not run; its data file is read instead
 _ALPACA_EVAL = "tatsu-lab/alpaca_eval"
-_ALPACA_EVAL_FILES = {"eval": "hf://datasets/tatsu-lab/alpaca_eval/alpaca_eval.json"}
+_ALPACA_EVAL_FILES = "hf://datasets/tatsu-lab/alpaca_eval/{}.json"
 
 _GROUP_KEYS = ("class", "aggregate_metric_list")
 """Keys that a task inherits from its group and that lm-eval's task configuration does not know."""
@@ -35,7 +35,8 @@ class DataDirTask(ConfigurableTask):
             return
         try:
             if self.DATASET_PATH == _ALPACA_EVAL:
-                self.dataset = load_dataset("json", data_files=_ALPACA_EVAL_FILES)
+                file = _ALPACA_EVAL_FILES.format(self.DATASET_NAME)
+                self.dataset = load_dataset("json", data_files={"eval": file})
             else:
                 super().download(dataset_kwargs, **kwargs)
         except OSError as error:  # datasets' own errors are kinds of it: no network, no such data set, no access

@@ -1,7 +1,7 @@
 """The finetune stage: one model trained on one subset.
 
 Reads the subset's messages.jsonl; writes adapter/ or model/, metrics.jsonl and training.json (counts,
-losses, speed, template, dtype). Goes on where a killed run was.
+losses, speed, template, dtype) and trained_row.json. Goes on where a killed run was.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 
 from selectit.config import FinetuneStage
 from selectit.finetune.dataset import MESSAGES_FILE, read_conversations, tokenize, training_template
+from selectit.finetune.example import write_example
 from selectit.finetune.train import CHECKPOINTS_FOLDER, train
 from selectit.models import load_tokenizer
 from selectit.tracking import Tracker
@@ -59,6 +60,7 @@ def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: T
         "method": finetune.method,
         "template": finetune.template,
     }
+    write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, out)
     (out / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(out / CHECKPOINTS_FOLDER, ignore_errors=True)
     return {name: float(value) for name, value in record.items() if not isinstance(value, str)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,7 @@ files_app = typer.Typer()
 console = Console()
 
 FILES = "One stage, on files"
+NO_MODEL = "none"
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
 PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
 Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line, or 'default'.")]
@@ -202,36 +204,43 @@ def finetune(
 
 @files_app.command(rich_help_panel=FILES)
 def evaluate(
-    model: Annotated[str, typer.Option(help="Model folder or hub id.")],
-    out: Annotated[Path, typer.Option(help="Folder for results.json and every item.")],
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results.json and every item.")] = None,
     adapter: Annotated[str | None, typer.Option(help="PEFT adapter on top of the model.")] = None,
     profile: Annotated[str, typer.Option(help="paper-2023, full, miniature, or a YAML file.")] = "paper-2023",
     data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
     benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many items per task.")] = None,
-    judge: Annotated[str | None, typer.Option(help="hf:<model> for AlpacaEval; default: not judged.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
+    ] = None,
     template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
     sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
     batch_size: Annotated[int | None, typer.Option(help="Rows of a forward pass at most; default: what fits.")] = None,
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
     seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
+    show: Annotated[str | None, typer.Option(help="Only print what these benchmarks ask; 'all' for all.")] = None,
+    items: Annotated[int, typer.Option(min=1, help="With --show: how many items of each.")] = 1,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
-    """Score a model, or a model with an adapter, on the benchmarks."""
+    """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
     from selectit import plan as planning
     from selectit.evaluate.profile import load_profile
     from selectit.faults import check_benchmarks
     from selectit.recipe import resolve_arm
 
+    if show is None and (model is None or out is None):
+        raise UserError("selectit evaluate needs --model and --out; --show prints what is asked without either")
+    benchmarks = (None if show == "all" else show) if show is not None else benchmarks
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
     arm = resolve_arm(
         {
             "pool": {"path": "none"},
-            "model": {"path": model},
+            "model": {"path": model or NO_MODEL},
             "select": {"strategy": "full"},
             "finetune": {"method": "none", "template": template},
             "evaluate": {
-                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": judge,
+                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": _judge(judge),
                 "sandbox": sandbox, "batch_size": batch_size, "num_processes": num_processes,
             },
         }
@@ -244,6 +253,10 @@ def evaluate(
         for name, benchmark in settings.benchmarks.items()
         if chosen is None or name in chosen
     }
+    if show is not None:
+        _show([stage.config for stage in stages.values()], items)
+        return
+    assert out is not None
     outcomes = _outcomes(list(stages.values()), out, wandb)
     results = {}
     for name, stage in stages.items():
@@ -304,6 +317,19 @@ def _existing(reuse: list[Path]) -> list[Path]:
     return reuse
 
 
+def _show(stages: list[Any], num_items: int) -> None:
+    for config in stages:
+        if config.benchmark.chat_template and config.model.path == NO_MODEL:
+            raise UserError(
+                f"{config.benchmark.name} is asked in chat format, whose text needs a tokenizer: add --model <folder "
+                "or hub id>; its weights are not loaded"
+            )
+    from selectit.evaluate.show import print_asked
+
+    for config in stages:
+        print_asked(config, num_items, typer.echo)
+
+
 def _outcomes(
     stages: list[Any],
     runs_dir: Path,
@@ -354,6 +380,18 @@ def _check_suffix(pool: Path, out: Path) -> None:
     wanted = pool.suffix if pool.is_file() else ".jsonl"
     if out.suffix != wanted:
         raise UserError(f"--out {out}: a subset is written in the pool's own format; name a file that ends in {wanted}")
+
+
+def _judge(setting: str | None) -> Any:
+    """`hf:<model>` is text; what stands in braces is a mapping, written as in a recipe."""
+    if setting is None or not setting.lstrip().startswith("{"):
+        return setting
+    try:
+        return yaml.safe_load(setting)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"--judge {setting}: not a mapping; write for example --judge '{{model: gpt-4-turbo}}'"
+        ) from error
 
 
 def _adapter(path: str | None) -> str | None:

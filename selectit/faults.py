@@ -58,6 +58,8 @@ def validate(schema: type[Any], raw: Any, prefix: str, faults: list[str], top: A
             location = [str(part) for part in fault["loc"]]
             if len(location) > 1 and location[0] == "select" and location[1] in strategies():
                 del location[1]
+            if location[:2] == ["evaluate", "judge"]:
+                del location[2:3]  # which of its two forms it was read as
             text = _sentence(fault, location, schema)
             inherited = own is not None and not _holds(own, location) and _holds(top, location)
             line = f"{'' if inherited else prefix}{'.'.join(location)}: {text}"

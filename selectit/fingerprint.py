@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selectit.config import Config, LocationMark, location_mark
+from selectit.config import Config, LocationMark, is_execution, location_mark
 from selectit.errors import UserError
 
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
@@ -107,11 +107,10 @@ def identity(config: Config, hasher: Hasher) -> dict[str, Any]:
     """
     fields = {}
     for name, info in type(config).model_fields.items():
-        execution_only = isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("execution")
-        if execution_only or name == "revision":  # a revision is part of its location's identity
+        if is_execution(info) or name == "revision":  # a revision is part of its location's identity
             continue
         value, mark = getattr(config, name), location_mark(info)
-        if mark is not None and value is not None and value not in mark.keywords:
+        if mark is not None and isinstance(value, str) and value not in mark.keywords:
             fields[name] = _location_identity(config, name, mark, hasher)
         else:
             fields[name] = _field_identity(value, hasher)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from selectit.config import (
@@ -17,6 +18,8 @@ from selectit.config import (
     EvaluateStage,
     FinetuneStage,
     IFDSelect,
+    JudgeConfig,
+    JudgeSetting,
     Length,
     LossStage,
     ModelConfig,
@@ -24,9 +27,11 @@ from selectit.config import (
     ScoreStage,
     SelectITSelect,
     SelectStage,
+    is_execution,
     other_arm,
 )
 from selectit.errors import UserError
+from selectit.evaluate.files import JUDGED
 from selectit.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe import Recipe, Row, trains
 from selectit.scoring.prompts import read_rating_prompts
@@ -37,6 +42,7 @@ def build(recipe: Recipe) -> Plan:
     """Raises: UserError where a rating-prompt file has fewer lines than are asked for."""
     seeds = recipe.config.seeds
     prompts = needed_prompts((row.config for row in recipe.rows), seeds.select)
+    judges = _judge_names(recipe)
     rows = []
     for row in recipe.rows:
         other = _other_arm(recipe, row)
@@ -48,11 +54,39 @@ def build(recipe: Recipe) -> Plan:
                 tuned = finetune_stage(row.config, train_seed, subset)
             for benchmark in _benchmarks(recipe, row):
                 stage = evaluate_stage(row.config, benchmark, recipe.profiles[row.arm].name, eval_seed, tuned)
-                cells.append(Cell(benchmark.name, select_seed, train_seed, eval_seed, stage))
+                cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
     stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _judge_names(recipe: Recipe) -> dict[Any, str]:
+    """Every judge of the recipe, as `_judge_key` has it, with a name that no other has."""
+    names: dict[Any, str] = {}
+    for judge in (row.config.evaluate.judge for row in recipe.rows):
+        if judge is None or _judge_key(judge) in names:
+            continue
+        name = judge.model if isinstance(judge, JudgeConfig) else Path(judge.removeprefix("hf:")).name
+        others = sum(other.partition(" #")[0] == name for other in names.values())
+        names[_judge_key(judge)] = f"{name} #{others + 1}" if others else name
+    return names
+
+
+def _judge_key(judge: JudgeSetting) -> str:
+    """What makes a judge another one: all of its settings but those of execution."""
+    if isinstance(judge, str):
+        return judge
+    execution = {name for name, info in JudgeConfig.model_fields.items() if is_execution(info)}
+    return judge.model_dump_json(exclude=execution)
+
+
+def _column(benchmark: BenchmarkConfig, row: Row, judges: Mapping[Any, str]) -> str:
+    """The table's column of a benchmark: its name, and the judge's where there are several, for two never share one."""
+    judge = row.config.evaluate.judge
+    if benchmark.name not in JUDGED or judge is None or len(judges) < 2:
+        return benchmark.name
+    return f"{benchmark.name} ({judges[_judge_key(judge)]})"
 
 
 def _other_arm(recipe: Recipe, row: Row) -> ArmConfig | None:
@@ -233,7 +267,7 @@ def evaluate_stage(
         data=evaluate.data,
         limit=evaluate.limit,
         template=config.finetune.template if benchmark.chat_template else None,
-        judge=evaluate.judge if benchmark.name == "alpaca_eval" else None,
+        judge=evaluate.judge if benchmark.name in JUDGED else None,
         sandbox=evaluate.sandbox,
         batch_size=evaluate.batch_size,
         num_processes=evaluate.num_processes,

@@ -44,22 +44,28 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Append one line to metrics.jsonl and send the same to W&B."""
-        line = {"time": round(time.time(), 3), **({} if step is None else {"step": step}), **metrics}
-        self._append(line)
+        self._write({**({} if step is None else {"step": step}), **metrics})
         self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
+            f.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
 
     def histogram(self, name: str, values: Sequence[float]) -> None:
         self._wandb(lambda run, wandb: run.log({name: wandb.Histogram(values)}))
 
     def counts(self, name: str, counts: Sequence[int], edges: Sequence[float], step: int) -> None:
         """A histogram that is counted already: to metrics.jsonl as counts and edges, and to W&B."""
-        line = {"time": round(time.time(), 3), "step": step, name: {"counts": list(counts), "edges": list(edges)}}
-        self._append(line)
+        line = {"step": step, name: {"counts": list(counts), "edges": list(edges)}}
+        self._write(line)
         self._wandb(
             lambda run, wandb: run.log({name: wandb.Histogram(np_histogram=(counts, edges)), "stage_step": step})
         )
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], file: str | None = None) -> None:
+        """Send a table to W&B. Args: file: in the artifact folder, holds the whole of it; metrics.jsonl names it."""
+        if file is not None:
+            self._write({name: file})
         data = [list(row) for row in rows]
         self._wandb(lambda run, wandb: run.log({name: wandb.Table(columns=list(columns), data=data)}))
 
@@ -103,10 +109,6 @@ class Tracker:
                     progress.update(task, told=told)
 
             yield advance
-
-    def _append(self, line: Mapping[str, Any]) -> None:
-        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
 
     def _wandb(self, send: Callable[[Any, Any], None]) -> None:
         if self._run is None:

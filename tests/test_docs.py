@@ -36,6 +36,7 @@ SECTIONS: dict[str, type[config.Config]] = {
     "`finetune`": config.FinetuneConfig,
     "`finetune.lora`": config.LoraSettings,
     "`evaluate`": config.EvaluateConfig,
+    "`evaluate.judge`": config.JudgeConfig,
     "`seeds`": config.SeedsConfig,
     "`wandb`": config.WandbConfig,
 }

@@ -8,7 +8,18 @@ import pytest
 import yaml
 
 from selectit.artifact import Store, finish
-from selectit.config import Config, EvaluateStage, FinetuneStage, LossStage, ModelConfig, ScoreStage, SelectStage
+from selectit.config import (
+    BenchmarkConfig,
+    Config,
+    EvaluateStage,
+    FinetuneStage,
+    JudgeConfig,
+    LossStage,
+    ModelConfig,
+    ScoreStage,
+    SelectStage,
+    is_execution,
+)
 from selectit.errors import UserError
 from selectit.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
 from selectit.graph import KINDS
@@ -175,6 +186,54 @@ def test_identity_fields_change_the_fingerprint_and_execution_fields_do_not(reci
     changed = schema.model_validate({**stage.config.model_dump(), name: value})
     same = digest(identity(stage.config, Hasher())) == digest(identity(changed, Hasher()))
     assert same == execution
+
+
+OTHER_JUDGE = {
+    "model": "other", "base_url": "http://127.0.0.1:1/v1", "prompt": "{prompt}", "verdict": "text",
+    "api_key_env": "OTHER_KEY", "max_concurrency": 2, "timeout_seconds": 3.5, "max_retries": 1,
+    "usd_per_million_input_tokens": 1.5, "usd_per_million_output_tokens": 2.5, "cache": "elsewhere",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JudgeConfig.model_fields)
+def test_every_field_of_a_judge_is_identity_unless_it_is_marked(demo, tmp_path, name):
+    (tmp_path / "prompt.txt").write_text("{instruction} {output_m} {output_M}")
+    benchmark = BenchmarkConfig(name="alpaca_eval", metric="win_rate")
+
+    def fingerprint(**judge):
+        stage = EvaluateStage(
+            model=ModelConfig(path=str(demo / "model")),
+            benchmark=benchmark,
+            data="hub",
+            judge={"model": "one", **judge},
+        )
+        return digest({**identity(stage, Hasher()), "data": ""})
+
+    value = OTHER_JUDGE[name]
+    value = value.format(prompt=tmp_path / "prompt.txt") if isinstance(value, str) else value
+    assert (fingerprint() == fingerprint(**{name: value})) == is_execution(JudgeConfig.model_fields[name])
+
+
+def test_two_judges_never_share_a_column_and_one_judge_needs_no_name(recipe):
+    def columns(*judges):
+        arms = {f"a{i}": {"finetune": {"method": "none"}, "evaluate": {"judge": j}} for i, j in enumerate(judges)}
+        made = recipe(arms=arms, baseline="a0", evaluate={"profile": "miniature", "benchmarks": ["alpaca_eval"]})
+        return [cell.benchmark for row in build(made).rows for cell in row.cells]
+
+    one, other = {"model": "gpt-4-turbo"}, {"model": "gpt-4-turbo", "verdict": "text"}
+    assert columns(one, {**one, "max_retries": 3}, None) == ["alpaca_eval"] * 3
+    assert columns(one, other, "hf:org/judge") == [
+        "alpaca_eval (gpt-4-turbo)", "alpaca_eval (gpt-4-turbo #2)", "alpaca_eval (judge)",
+    ]  # fmt: skip
+
+
+def test_a_fault_in_a_judge_is_told_by_its_key(recipe):
+    with pytest.raises(UserError, match=r"evaluate\.judge\.base_ulr: unknown key\. Did you mean 'base_url'"):
+        recipe(evaluate={"judge": {"model": "x", "base_ulr": "http://h/v1"}})
+    with pytest.raises(UserError, match=r"evaluate\.judge\.model: missing"):
+        recipe(evaluate={"judge": {}})
+    with pytest.raises(UserError, match=r"evaluate\.judge\.prompt: .*nowhere\.txt does not exist"):
+        recipe(evaluate={"judge": {"model": "x", "prompt": "nowhere.txt"}})
 
 
 def leaves(schema: type[Config], prefix=""):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage
+from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage, JudgeConfig, JudgeSetting
 from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
-from selectit.config.schema import Config, Location, LocationMark, execution, location_mark, nested_configs
+from selectit.config.schema import (
+    Config,
+    Location,
+    LocationMark,
+    execution,
+    is_execution,
+    location_mark,
+    nested_configs,
+)
 from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, LongRows, ScoreConfig, ScoreStage
 from selectit.config.select import (
     SEEDED_STRATEGIES,
@@ -42,6 +50,8 @@ __all__ = [
     "FinetuneStage",
     "FullSelect",
     "IFDSelect",
+    "JudgeConfig",
+    "JudgeSetting",
     "Length",
     "LengthSelect",
     "Location",
@@ -68,6 +78,7 @@ __all__ = [
     "StageConfig",
     "WandbConfig",
     "execution",
+    "is_execution",
     "location_mark",
     "nested_configs",
     "other_arm",

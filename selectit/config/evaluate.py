@@ -4,24 +4,69 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from selectit.config.inputs import ModelConfig
 from selectit.config.schema import Config, Location, LocationMark, execution
+
+
+class JudgeConfig(Config):
+    """A judge behind an OpenAI-compatible endpoint."""
+
+    model: str = Field(min_length=1)
+    """As the endpoint names it."""
+    base_url: str = "https://api.openai.com/v1"
+    """The endpoint. Counts: a model of the same name elsewhere may be another one."""
+    prompt: Annotated[str, LocationMark(keywords=("default",))] = "default"
+    """`default` (evaluate/judge_prompt.txt), or a file such as those that `selectit data fetch` gets."""
+    verdict: Literal["logprobs", "text"] = "logprobs"
+    """logprobs: the probabilities of m and M as first token; text: m, M or a ranking in the answer's text."""
+    api_key_env: str | None = execution("OPENAI_API_KEY")
+    """Environment variable that holds the key. None: the endpoint asks for none."""
+    max_concurrency: int = execution(8, ge=1)
+    """Requests under way at a time."""
+    timeout_seconds: float = execution(60.0, gt=0)
+    """Of one request."""
+    max_retries: int = execution(10, ge=0)
+    """Of one request that was refused (429), failed (5xx) or timed out."""
+    usd_per_million_input_tokens: float | None = execution(None, ge=0)
+    usd_per_million_output_tokens: float | None = execution(None, ge=0)
+    """With the former, what the answers cost is reported."""
+    cache: str = execution("~/.cache/selectit/judge", min_length=1)
+    """Folder of the answers, which are never paid twice; a relative one is read from the current folder."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address_without_a_key(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError(f"found {value!r}; write an address such as http://127.0.0.1:8000/v1")
+        if "@" in parts.netloc or parts.query:
+            raise ValueError("an address is kept in manifests; put the key into the variable that api_key_env names")
+        return value
+
+
+JudgeSetting = Annotated[
+    Annotated[str, Tag("hf")] | Annotated[JudgeConfig, Tag("endpoint")],
+    Discriminator(lambda value: "hf" if isinstance(value, str) else "endpoint"),
+    LocationMark(prefixes=("hf:",)),
+]
+"""`hf:<model>`: an in-process log-probability judge; a mapping: a judge behind an endpoint."""
 
 
 class EvaluateConfig(Config):
     profile: Annotated[str, LocationMark(keywords=("paper-2023", "full", "miniature"))] = "paper-2023"
     """A protocol of evaluate/profiles/ or a YAML file of the same form."""
     data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
-    """`hub`, or a folder that holds mmlu/, bbh/, gsm8k/, tydiqa/, humaneval/, alpaca_eval/."""
+    """`hub`, or a folder that holds mmlu/, bbh/, gsm8k/, tydiqa/, humaneval/, alpaca_eval/, alpaca_eval_2/."""
     benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
     """Which of the profile's benchmarks; default: all."""
     limit: int | None = Field(None, ge=1)
     """At most this many items per task (an MMLU subject, a BBH task and a TyDiQA language are tasks)."""
-    judge: Annotated[str, LocationMark(prefixes=("hf:",))] | None = None
-    """`hf:<model>`: an in-process log-probability judge for AlpacaEval. None: outputs are written, not judged."""
+    judge: JudgeSetting | None = None
+    """Who judges AlpacaEval's answers. None: they are written, not judged."""
     sandbox: Literal["bwrap", "none"] = "bwrap"
     """Where model-written code runs. `none` runs it unprotected and must be asked for."""
     batch_size: int | None = execution(None, ge=1)
@@ -34,7 +79,7 @@ class BenchmarkConfig(Config):
     """How one benchmark is run: one entry of a profile."""
 
     name: str
-    """mmlu, bbh, gsm8k, tydiqa, humaneval or alpaca_eval."""
+    """mmlu, bbh, gsm8k, tydiqa, humaneval, alpaca_eval or alpaca_eval_2."""
     tasks: tuple[str, ...] | None = None
     """MMLU subjects, BBH tasks or TyDiQA languages; default: all of the benchmark."""
     items_per_task: int | None = Field(None, ge=1)
@@ -73,7 +118,7 @@ class EvaluateStage(Config):
     limit: int | None = None
     template: Literal["alpaca", "llmzoo", "chat"] | None = None
     """Only where the benchmark asks for chat format."""
-    judge: Annotated[str, LocationMark(prefixes=("hf:",))] | None = None
+    judge: JudgeSetting | None = None
     sandbox: Literal["bwrap", "none"] = execution("bwrap")
     batch_size: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)

@@ -58,3 +58,7 @@ Location = Annotated[str, LocationMark()]
 def execution(default: Any, **kwargs: Any) -> Any:
     """A field that changes how a stage runs and never what comes out of it."""
     return Field(default, json_schema_extra={"execution": True}, **kwargs)
+
+
+def is_execution(field: FieldInfo) -> bool:
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("execution"))

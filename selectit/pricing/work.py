@@ -15,6 +15,7 @@ from selectit.config import (
     EvaluateStage,
     FinetuneStage,
     FullSelect,
+    JudgeConfig,
     LengthSelect,
     LossStage,
     ModelConfig,
@@ -31,6 +32,8 @@ NUM_KEPT_CHECKPOINTS = 2
 LEDGER_BYTES_PER_RATING = 64
 CHARS_PER_TOKEN = 4
 GPU_BATCH_TOKENS, CPU_BATCH_TOKENS = 16384, 1024
+ASSUMED_BATCH_SIZE = 8
+"""Rows of an evaluation's forward pass where the recipe leaves it to the memory."""
 
 BENCHMARKS = {
     "mmlu": (57, 14042, 695),
@@ -39,6 +42,7 @@ BENCHMARKS = {
     "tydiqa": (9, 5077, 1106),
     "humaneval": (1, 164, 155),
     "alpaca_eval": (1, 805, 70),
+    "alpaca_eval_2": (1, 805, 70),
 }
 """Tasks and items of the whole test set, and mean prompt tokens; docs/performance.md says where these are from."""
 JUDGE_PROMPT_TOKENS = 200
@@ -182,13 +186,24 @@ def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
 
 def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     benchmark, shape = config.benchmark, shape_of(config.model)
+    if benchmark.name not in BENCHMARKS:
+        raise UserError(
+            f"how many items {benchmark.name} has, and how long they are, is not in selectit/pricing/work.py"
+        )
     items = num_items(benchmark, config.limit)
     prompt_tokens = BENCHMARKS[benchmark.name][2]
     generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0
     answers = items * benchmark.num_samples
     width = bytes_per_parameter(config.model, on_gpu)
-    cache = config.batch_size * (prompt_tokens + generated) * 2 * shape.kv_size * shape.num_layers * width
-    calls = 2 * items if config.judge else 0
+    cache = (
+        (config.batch_size or ASSUMED_BATCH_SIZE)
+        * (prompt_tokens + generated)
+        * 2
+        * shape.kv_size
+        * shape.num_layers
+        * width
+    )
+    calls = 0 if config.judge is None else items if isinstance(config.judge, JudgeConfig) else 2 * items  # both orders
     judge, unknown = _judge(config, calls, generated)
     return Work(
         prompt_flops=None
@@ -209,7 +224,7 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
 
 def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | None, tuple[str, ...]]:
     """Operations of a judge that runs here; one behind an address costs calls only."""
-    if config.judge is None or not config.judge.startswith("hf:"):
+    if config.judge is None or isinstance(config.judge, JudgeConfig):
         return 0.0, ()
     try:
         shape = shape_of(ModelConfig(path=config.judge.removeprefix("hf:")))

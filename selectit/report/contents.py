@@ -16,6 +16,7 @@ from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
 from selectit.report.losses import above_one, losses
+from selectit.report.prompts import Shown, trained_and_asked
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.results import Result, recipe_of
 from selectit.report.seeds import seed_spread
@@ -59,6 +60,7 @@ class Contents:
     stages: Listing
     environments: Listing
     result_notes: Sequence[str]
+    shown: Sequence[Shown]
 
 
 def gather(
@@ -109,4 +111,5 @@ def gather(
         stages=stages,
         environments=environments,
         result_notes=result_notes(plan, results),
+        shown=trained_and_asked(plan, outcomes, results),
     )

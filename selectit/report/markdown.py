@@ -52,6 +52,13 @@ def markdown(contents: Contents) -> str:
         blocks.append(f"{found.count} rows that could not be selected ({_text(found.rows_of_table)}): {ids}{more}")
     if contents.prompts:
         blocks += ["## Prompts", _bullets(contents.prompts)]
+    if contents.shown:
+        blocks += [
+            "## Trained and asked",
+            "One training row and one prompt of each benchmark, to the letter; what stands in ⟦ ⟧ is trained on.",
+        ]
+        for one in contents.shown:
+            blocks += [f"### {_text(one.title)}", _text(one.note), _verbatim(one.segments)]
     blocks += ["## Cost", _listing(contents.costs), _text(contents.cost_note)]
     if contents.result_notes:
         blocks += ["## Notes of the evaluation", _bullets(contents.result_notes)]
@@ -81,6 +88,13 @@ def _notes(table: Table) -> str:
 
 def _bullets(sentences: Iterable[str]) -> str:
     return "\n".join(f"- {_text(sentence)}" for sentence in sentences)
+
+
+def _verbatim(segments: Iterable[tuple[str, bool]]) -> str:
+    """A block of code whose fence is longer than any in the text."""
+    text = "".join(f"⟦{text}⟧" if trained else text for text, trained in segments)
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall(r"`+", text)), 3)
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def _listing(listing: Listing) -> str:

@@ -118,20 +118,33 @@ def rating_prompts(plan: Plan) -> list[str]:
 
 
 def judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
-    """One sentence per judge: who, and whether the prompt is this project's own."""
+    """One sentence per judge: who, whether the prompt is this project's own, and what its answers cost."""
     own = hashlib.sha256((files("selectit.evaluate") / OWN_JUDGE_PROMPT).read_bytes()).hexdigest()
     users: dict[tuple[str, str], dict[str, None]] = {}
+    usd: dict[tuple[str, str], dict[Path, float]] = {}
     for result in results:
-        if judge := result.record.get("judge"):
-            users.setdefault((result.cell.benchmark, json.dumps(judge)), {})[result.row.label] = None
+        if (judge := result.record.get("judge")) and result.artifact is not None:
+            key = result.cell.benchmark, json.dumps(judge)
+            users.setdefault(key, {})[result.row.label] = None
+            cost = (result.record.get("judge_usage") or {}).get("usd")
+            if cost is not None:
+                usd.setdefault(key, {})[result.artifact.path] = cost  # rows that share a result paid once
     sentences = []
-    for (benchmark, told), rows in users.items():
-        judge = json.loads(told)
+    for key, rows in users.items():
+        judge = json.loads(key[1])
         prompt = judge.get("prompt_sha256")
         source = f"this project's own wording (evaluate/{OWN_JUDGE_PROMPT})" if prompt == own else "not this project's"
         reference = judge.get("reference_sha256")
+        paid = f"; its answers cost {sum(usd[key].values()):.2f} USD" if key in usd else ""
         sentences.append(
-            f"Judge of {benchmark} ({tell_rows(plan, rows)}): {Path(str(judge.get('name'))).name}; judge prompt: "
-            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}."
+            f"Judge of {key[0]} ({tell_rows(plan, rows)}): {_judge_name(judge)}; judge prompt: "
+            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}{paid}."
         )
     return sentences
+
+
+def _judge_name(judge: Mapping[str, str]) -> str:
+    if "endpoint" not in judge:
+        return Path(str(judge.get("name"))).name
+    answered = f", which answered as {judge['answered_by']}" if "answered_by" in judge else ""
+    return f"{judge['name']} at {judge['endpoint']}{answered}, verdict by {judge['verdict']}"

@@ -171,7 +171,7 @@ def grid_point(plan: Plan, row: TableRow) -> dict[str, str]:
 
 def _entry(row: TableRow, benchmark: str, results: Sequence[Result], notes: Notes) -> Entry:
     if not results:
-        hole = Hole("not run", "evaluate.benchmarks of the arm leaves it out")
+        hole = Hole("not run", "the arm leaves it out (evaluate.benchmarks, or another judge)")
         return Entry(hole.kind, notes=(notes.number(hole, benchmark, row.label),))
     values = [formats.percent(r.value) for r in results if r.value is not None]
     holes = [(r.hole, _place(r, len(results))) for r in results if r.hole is not None]

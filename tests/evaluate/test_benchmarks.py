@@ -6,7 +6,7 @@ import pytest
 
 from selectit.errors import NotRun
 from selectit.evaluate.benchmark import sample_ids
-from selectit.evaluate.judge import LogProbabilityJudge
+from selectit.evaluate.judge_hf import LogProbabilityJudge
 from selectit.evaluate.readers import read_humaneval
 from selectit.evaluate.sandbox import unavailable
 

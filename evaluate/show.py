@@ -1,0 +1,166 @@
+"""`selectit evaluate --show`: what a benchmark asks, to the letter, without a model's weights.
+
+lm-eval builds the prompts as in a real run and is answered with the right answers, which then go through its
+extraction and scoring. Only chat format needs a tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from transformers import PreTrainedTokenizerBase
+
+from selectit.config import EvaluateStage
+from selectit.errors import UserError
+from selectit.evaluate.benchmark import ask, load_questions
+from selectit.evaluate.files import JUDGED, chosen_tasks
+from selectit.evaluate.results import Item, read_items
+from selectit.models import load_tokenizer
+from selectit.templates import chat_template
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One item as it is asked."""
+
+    item: Item
+    continuations: tuple[str, ...]
+    """Multiple choice: the texts whose log-probability is taken after the prompt."""
+    until: tuple[str, ...]
+    """Generation: stop strings."""
+    max_gen_toks: int | None
+
+
+@dataclass
+class KnowingLM(LM):
+    """Answers every request rightly, in the words that the benchmark's examples use, and remembers the requests."""
+
+    tokenizer: PreTrainedTokenizerBase | None
+    requests: dict[str, list[Instance]] = field(default_factory=dict)
+    """By prompt."""
+    tokenizer_name = ""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        assert self.tokenizer is not None, "chat format is asked with a tokenizer"
+        return str(
+            self.tokenizer.apply_chat_template(
+                chat_history,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+            )
+        )
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        return ""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        self._remember(requests)
+        return [(0.0 if request.idx == request.doc["answer"] else -1.0, True) for request in requests]
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        self._remember(requests)
+        return [right_answer(request.doc) for request in requests]
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        raise NotImplementedError("no benchmark asks for it")
+
+    def _remember(self, requests: list[Instance]) -> None:
+        for request in requests:
+            self.requests.setdefault(request.args[0], []).append(request)
+
+
+def right_answer(doc: dict[str, Any]) -> str:
+    """As a model that follows the examples would write it. Args: doc: a row of a generation benchmark."""
+    if "canonical_solution" in doc:
+        return doc["canonical_solution"]
+    if "answers" in doc:
+        return f" {doc['answers'][0] if isinstance(doc['answers'], list) else doc['answers']['text'][0]}"
+    if "target" in doc:
+        return f" So the answer is {doc['target']}."
+    if "output" in doc:
+        return doc["output"]
+    return f" The answer is {doc['answer'].split('####')[-1].strip()}."
+
+
+def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
+    """The first items of its first task that has data.
+
+    Raises: UserError where chat format is asked for and there is no tokenizer to render it with.
+    """
+    benchmark = config.benchmark
+    tokenizer = None
+    if benchmark.chat_template:
+        if config.template is None:
+            raise UserError(f"{benchmark.name} asks for chat format; name the template (--template)")
+        tokenizer = load_tokenizer(config.model)
+        tokenizer.chat_template = chat_template(config.template, tokenizer)
+    if benchmark.name != "tydiqa":  # whose data folder may lack its first languages
+        benchmark = benchmark.model_copy(update={"tasks": chosen_tasks(benchmark)[:1] or None})
+    config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
+    questions = load_questions(config)
+    lm = KnowingLM(tokenizer)
+    items = read_items(ask(lm, questions, config, lambda number: None), benchmark.metric)
+    first = [item for item in items if item.task == items[0].task]
+    return [_asked(item, lm.requests[item.prompt]) for item in first]
+
+
+def _asked(item: Item, requests: list[Instance]) -> Asked:
+    if requests[0].request_type == "loglikelihood":
+        return Asked(item, tuple(dict.fromkeys(request.args[1] for request in requests)), (), None)
+    settings = requests[0].args[1]
+    return Asked(item, (), tuple(settings["until"]), settings.get("max_gen_toks"))
+
+
+def print_asked(config: EvaluateStage, num_items: int, write: Callable[[str], None]) -> None:
+    """Args: write: takes one block of text."""
+    benchmark = config.benchmark
+    found = asked(config, num_items)
+    write("\n".join(_settings(config, found[0])))
+    for one in found:
+        prompt = one.item.prompt
+        write(f"---- {one.item.task}, item {one.item.item_id}: the prompt, {len(prompt)} characters")
+        write(prompt)
+        write("---- end of the prompt")
+        write(_told(benchmark.name, benchmark.metric, one) + "\n")
+
+
+def _settings(config: EvaluateStage, first: Asked) -> list[str]:
+    benchmark = config.benchmark
+    tasks = chosen_tasks(benchmark)
+    form = f"chat format, template {config.template}" if benchmark.chat_template else "base-model prompt"
+    lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]
+    if len(tasks) > 1:
+        lines.append(f"tasks: {len(tasks)}, of which this is the first: {', '.join(tasks)}")
+    if benchmark.items_per_task is not None:
+        lines.append(f"items: {benchmark.items_per_task} of each task, drawn with seed {benchmark.sample_seed}")
+    if first.continuations:
+        shown = ", ".join(map(repr, first.continuations))
+        lines.append(f"answered by the most probable of these as next text: {shown}")
+        return lines
+    stops = ", ".join(map(repr, first.until)) or "none"
+    draw = f"temperature {benchmark.temperature:g}, top_p {benchmark.top_p:g}" if benchmark.temperature else "greedy"
+    many = f"; {benchmark.num_samples} completions of each" if benchmark.num_samples > 1 else ""
+    limit = (
+        "lm-eval's limit of new tokens" if first.max_gen_toks is None else f"{first.max_gen_toks} new tokens at most"
+    )
+    lines.append(f"stop strings: {stops}, and the end token; {limit}; {draw}{many}")
+    return lines
+
+
+def _told(benchmark: str, metric: str, one: Asked) -> str:
+    given = one.item.outputs[0]
+    if one.continuations:
+        return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
+    if benchmark == "humaneval":
+        return f"right answer:\n{given}\nread as a whole; its task's tests are run on prompt and completion (not here)"
+    if benchmark in JUDGED:
+        return f"reference answer: {given!r}\nnothing is read out of an answer; a judge compares it with the reference"
+    return f"right answer: {given!r}; read as {one.item.answer!r}; {metric} {one.item.score:g}"

@@ -1,0 +1,40 @@
+"""Chat format is the form that a model was trained in, or its answers are worth nothing: refuse any other.
+
+Reads the chat template that fine-tuning leaves beside its weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selectit.errors import UserError
+from selectit.templates import chat_template
+
+TEMPLATE_FILE = "chat_template.jinja"
+TRAINING_FILE = "training.json"
+_NAMED = ("alpaca", "llmzoo")
+"""Templates that need no tokenizer."""
+
+
+def check_template(weights: str, template: str, text: str) -> None:
+    """Args:   weights: an adapter or a model, by folder; template, text: what the prompts stand in, and its Jinja text.
+    Raises: UserError where the weights were trained in another template.
+    """
+    file = Path(weights) / TEMPLATE_FILE
+    if not file.is_file():
+        return
+    trained = file.read_text(encoding="utf-8")
+    if trained == text:
+        return
+    names = [name for name in _NAMED if chat_template(name) == trained]
+    was = f"'{names[0]}'" if names else f"that of {file}"
+    cure = f"set the template to {names[0]} (finetune.template, --template)" if names else "set the template to chat"
+    raise UserError(
+        f"{weights} was trained in the template {was} and would be asked in '{template}', a form that it does not "
+        f"know; {cure}, or evaluate the benchmarks that are not in chat format"
+    )
+
+
+def is_trained_here(model: str) -> bool:
+    """Whether a folder is the model that a fine-tuning of this project wrote."""
+    return (Path(model).parent / TRAINING_FILE).is_file()

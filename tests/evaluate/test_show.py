@@ -1,0 +1,64 @@
+"""`--show`: the prompts of a real run, without weights, and what is read out of the right answer."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from selectit.cli import app
+from selectit.config import EvaluateStage
+from selectit.errors import UserError
+from selectit.evaluate.profile import load_profile
+from selectit.evaluate.show import asked, print_asked
+
+
+@pytest.fixture
+def configure(demo_model, demo_data):
+    def make(benchmark, profile="miniature", data=demo_data, template="alpaca", model=demo_model):
+        settings = load_profile(profile).benchmarks[benchmark]
+        return EvaluateStage(model=model, benchmark=settings, profile=profile, data=str(data), template=template)
+
+    return make
+
+
+@pytest.mark.parametrize("benchmark", ["mmlu", "bbh", "gsm8k", "tydiqa", "alpaca_eval"])
+def test_the_prompts_are_those_of_a_real_run(evaluate, configure, benchmark):
+    _, out = evaluate(benchmark, limit=2)
+    asked_by_the_run = [json.loads(line)["prompt"] for line in (out / "items.jsonl").read_text().splitlines()]
+    assert [one.item.prompt for one in asked(configure(benchmark), 2)] == asked_by_the_run[:2]
+
+
+@pytest.mark.parametrize("profile", ["paper-2023", "full", "miniature"])
+@pytest.mark.parametrize("benchmark", ["mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval"])
+def test_the_right_answer_goes_through_the_extraction_and_is_right(configure, data, demo_data, benchmark, profile):
+    lines = []
+    print_asked(configure(benchmark, profile, demo_data if profile == "miniature" else data), 2, lines.append)
+    text = "\n".join(lines)
+    assert text.count("end of the prompt") in (1, 2), "tydiqa's sample has one question a language"
+    if benchmark in ("mmlu", "bbh", "gsm8k", "tydiqa"):
+        assert text.count(f"{load_profile(profile).benchmarks[benchmark].metric} 1\n") == text.count("right answer")
+    settings = lines[0]
+    assert ("most probable" in settings) == (benchmark == "mmlu")
+    assert ("stop strings: " in settings) == (benchmark != "mmlu")
+    assert ("chat format, template alpaca" in settings) == (benchmark == "alpaca_eval")
+
+
+def test_only_chat_format_needs_a_tokenizer(configure, demo_model):
+    nowhere = demo_model.model_copy(update={"path": "/nowhere"})
+    assert asked(configure("gsm8k", model=nowhere), 1)
+    with pytest.raises(UserError, match="no tokenizer could be loaded"):
+        asked(configure("alpaca_eval", model=nowhere), 1)
+    with pytest.raises(UserError, match="--template"):
+        asked(configure("alpaca_eval", template=None), 1)
+
+
+def test_the_command_prints_prompts_and_needs_neither_model_nor_folder(demo_data):
+    def run(*arguments):
+        return CliRunner().invoke(app, ["evaluate", "--profile", "miniature", "--data", str(demo_data), *arguments])
+
+    shown = run("--show", "gsm8k,mmlu", "--items", "2")
+    assert shown.exit_code == 0 and shown.output.count("end of the prompt") == 4
+    assert "stop strings: '</s>', '\\n', and the end token; 48 new tokens at most; greedy" in shown.output
+    assert "add --model" in str(run("--show", "alpaca_eval").exception)
+    assert "'gsm8k'" in str(run("--show", "gsm9k").exception)
+    assert "needs --model and --out" in str(run().exception)
