@@ -6,8 +6,9 @@ case. What all prompts of a task begin with (instructions, worked examples) is n
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,33 +45,37 @@ class Contamination:
         return None if found is None else len(found & subset.row_ids)
 
 
-class Ngrams:
-    """The 13-grams of a benchmark, as sorted 64-bit hashes; two different ones collide about once in 10^12 pairs
-    of a whole pool and a whole benchmark."""
+class Grams:
+    """Every 13-gram of the texts of a pool, as sorted 64-bit hashes: computed once, asked for each benchmark.
 
-    def __init__(self, items: Sequence[str]) -> None:
-        words = [WORD.findall(item.lower()) for item in items]
-        self.num_long = sum(len(found) >= NUM_WORDS for found in words)
-        self._id = {word: at for at, word in enumerate(dict.fromkeys(w for found in words for w in found))}
-        generator = np.random.default_rng(_SEED)
-        self._value = generator.integers(0, 2**64, max(1, len(self._id)), dtype=np.uint64)
-        self._known = np.unique(self._hashes(words)[0])
+    Two different ones have the same hash about once in 10^5 checks of a whole pool against a whole benchmark.
+    Args: texts: words of each text.
+    """
 
-    def matches(self, words: Sequence[Sequence[str]]) -> np.ndarray:
-        """Positions of the texts, given as words, that share a 13-gram; sorted."""
-        hashes, text = self._hashes(words)
-        if not len(self._known):
-            return np.empty(0, dtype=np.int64)
-        at = np.minimum(np.searchsorted(self._known, hashes), len(self._known) - 1)
-        return np.unique(text[self._known[at] == hashes])
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+        self._id: dict[str, int] = {}
+        for words in texts:
+            for word in words:
+                self._id.setdefault(word, len(self._id))
+        values = np.random.default_rng(_SEED).integers(0, 2**64, max(1, len(self._id)), dtype=np.uint64)
+        self._value = values
+        hashes, text = self._hashes(texts)
+        order = np.argsort(hashes, kind="stable")
+        self._sorted, self._text = hashes[order], text[order]
 
-    def _hashes(self, words: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+    def overlapping(self, items: Sequence[Sequence[str]]) -> np.ndarray:
+        """Positions of the texts that share a 13-gram with one of the items, given as words; ascending."""
+        wanted = np.unique(self._hashes(items)[0])
+        start, end = (np.searchsorted(self._sorted, wanted, side) for side in ("left", "right"))  # type: ignore[call-overload]
+        found = [self._text[low:high] for low, high in zip(start, end, strict=True) if high > low]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+
+    def _hashes(self, texts: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
         """The hash of every 13-gram of known words, and the position of its text."""
         get = self._id.get
-        ids = np.array([i for found in words for i in (*(get(w, -1) for w in found), -1)], dtype=np.int64)
-        text = np.repeat(np.arange(len(words)), [len(found) + 1 for found in words])
-        count = len(ids) - NUM_WORDS + 1
-        if count <= 0:
+        ids = np.fromiter(itertools.chain.from_iterable(_with_end(text, get) for text in texts), dtype=np.int64)
+        text = np.repeat(np.arange(len(texts)), [len(words) + 1 for words in texts])
+        if len(ids) < NUM_WORDS:
             return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
         unknown = np.concatenate([[0], np.cumsum(ids < 0)])
         starts = np.flatnonzero(unknown[NUM_WORDS:] == unknown[:-NUM_WORDS])
@@ -80,17 +85,26 @@ class Ngrams:
         return hashes, text[starts]
 
 
+def _with_end(words: Sequence[str], get: Callable[[str, int], int]) -> list[int]:
+    """Word ids and a -1 behind them, over which no 13-gram runs; -1 too for a word that is not known."""
+    return [*(get(word, -1) for word in words), -1]
+
+
 def contamination(results: Sequence[Result], texts: Texts) -> Contamination:
     rows, items = {}, {}
-    words = {pool: [WORD.findall(text.whole.lower()) for text in known.values()] for pool, known in texts.items()}
+    grams = {pool: Grams([_words(text.whole) for text in known.values()]) for pool, known in texts.items()}
     for benchmark, path in _evaluations(results).items():
-        prompts = own_prompts(path)
-        ngrams = Ngrams(prompts)
-        items[benchmark] = ngrams.num_long, len(prompts)
-        for pool, known in texts.items() if ngrams.num_long else ():
+        asked = [_words(prompt) for prompt in own_prompts(path)]
+        num_long = sum(len(words) >= NUM_WORDS for words in asked)
+        items[benchmark] = num_long, len(asked)
+        for pool, known in texts.items() if num_long else ():
             row_ids = list(known)
-            rows[pool, benchmark] = frozenset(row_ids[at] for at in ngrams.matches(words[pool]))
+            rows[pool, benchmark] = frozenset(row_ids[at] for at in grams[pool].overlapping(asked))
     return Contamination(rows, items)
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
 
 
 def _evaluations(results: Sequence[Result]) -> dict[str, Path]:
