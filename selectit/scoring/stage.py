@@ -127,7 +127,8 @@ def summarise(ledger: Path, context: int | None) -> dict[str, Any]:
         counts["num_ratings"] += len(rated)
         counts["num_tokens"] += int(num_tokens.sum())
         counts["num_truncated"] += int(table["truncated"].to_numpy().sum())
-        counts["num_over_context"] += int((num_tokens > context).sum()) if context else 0
+        whole = table["failure"].is_null().to_numpy()
+        counts["num_over_context"] += int((num_tokens[whole] > context).sum()) if context else 0
         failures.update(_value_counts(table["failure"]))
         sources.update(_value_counts(table["taken_from"]))
     return {
