@@ -185,7 +185,8 @@ class EvaluatedLM(HFLM):
 
     def _answer(self, batches: Sequence[Batch], num_processes: int) -> Iterator[tuple[Batch, list[Answer]]]:
         if num_processes == 1:
-            self.model.to(self.device)
+            if self.model.device.type != self.device.type:  # it had made room for a process of its own
+                self.model.to(self.device)
             for batch in batches:
                 yield batch, self.answerer.answer(batch)
             return
