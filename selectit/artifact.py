@@ -74,10 +74,14 @@ class Store:
         manifest = read_manifest(path)
         if manifest is None or manifest["fingerprint"] != fingerprint:
             return None
-        whole = all(
-            (path / name).is_file() and (path / name).stat().st_size == size for name, size in manifest["files"].items()
-        )
-        return Artifact(path, manifest) if whole else None
+        return None if _damage(path, manifest) else Artifact(path, manifest)
+
+    def unfinished(self, kind: str, fingerprint: str) -> str:
+        """Why a begun folder is not done."""
+        path = self.folder(kind, fingerprint)
+        manifest = read_manifest(path)
+        damage = _damage(path, manifest) if manifest is not None else None
+        return f"damaged: {damage}" if damage else "unfinished folder"
 
     def is_begun(self, kind: str, fingerprint: str) -> bool:
         """True where a stage has been at work in the folder."""
@@ -117,6 +121,17 @@ class Store:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _damage(path: Path, manifest: Mapping[str, Any]) -> str | None:
+    """The first listed file that is gone or has another size; bytes are compared by `selectit verify` only."""
+    for name, size in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is gone"
+        if (found := file.stat().st_size) != size:
+            return f"{name} has {found:,} bytes, {size:,} when it was written"
+    return None
 
 
 def check_writable(folder: Path) -> None:
