@@ -77,7 +77,7 @@ class Store:
         manifest = read_manifest(path)
         if manifest is None or manifest["fingerprint"] != fingerprint:
             return None
-        return Artifact(path, manifest) if _is_whole(path, manifest) else None
+        return None if _damage(path, manifest) else Artifact(path, manifest)
 
     def alike(self, stage_identity: Mapping[str, Any], keys: Sequence[str]) -> list[Artifact]:
         """Finished artifacts of the same kind and version whose identity agrees at the dotted keys, oldest first."""
@@ -86,12 +86,19 @@ class Store:
         found = []
         for path in dict.fromkeys((*folders, *self._reuse)):
             manifest = read_manifest(path)
-            if manifest is None or manifest["kind"] != kind or not _is_whole(path, manifest):
+            if manifest is None or manifest["kind"] != kind or _damage(path, manifest):
                 continue
             pairs = [(at(manifest["identity"], key), at(stage_identity, key)) for key in ("version", *keys)]
             if all(old == new for old, new in pairs):
                 found.append(Artifact(path, manifest))
         return sorted(found, key=lambda artifact: artifact.manifest["finished"])
+
+    def unfinished(self, kind: str, fingerprint: str) -> str:
+        """Why a begun folder is not done."""
+        path = self.folder(kind, fingerprint)
+        manifest = read_manifest(path)
+        damage = _damage(path, manifest) if manifest is not None else None
+        return f"damaged: {damage}" if damage else "unfinished folder"
 
     def is_begun(self, kind: str, fingerprint: str) -> bool:
         """True where a stage has been at work in the folder."""
@@ -133,10 +140,15 @@ class Store:
             lock.release()
 
 
-def _is_whole(path: Path, manifest: Mapping[str, Any]) -> bool:
-    return all(
-        (path / name).is_file() and (path / name).stat().st_size == size for name, size in manifest["files"].items()
-    )
+def _damage(path: Path, manifest: Mapping[str, Any]) -> str | None:
+    """The first listed file that is gone or has another size; bytes are compared by `selectit verify` only."""
+    for name, size in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is gone"
+        if (found := file.stat().st_size) != size:
+            return f"{name} has {found:,} bytes, {size:,} when it was written"
+    return None
 
 
 def check_writable(folder: Path) -> None:

@@ -21,7 +21,7 @@ from selectit import __version__
 from selectit.cli_files import files_app
 from selectit.cli_losses import losses_app
 from selectit.cli_results import results_app
-from selectit.errors import UserError
+from selectit.errors import UserError, is_full, no_space
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
@@ -220,6 +220,14 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = Path(error.filename or ".").absolute()
+        place = next(parent for parent in (where, *where.parents) if parent.is_dir())
+        told = f"error: {no_space(error, place)}; what is finished is kept"
+        print(f"{told}, free some space and run the same command again", file=sys.stderr)
         sys.exit(1)
 
 

@@ -22,9 +22,9 @@ from typing import Any
 
 from rich.console import Console
 
-from selectit.artifact import ERROR, STAGE_FILE, Artifact, Store, finish, provenance
+from selectit.artifact import ERROR, MANIFEST, STAGE_FILE, Artifact, Store, finish, provenance
 from selectit.config import WandbConfig
-from selectit.errors import NotRun, UserError
+from selectit.errors import NotRun, UserError, is_full, no_space
 from selectit.fingerprint import pinned
 from selectit.graph import KINDS, Plan, Stage
 from selectit.states import State, inspect, state
@@ -155,7 +155,8 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
         if (artifact := store.find(stage.kind, now.fingerprint)) is not None:
             return Outcome(artifact)
         _claim(path, stage, now.fingerprint)
-        console.print(f"{title}{' (going on)' if now.status == 'resume' else ''}", highlight=False)
+        going_on = f" (going on: {now.why})" if now.status == "resume" else ""
+        console.print(f"{title}{going_on}", highlight=False, soft_wrap=True)
         started = time.monotonic()
         try:
             with _wandb(stage, now.fingerprint, title, session) as run:
@@ -166,21 +167,37 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
                     earlier["earlier"] = [artifact.path for artifact in store.alike(now.identity, kind.takes_over)]
                 metrics = _module(stage).run(pinned(stage.config), folders, path, tracker, **earlier)
                 tracker.summary(metrics)
+            seconds = time.monotonic() - started
+            artifact = finish(path, _manifest(stage, now, inputs, metrics, seconds), kind.outputs, kind.content)
         except NotRun as reason:
             console.print(f"  not run: {reason}", highlight=False, soft_wrap=True)
             return Outcome(None, ran=True, reason=str(reason))
         except Exception as error:
-            (path / ERROR).write_text(traceback.format_exc())
-            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            console.print(f"  failed: {told}\n  details: {path / ERROR}", style="red", highlight=False, soft_wrap=True)
+            told = _told(error, path)
+            console.print(f"  failed: {told}\n  {_keep(path)}", style="red", highlight=False, soft_wrap=True)
             return Outcome(None, ran=True, reason=told.splitlines()[0], failed=True)
         (path / ERROR).unlink(missing_ok=True)
-        seconds = time.monotonic() - started
-        manifest = _manifest(stage, now, inputs, metrics, seconds)
-        artifact = finish(path, manifest, kind.outputs, kind.content)
         told = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.told if name in metrics)
         console.print(f"  {told}  ({seconds:.1f} s)", style="dim", highlight=False, soft_wrap=True)
         return Outcome(artifact, ran=True)
+
+
+def _told(error: Exception, path: Path) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and is_full(error):
+        return f"{no_space(error, path)}; free some and run the same command again"
+    return f"{type(error).__name__}: {error}"
+
+
+def _keep(path: Path) -> str:
+    """Write the traceback of the error at hand beside the work, or say it where the disk does not take it."""
+    text = traceback.format_exc()
+    try:
+        (path / ERROR).write_text(text)
+    except OSError as error:
+        return f"details could not be written ({error.strerror}):\n{text}"
+    return f"details: {path / ERROR}"
 
 
 def log_report(folder: Path, session: Session) -> None:
@@ -218,6 +235,7 @@ def _claim(path: Path, stage: Stage, fingerprint: str) -> None:
         raise UserError(
             f"{path} holds a {stage.kind} with other settings (its {STAGE_FILE} names them); choose another --out"
         )
+    (path / MANIFEST).unlink(missing_ok=True)  # of a damaged artifact: what is written now is not what it describes
     config = {"kind": stage.kind, "fingerprint": fingerprint, "config": stage.config.model_dump(mode="json")}
     part = resolved.with_suffix(".part")
     part.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

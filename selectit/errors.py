@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -24,3 +27,14 @@ class NotRun(Exception):
 
     It leaves no finished artifact, so the same command runs it once the machine can.
     """
+
+
+def is_full(error: OSError) -> bool:
+    """The disk, a quota or a limit on file sizes does not take another byte."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def no_space(error: OSError, folder: Path) -> str:
+    """`No space left on device: 12 MB free in runs/artifacts/...`."""
+    free = shutil.disk_usage(folder).free if folder.exists() else 0
+    return f"{error.strerror}: {free / 1e6:,.0f} MB free in {folder}"

@@ -58,7 +58,7 @@ def state(stage: Stage, inputs: Mapping[Stage, State], store: Store, plan: Plan)
     if (artifact := store.find(kind.name, fingerprint)) is not None:
         return State("done", artifact.path.name, stage_identity, fingerprint, artifact)
     if store.is_begun(kind.name, fingerprint):
-        return State("resume", "unfinished or damaged folder", stage_identity, fingerprint)
+        return State("resume", store.unfinished(kind.name, fingerprint), stage_identity, fingerprint)
     return State("run", _why(stage_identity, store), stage_identity, fingerprint)
 
 

@@ -1,0 +1,95 @@
+"""Damage and full disks: what is said of them, without running a stage. `test_crash.py` has the real thing."""
+
+from __future__ import annotations
+
+import errno
+import io
+import types
+
+import pytest
+from finished_work import Work, call
+from rich.console import Console
+
+from selectit import cli, engine
+from selectit.artifact import Store
+from selectit.config import WandbConfig
+from selectit.engine import Session, run_plan
+from selectit.plan import build
+from selectit.recipe import load
+from selectit.states import inspect
+
+
+@pytest.fixture
+def work(tmp_path, demo):
+    return Work(tmp_path, demo).finish()
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "wanted"),
+    [
+        ("score", "ledger.parquet", "damaged: ledger.parquet is gone"),
+        ("evaluate", "items.jsonl", "damaged: items.jsonl has 3 bytes, 67 when it was written"),
+    ],
+)
+def test_a_plan_names_the_file_that_is_damaged(work, kind, file, wanted):
+    path = work.path(kind) / file
+    path.unlink() if "gone" in wanted else path.write_text("{}\n")
+    assert wanted in call("plan", work.recipe, "--runs-dir", work.runs)
+
+
+def run(work: Work, monkeypatch, stage_run) -> tuple[str, dict]:
+    """A run in which every stage does what `stage_run` does."""
+    monkeypatch.setattr(engine, "_module", lambda stage: types.SimpleNamespace(run=stage_run))
+    console = Console(record=True, width=200, file=io.StringIO())
+    outcomes = run_plan(
+        build(load(work.recipe)), Session(Store(work.runs), console, WandbConfig(enabled=False), "test")
+    )
+    return console.export_text(), outcomes
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_fails_the_stage_with_the_room_that_is_left(work, monkeypatch):
+    (work.path("evaluate") / "items.jsonl").unlink()
+    text, outcomes = run(work, monkeypatch, full)
+    assert "No space left on device:" in text and "MB free in" in text and "run the same command again" in text
+    assert [o.failed for o in outcomes.values()].count(True) == 1
+
+
+def test_a_traceback_that_the_disk_does_not_take_is_shown(work, monkeypatch):
+    (work.path("evaluate") / "items.jsonl").unlink()
+    monkeypatch.setattr("pathlib.Path.write_text", lambda path, *a, **k: full() if path.name == "error.txt" else 0)
+    monkeypatch.setattr(engine, "_claim", lambda *_: None)
+    text, _ = run(work, monkeypatch, full)
+    assert "details could not be written (No space left on device)" in text and "Traceback" in text
+
+
+def test_a_stage_that_leaves_no_result_fails_alone(work, monkeypatch):
+    """It used to end the whole command."""
+    (work.path("evaluate") / "items.jsonl").unlink()
+    monkeypatch.setattr(engine, "_manifest", lambda stage, now, *_: {"identity": now.identity})
+    text, outcomes = run(work, monkeypatch, lambda *_: {})
+    assert "items.jsonl was not written by its stage" in text
+    assert (
+        sum(o.failed for o in outcomes.values()) == 1 and sum(o.artifact is not None for o in outcomes.values()) == 16
+    )
+
+
+def test_the_manifest_of_a_damaged_artifact_goes_before_its_folder_is_written_again(work, monkeypatch):
+    """Killed on the way, new files must not be taken for what the old manifest describes."""
+    path = work.path("evaluate")
+    (path / "items.jsonl").unlink()
+    run(work, monkeypatch, full)
+    assert not (path / "manifest.json").exists()
+    plan = build(load(work.recipe))
+    whys = [state.why for state in inspect(plan, Store(work.runs)).values() if state.status == "resume"]
+    assert whys == ["unfinished folder"]
+
+
+def test_a_disk_that_fills_up_between_stages_ends_with_a_sentence(work, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", lambda: full())
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1 and "what is finished is kept" in capsys.readouterr().err

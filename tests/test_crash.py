@@ -1,0 +1,209 @@
+"""Bad weather, with real stages in real processes: killed again and again, a full disk, damaged artifacts.
+
+Whatever happened on the way, the table and every artifact end as the same bytes, times apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+NUM_KILLS = 30
+TIMES = ("time", "seconds", "tokens_per_second", "train/tokens_per_second", "score/tokens_per_second")
+TITLE = "[1/"
+
+
+@pytest.fixture(scope="module")
+def recipe(demo, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    (folder / "pool.json").write_text(json.dumps(json.loads((demo / "pool.json").read_text())[:40]))
+    raw = {
+        "name": "small",
+        "pool": {"path": "./pool.json"},
+        "model": {"path": str(demo / "model")},
+        "finetune": {
+            "max_steps": 4, "global_batch_size": 4, "micro_batch_size": 4, "max_length": 256, "save_steps": 1,
+            "gradient_checkpointing": False, "learning_rate": 1e-3, "warmup_ratio": 0,
+        },
+        "evaluate": {
+            "profile": "miniature", "data": str(demo / "benchmarks"), "limit": 2, "benchmarks": ["mmlu", "gsm8k"],
+        },
+        "arms": {
+            "selectit": {"select": {"strategy": "selectit", "num_rating_prompts": 2}},
+            "random": {"select": {"strategy": "random"}},
+        },
+        "baseline": "random",
+        "wandb": {"enabled": False},
+    }  # fmt: skip
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return path
+
+
+def start(recipe: Path, runs: Path, **settings: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "selectit", "run", str(recipe), "--runs-dir", str(runs)]
+    environment = {**os.environ, "COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, **settings
+    )
+
+
+def finished(recipe: Path, runs: Path, rc: int = 0, **settings: Any) -> str:
+    process = start(recipe, runs, **settings)
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == rc, text
+    assert "Traceback" not in text, text
+    return text
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(item) for key, item in value.items() if key not in TIMES}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def outcome(runs: Path) -> dict[str, Any]:
+    """Every file of the artifacts and results.csv, times left out; manifests by what they say of the result."""
+    found: dict[str, Any] = {"results.csv": (runs / "small" / "results.csv").read_bytes()}
+    for path in (runs / "artifacts").rglob("*"):
+        name = str(path.relative_to(runs))
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        if path.name == "manifest.json":
+            manifest = json.loads(path.read_text())
+            kept = {key: manifest[key] for key in ("fingerprint", "identity", "inputs", "content")}
+            found[name] = {**kept, "files": sorted(manifest["files"])}
+        elif path.suffix == ".json" and path.name != "adapter_config.json":
+            found[name] = without_times(json.loads(path.read_text()))
+        elif path.name == "metrics.jsonl":
+            # a stage that was killed between its last words and its manifest says them again
+            lines = [without_times(json.loads(line)) for line in path.read_text().splitlines()]
+            found[name] = [line for at, line in enumerate(lines) if line not in lines[:at]]
+        elif path.name == "adapter_config.json":  # PEFT writes a set in another order in every process
+            config = json.loads(path.read_text())
+            found[name] = {**config, "target_modules": sorted(config["target_modules"])}
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory) -> dict[str, Any]:
+    """What an uninterrupted run leaves."""
+    runs = tmp_path_factory.mktemp("whole")
+    finished(recipe, runs)
+    return outcome(runs)
+
+
+def same(runs: Path, whole: dict[str, Any]) -> None:
+    now = outcome(runs)
+    assert sorted(now) == sorted(whole)
+    assert [name for name in whole if now[name] != whole[name]] == []
+
+
+def killed(recipe: Path, runs: Path, delay: float) -> bool:
+    """Kill a run `delay` seconds after its first stage began. False: it was done before."""
+    process = start(recipe, runs)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(TITLE):
+            break
+    reader = threading.Thread(target=process.stdout.read)  # a full pipe would hold the run up
+    reader.start()
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.wait()
+    reader.join()
+    assert process.returncode in (0, -signal.SIGKILL)
+    return process.returncode != 0
+
+
+def folders(tmp_path: Path) -> Iterator[Path]:
+    for number in range(NUM_KILLS):
+        yield tmp_path / f"runs{number}"
+
+
+@pytest.mark.slow
+def test_killed_thirty_times_at_random_moments_every_byte_is_the_same(recipe, whole, tmp_path):
+    draw, num_kills, fresh = random.Random(0), 0, folders(tmp_path)
+    runs = next(fresh)
+    while num_kills < NUM_KILLS:
+        if killed(recipe, runs, draw.uniform(0, 3)):
+            num_kills += 1
+            continue
+        same(runs, whole)
+        runs = next(fresh)  # this table is finished; the kills go on in the next
+    finished(recipe, runs)
+    same(runs, whole)
+
+
+@pytest.mark.slow
+def test_started_three_times_and_one_of_them_killed_the_others_finish_the_table(recipe, whole, tmp_path):
+    processes = [start(recipe, tmp_path) for _ in range(3)]
+    time.sleep(8)
+    processes[0].send_signal(signal.SIGKILL)
+    texts = [process.communicate(timeout=600)[0] for process in processes]
+    assert [process.returncode for process in processes[1:]] == [0, 0], texts
+    same(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_damaged_artifacts_are_named_and_made_again_to_the_same_bytes(recipe, whole, tmp_path):
+    finished(recipe, tmp_path)
+    damaged = {
+        "score": ("ledger.parquet", None), "select": ("messages.jsonl", 10), "evaluate": ("items.jsonl", 10),
+        "finetune": ("adapter/adapter_model.safetensors", 1000),
+    }  # fmt: skip
+    for kind, (name, size) in damaged.items():
+        [path, *_] = (tmp_path / "artifacts").glob(f"{kind}*/{name}")
+        path.unlink() if size is None else os.truncate(path, size)
+    text = finished(recipe, tmp_path)
+    assert "ledger.parquet is gone" in text
+    assert all(f"{name} has {size:,} bytes" in text for name, size in damaged.values() if size is not None), text
+    same(tmp_path, whole)
+
+
+def limit_file_sizes() -> None:
+    """What a full disk does, without one: writing beyond 300 kB fails."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+
+@pytest.mark.slow
+def test_a_disk_that_takes_no_weights_is_told_and_the_same_command_goes_on(recipe, whole, tmp_path):
+    text = finished(recipe, tmp_path, rc=1, preexec_fn=limit_file_sizes)
+    assert "failed" in text and "File too large" in text
+    finished(recipe, tmp_path)
+    same(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [0.3, 1, 2, 4])
+def test_a_full_disk_is_told_and_the_same_command_goes_on(recipe, whole, tmp_path, megabytes):
+    small = tmp_path / "small"
+    small.mkdir()
+    size = f"size={int(megabytes * 1024)}k"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        text = finished(recipe, small, rc=1)
+        assert "No space left on device" in text
+        subprocess.run(["mount", "-o", "remount,size=100m", str(small)], check=True)
+        finished(recipe, small)
+        same(small, whole)
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
