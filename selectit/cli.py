@@ -19,7 +19,7 @@ from rich.table import Table
 
 from selectit import __version__
 from selectit.cli_files import files_app
-from selectit.errors import UserError
+from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
@@ -173,7 +173,7 @@ def doctor() -> None:
 
 def _stop(signum: int, _: Any) -> None:
     print("\nstopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
-    raise SystemExit(128 + signum)
+    raise SystemExit(EXIT_PREEMPTED if signum == signal.SIGTERM else 128 + signum)
 
 
 def main() -> None:
@@ -190,6 +190,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Preempted as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(EXIT_PREEMPTED)
 
 
 if __name__ == "__main__":

@@ -24,3 +24,14 @@ class NotRun(Exception):
 
     It leaves no finished artifact, so the same command runs it once the machine can.
     """
+
+
+EXIT_PREEMPTED = 75
+"""EX_TEMPFAIL of sysexits.h: stopped by SIGTERM with its work kept; the same command goes on."""
+
+
+class Preempted(BaseException):
+    """SIGTERM came and the stage has put its work in safety; the command ends with EXIT_PREEMPTED.
+
+    No `Exception`, so that it is no failure of the stage and nothing later is started.
+    """

@@ -41,6 +41,10 @@ class Tracker:
         line = {"time": round(time.time(), 3), **({} if step is None else {"step": step}), **metrics}
         with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
             f.write(json.dumps(line) + "\n")
+        self.send(metrics, step)
+
+    def send(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
+        """Send to W&B what another process has written to metrics.jsonl."""
         self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
 
     def histogram(self, name: str, values: Sequence[float]) -> None:
