@@ -53,7 +53,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         model's context, a loss is not finite, memory or disk run out, or training has changed nothing;
         Preempted after a checkpoint, where `stop` was asked for.
     """
-    config, finetune = run.stage, run.stage.finetune
+    config, finetune, dtype = run.stage, run.stage.finetune, resolve_dtype(run.stage.model)
     _quieten_libraries()
     check_number(finetune)
     tokenizer = load_tokenizer(config.model)
@@ -63,7 +63,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         join_deepspeed()
     checkpoint, done = _go_on(run)
     if rank() == 0:
-        _note_beginnings(tracker, training_set, finetune, done)
+        _note_beginnings(tracker, training_set, finetune, dtype, done)
 
     model = load_for_training(config)
     _refuse_rows_beyond_context(training_set, model)
@@ -99,7 +99,6 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             f"({finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning rate "
             "of 0."
         )
-    dtype = resolve_dtype(config.model)
     save_weights(trainer, run.weights, None if finetune.method == "lora" else dtype)
     if rank() == 0:
         _write_record(run, training_set, trainer, dtype)
@@ -129,12 +128,16 @@ def _go_on(run: TrainingRun) -> tuple[Path | None, TrainerState]:
     return checkpoint, done
 
 
-def _note_beginnings(tracker: Tracker, training_set: TrainingSet, finetune: FinetuneConfig, done: TrainerState) -> None:
+def _note_beginnings(
+    tracker: Tracker, training_set: TrainingSet, finetune: FinetuneConfig, dtype: torch.dtype, done: TrainerState
+) -> None:
     num_rows = len(training_set.rows)
     if training_set.num_truncated:
         tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows lost their end to max_length")
     if num_rows < finetune.global_batch_size:
         tracker.note(f"fine-tune: each step takes all {num_rows} rows, fewer than global_batch_size")
+    if device().type == "cpu" and dtype != torch.float32:
+        tracker.note(f"fine-tune: {dtype} on a CPU is many times slower than float32; set model.dtype to float32")
     if done.global_step:
         tracker.note(f"fine-tune: going on after step {done.global_step}")
 

@@ -30,6 +30,8 @@ PARENT_FILE = "parent.json"
 STOP_FILE = "stop"
 EVENTS_FILE = "events.jsonl"
 SECONDS_BETWEEN_LOOKS = 1.0
+CLOCK_CORRECTION_SECONDS = 5.0
+"""By which a process's start time may seem to move: the kernel counts from a boot time that is corrected."""
 
 Ending = Literal["running", "done", "preempted", "user error", "error"]
 
@@ -42,7 +44,8 @@ def identify_process() -> dict[str, float]:
 def is_alive(process: dict[str, Any]) -> bool:
     try:
         found = psutil.Process(process["pid"])
-        return found.create_time() == process["started"] and found.status() != psutil.STATUS_ZOMBIE
+        same = abs(found.create_time() - process["started"]) < CLOCK_CORRECTION_SECONDS
+        return same and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

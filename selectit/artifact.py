@@ -27,7 +27,18 @@ MANIFEST = "manifest.json"
 STAGE_FILE = "stage.json"
 """The resolved configuration, written before a stage runs."""
 ERROR = "error.txt"
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "wandb", "selectit")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "lm_eval",
+    "wandb",
+    "deepspeed",
+    "selectit",
+)
 
 
 @dataclass(frozen=True)

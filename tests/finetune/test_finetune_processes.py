@@ -6,6 +6,7 @@ these are slow (docs/development.md has the seconds).
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,15 @@ import psutil
 import pytest
 import torch
 from peft import PeftModel
+from rich.console import Console
 from tiny_training import logged, stage_config, tiny_rows, train, write_subset
 from transformers import AutoModelForCausalLM
 
 from selectit.config import FinetuneStage
 from selectit.errors import Preempted, UserError
 from selectit.finetune.checkpoints import COMPLETE_FILE
+from selectit.finetune.reporting import EventReader, EventTracker
+from selectit.tracking import Tracker
 
 ROOT = Path(__file__).parents[2]
 NUM_ROWS = 21  # steps of 8, 8 and 5 rows: in the last pass of an epoch one process has no row
@@ -267,3 +272,34 @@ def test_a_stop_is_noticed_from_a_signal_and_from_a_file(tmp_path):
         signal.raise_signal(signal.SIGTERM)
     assert signalled.is_made and signal.getsignal(signal.SIGTERM) is before
     assert not issubclass(Preempted, Exception)
+
+
+def test_notes_progress_and_metrics_of_another_process_reach_console_and_wandb(tmp_path):
+    sent, events = [], tmp_path / "events.jsonl"
+
+    class Run:
+        def log(self, metrics: dict[str, Any]) -> None:
+            sent.append(metrics)
+
+    console = Console(file=io.StringIO())
+    with ExitStack() as stack:
+        reader = EventReader(events, Tracker(tmp_path, console, Run()), stack)
+        reader.show_new()  # before the other process has begun
+        (tmp_path / "other").mkdir()
+        other = EventTracker(tmp_path / "other", events)
+        other.note("fine-tune: going on after step 2")
+        with other.progress("fine-tune", 5) as advance:
+            advance(2)
+        other.log({"train/loss": 1.5}, step=3)
+        with events.open("a") as f:
+            f.write('{"metrics": {"train/lo')  # a line that is still being written
+        reader.show_new()
+        reader.show_new()
+    assert sent == [{"train/loss": 1.5, "stage_step": 3}]
+    assert console.file.getvalue().count("going on after step 2") == 1
+    assert logged_lines(tmp_path / "other") == [(3, 1.5)] and not (tmp_path / "metrics.jsonl").exists()
+
+
+def logged_lines(out: Path) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["train/loss"]) for line in lines]
