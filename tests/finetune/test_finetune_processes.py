@@ -160,7 +160,7 @@ def test_processes_train_to_the_weights_of_one_and_go_on_after_a_kill(
     num_processes, deepspeed, method, config, subset, tiny_llama, tmp_path
 ):
     settings = {"launcher": "torchrun", "num_processes": num_processes, "deepspeed": deepspeed, "save_steps": 1}
-    launched = config(method, num_train_epochs=6, **settings)
+    launched = config(method, num_train_epochs=6, gradient_checkpointing=True, **settings)
     train(config(method, num_train_epochs=6), subset, tmp_path / "one")
     train(launched, subset, tmp_path / "whole")
     assert_same_training(tmp_path / "whole", tmp_path / "one", tiny_llama)
