@@ -6,7 +6,6 @@ defaults change between releases.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -19,13 +18,12 @@ from selectit.config import FinetuneStage, LoraSettings
 from selectit.errors import UserError, did_you_mean
 from selectit.models import device, resolve_dtype
 
-NUM_KEPT_CHECKPOINTS = 2
+DEEPSPEED_FOLDER = Path(__file__).parent / "deepspeed"
 
 
 def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
-    """Where `model.dtype` is a half precision, matrix products run under autocast in it.
-
-    Raises: UserError where global_batch_size cannot be shared out evenly.
+    """Where `model.dtype` is a half precision, matrix products run under autocast in it; DeepSpeed keeps the
+    weights in it and a float32 copy of those that are trained.
     """
     finetune, dtype = config.finetune, resolve_dtype(config.model)
     on_gpu = device().type == "cuda"
@@ -42,24 +40,29 @@ def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
         num_train_epochs=finetune.num_train_epochs,
         max_steps=finetune.max_steps or -1,
         per_device_train_batch_size=finetune.micro_batch_size,
-        gradient_accumulation_steps=_accumulation_steps(config),
+        gradient_accumulation_steps=finetune.accumulation_steps,
         max_length=finetune.max_length,
         packing=False,
         loss_type="nll",
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         activation_checkpointing=finetune.gradient_checkpointing,
+        # ZeRO-3 gathers an adapter's weights again in the second forward pass only if that one is reentrant; TRL's
+        # own setting of this goes by a name that transformers no longer reads
+        activation_checkpointing_kwargs={"use_reentrant": is_zero3(config) and finetune.method == "lora"},
         use_cpu=not on_gpu,
+        ddp_backend="gloo" if finetune.num_processes > 1 and not on_gpu else None,
+        ddp_find_unused_parameters=False,
+        deepspeed=None if finetune.deepspeed == "none" else str(DEEPSPEED_FOLDER / f"{finetune.deepspeed}.json"),
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         dataloader_pin_memory=on_gpu,
         save_strategy="steps",
         save_steps=finetune.save_steps,
-        save_total_limit=NUM_KEPT_CHECKPOINTS,
+        save_total_limit=None,  # pruned in selectit.finetune.checkpoints
         eval_strategy="no",
         logging_steps=1,
         logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="non_padding",
         report_to="none",
         disable_tqdm=True,
         log_level="error",
@@ -69,17 +72,8 @@ def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
     return arguments
 
 
-def _accumulation_steps(config: FinetuneStage) -> int:
-    finetune = config.finetune
-    num_processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun, accelerate and deepspeed
-    rows_per_pass = finetune.micro_batch_size * num_processes
-    if finetune.global_batch_size % rows_per_pass:
-        raise UserError(
-            f"finetune.global_batch_size {finetune.global_batch_size} is not a multiple of micro_batch_size "
-            f"{finetune.micro_batch_size} x {num_processes} processes = {rows_per_pass}; choose a micro_batch_size or "
-            "a number of processes that divides it"
-        )
-    return finetune.global_batch_size // rows_per_pass
+def is_zero3(config: FinetuneStage) -> bool:
+    return config.finetune.deepspeed.startswith("zero3")
 
 
 def lora_config(settings: LoraSettings, model: PreTrainedModel) -> LoraConfig:

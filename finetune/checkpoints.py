@@ -1,6 +1,7 @@
 """Where a killed training goes on: the newest complete checkpoint, and a log that ends at its step.
 
-Reads and prunes `checkpoints/` and metrics.jsonl in the artifact folder.
+Reads, marks and prunes `checkpoints/` and cuts metrics.jsonl in the artifact folder. A checkpoint is complete
+once every process has written its part: then the first one lists the files in complete.json.
 """
 
 from __future__ import annotations
@@ -13,22 +14,97 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selectit.config import FinetuneConfig
+from selectit.errors import UserError
+from selectit.finetune.processes import highest
+
 STATE_FILE = "trainer_state.json"
+COMPLETE_FILE = "complete.json"
 PREFIX = "checkpoint-"
+NUM_KEPT_CHECKPOINTS = 2
+SLACK_BYTES = 16 * 2**20
+"""For what a checkpoint holds beside tensors: tokenizer, state, log."""
+
+
+def mark_complete(checkpoint: Path, finetune: FinetuneConfig) -> None:
+    """List the files of a checkpoint that every process has finished writing."""
+    files = {str(p.relative_to(checkpoint)): p.stat().st_size for p in sorted(checkpoint.rglob("*")) if p.is_file()}
+    record = {"num_processes": finetune.num_processes, "deepspeed": finetune.deepspeed, "files": files}
+    part = checkpoint / f"{COMPLETE_FILE}.part"
+    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, checkpoint / COMPLETE_FILE)
+
+
+def _record(checkpoint: Path) -> dict[str, Any] | None:
+    """What complete.json says; None where it is absent, or a file it lists is absent or of another size."""
+    try:
+        record = json.loads((checkpoint / COMPLETE_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    paths = {checkpoint / name: size for name, size in record["files"].items()}
+    return record if all(path.is_file() and path.stat().st_size == size for path, size in paths.items()) else None
+
+
+def _by_step(checkpoints: Path) -> list[Path]:
+    """All checkpoint folders, complete or not, the newest first."""
+    return sorted(checkpoints.glob(f"{PREFIX}*"), key=lambda folder: -int(folder.name.removeprefix(PREFIX)))
 
 
 def newest_complete(checkpoints: Path) -> Path | None:
-    """The checkpoint to go on from; half-written ones are removed.
+    """The checkpoint to go on from."""
+    return next((folder for folder in _by_step(checkpoints) if _record(folder) is not None), None)
 
-    The trainer writes its state file last, so a checkpoint whose state does not parse was cut off.
-    """
-    complete: dict[int, Path] = {}
-    for folder in checkpoints.glob(f"{PREFIX}*"):
-        try:
-            complete[json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["global_step"]] = folder
-        except (FileNotFoundError, json.JSONDecodeError):
+
+def drop_incomplete(checkpoints: Path) -> None:
+    for folder in _by_step(checkpoints):
+        if _record(folder) is None:
             shutil.rmtree(folder)
-    return complete[max(complete)] if complete else None
+
+
+def keep_newest(checkpoints: Path) -> None:
+    for folder in _by_step(checkpoints)[NUM_KEPT_CHECKPOINTS:]:
+        shutil.rmtree(folder)
+
+
+def refuse_other_shares(checkpoint: Path, finetune: FinetuneConfig) -> None:
+    """Raises: UserError where ZeRO has shared the optimizer out over another number of processes."""
+    record = _record(checkpoint)
+    assert record is not None, checkpoint
+    if finetune.deepspeed != "none" and record["num_processes"] != finetune.num_processes:
+        raise UserError(
+            f"{checkpoint} was written by {record['num_processes']} processes and finetune.num_processes is "
+            f"{finetune.num_processes}; with finetune.deepspeed {finetune.deepspeed} each of them holds its share of "
+            f"the optimizer, and DeepSpeed does not share it out anew. Set finetune.num_processes to "
+            f"{record['num_processes']} to go on, or delete {checkpoint.parent} to start over."
+        )
+
+
+def check_disk_space(checkpoints: Path, model: Any, step: int, sharded: bool) -> None:
+    """Raises: UserError, in every process, where the next checkpoint would not fit on the disk."""
+    previous = newest_complete(checkpoints)
+    if previous is not None:
+        needed = sum(path.stat().st_size for path in previous.rglob("*") if path.is_file()) + SLACK_BYTES
+    else:
+        needed = checkpoint_bytes(model, sharded)
+    free = shutil.disk_usage(checkpoints.parent).free
+    if highest(free < needed):
+        kept = f"{previous} is kept and training can go on from it" if previous else "there is no earlier checkpoint"
+        raise UserError(
+            f"training step {step}: the checkpoint needs about {needed / 2**30:.1f} GiB and {checkpoints} has "
+            f"{free / 2**30:.1f} GiB free; {kept}. Free some space, or name another --runs-dir, and run the same "
+            "command again."
+        )
+
+
+def checkpoint_bytes(model: Any, sharded: bool) -> int:
+    """Trained weights and Adam's two moments in float32; with ZeRO also its float32 copy and the model's states."""
+    total = SLACK_BYTES
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            numel = getattr(parameter, "ds_numel", parameter.numel())  # ZeRO-3 leaves an empty tensor in place
+            weight = parameter.element_size()
+            total += numel * (weight + 8 + (4 + weight if sharded else 0))
+    return total
 
 
 def read_state(checkpoint: Path) -> TrainerState:

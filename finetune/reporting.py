@@ -1,19 +1,33 @@
 """What the trainer says while it runs: one metrics line per optimiser step and one progress bar.
 
-Writes through the stage's Tracker, from the first process only.
+Writes through the stage's Tracker, from the first process only. Where that process is not the stage's own,
+an EventTracker writes events.jsonl, and the stage shows what stands there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import json
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
+from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from selectit.tracking import Tracker
+from selectit.tracking import Advance, Tracker
 
-LOGGED = ("loss", "learning_rate", "grad_norm", "epoch")
+LOGGED = ("loss", "learning_rate", "grad_norm", "epoch", "tokens", "tokens_per_second", "peak_memory_mb")
+
+
+def peak_memory_mb() -> int:
+    """Highest memory of this process so far: of its GPU, or resident memory where there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 class TrackerCallback(TrainerCallback):
@@ -21,7 +35,7 @@ class TrackerCallback(TrainerCallback):
 
     def __init__(self, tracker: Tracker, stack: ExitStack) -> None:
         self._tracker, self._stack = tracker, stack
-        self._advance: Callable[[int], None] = lambda _: None
+        self._advance: Callable[..., None] = lambda n, **_: None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -43,3 +57,63 @@ class TrackerCallback(TrainerCallback):
     ) -> None:
         if state.is_world_process_zero and logs and "loss" in logs:
             self._tracker.log({f"train/{name}": logs[name] for name in LOGGED}, step=state.global_step)
+
+
+class EventTracker(Tracker):
+    """A Tracker in a process that has neither terminal nor W&B run: metrics.jsonl, and each event as a JSON line."""
+
+    def __init__(self, out: Path, events: Path) -> None:
+        super().__init__(out, Console(file=sys.stdout))
+        self._events = events
+
+    def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
+        super().log(metrics, step)
+        self._tell({"metrics": dict(metrics), "step": step})
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        self._tell({"note": text})
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Advance]:
+        self._tell({"progress": description, "total": total})
+
+        def advance(n: int, *, description: str | None = None, told: str | None = None) -> None:
+            self._tell({"advance": n, "description": description, "told": told})
+
+        yield advance
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        with self._events.open("a", encoding="utf-8") as f:
+            f.write(json.dumps(event) + "\n")
+
+
+class EventReader:
+    """Shows what an EventTracker writes. Args: as for TrackerCallback; events: the file, which may not be there yet."""
+
+    def __init__(self, events: Path, tracker: Tracker, stack: ExitStack) -> None:
+        self._events, self._tracker, self._stack = events, tracker, stack
+        self._position = 0
+        self._advance: Callable[..., None] = lambda n, **_: None
+
+    def show_new(self) -> None:
+        if not self._events.exists():
+            return
+        with self._events.open("rb") as f:
+            f.seek(self._position)
+            lines = f.readlines()
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return  # the rest of it comes later
+            self._position += len(line)
+            self._show(json.loads(line))
+
+    def _show(self, event: dict[str, Any]) -> None:
+        if "metrics" in event:
+            self._tracker.send(event["metrics"], event["step"])
+        elif "note" in event:
+            self._tracker.note(event["note"])
+        elif "progress" in event:
+            self._advance = self._stack.enter_context(self._tracker.progress(event["progress"], event["total"]))
+        else:
+            self._advance(event["advance"], description=event["description"], told=event["told"])

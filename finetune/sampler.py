@@ -1,38 +1,70 @@
-"""The order in which rows are trained on.
+"""The order in which rows are trained on, the same on any number of processes.
 
-Which rows share an optimiser step is a seeded shuffle; within a step they go by length, so that the rows
-of one forward pass need little padding. The loss of a step is one mean over its tokens: its order is free.
+Which rows share an optimiser step is a seeded shuffle; within a step they go by length, and each
+`micro_batch_size` of them make a forward pass. The passes of a step are dealt out to the processes in turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from torch.utils.data import Sampler
 
 
-class StepSampler(Sampler[int]):
-    """Yields row positions, one epoch at a time.
+class StepOrder:
+    """Which rows make up each forward pass of each optimiser step.
 
     Args:
         lengths: tokens of each row.
-        global_batch_size: rows of one optimiser step.
+        global_batch_size: rows of an optimiser step; the last one of an epoch takes what is left.
+        micro_batch_size: rows of a forward pass.
         seed: of the shuffle, together with the epoch.
+    """
+
+    def __init__(self, lengths: Sequence[int], global_batch_size: int, micro_batch_size: int, seed: int) -> None:
+        self.lengths = lengths
+        self._global_batch_size, self._micro_batch_size, self._seed = global_batch_size, micro_batch_size, seed
+        self.steps_per_epoch = -(-len(lengths) // global_batch_size)
+        self.passes = lru_cache(maxsize=1)(self._passes)
+        """Epoch, counted from 0 -> row positions by step and pass."""
+
+    def _passes(self, epoch: int) -> list[list[list[int]]]:
+        # numbers of both arguments in one: seeds that differ by 1 must not share epochs
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        steps = []
+        for start in range(0, len(order), self._global_batch_size):
+            rows = order[start : start + self._global_batch_size]
+            rows.sort(key=lambda index: -self.lengths[index])  # longest first: memory shows early
+            size = self._micro_batch_size
+            steps.append([rows[i : i + size] for i in range(0, len(rows), size)])
+        return steps
+
+
+class PassSampler(Sampler[list[int]]):
+    """The forward passes of one process, one epoch at a time.
+
+    A last step of an epoch that is not whole may leave processes without a row; they take `filler`, since all
+    must make equally many passes.
+
+    Args:
+        order: of all rows.
+        rank, num_processes: which process this is, of how many.
+        filler: position of a row without labels.
         epoch: the running epoch, counted from 0; asked for when an epoch begins, so a resumed one keeps its order.
     """
 
-    def __init__(self, lengths: Sequence[int], global_batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
-        self._lengths, self._global_batch_size = lengths, global_batch_size
-        self._seed, self._epoch = seed, epoch
+    def __init__(self, order: StepOrder, rank: int, num_processes: int, filler: int, epoch: Callable[[], int]) -> None:
+        self._order, self._rank, self._num_processes = order, rank, num_processes
+        self._filler, self._epoch = filler, epoch
 
-    def __iter__(self) -> Iterator[int]:
-        # numbers of both arguments in one: seeds that differ by 1 must not share epochs
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch())
-        order = torch.randperm(len(self._lengths), generator=generator).tolist()
-        for start in range(0, len(order), self._global_batch_size):
-            step = order[start : start + self._global_batch_size]
-            yield from sorted(step, key=lambda index: -self._lengths[index])  # longest first: memory shows early
+    def __iter__(self) -> Iterator[list[int]]:
+        for passes in self._order.passes(self._epoch()):
+            for start in range(0, len(passes), self._num_processes):
+                position = start + self._rank
+                yield passes[position] if position < len(passes) else [self._filler]
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return sum(-(-len(passes) // self._num_processes) for passes in self._order.passes(0))

@@ -1,7 +1,7 @@
 """The finetune stage: one model trained on one subset.
 
-Reads the subset's messages.jsonl; writes adapter/ or model/, metrics.jsonl and training.json (counts,
-losses, speed, template, dtype) and trained_row.json. Goes on where a killed run was.
+Reads the subset's messages.jsonl; writes train_config.json, and by `selectit.finetune.train`, in this process or
+in others, adapter/ or model/, metrics.jsonl and training.json. Goes on where a killed run was.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from pathlib import Path
 
 import torch
 
+from selectit.artifact import MANIFEST
 from selectit.config import FinetuneStage
-from selectit.finetune.dataset import MESSAGES_FILE, read_conversations, tokenize, training_template
-from selectit.finetune.example import write_example
-from selectit.finetune.train import CHECKPOINTS_FOLDER, train
+from selectit.errors import NotRun, Preempted
+from selectit.finetune.dataset import MESSAGES_FILE, training_template
+from selectit.finetune.launch import check_machine, external_command, launch
+from selectit.finetune.preemption import StopRequest
+from selectit.finetune.run_file import TrainingRun, write_run
+from selectit.finetune.train import TRAINING_FILE, train
 from selectit.models import load_tokenizer
 from selectit.tracking import Tracker
 
-TRAINING_FILE = "training.json"
-
 
 def preflight(config: FinetuneStage) -> None:
-    """Raises: UserError for a model without a tokenizer, or a template that does not mark what is trained on."""
+    """Raises: UserError for a model without a tokenizer, a template that does not mark what is trained on, and
+    processes that this machine cannot start.
+    """
+    check_machine(config.finetune)
     training_template(config.finetune.template, load_tokenizer(config.model))
 
 
@@ -33,34 +38,40 @@ def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: T
     """Fine-tune on `inputs["subset"]`.
 
     Returns: the numbers of training.json.
-    Raises:  UserError, see `selectit.finetune.dataset.tokenize` and `selectit.finetune.train.train`.
+    Raises:  UserError, see `selectit.finetune.train.train`; RuntimeError, see `selectit.finetune.launch.launch`;
+        NotRun where training is started by hand and is not over; Preempted after SIGTERM.
     """
     finetune = config.finetune
     assert finetune.method != "none", "an arm without training has no finetune stage"
-    tokenizer = load_tokenizer(config.model)
-    conversations = read_conversations(Path(inputs["subset"]) / MESSAGES_FILE, finetune.template)
-    training_set = tokenize(conversations, tokenizer, finetune)
-    num_rows = len(training_set.rows)
-    if training_set.num_truncated:
-        tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows lost their end to max_length")
-    if num_rows < finetune.global_batch_size:
-        tracker.note(f"fine-tune: each step takes all {num_rows} rows, fewer than global_batch_size")
+    training = TrainingRun(stage=config, messages=(Path(inputs["subset"]) / MESSAGES_FILE).resolve(), out=out.resolve())
+    run_file = write_run(training)
+    record = out / TRAINING_FILE
+    if (out / MANIFEST).exists():
+        record.unlink(missing_ok=True)  # a finished folder that is damaged: its weights cannot be trusted
+    if not record.exists():
+        if finetune.launcher == "external":
+            raise NotRun(
+                f"finetune.launcher is external: start its {finetune.num_processes} processes with "
+                f"`{external_command(run_file, finetune.num_processes)}` on each node, and run this command again "
+                "when they are done"
+            )
+        _train(training, run_file, tracker)
+    shutil.rmtree(training.checkpoints, ignore_errors=True)
+    numbers = json.loads(record.read_text(encoding="utf-8"))
+    return {name: float(value) for name, value in numbers.items() if not isinstance(value, str)}
+
+
+def _train(training: TrainingRun, run_file: Path, tracker: Tracker) -> None:
+    stop = StopRequest()
     try:
-        result = train(config, training_set, tokenizer, out, tracker)
+        with stop.listening():
+            if training.stage.finetune.launcher == "none":
+                train(training, tracker, stop)
+            else:
+                launch(training, run_file, tracker, stop)
     finally:
         gc.collect()  # trainer, model and optimizer refer to each other
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    record = {
-        "num_rows": num_rows,
-        "num_tokens": training_set.num_tokens,
-        "num_trained_tokens": training_set.num_trained_tokens,
-        "num_truncated": training_set.num_truncated,
-        **result.as_dict(),
-        "method": finetune.method,
-        "template": finetune.template,
-    }
-    write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, out)
-    (out / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(out / CHECKPOINTS_FOLDER, ignore_errors=True)
-    return {name: float(value) for name, value in record.items() if not isinstance(value, str)}
+    if stop.is_made:
+        raise Preempted("stopped by SIGTERM after the last training step; the same command goes on from here")

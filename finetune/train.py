@@ -1,117 +1,111 @@
-"""One training run, LoRA or full, from tokenised rows to weights on disk.
+"""One training run, LoRA or full, from train_config.json to weights on disk: in this process, or one of several.
 
-Writes adapter/ (lora) or model/ (full) with the tokenizer and its chat template, and checkpoints/, where
-it goes on from the newest complete one. LoRA: the base stands in `model.dtype`, the adapter in float32.
-Full: the trained weights are float32, autocast computes in `model.dtype`, and they are saved in it.
+`python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/ (lora)
+or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and checkpoints/,
+where it goes on from the newest complete one.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
+import sys
 import warnings
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerState, set_seed
+from rich.console import Console
+from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from selectit.config import FinetuneStage
-from selectit.errors import UserError
+from selectit.config import FinetuneConfig
+from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
 from selectit.finetune.arguments import lora_config, sft_config
-from selectit.finetune.checkpoints import NoCheckpointAtTheEnd, drop_metrics_after, newest_complete, read_state
-from selectit.finetune.dataset import TrainingSet, training_template
-from selectit.finetune.reporting import TrackerCallback
+from selectit.finetune.checkpoints import (
+    NoCheckpointAtTheEnd,
+    drop_incomplete,
+    drop_metrics_after,
+    newest_complete,
+    read_state,
+    refuse_other_shares,
+)
+from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, training_template
+from selectit.finetune.example import write_example
+from selectit.finetune.preemption import StopAfterStep, StopRequest
+from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
+from selectit.finetune.reporting import EventTracker, TrackerCallback
+from selectit.finetune.run_file import TrainingRun, read_run
 from selectit.finetune.trainer import ResponseTrainer
-from selectit.models import device, load_model, resolve_dtype
+from selectit.finetune.weights import canary_logits, gathered_layer_by_layer, load_for_training, save_weights
+from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
+from selectit.models import device, load_tokenizer, resolve_dtype
 from selectit.tracking import METRICS_FILE, Tracker
 
-CHECKPOINTS_FOLDER = "checkpoints"
-WEIGHTS_FOLDER = {"lora": "adapter", "full": "model"}
-NUM_CANARY_TOKENS = 64
+TRAINING_FILE = "training.json"
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    num_steps: int
-    num_epochs: float
-    final_loss: float
-    tail_loss: float
-    """Mean over the last 10 % of the steps."""
-    seconds: float
-    """All optimiser steps, those before a kill included where they were not repeated."""
-    tokens_per_second: float
-    """Tokens that went through the model, padding left out."""
-    num_trainable_parameters: int
-    dtype: str
+def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
+    """Train and save; with several processes, each of them calls this.
 
-    def as_dict(self) -> dict[str, float | str]:
-        return asdict(self)
-
-
-def train(
-    config: FinetuneStage,
-    training_set: TrainingSet,
-    tokenizer: PreTrainedTokenizerBase,
-    out: Path,
-    tracker: Tracker,
-) -> TrainingResult:
-    """Train and save.
-
-    Raises: UserError where a loss is not finite, memory runs out, the rows do not fit the model's context,
-        or training has changed nothing.
+    Raises: UserError where rows cannot be tokenised (see `selectit.finetune.dataset.tokenize`) or do not fit the
+        model's context, a loss is not finite, memory or disk run out, or training has changed nothing;
+        Preempted after a checkpoint, where `stop` was asked for.
     """
+    config, finetune, dtype = run.stage, run.stage.finetune, resolve_dtype(run.stage.model)
     _quieten_libraries()
-    checkpoints, dtype = out / CHECKPOINTS_FOLDER, resolve_dtype(config.model)
-    checkpoint = newest_complete(checkpoints)
-    done = read_state(checkpoint) if checkpoint else TrainerState()
-    drop_metrics_after(out / METRICS_FILE, done.global_step)
-    if checkpoint:
-        tracker.note(f"fine-tune: going on after step {done.global_step}")
+    check_number(finetune)
+    tokenizer = load_tokenizer(config.model)
+    conversations = read_conversations(run.messages, finetune.template)
+    training_set = tokenize(conversations, tokenizer, finetune)
+    arguments = sft_config(config, run.checkpoints)  # before the model: it picks the device, and ZeRO-3 for it
+    if finetune.deepspeed != "none":
+        join_deepspeed()
+    checkpoint, done = _go_on(run)
+    if rank() == 0:
+        _note_beginnings(tracker, training_set, finetune, dtype, done)
 
-    arguments = sft_config(config, checkpoints)  # before the model: it picks the device and, later, ZeRO-3
-    is_lora = config.finetune.method == "lora"
-    model = load_model(config.model if is_lora else config.model.model_copy(update={"dtype": "float32"}))
+    model = load_for_training(config)
     _refuse_rows_beyond_context(training_set, model)
-    tokenizer.chat_template = training_template(config.finetune.template, tokenizer)
-    canary_ids = training_set.rows[0].input_ids[:NUM_CANARY_TOKENS]
-    logits_before = _logits(model, canary_ids)
+    tokenizer.chat_template = training_template(finetune.template, tokenizer)
+    with gathered_layer_by_layer(model):
+        logits_before = canary_logits(model, training_set.rows[0].input_ids)
 
     set_seed(config.seed)
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore", FutureWarning)  # PEFT and TRL still use names that transformers 5 renamed
         trainer = ResponseTrainer(
+            run,
             training_set.rows,
             seconds_before=done.log_history[-1]["seconds"] if checkpoint else 0.0,
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            peft_config=lora_config(config.finetune.lora, model) if is_lora else None,
-            callbacks=[NoCheckpointAtTheEnd(), TrackerCallback(tracker, stack)],
+            peft_config=lora_config(finetune.lora, model) if finetune.method == "lora" else None,
+            callbacks=[NoCheckpointAtTheEnd(), StopAfterStep(stop), TrackerCallback(tracker, stack)],
         )
         trainer.remove_callback(PrinterCallback)
-        try:
+        with _memory_errors(finetune):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"the GPU's memory does not hold finetune.micro_batch_size {config.finetune.micro_batch_size} rows of "
-                f"up to {config.finetune.max_length} tokens ({str(error).splitlines()[0]}). Lower "
-                "finetune.micro_batch_size, set finetune.gradient_checkpointing to true, or use method lora."
-            ) from error
-
-    result = _result(trainer, dtype)
-    if torch.equal(logits_before, _logits(trainer.model, canary_ids)):
-        raise UserError(
-            f"{result.num_steps} training steps left the model as it was. Raise finetune.learning_rate "
-            f"({config.finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning "
-            "rate of 0."
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise Preempted(
+            f"stopped by SIGTERM after training step {trainer.state.global_step} of {trainer.state.max_steps}, "
+            "which is saved; the same command goes on from here"
         )
-    _save(trainer, out / WEIGHTS_FOLDER[config.finetune.method], None if is_lora else dtype)
-    return result
+
+    if torch.equal(logits_before, canary_logits(trainer.model, training_set.rows[0].input_ids)):
+        raise UserError(
+            f"{trainer.state.global_step} training steps left the model as it was. Raise finetune.learning_rate "
+            f"({finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning rate "
+            "of 0."
+        )
+    save_weights(trainer, run.weights, None if finetune.method == "lora" else dtype)
+    if rank() == 0:
+        write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
+        _write_record(run, training_set, trainer, dtype)
+    wait_for_all()
 
 
 def _quieten_libraries() -> None:
@@ -119,6 +113,36 @@ def _quieten_libraries() -> None:
     disable_progress_bar()
     if device().type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # accelerate imports deepspeed, which warns of a guess
+
+
+def _go_on(run: TrainingRun) -> tuple[Path | None, TrainerState]:
+    """The checkpoint to go on from and its state, the same in every process; none, and the first step's."""
+    if rank() == 0:
+        run.checkpoints.mkdir(exist_ok=True)
+        drop_incomplete(run.checkpoints)
+    wait_for_all()
+    checkpoint = newest_complete(run.checkpoints)
+    if checkpoint:
+        refuse_other_shares(checkpoint, run.stage.finetune)
+    done = read_state(checkpoint) if checkpoint else TrainerState()
+    if rank() == 0:
+        drop_metrics_after(run.out / METRICS_FILE, done.global_step)
+    wait_for_all()
+    return checkpoint, done
+
+
+def _note_beginnings(
+    tracker: Tracker, training_set: TrainingSet, finetune: FinetuneConfig, dtype: torch.dtype, done: TrainerState
+) -> None:
+    num_rows = len(training_set.rows)
+    if training_set.num_truncated:
+        tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows lost their end to max_length")
+    if num_rows < finetune.global_batch_size:
+        tracker.note(f"fine-tune: each step takes all {num_rows} rows, fewer than global_batch_size")
+    if device().type == "cpu" and dtype != torch.float32:
+        tracker.note(f"fine-tune: {dtype} on a CPU is many times slower than float32; set model.dtype to float32")
+    if done.global_step:
+        tracker.note(f"fine-tune: going on after step {done.global_step}")
 
 
 def _refuse_rows_beyond_context(training_set: TrainingSet, model: PreTrainedModel) -> None:
@@ -131,33 +155,72 @@ def _refuse_rows_beyond_context(training_set: TrainingSet, model: PreTrainedMode
         )
 
 
-@torch.no_grad()
-def _logits(model: Any, input_ids: np.ndarray) -> torch.Tensor:
-    """float32 [num_tokens, vocab] on the CPU, without dropout."""
-    model.eval()
-    return model(input_ids=torch.as_tensor(input_ids, device=model.device)[None]).logits[0].float().cpu()
+@contextmanager
+def _memory_errors(finetune: FinetuneConfig) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU's memory does not hold finetune.micro_batch_size {finetune.micro_batch_size} rows of up to "
+            f"{finetune.max_length} tokens ({str(error).splitlines()[0]}). Lower finetune.micro_batch_size, set "
+            "finetune.gradient_checkpointing to true, use finetune.deepspeed zero3, or method lora."
+        ) from error
 
 
-def _result(trainer: ResponseTrainer, dtype: torch.dtype) -> TrainingResult:
+def _write_record(run: TrainingRun, training_set: TrainingSet, trainer: ResponseTrainer, dtype: torch.dtype) -> None:
+    """training.json, renamed into place last: where it stands, training is over and the weights are whole."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
-    tail = steps[-max(1, round(len(steps) / 10)) :]
-    seconds = steps[-1]["seconds"]
-    return TrainingResult(
-        num_steps=trainer.state.global_step,
-        num_epochs=trainer.state.epoch,
-        final_loss=steps[-1]["loss"],
-        tail_loss=sum(entry["loss"] for entry in tail) / len(tail),
-        seconds=seconds,
-        tokens_per_second=trainer.state.num_input_tokens_seen / seconds,
-        num_trainable_parameters=trainer.get_num_trainable_parameters(),
-        dtype=str(dtype).removeprefix("torch."),
-    )
+    tail = steps[-max(1, round(len(steps) / 10)) :]  # the last 10 %
+    record: dict[str, Any] = {
+        "num_rows": len(training_set.rows),
+        "num_tokens": training_set.num_tokens,
+        "num_trained_tokens": training_set.num_trained_tokens,
+        "num_truncated": training_set.num_truncated,
+        "num_steps": trainer.state.global_step,
+        "num_epochs": trainer.state.epoch,
+        "final_loss": steps[-1]["loss"],
+        "tail_loss": sum(entry["loss"] for entry in tail) / len(tail),
+        "seconds": steps[-1]["seconds"],
+        "tokens_per_second": steps[-1]["tokens"] / steps[-1]["seconds"],
+        "peak_memory_mb": max(entry["peak_memory_mb"] for entry in steps),
+        "num_processes": run.stage.finetune.num_processes,
+        "num_trainable_parameters": trainer.get_num_trainable_parameters(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "method": run.stage.finetune.method,
+        "template": run.stage.finetune.template,
+        "deepspeed": run.stage.finetune.deepspeed,
+    }
+    path = run.out / TRAINING_FILE
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
 
 
-def _save(trainer: ResponseTrainer, folder: Path, dtype: torch.dtype | None) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if dtype is not None:
-        model: Any = trainer.model
-        model.to(dtype)
-    trainer.save_model(str(folder))
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle of this machine's paths
+def main() -> None:
+    """Train what the file says; the exit code is 0, 75 after SIGTERM (run again to go on), or 1."""
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python -m {__spec__.name} FOLDER/train_config.json")
+    try:
+        run = read_run(Path(sys.argv[1]))
+        if launch := os.environ.get(LAUNCH_VARIABLE):
+            _train_launched(run, Path(launch))
+        stop = StopRequest()
+        with stop.listening():
+            train(run, Tracker(run.out, Console(quiet=rank() > 0)), stop)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Preempted as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(EXIT_PREEMPTED)
+
+
+def _train_launched(run: TrainingRun, launch: Path) -> None:
+    stop = StopRequest(launch / STOP_FILE)
+    tracker = EventTracker(run.out, launch / EVENTS_FILE)
+    with stop.listening():
+        work(launch, run.out / LOGS_FOLDER, lambda: train(run, tracker, stop))
+
+
+if __name__ == "__main__":
+    main()

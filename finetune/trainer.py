@@ -1,7 +1,8 @@
 """TRL's SFTTrainer on rows that are already tokenised, with each row's identity kept up to its batch.
 
-Stops at the first loss or gradient that is not finite and names the step and the rows, before a
-checkpoint of such weights can be written.
+Rows, passes and dropout of a step do not depend on the number of processes. Stops in every process at the
+first loss or gradient that is not finite and names the step and the rows, before a checkpoint of such
+weights can be written.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from selectit.errors import UserError
-from selectit.finetune.dataset import TrainingRow
-from selectit.finetune.sampler import StepSampler
+from selectit.finetune.checkpoints import check_disk_space, keep_newest, mark_complete
+from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow
+from selectit.finetune.processes import gathered, highest, wait_for_all
+from selectit.finetune.reporting import peak_memory_mb
+from selectit.finetune.run_file import TrainingRun
+from selectit.finetune.sampler import PassSampler, StepOrder
 
 ROW_INDEX = "row_index"
+NUM_FILLER_TOKENS = 2
 
 
 class RowCollator(DataCollatorForLanguageModeling):
@@ -36,52 +43,113 @@ class ResponseTrainer(SFTTrainer):
     """SFTTrainer for `TrainingRow`s.
 
     Args:
+        run: its batch sizes, seed and checkpoint folder.
         rows: the training set.
         seconds_before: training time of the checkpoint that this run goes on from.
         kwargs: those of SFTTrainer, without dataset and collator.
     """
 
-    def __init__(self, rows: Sequence[TrainingRow], seconds_before: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, run: TrainingRun, rows: Sequence[TrainingRow], seconds_before: float = 0.0, **kwargs: Any
+    ) -> None:
+        finetune = run.stage.finetune
+        self._run = run
         self._row_ids = [row.row_id for row in rows]
-        self._lengths = [len(row.input_ids) for row in rows]
-        self._rows_of_step: list[int] = []
+        self._order = StepOrder(
+            [len(row.input_ids) for row in rows],
+            finetune.global_batch_size,
+            finetune.micro_batch_size,
+            run.stage.seed,
+        )
+        self._rows_of_step: list[list[int]] = []
+        """Of each pass that this process has made in the running step."""
+        self._rows_without_loss: list[int] = []
+        filler = rows[0].input_ids[:NUM_FILLER_TOKENS]
         columns = {
-            "input_ids": [row.input_ids for row in rows],
-            "labels": [row.labels for row in rows],
-            ROW_INDEX: range(len(rows)),
+            "input_ids": [*(row.input_ids for row in rows), filler],
+            "labels": [*(row.labels for row in rows), [IGNORED_LABEL] * len(filler)],
+            ROW_INDEX: range(len(rows) + 1),
         }
         tokenizer = kwargs["processing_class"]
         pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        super().__init__(train_dataset=Dataset.from_dict(columns), data_collator=RowCollator(pad_token_id), **kwargs)
+        self._dataset: Any = Dataset.from_dict(columns)
+        super().__init__(train_dataset=self._dataset, data_collator=RowCollator(pad_token_id), **kwargs)
         self._start = time.monotonic() - seconds_before
+        self._seconds_logged = seconds_before
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepSampler:
-        rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return StepSampler(self._lengths, rows_per_step, self.args.seed, lambda: int(self.state.epoch or 0))
+    def get_train_dataloader(self) -> DataLoader:
+        """Not prepared by accelerate, which would deal out whole steps and repeat rows to make them even."""
+        sampler = PassSampler(
+            self._order, self.args.process_index, self.args.world_size, len(self._row_ids), self._epoch
+        )
+        return DataLoader(
+            self._dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _epoch(self) -> int:
+        return self.state.global_step // self._order.steps_per_epoch
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        rows = inputs.pop(ROW_INDEX).tolist()
+        rows = [row for row in inputs.pop(ROW_INDEX).tolist() if row < len(self._row_ids)]
+        self._seed_pass()
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self._rows_of_step += rows
+        self._rows_of_step.append(rows)
         if not torch.isfinite(loss):
-            self._stop(f"the loss is {loss.item()}", self.state.global_step + 1, rows)
+            self._rows_without_loss += rows
         return loss
 
+    def _seed_pass(self) -> None:
+        """Dropout follows from seed, step and pass, so neither a kill nor the number of processes changes it."""
+        position = len(self._rows_of_step) * self.args.world_size + self.args.process_index
+        torch.manual_seed(((self.args.seed * 1_000_003 + self.state.global_step) * 65_537 + position) % 2**63)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        # a loss scaler (float16) meets infinite gradients by design and skips those steps itself
-        if self.accelerator.scaler is None and not math.isfinite(logs.get("grad_norm", 0.0)):
-            self._stop(f"the gradient norm is {logs['grad_norm']}", self.state.global_step, self._rows_of_step)
-        self._rows_of_step = []
-        logs["seconds"] = time.monotonic() - self._start
+        if "loss" in logs:  # the line of a step, not the summary at the end
+            self._refuse_what_is_not_finite(logs)
+            seconds = time.monotonic() - self._start
+            step_tokens = self._num_tokens_of_step(self.state.global_step - 1)
+            before = self.state.log_history[-1]["tokens"] if self.state.log_history else 0
+            logs["seconds"] = seconds
+            logs["tokens"] = before + step_tokens
+            logs["tokens_per_second"] = step_tokens / (seconds - self._seconds_logged)
+            logs["peak_memory_mb"] = highest(peak_memory_mb())
+            self._seconds_logged, self._rows_of_step = seconds, []
         super().log(logs, start_time)
+
+    def _num_tokens_of_step(self, step: int) -> int:
+        """Tokens that all processes trained on together, padding left out. `step` counts from 0."""
+        epoch, position = divmod(step, self._order.steps_per_epoch)
+        return sum(self._order.lengths[row] for rows in self._order.passes(epoch)[position] for row in rows)
+
+    def _refuse_what_is_not_finite(self, logs: dict[str, float]) -> None:
+        """Loss and gradient norm are those of all processes, so all of them raise, with the same rows."""
+        if not math.isfinite(logs["loss"]):
+            self._stop(f"the loss is {logs['loss']}", self._rows_without_loss)
+        # the loss scaler of float16 meets infinite gradients by design and skips those steps itself
+        if not self.args.fp16 and not math.isfinite(logs.get("grad_norm", 0.0)):
+            self._stop(f"the gradient norm is {logs['grad_norm']}", [])
+
+    def _stop(self, what: str, rows_without_loss: list[int]) -> None:
+        rows = gathered(rows_without_loss) or gathered([row for rows in self._rows_of_step for row in rows])
+        row_ids = ", ".join(self._row_ids[row] for row in sorted(rows))
+        raise UserError(
+            f"training step {self.state.global_step}: {what}. Rows of that batch: {row_ids}. The usual cure is a "
+            "lower finetune.learning_rate or a longer finetune.warmup_ratio; float16 weights overflow, set "
+            "model.dtype to bfloat16 or float32. Where it is always the same rows, look at them."
+        )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """A checkpoint counts once every process has written its part."""
+        folder, deepspeed = self._run.checkpoints, self._run.stage.finetune.deepspeed
+        check_disk_space(folder, self.model, self.state.global_step, sharded=deepspeed != "none")
+        super()._save_checkpoint(model, trial)
+        wait_for_all()
+        if self.is_world_process_zero():
+            mark_complete(folder / f"checkpoint-{self.state.global_step}", self._run.stage.finetune)
+            keep_newest(folder)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL writes one with each checkpoint; checkpoints do not outlive the training."""
-
-    def _stop(self, what: str, step: int, rows: Sequence[int]) -> None:
-        row_ids = ", ".join(self._row_ids[index] for index in rows)
-        raise UserError(
-            f"training step {step}: {what}. Rows of that batch: {row_ids}. The usual cure is a lower "
-            "finetune.learning_rate or a longer finetune.warmup_ratio; float16 weights overflow, set model.dtype to "
-            "bfloat16 or float32. Where it is always the same rows, look at them."
-        )

@@ -28,7 +28,18 @@ STAGE_FILE = "stage.json"
 """The resolved configuration, written before a stage runs."""
 ERROR = "error.txt"
 LOCK = ".lock"
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "wandb", "selectit")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "lm_eval",
+    "wandb",
+    "deepspeed",
+    "selectit",
+)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from selectit import __version__
 from selectit.cli_files import files_app
 from selectit.cli_losses import losses_app
 from selectit.cli_results import results_app
-from selectit.errors import UserError, is_full, no_space
+from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
@@ -204,7 +204,7 @@ def doctor() -> None:
 
 def _stop(signum: int, _: Any) -> None:
     print("\nstopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
-    raise SystemExit(128 + signum)
+    raise SystemExit(EXIT_PREEMPTED if signum == signal.SIGTERM else 128 + signum)
 
 
 def main() -> None:
@@ -229,6 +229,9 @@ def main() -> None:
         told = f"error: {no_space(error, place)}; what is finished is kept"
         print(f"{told}, free some space and run the same command again", file=sys.stderr)
         sys.exit(1)
+    except Preempted as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(EXIT_PREEMPTED)
 
 
 if __name__ == "__main__":

@@ -38,3 +38,14 @@ def no_space(error: OSError, folder: Path) -> str:
     """`No space left on device: 12 MB free in runs/artifacts/...`."""
     free = shutil.disk_usage(folder).free if folder.exists() else 0
     return f"{error.strerror}: {free / 1e6:,.0f} MB free in {folder}"
+
+
+EXIT_PREEMPTED = 75
+"""EX_TEMPFAIL of sysexits.h: stopped by SIGTERM with its work kept; the same command goes on."""
+
+
+class Preempted(BaseException):
+    """SIGTERM came and the stage has put its work in safety; the command ends with EXIT_PREEMPTED.
+
+    No `Exception`, so that it is no failure of the stage and nothing later is started.
+    """

@@ -45,6 +45,10 @@ class Tracker:
     def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Append one line to metrics.jsonl and send the same to W&B."""
         self._write({**({} if step is None else {"step": step}), **metrics})
+        self.send(metrics, step)
+
+    def send(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
+        """Send to W&B what another process has written to metrics.jsonl."""
         self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
 
     def _write(self, line: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import wandb_offline
 import yaml
 
 from selectit.artifact import Store, finish, read_manifest
-from selectit.errors import UserError
+from selectit.errors import EXIT_PREEMPTED, UserError
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_sigterm_stops_with_a_sentence_and_a_code(recipe, tmp_path):
     read_until(process, "score pool")
     process.send_signal(signal.SIGTERM)
     text, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == EXIT_PREEMPTED
     assert "the same command goes on from here" in text and "Traceback" not in text
 
 

@@ -250,6 +250,7 @@ OTHER_FINETUNE = {
     "lr_scheduler_type": "linear", "warmup_ratio": 0.5, "weight_decay": 0.1, "max_grad_norm": 2.0,
     "gradient_checkpointing": False, "lora.r": 3, "lora.alpha": 5, "lora.dropout": 0.5,
     "lora.target_modules": ["q_proj"], "save_steps": 3,
+    "launcher": "accelerate", "num_processes": 2, "deepspeed": "zero2",
 }  # fmt: skip
 
 
@@ -258,6 +259,7 @@ def test_every_training_field_is_identity_unless_it_is_marked(recipe):
     before = digest(identity(stage.config, Hasher()))
     for dotted, execution in leaves(type(stage.config.finetune)):
         raw = stage.config.model_dump()
+        raw["finetune"]["launcher"] = "torchrun"  # an execution field, without which there is one process
         *parents, last = f"finetune.{dotted}".split(".")
         section = raw
         for parent in parents:

@@ -42,15 +42,42 @@ class FinetuneConfig(Config):
     lora: LoraSettings = LoraSettings()
     save_steps: int = execution(200, ge=1)
     """Optimiser steps between checkpoints, from which a killed run goes on."""
+    launcher: Literal["none", "torchrun", "accelerate", "deepspeed", "external"] = execution("none")
+    """What starts the training processes; none: one process, that of the command; external: you do, on many nodes."""
+    num_processes: int = execution(1, ge=1)
+    """Training processes over all nodes, one on each device."""
+    deepspeed: Literal["none", "zero2", "zero3", "zero2_offload", "zero3_offload"] = "none"
+    """What DeepSpeed shares out over the processes, and whether the CPU holds it."""
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Forward passes of one process in one optimiser step."""
+        return self.global_batch_size // (self.micro_batch_size * self.num_processes)
 
     @model_validator(mode="after")
     def _batch_divides(self) -> FinetuneConfig:
-        if self.global_batch_size % self.micro_batch_size:
+        batch, micro, processes = self.global_batch_size, self.micro_batch_size, self.num_processes
+        if batch % (micro * processes):
             raise ValueError(
-                f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size "
-                f"{self.micro_batch_size}; choose a micro_batch_size that divides it"
+                f"global_batch_size {batch} is not a multiple of micro_batch_size {micro} x num_processes {processes} "
+                f"= {micro * processes}; legal with {'1 process' if processes == 1 else f'{processes} processes'}: "
+                f"{_micro_batch_sizes(batch, processes)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _something_starts_the_processes(self) -> FinetuneConfig:
+        if self.launcher == "none" and (self.num_processes > 1 or self.deepspeed != "none"):
+            what = f"num_processes {self.num_processes}" if self.num_processes > 1 else f"deepspeed {self.deepspeed}"
+            raise ValueError(f"{what} needs a launcher; set launcher to torchrun, accelerate, deepspeed or external")
+        return self
+
+
+def _micro_batch_sizes(batch: int, processes: int) -> str:
+    if batch % processes:
+        return f"none, for {batch} rows cannot be shared out evenly; change global_batch_size or num_processes"
+    share = batch // processes
+    return "micro_batch_size " + ", ".join(str(size) for size in range(1, share + 1) if share % size == 0)
 
 
 class FinetuneStage(Config):

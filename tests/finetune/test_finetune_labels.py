@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_training import stage_config, tiny_rows, write_subset
+from tiny_training import tiny_rows, write_subset
 
 from selectit.config import FinetuneConfig, ModelConfig
 from selectit.errors import UserError
@@ -164,13 +164,3 @@ def test_rows_beyond_the_context_of_the_model_are_refused(tiny_llama, train_tiny
     write_subset(subset, rows)
     with pytest.raises(UserError, match=r"row row-1 has 1[0-9]{3} tokens and the model's context is 1024"):
         train_tiny("out", max_length=2048)
-
-
-def test_a_batch_that_cannot_be_shared_out_is_refused(tiny_llama, monkeypatch, tmp_path):
-    from selectit.finetune.arguments import sft_config
-
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(
-        UserError, match="global_batch_size 4 is not a multiple of micro_batch_size 2 x 3 processes = 6"
-    ):
-        sft_config(stage_config(tiny_llama), tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,20 @@ from pathlib import Path
 import pytest
 from tiny_training import logged, stage_config, train
 
-from selectit.finetune.checkpoints import drop_metrics_after, newest_complete
+from selectit.config import FinetuneConfig
+from selectit.errors import Preempted, UserError
+from selectit.finetune.checkpoints import (
+    SLACK_BYTES,
+    checkpoint_bytes,
+    drop_incomplete,
+    drop_metrics_after,
+    keep_newest,
+    mark_complete,
+    newest_complete,
+    refuse_other_shares,
+)
+from selectit.models import load_model
+from selectit.tracking import Tracker
 
 SETTINGS = {"save_steps": 2, "lora": {"dropout": 0.2}, "num_train_epochs": 3, "warmup_ratio": 0.2}
 KILLED_TRAINING = """
@@ -107,16 +121,101 @@ def test_every_checkpoint_is_continued_from_exactly(tiny_llama, subset, tmp_path
     assert logged(tmp_path / "stopped") == logged(tmp_path / "whole")
 
 
-def test_the_newest_checkpoint_is_the_one_of_the_latest_step(tmp_path):
-    for step in (90, 100, 110):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        text = json.dumps({"global_step": step})
-        (folder / "trainer_state.json").write_text(text if step < 110 else text[:9])
-    (tmp_path / "checkpoint-120").mkdir()
+def write_checkpoint(folder: Path, step: int, num_processes: int = 2, deepspeed: str = "none") -> Path:
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    for rank in range(num_processes):
+        (checkpoint / f"rng_state_{rank}.pth").write_bytes(b"state")
+    launcher = "none" if num_processes == 1 else "torchrun"
+    finetune = FinetuneConfig(num_processes=num_processes, launcher=launcher, deepspeed=deepspeed)
+    mark_complete(checkpoint, finetune)
+    return checkpoint
+
+
+def test_a_checkpoint_counts_with_the_files_of_every_process_only(tmp_path):
+    for step in (90, 100, 110, 120, 130):
+        write_checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-110" / "rng_state_1.pth").unlink()
+    (tmp_path / "checkpoint-120" / "complete.json").unlink()
+    (tmp_path / "checkpoint-130" / "rng_state_0.pth").write_bytes(b"sta")
     assert newest_complete(tmp_path) == tmp_path / "checkpoint-100"
+    drop_incomplete(tmp_path)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-90"]
     assert newest_complete(tmp_path / "absent") is None
+
+
+def test_two_checkpoints_are_kept(tmp_path):
+    for step in (8, 10, 12):
+        write_checkpoint(tmp_path, step)
+    keep_newest(tmp_path)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-12"]
+
+
+def test_an_optimizer_that_is_shared_out_keeps_its_number_of_processes(tmp_path):
+    checkpoint = write_checkpoint(tmp_path, 3, deepspeed="zero2")
+    four = FinetuneConfig(num_processes=4, launcher="torchrun", deepspeed="zero2")
+    with pytest.raises(UserError, match=r"written by 2 processes and finetune.num_processes is 4.*to 2 to go on, or"):
+        refuse_other_shares(checkpoint, four)
+    refuse_other_shares(checkpoint, four.model_copy(update={"num_processes": 2}))
+    refuse_other_shares(write_checkpoint(tmp_path, 4), four.model_copy(update={"deepspeed": "none"}))
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_stops_the_training_before_it_is_begun(
+    tiny_llama, subset, tmp_path, monkeypatch
+):
+    from selectit.finetune import checkpoints
+
+    config, out = stage_config(tiny_llama, **SETTINGS), tmp_path / "out"
+    usage, free = shutil.disk_usage(tmp_path), iter([2**40, 0])
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
+    with pytest.raises(UserError, match=r"step 4: the checkpoint needs about .* GiB .*checkpoint-2 is kept"):
+        train(config, subset, out)
+    monkeypatch.undo()
+    assert [folder.name for folder in (out / "checkpoints").iterdir()] == ["checkpoint-2"]
+    train(config, subset, out)
+    assert len(logged(out)) == 9
+
+
+def test_the_estimate_of_a_checkpoint_is_near_what_is_written(tiny_llama, subset, tmp_path):
+    config = stage_config(tiny_llama, method="full", save_steps=2)
+    kill_at(3, config, subset, tmp_path / "killed")
+    [checkpoint] = (tmp_path / "killed" / "checkpoints").iterdir()
+    written = sum(path.stat().st_size for path in checkpoint.iterdir())
+    estimated = checkpoint_bytes(load_model(config.model), sharded=False) - SLACK_BYTES
+    assert estimated <= written <= estimated + SLACK_BYTES
+
+
+def test_a_finished_training_is_not_repeated_where_only_its_manifest_is_missing(tiny_llama, subset, tmp_path):
+    config = stage_config(tiny_llama, max_steps=2)
+    train(config, subset, tmp_path / "out")
+    before = (tmp_path / "out" / "metrics.jsonl").stat().st_mtime_ns
+    assert train(config, subset, tmp_path / "out")["num_steps"] == 2
+    assert (tmp_path / "out" / "metrics.jsonl").stat().st_mtime_ns == before
+    (tmp_path / "out" / "manifest.json").write_text("{}")  # finished once, and run again since it is damaged
+    train(config, subset, tmp_path / "out")
+    assert (tmp_path / "out" / "metrics.jsonl").stat().st_mtime_ns > before
+
+
+def test_sigterm_ends_the_step_and_saves_it(tiny_llama, subset, tmp_path, monkeypatch):
+    config, out = stage_config(tiny_llama, lora={"dropout": 0.2}), tmp_path / "out"
+    train(config, subset, tmp_path / "whole")
+    log = Tracker.log
+
+    def log_and_terminate(self, metrics, step=None):
+        log(self, metrics, step)
+        if step in stops:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Tracker, "log", log_and_terminate)
+    stops = {2}
+    with pytest.raises(Preempted, match="after training step 3 of 6, which is saved"):
+        train(config, subset, out)
+    assert [folder.name for folder in (out / "checkpoints").iterdir()] == ["checkpoint-3"]
+    stops = {6}  # when the last step is over, the training is
+    with pytest.raises(Preempted, match="after the last training step"):
+        train(config, subset, out)
+    train(config, subset, out)
+    assert logged(out) == logged(tmp_path / "whole")
 
 
 def test_metrics_after_the_checkpoint_are_dropped(tmp_path):

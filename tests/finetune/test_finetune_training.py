@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from selectit.errors import UserError
 from selectit.finetune.dataset import read_conversations, tokenize
-from selectit.finetune.sampler import StepSampler
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
 
@@ -141,16 +140,3 @@ def test_an_unknown_target_module_is_refused(name, hint, train_tiny):
 def test_nothing_of_a_training_stays_in_memory(train_tiny):
     train_tiny("out")
     assert not [o for o in gc.get_objects() if isinstance(o, PreTrainedModel)]
-
-
-def test_steps_are_a_shuffle_and_go_by_length_inside():
-    lengths = [5, 9, 1, 7, 3, 8, 2, 6, 4]
-    epochs = [
-        list(StepSampler(lengths, 4, seed, lambda epoch=epoch: epoch)) for seed, epoch in ((1, 0), (1, 1), (2, 0))
-    ]
-    for order in epochs:
-        assert sorted(order) == list(range(9))
-        for start in range(0, 9, 4):
-            step = [lengths[index] for index in order[start : start + 4]]
-            assert step == sorted(step, reverse=True)
-    assert len({tuple(order) for order in epochs}) == 3

@@ -72,7 +72,7 @@ def write_subset(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def stage_config(model: Path, seed: int = 7, lora: dict[str, Any] | None = None, **finetune: Any) -> FinetuneStage:
-    settings = {**TINY_FINETUNE, "lora": LoraSettings(r=4, alpha=8, **(lora or {})), **finetune}
+    settings = {**TINY_FINETUNE, "lora": LoraSettings(**{"r": 4, "alpha": 8, **(lora or {})}), **finetune}
     return FinetuneStage(model=ModelConfig(path=str(model)), finetune=FinetuneConfig(**settings), seed=seed)
 
 

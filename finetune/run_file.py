@@ -1,0 +1,56 @@
+"""Everything that one training run depends on, as one JSON file: all that a training process reads.
+
+Written by the finetune stage; read by `python -m selectit.finetune.train`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from selectit.config import Config, FinetuneStage
+from selectit.errors import UserError
+
+RUN_FILE = "train_config.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+WEIGHTS_FOLDER = {"lora": "adapter", "full": "model"}
+
+
+class TrainingRun(Config):
+    """One training run, resolved."""
+
+    stage: FinetuneStage
+    """Model, settings and seed."""
+    messages: Path
+    """The subset's messages.jsonl."""
+    out: Path
+    """The artifact folder."""
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.out / CHECKPOINTS_FOLDER
+
+    @property
+    def weights(self) -> Path:
+        return self.out / WEIGHTS_FOLDER[self.stage.finetune.method]
+
+
+def write_run(run: TrainingRun) -> Path:
+    """Returns: the file, in the artifact folder."""
+    path = run.out / RUN_FILE
+    part = path.with_suffix(".part")
+    part.write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def read_run(path: Path) -> TrainingRun:
+    """Raises: UserError where the file is absent or not one that `write_run` wrote."""
+    try:
+        return TrainingRun.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; the finetune stage writes it into its folder") from error
+    except ValidationError as error:
+        raise UserError(f"{path} is no resolved training run: {error}") from error

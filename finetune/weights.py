@@ -1,0 +1,90 @@
+"""A model's weights before and after training: loading, the proof that training changed them, saving.
+
+ZeRO-3 leaves each process a share of every weight; here they are gathered where they are needed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from selectit.config import FinetuneStage
+from selectit.finetune.processes import rank, wait_for_all
+from selectit.models import load_model
+
+NUM_CANARY_TOKENS = 64
+
+
+def load_for_training(config: FinetuneStage) -> PreTrainedModel:
+    """A base that is not trained stands in `model.dtype`, and so does what DeepSpeed trains, which keeps a float32
+    copy of its own; other weights that are trained are float32.
+    """
+    if config.finetune.method == "lora" or config.finetune.deepspeed != "none":
+        return load_model(config.model)
+    return load_model(config.model.model_copy(update={"dtype": "float32"}))
+
+
+@torch.no_grad()
+def canary_logits(model: Any, input_ids: np.ndarray) -> torch.Tensor:
+    """What the model says to the first tokens of a row; every process must ask.
+
+    Before DeepSpeed has taken the model over, `gathered_layer_by_layer` around it.
+
+
+    Returns: float32 [num_tokens, vocab] on the CPU, without dropout.
+    """
+    model.eval()
+    canary = torch.as_tensor(input_ids[:NUM_CANARY_TOKENS], device=model.device)[None]
+    return model(input_ids=canary).logits[0].float().cpu()
+
+
+@contextmanager
+def gathered_layer_by_layer(model: nn.Module) -> Iterator[None]:
+    """Each layer's weights are whole while it computes, so that the model need not fit on one device.
+
+    DeepSpeed does the same once its engine has the model; before that ZeRO-3's shares cannot compute.
+    """
+    hooks = []
+    for module in model.modules():
+        shares = [p for p in module.parameters(recurse=False) if hasattr(p, "ds_id")]
+        if shares:
+            hooks += _gather_around(module, shares)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _gather_around(module: nn.Module, shares: list[nn.Parameter]) -> list[Any]:
+    import deepspeed
+
+    context = deepspeed.zero.GatheredParameters(shares)
+    return [
+        module.register_forward_pre_hook(lambda *_: context.__enter__()),
+        module.register_forward_hook(lambda *_: context.__exit__(None, None, None), always_call=True),
+    ]
+
+
+def save_weights(trainer: Any, folder: Path, dtype: torch.dtype | None) -> None:
+    """Adapter or model with the tokenizer, whole, from the first process; every process must ask.
+
+    Args: dtype: converts the weights first; None: as they are.
+    """
+    if rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    wait_for_all()
+    if dtype is not None:
+        trainer.model.to(dtype)
+    trainer.save_model(str(folder))
+    wait_for_all()
+    if rank() == 0:
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle of this machine's paths
