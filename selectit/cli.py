@@ -5,7 +5,6 @@ Start-up imports nothing heavy; a command imports what it runs.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from selectit import __version__
 from selectit.cli_files import files_app
 from selectit.cli_losses import losses_app
 from selectit.cli_results import results_app
+from selectit.environment import prepare_process
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
 
 app = typer.Typer(
@@ -56,10 +56,25 @@ def _main(
 
 
 @app.command(rich_help_panel=RECIPE)
-def run(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = []) -> None:
+def run(
+    recipe: RecipeFile,
+    runs_dir: RunsDir = Path("runs"),
+    set_: Override = [],
+    executor: Annotated[
+        str, typer.Option(help="Where stages run: local (one after the other), ray or slurm (those that are ready).")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="ray: a running cluster, such as auto; default: this machine alone.")
+    ] = None,
+    slurm: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="slurm: a parameter of submitit, such as timeout_min=600.")
+    ] = [],
+) -> None:
     """Run what is missing of a recipe and print its table."""
     from selectit.artifact import Store
-    from selectit.engine import Session, log_report, run_plan
+    from selectit.engine import log_report, run_plan
+    from selectit.execution import Session
+    from selectit.executors import make_executor
     from selectit.plan import build
     from selectit.recipe import load
     from selectit.report import write_report
@@ -69,7 +84,7 @@ def run(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = [
     loaded = load(recipe, set_)
     plan, store = build(loaded), Store(runs_dir)
     session = Session(store, console, loaded.config.wandb, group=loaded.config.name)
-    outcomes = run_plan(plan, session)
+    outcomes = run_plan(plan, session, make_executor(executor, session, ray_address, slurm))
     report = write_report(plan, outcomes, runs_dir)
     if report.written and loaded.config.wandb.enabled:
         log_report(report.folder, session)
@@ -209,11 +224,7 @@ def _stop(signum: int, _: Any) -> None:
 
 def main() -> None:
     """Entry point of the `selectit` command: errors meant for the user have no traceback."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # OpenMP threads that spin while they wait make two processes on two cores many times slower than one
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_process()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:

@@ -340,7 +340,8 @@ def _outcomes(
     """Run stages that belong to no recipe."""
     from selectit.artifact import Store
     from selectit.config import WandbConfig
-    from selectit.engine import Session, run_plan
+    from selectit.engine import run_plan
+    from selectit.execution import Session
     from selectit.graph import alone
 
     store = Store(runs_dir, placed, reuse)

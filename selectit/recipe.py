@@ -106,22 +106,21 @@ def resolve_arm(raw: dict[str, Any]) -> ArmConfig:
     return config
 
 
-def parse_overrides(overrides: Sequence[str], section: str = "") -> dict[str, Any]:
+def parse_overrides(overrides: Sequence[str], section: str = "", option: str = "--set") -> dict[str, Any]:
     """`dotted.key=value` texts as a nested mapping; values are YAML.
 
-    Args: section: put in front of every key.
+    Args: section: put in front of every key; option: what the texts were given with, for the errors.
     """
     raw: dict[str, Any] = {}
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key.strip():
-            raise UserError(
-                f"--set {override}: write key=value, such as --set {section or 'finetune.'}learning_rate=1e-5"
-            )
+            example = "timeout_min=600" if option == "--slurm" else f"{section or 'finetune.'}learning_rate=1e-5"
+            raise UserError(f"{option} {override}: write key=value, such as {option} {example}")
         try:
             _set(raw, f"{section}{key.strip()}", yaml.safe_load(value))
         except yaml.YAMLError as error:
-            raise UserError(f"--set {override}: the value is not YAML ({error})") from error
+            raise UserError(f"{option} {override}: the value is not YAML ({error})") from error
     return raw
 
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from selectit import cli, engine
 from selectit.artifact import Store
 from selectit.config import WandbConfig
-from selectit.engine import Session, run_plan
+from selectit.engine import run_plan
+from selectit.execution import Session
 from selectit.plan import build
 from selectit.recipe import load
 from selectit.states import inspect

@@ -228,7 +228,8 @@ def test_a_named_folder_with_other_work_is_not_overwritten(recipe, demo, tmp_pat
     from rich.console import Console
 
     from selectit.config import WandbConfig
-    from selectit.engine import Session, run_plan
+    from selectit.engine import run_plan
+    from selectit.execution import Session
     from selectit.graph import alone
     from selectit.plan import select_stage
     from selectit.recipe import resolve_arm

@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from selectit.artifact import Store, finish
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.fingerprint import digest
 from selectit.graph import KINDS
 from selectit.plan import build

@@ -11,7 +11,7 @@ import pytest
 from test_report import EVIL, NUM_ROWS, World, row_id
 
 from selectit.config import PoolConfig
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.report.composition import is_calculation, rank_correlation
 from selectit.report.contamination import NUM_WORDS, Grams, own_prompts
 from selectit.report.fidelity import fidelities

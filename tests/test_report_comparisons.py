@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 from test_report import World, line_of, terminal
 
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.report.write import read_table
 
 ONE_SEED = {"seeds": {"select": [7], "train": [1], "eval": [42]}}

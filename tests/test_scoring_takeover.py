@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from selectit.artifact import Store
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, WandbConfig
 from selectit.data import read_pool
-from selectit.engine import Session, run_plan
+from selectit.engine import run_plan
+from selectit.execution import Session
 from selectit.graph import Stage, alone
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import read_rating_prompts

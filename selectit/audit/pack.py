@@ -18,8 +18,8 @@ from selectit.artifact import MANIFEST, Artifact, provenance
 from selectit.audit.trace import ARTIFACTS, with_inputs
 from selectit.audit.verify import PACK
 from selectit.config import EvaluateStage, ScoreStage
-from selectit.engine import Outcome
 from selectit.errors import UserError
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report.results import recipe_of
 from selectit.templates import chat_template

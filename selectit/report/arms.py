@@ -20,7 +20,7 @@ from selectit.config import (
     RandomSelect,
     SelectITSelect,
 )
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage, TableRow, walk
 from selectit.recipe import trains
 from selectit.report import formats

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report import contamination
 from selectit.report.arms import arms, costs

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from selectit.config import EvaluateStage
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report.comparisons import Comparison, Comparisons
 from selectit.report.contamination import Contamination

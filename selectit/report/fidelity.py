@@ -13,8 +13,8 @@ from typing import get_args
 import numpy as np
 
 from selectit.config import SelectITSelect
-from selectit.engine import Outcome
 from selectit.errors import UserError
+from selectit.execution import Outcome
 from selectit.graph import Stage
 from selectit.report.formats import ABSENT, Listing
 from selectit.report.results import UNTOUCHED

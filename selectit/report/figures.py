@@ -12,7 +12,7 @@ import numpy as np
 
 from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectITSelect
 from selectit.data import read_jsonl
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report import formats
 from selectit.report.results import UNTOUCHED, recipe_of

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selectit.config import IFDSelect, LossStage
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import LOSS_TEXTS, Plan, Stage
 from selectit.report import formats
 from selectit.report.formats import Listing

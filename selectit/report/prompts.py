@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selectit.config import EvaluateStage, FinetuneStage
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report.formats import count
 from selectit.report.results import UNTOUCHED, Result, tell_rows

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selectit.config import DEFAULT_RATING_PROMPTS, ScoreStage, SelectITSelect
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.recipe import trains
 from selectit.report import formats

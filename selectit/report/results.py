@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selectit.artifact import Artifact
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Cell, Plan, Stage, TableRow
 from selectit.recipe import Recipe
 from selectit.report import formats

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing

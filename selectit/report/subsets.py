@@ -17,7 +17,7 @@ import pyarrow as pa
 from selectit.artifact import Artifact
 from selectit.columns import read_columns
 from selectit.config import PoolConfig, SelectStage
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.graph import Cell, Plan, Stage, TableRow
 from selectit.report.results import UNTOUCHED
 from selectit.selection.stage import TAKEN

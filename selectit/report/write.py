@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import selectit.statistics
-from selectit.engine import Outcome
+from selectit.execution import Outcome
 from selectit.fingerprint import digest
 from selectit.graph import Plan, Stage
 from selectit.published import read_published

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from selectit.artifact import Store
 from selectit.config import EvaluateStage, JudgeConfig, WandbConfig
-from selectit.engine import Session, found, run_plan
+from selectit.engine import found, run_plan
 from selectit.errors import UserError
 from selectit.evaluate import stage
 from selectit.evaluate.profile import load_profile
+from selectit.execution import Session
 from selectit.plan import build
 from selectit.recipe import load
 from selectit.report import write_report
