@@ -298,7 +298,7 @@ from selectit.scoring.rater import Batch, Text, make_rater
 
 torch.set_num_threads(1)
 model = LlamaForCausalLM(LlamaConfig(
-    vocab_size=64, hidden_size=16, intermediate_size=16384, num_hidden_layers=1, num_attention_heads=2))
+    vocab_size=64, hidden_size=16, intermediate_size=16384, num_hidden_layers=2, num_attention_heads=2))
 rater = make_rater(model.eval(), [1, 2, 3, 4, 5])
 texts = [Text(((str(n), 0),), np.full(400, 7 + n, dtype=np.int32)) for n in range(32)]
 rater.rate(Batch(texts[:1]))
@@ -359,12 +359,13 @@ def test_a_process_that_fails_or_is_killed_says_so_and_leaves_no_other_behind():
     def fail():
         raise UserError("no such token")
 
+    others = psutil.Process().children()
     work = list(batches(texts([5] * 20), (), 20, pads=False))
     with pytest.raises(UserError, match="no such token"):
         list(rate_all(Failing(fail), work, 2))
     with pytest.raises(RuntimeError, match="a scoring process was killed"):
         list(rate_all(Failing(lambda: os.kill(os.getpid(), signal.SIGKILL)), work, 2))
-    assert not psutil.Process().children()
+    assert psutil.Process().children() == others
 
 
 SCORE = """
