@@ -6,13 +6,13 @@ import csv
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from rich.console import Console
+from test_engine import recipe, start  # noqa: F401
 
 from selectit.artifact import Store
 from selectit.config import LengthSelect, PoolConfig, RandomSelect, SelectStage, WandbConfig
@@ -21,7 +21,6 @@ from selectit.errors import UserError
 from selectit.execution import Session
 from selectit.executors import make_executor
 from selectit.graph import Stage, alone
-from test_engine import recipe, start  # noqa: F401
 
 EXECUTORS = {"ray": [], "slurm": ["cluster=local"]}
 
@@ -105,7 +104,3 @@ def kill_one_that_trains(process: subprocess.Popen, artifacts: Path) -> bool:
 def table(runs: Path) -> list[tuple[str, ...]]:
     with (runs / "small" / "results.csv").open() as f:
         return [tuple(row[c] for c in ("row", "benchmark", "value", "fingerprint")) for row in csv.DictReader(f)]
-
-
-if __name__ == "__main__":
-    sys.exit(pytest.main([__file__]))
