@@ -12,7 +12,7 @@ import os
 import resource
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from selectit.config import WandbConfig
 from selectit.errors import NotRun, UserError, is_full, no_space
 from selectit.fingerprint import pinned
 from selectit.graph import KINDS, Plan, Stage
+from selectit.preflight import disk_faults, model_faults
 from selectit.states import State, inspect, state
 from selectit.tracking import Tracker, wandb_run
 
@@ -63,7 +64,7 @@ def run_plan(plan: Plan, session: Session) -> dict[Stage, Outcome]:
     store.prepare()
     states = inspect(plan, store)
     pending = [stage for stage in plan.stages if states[stage].status != "done"]
-    preflight(pending, states)
+    preflight(pending, states, store.runs_dir)
     outcomes: dict[Stage, Outcome] = {}
     previous: Stage | None = None
     for stage in plan.stages:
@@ -119,12 +120,12 @@ def _hole(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> Outcome | None:
     return None
 
 
-def preflight(pending: Iterable[Stage], states: Mapping[Stage, State]) -> None:
+def preflight(pending: Sequence[Stage], states: Mapping[Stage, State], runs_dir: Path) -> None:
     """Everything that can be checked before the first hour is spent.
 
     A stage's module may offer `preflight(config)`, which raises UserError.
     """
-    faults: dict[str, None] = {}
+    faults = dict.fromkeys([*disk_faults(pending, runs_dir), *model_faults(pending)])
     checked = set()
     for stage in pending:
         if states[stage].status == "blocked":

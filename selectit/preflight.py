@@ -1,0 +1,59 @@
+"""What a plan needs before its first hour is spent: room on the disk, and models that may be read.
+
+Each fault is one sentence. What a stage needs by itself is checked by the `preflight` of its module.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from selectit.config import EvaluateStage, FinetuneStage
+from selectit.errors import UserError
+from selectit.graph import Stage
+from selectit.pricing.work import training_disk
+
+
+def disk_faults(pending: Sequence[Stage], runs_dir: Path) -> list[str]:
+    """The trainings' weights and the checkpoints of the largest; a model of unknown size is left out."""
+    kept, while_running, num_trainings = 0, 0, 0
+    for stage in pending:
+        if not isinstance(stage.config, FinetuneStage):
+            continue
+        width = 4 if stage.config.model.dtype == "float32" else 2
+        try:
+            saved, checkpoints = training_disk(stage.config, width)
+        except UserError:
+            continue
+        kept, while_running, num_trainings = kept + saved, max(while_running, checkpoints), num_trainings + 1
+    free = shutil.disk_usage(runs_dir).free
+    if free >= kept + while_running:
+        return []
+    needed = f"{kept / 1e9:.3g} GB of weights and up to {while_running / 1e9:.3g} GB of checkpoints on the way"
+    return [
+        f"{runs_dir} has {free / 1e9:.3g} GB free, and {num_trainings} trainings write {needed}; free some (selectit gc), "
+        "or name another --runs-dir"
+    ]
+
+
+def model_faults(pending: Sequence[Stage]) -> list[str]:
+    """Hub models that are evaluated as they are: the stages before a trained one have asked for theirs already."""
+    models = {
+        (stage.config.model.path, stage.config.model.revision): None
+        for stage in pending
+        if isinstance(stage.config, EvaluateStage) and not stage.inputs and not Path(stage.config.model.path).exists()
+    }
+    faults = []
+    for path, revision in models:
+        from huggingface_hub import hf_hub_download
+
+        try:
+            hf_hub_download(path, "config.json", revision=revision)
+        except Exception as error:  # gated, absent or unreachable: the hub has an exception for each
+            told = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            faults.append(
+                f"model '{path}' cannot be read ({told}); check the spelling, accept its licence on the hub and set "
+                "HF_TOKEN, or download it first"
+            )
+    return faults
