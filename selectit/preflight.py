@@ -32,8 +32,8 @@ def disk_faults(pending: Sequence[Stage], runs_dir: Path) -> list[str]:
         return []
     needed = f"{kept / 1e9:.3g} GB of weights and up to {while_running / 1e9:.3g} GB of checkpoints on the way"
     return [
-        f"{runs_dir} has {free / 1e9:.3g} GB free, and {num_trainings} trainings write {needed}; free some (selectit gc), "
-        "or name another --runs-dir"
+        f"{runs_dir} has {free / 1e9:.3g} GB free, and {num_trainings} trainings write {needed}; free some "
+        "(selectit gc), or name another --runs-dir"
     ]
 
 
