@@ -7,15 +7,15 @@ executor's business.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from selectit.artifact import ERROR, Store
-from selectit.errors import UserError
-from selectit.execution import Outcome, Session, module_of
+from selectit.execution import Outcome, Session
 from selectit.executors.here import Here
 from selectit.executors.task import Executor, Task
 from selectit.graph import Plan, Stage
+from selectit.preflight import preflight
 from selectit.states import State, inspect, state
 from selectit.tracking import Tracker, wandb_run
 
@@ -31,7 +31,7 @@ def run_plan(plan: Plan, session: Session, executor: Executor | None = None) -> 
     session.store.prepare()
     states = inspect(plan, session.store)
     pending = [stage for stage in plan.stages if states[stage].status != "done"]
-    preflight(pending, states)
+    preflight(pending, states, session.store.runs_dir)
     executor = executor or Here(session)
     try:
         return _run(plan, session, executor, states, {stage: number for number, stage in enumerate(pending, start=1)})
@@ -107,29 +107,6 @@ def _hole(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> Outcome | None:
         if outcomes[other].artifact is None:
             return Outcome(None, reason=outcomes[other].reason, failed=outcomes[other].failed)
     return None
-
-
-def preflight(pending: Iterable[Stage], states: Mapping[Stage, State]) -> None:
-    """Everything that can be checked before the first hour is spent.
-
-    A stage's module may offer `preflight(config)`, which raises UserError.
-    """
-    faults: dict[str, None] = {}
-    checked = set()
-    for stage in pending:
-        if states[stage].status == "blocked":
-            faults[states[stage].why] = None
-            continue
-        check = getattr(module_of(stage), "preflight", None)
-        if check is None or (check, stage.config) in checked:
-            continue
-        checked.add((check, stage.config))
-        try:
-            check(stage.config)
-        except UserError as error:
-            faults[str(error)] = None
-    if faults:
-        raise UserError("nothing was started:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def log_report(folder: Path, session: Session) -> None:

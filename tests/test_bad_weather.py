@@ -10,7 +10,7 @@ import pytest
 from finished_work import Work, call
 from rich.console import Console
 
-from selectit import cli, engine
+from selectit import cli, engine, preflight
 from selectit.artifact import Store
 from selectit.config import WandbConfig
 from selectit.engine import run_plan
@@ -94,3 +94,26 @@ def test_a_disk_that_fills_up_between_stages_ends_with_a_sentence(work, monkeypa
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 1 and "what is finished is kept" in capsys.readouterr().err
+
+
+def test_a_plan_that_does_not_fit_on_the_disk_is_not_started(work, monkeypatch):
+    monkeypatch.setattr("selectit.preflight.shutil.disk_usage", lambda _: types.SimpleNamespace(free=10_000_000))
+    assert preflight_faults(work, "finetune.max_steps=3") == []
+    [fault] = preflight_faults(work, "finetune.max_steps=3", "finetune.method=full")
+    assert "0.01 GB free, and 4 trainings write" in fault and "selectit gc" in fault
+
+
+def test_a_gated_model_that_is_evaluated_as_it_is_is_told_before_anything_runs(work, monkeypatch):
+    def gated(*_, **__):
+        raise OSError("401: access to model org/gated is restricted")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", gated)
+    assert preflight_faults(work) == []
+    work.write({**work.raw, "model": {"path": "org/gated"}})
+    [fault] = preflight_faults(work)
+    assert "org/gated" in fault and "is restricted" in fault and "HF_TOKEN" in fault
+
+
+def preflight_faults(work: Work, *overrides: str) -> list[str]:
+    stages = build(load(work.recipe, overrides)).stages
+    return [*preflight.disk_faults(stages, work.runs), *preflight.model_faults(stages)]

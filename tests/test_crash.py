@@ -23,7 +23,6 @@ import yaml
 
 NUM_KILLS = 30
 TIMES = ("time", "seconds", "tokens_per_second", "train/tokens_per_second", "score/tokens_per_second")
-TITLE = "[1/"
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +113,12 @@ def same(runs: Path, whole: dict[str, Any]) -> None:
     assert [name for name in whole if now[name] != whole[name]] == []
 
 
-def killed(recipe: Path, runs: Path, delay: float) -> bool:
-    """Kill a run `delay` seconds after its first stage began. False: it was done before."""
+def killed(recipe: Path, runs: Path, num_stages: int, delay: float) -> bool:
+    """Kill a run `delay` seconds after it began its n-th stage. False: it was done before."""
     process = start(recipe, runs)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(TITLE):
+        if line.startswith(f"[{num_stages}/"):
             break
     reader = threading.Thread(target=process.stdout.read)  # a full pipe would hold the run up
     reader.start()
@@ -143,7 +142,7 @@ def test_killed_thirty_times_at_random_moments_every_byte_is_the_same(recipe, wh
     draw, num_kills, fresh = random.Random(0), 0, folders(tmp_path)
     runs = next(fresh)
     while num_kills < NUM_KILLS:
-        if killed(recipe, runs, draw.uniform(0, 3)):
+        if killed(recipe, runs, draw.randint(1, 4), draw.uniform(0, 3)):
             num_kills += 1
             continue
         same(runs, whole)

@@ -164,18 +164,30 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     positions = finetune.micro_batch_size * finetune.max_length
     blocks = (2 * shape.num_layers + 34) if finetune.gradient_checkpointing else 34 * shape.num_layers
     activations = positions * (blocks * shape.hidden_size * width / 2 + 8 * shape.vocab_size)
-    saved = 4 * adapter if is_lora else width * num_parameters
-    checkpoint = 12 * (adapter or num_parameters)
+    saved, checkpoints = training_disk(config, width)
     return Work(
         prompt_flops=flops.training_flops(num_parameters, adapter, per_row * seen, finetune.gradient_checkpointing),
         memory_bytes=weights + activations,
-        disk_bytes=saved + NUM_KEPT_CHECKPOINTS * checkpoint,
+        disk_bytes=saved + checkpoints,
         assumed=(
             f"training tokens: {how}" + ("" if longest is None else ", the longest responses")
             + "; selected rows taken as long as the pool's mean unless they are chosen by length; no padding",
             "disk of a training: its weights and two checkpoints, which go when it is done",
         ),
     )  # fmt: skip
+
+
+def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
+    """Bytes of the weights that stay, and of the checkpoints that are there while it runs.
+
+    Args: width: bytes of a saved weight of full training; adapters are saved in float32.
+    Raises: UserError, see `shape_of`.
+    """
+    shape, lora = shape_of(config.model), config.finetune.lora
+    trained, saved = shape.num_parameters, width
+    if config.finetune.method == "lora":
+        trained, saved = shape.lora_parameters(lora.r, lora.target_modules), 4
+    return trained * saved, NUM_KEPT_CHECKPOINTS * 12 * trained  # a checkpoint: weights and Adam's two moments
 
 
 def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
