@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from selectit.engine import found
 from selectit.graph import KINDS, Stage
 from selectit.plan import build
 from selectit.recipe import load
-from selectit.report.csv_files import results_csv
-from selectit.report.write import read_table
-from selectit.scoring.ledger import LEDGER, SCHEMA
+from selectit.report.write import results_text
+from selectit.scoring.ledger import LEDGER, SCHEMA, Record
 from selectit.selection import stage as selection
 from selectit.states import State, state
 from selectit.tracking import Tracker
@@ -74,7 +74,7 @@ class Work:
         outcomes = found(plan, store)
         folder = self.runs / self.name
         folder.mkdir(exist_ok=True)
-        (folder / "results.csv").write_text(results_csv(plan, outcomes, *read_table(plan, outcomes)))
+        (folder / "results.csv").write_text(results_text(plan, outcomes))
         return self
 
     def path(self, kind: str, number: int = 0) -> Path:
@@ -99,15 +99,14 @@ class Work:
 
     def _score(self, stage, path, *_) -> dict[str, float]:
         rows = [
-            (row.row_id, p, [0.1, 0.1, 0.1, 0.1, 0.1 + (i % 7 + p) / 10], 0.9, 50, False, None)
+            asdict(Record(row.row_id, p, [0.1, 0.1, 0.1, 0.1, 0.1 + (i % 7 + p) / 10], 0.9, 50, False))
             for i, row in enumerate(read_pool(stage.config.pool))
             for p in range(len(stage.config.prompts))
         ]
-        columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
-        parquet.write_table(pa.table(columns, schema=SCHEMA), path / LEDGER)
+        parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / LEDGER)
         told = {
             "num_rows": NUM_ROWS, "num_ratings": len(rows), "num_failures": 0, "num_truncated": 0, "mean_mass": 0.9,
-            "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000,
+            "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000, "dtype": "float32",
         }  # fmt: skip
         (path / "score.json").write_text(json.dumps(told))
         return {"num_tokens": 50 * len(rows), "tokens_per_second": 1000.0}
