@@ -46,7 +46,9 @@ def _run(
     outcomes: dict[Stage, Outcome] = {}
     waiting, num_running = dict.fromkeys(plan.stages), 0
     while waiting or num_running:
-        for stage in [stage for stage in waiting if all(other in outcomes for _, other in stage.inputs)]:
+        for stage in list(waiting):  # in the plan's order, so that a stage settled here settles those that read it
+            if any(other not in outcomes for _, other in stage.inputs):
+                continue
             outcome = _settled(stage, plan, session, states, outcomes)
             if outcome is None and not executor.has_room:
                 break

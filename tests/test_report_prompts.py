@@ -36,5 +36,7 @@ def test_a_training_row_stands_beside_the_prompts_and_what_is_trained_on_is_mark
 
 def test_a_report_of_older_artifacts_has_no_such_part(tmp_path, demo):
     world = World(tmp_path, demo, arms={"base": {"finetune": {"method": "none"}}}, baseline="base")
+    for outcome in world.outcomes.values():
+        (outcome.artifact.path / "items.jsonl").write_text("")
     folder = write_report(world.plan, world.outcomes, world.runs).folder
     assert "Trained and asked" not in (folder / "report.html").read_text() + (folder / "report.md").read_text()
