@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
 from trl import SFTConfig
 
 from selectit.config import FinetuneStage, LoraSettings
@@ -49,7 +49,7 @@ def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
         activation_checkpointing=finetune.gradient_checkpointing,
         # ZeRO-3 gathers an adapter's weights again in the second forward pass only if that one is reentrant; TRL's
         # own setting of this goes by a name that transformers no longer reads
-        activation_checkpointing_kwargs={"use_reentrant": is_zero3(config) and finetune.method == "lora"},
+        activation_checkpointing_kwargs={"use_reentrant": is_zero3(config) and finetune.trains_adapter},
         use_cpu=not on_gpu,
         ddp_backend="gloo" if finetune.num_processes > 1 and not on_gpu else None,
         ddp_find_unused_parameters=False,
@@ -98,5 +98,20 @@ def lora_config(settings: LoraSettings, model: PreTrainedModel) -> LoraConfig:
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
         target_modules="all-linear" if all_linear else list(settings.target_modules),
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         bias="none",
+    )
+
+
+def quantization(config: FinetuneStage) -> BitsAndBytesConfig:
+    """The base of `qlora`: 4-bit NormalFloat, its scales quantised again, products in `model.dtype`.
+
+    Source: QLoRA (arXiv 2305.14314), sections 3 and 4.
+    """
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=resolve_dtype(config.model),
     )

@@ -1,7 +1,7 @@
-"""One training run, LoRA or full, from train_config.json to weights on disk: in this process, or one of several.
+"""One training run, an adapter or the whole model, from train_config.json to weights on disk: in this process, or one of several.
 
-`python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/ (lora)
-or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and checkpoints/,
+`python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/
+(lora, qlora) or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and checkpoints/,
 where it goes on from the newest complete one.
 """
 
@@ -83,7 +83,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            peft_config=lora_config(finetune.lora, model) if finetune.method == "lora" else None,
+            peft_config=lora_config(finetune.lora, model) if finetune.trains_adapter else None,
             callbacks=[NoCheckpointAtTheEnd(), StopAfterStep(stop), TrackerCallback(tracker, stack)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -101,7 +101,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             f"({finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning rate "
             "of 0."
         )
-    save_weights(trainer, run.weights, None if finetune.method == "lora" else dtype)
+    save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
     if rank() == 0:
         write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
         _write_record(run, training_set, trainer, dtype)
@@ -163,7 +163,7 @@ def _memory_errors(finetune: FinetuneConfig) -> Iterator[None]:
         raise UserError(
             f"the GPU's memory does not hold finetune.micro_batch_size {finetune.micro_batch_size} rows of up to "
             f"{finetune.max_length} tokens ({str(error).splitlines()[0]}). Lower finetune.micro_batch_size, set "
-            "finetune.gradient_checkpointing to true, use finetune.deepspeed zero3, or method lora."
+            "finetune.gradient_checkpointing to true, use finetune.deepspeed zero3, or method lora or qlora."
         ) from error
 
 

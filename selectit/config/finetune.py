@@ -15,11 +15,16 @@ class LoraSettings(Config):
     alpha: float = Field(32, gt=0)
     dropout: float = Field(0.05, ge=0, lt=1)
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(r) in place of alpha / r."""
+    use_dora: bool = False
+    """Train the size of each output apart from its direction."""
 
 
 class FinetuneConfig(Config):
-    method: Literal["lora", "full", "none"] = "lora"
-    """none: evaluate the model as it is (the base row of a table); nothing is selected or trained."""
+    method: Literal["lora", "qlora", "full", "none"] = "lora"
+    """qlora: an adapter on a base of 4 bits a weight; none: evaluate the model as it is (the base row of a table),
+    nothing is selected or trained."""
     template: Literal["alpaca", "llmzoo", "chat"] = "alpaca"
     """Prompt form of training and of chat-format benchmarks; chat: the tokenizer's own chat template."""
     learning_rate: float = Field(2e-4, gt=0)
@@ -50,6 +55,11 @@ class FinetuneConfig(Config):
     """What DeepSpeed shares out over the processes, and whether the CPU holds it."""
 
     @property
+    def trains_adapter(self) -> bool:
+        """The result is an adapter; else a whole model."""
+        return self.method in ("lora", "qlora")
+
+    @property
     def accumulation_steps(self) -> int:
         """Forward passes of one process in one optimiser step."""
         return self.global_batch_size // (self.micro_batch_size * self.num_processes)
@@ -70,6 +80,15 @@ class FinetuneConfig(Config):
         if self.launcher == "none" and (self.num_processes > 1 or self.deepspeed != "none"):
             what = f"num_processes {self.num_processes}" if self.num_processes > 1 else f"deepspeed {self.deepspeed}"
             raise ValueError(f"{what} needs a launcher; set launcher to torchrun, accelerate, deepspeed or external")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_of_4_bits_stay_whole(self) -> FinetuneConfig:
+        if self.method == "qlora" and self.deepspeed.startswith("zero3"):
+            raise ValueError(
+                f"deepspeed {self.deepspeed} shares out the weights, which method qlora holds in 4 bits on every GPU; "
+                "set deepspeed to none or zero2"
+            )
         return self
 
 

@@ -104,7 +104,7 @@ def _scaled(stage: Stage, work: Work, manifest: Mapping[str, Any]) -> float | No
     per_token = flops.forward_flops(shape.num_parameters, 1)
     if isinstance(config, FinetuneStage):
         lora = config.finetune.lora
-        adapter = shape.lora_parameters(lora.r, lora.target_modules) if config.finetune.method == "lora" else 0
+        adapter = shape.lora_parameters(lora.r, lora.target_modules) if config.finetune.trains_adapter else 0
         per_token = flops.training_flops(shape.num_parameters, adapter, 1, config.finetune.gradient_checkpointing)
     return work.prompt_flops / per_token / per_second
 

@@ -154,7 +154,7 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     num_rows = num_selected(subset)
     rows_per_step = min(finetune.global_batch_size, num_rows)
     seen = finetune.max_steps * rows_per_step if finetune.max_steps else finetune.num_train_epochs * num_rows
-    is_lora, num_parameters = finetune.method == "lora", shape.num_parameters
+    is_lora, num_parameters = finetune.trains_adapter, shape.num_parameters
     adapter = shape.lora_parameters(finetune.lora.r, finetune.lora.target_modules) if is_lora else 0
     width = bytes_per_parameter(config.model, on_gpu)
     # LoRA: frozen weights in dtype, 16 bytes per adapter weight; full: float32 weights, gradients and two moments

@@ -118,7 +118,11 @@ def training(config: ArmConfig) -> str:
     if not trains(finetune):
         return "none"
     lora = finetune.lora
-    method = f"LoRA r {lora.r}, alpha {lora.alpha:g}" if finetune.method == "lora" else finetune.method
+    method = finetune.method
+    if finetune.trains_adapter:
+        name = "QLoRA (4-bit base)" if method == "qlora" else "LoRA"
+        switches = ", rsLoRA" * lora.use_rslora + ", DoRA" * lora.use_dora
+        method = f"{name} r {lora.r}, alpha {lora.alpha:g}{switches}"
     length = f"{finetune.max_steps} steps" if finetune.max_steps else f"{finetune.num_train_epochs:g} epochs"
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
