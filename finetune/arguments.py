@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from selectit.config import FinetuneStage, LoraSettings
@@ -42,7 +43,7 @@ def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
         per_device_train_batch_size=finetune.micro_batch_size,
         gradient_accumulation_steps=finetune.accumulation_steps,
         max_length=finetune.max_length,
-        packing=False,
+        packing=False,  # rows are packed in selectit.finetune.sampler, within their step
         loss_type="nll",
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
@@ -102,6 +103,14 @@ def lora_config(settings: LoraSettings, model: PreTrainedModel) -> LoraConfig:
         use_dora=settings.use_dora,
         bias="none",
     )
+
+
+def attention(config: FinetuneStage) -> str | None:
+    """What computes attention; None: transformers' choice. Packed rows are blind to each other with either;
+    FlashAttention also leaves out the work between them.
+    """
+    can_skip = config.finetune.packing and is_flash_attn_2_available() and resolve_dtype(config.model) != torch.float32
+    return "flash_attention_2" if can_skip else None
 
 
 def quantization(config: FinetuneStage) -> BitsAndBytesConfig:

@@ -1,8 +1,8 @@
-"""One training run, an adapter or the whole model, from train_config.json to weights on disk: in this process, or one of several.
+"""One training run from train_config.json to weights on disk: in this process, or one of several.
 
-`python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/
-(lora, qlora) or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and checkpoints/,
-where it goes on from the newest complete one.
+`python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/ (lora,
+qlora) or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and
+checkpoints/, where it goes on from the newest complete one.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from selectit.finetune.checkpoints import (
 )
 from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, training_template
 from selectit.finetune.example import write_example
+from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
 from selectit.finetune.reporting import EventTracker, TrackerCallback
@@ -72,6 +73,8 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     tokenizer.chat_template = training_template(finetune.template, tokenizer)
     with gathered_layer_by_layer(model):
         logits_before = canary_logits(model, training_set.rows[0].input_ids)
+        if finetune.packing:
+            refuse_leaks(model, training_set.rows)
 
     set_seed(config.seed)
     with warnings.catch_warnings(), ExitStack() as stack:

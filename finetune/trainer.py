@@ -31,7 +31,10 @@ NUM_FILLER_TOKENS = 2
 
 
 class RowCollator(DataCollatorForLanguageModeling):
-    """Pads on the right and adds `row_index`, int64 [batch]: positions in the training set."""
+    """Pads on the right, or with `padding_free` puts rows one behind the other, each with positions from 0.
+
+    Adds `row_index`, int64 [batch]: positions in the training set.
+    """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super().torch_call(examples)
@@ -60,6 +63,7 @@ class ResponseTrainer(SFTTrainer):
             finetune.global_batch_size,
             finetune.micro_batch_size,
             run.stage.seed,
+            finetune.packing,
         )
         self._rows_of_step: list[list[int]] = []
         """Of each pass that this process has made in the running step."""
@@ -72,8 +76,9 @@ class ResponseTrainer(SFTTrainer):
         }
         tokenizer = kwargs["processing_class"]
         pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        collator = RowCollator(pad_token_id, padding_free=finetune.packing)
         self._dataset: Any = Dataset.from_dict(columns)
-        super().__init__(train_dataset=self._dataset, data_collator=RowCollator(pad_token_id), **kwargs)
+        super().__init__(train_dataset=self._dataset, data_collator=collator, **kwargs)
         self._start = time.monotonic() - seconds_before
         self._seconds_logged = seconds_before
 

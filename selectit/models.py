@@ -46,9 +46,12 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(model: ModelConfig, quantization: BitsAndBytesConfig | None = None) -> PreTrainedModel:
-    """The causal language model in evaluation mode on `device()`; its linear layers in 4 bits with `quantization`.
+def load_model(
+    model: ModelConfig, attention: str | None = None, quantization: BitsAndBytesConfig | None = None
+) -> PreTrainedModel:
+    """The causal language model in evaluation mode on `device()`.
 
+    Args: attention: transformers' name of an implementation; quantization: linear layers in 4 bits.
     Raises: UserError where it is absent, gated or damaged.
     """
     try:
@@ -56,6 +59,7 @@ def load_model(model: ModelConfig, quantization: BitsAndBytesConfig | None = Non
             model.path,
             revision=model.revision,
             dtype=resolve_dtype(model),
+            attn_implementation=attention,
             quantization_config=quantization,
             device_map={"": _device_name()} if quantization else None,  # quantised while they are loaded
         )

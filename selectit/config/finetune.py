@@ -34,7 +34,11 @@ class FinetuneConfig(Config):
     global_batch_size: int = Field(128, ge=1)
     """Rows per optimiser step, over all devices."""
     micro_batch_size: int = Field(4, ge=1)
-    """Rows per forward pass on one device; gradient accumulation is derived, a remainder refused."""
+    """Rows per forward pass on one device, with packing on average; gradient accumulation is derived, a remainder
+    refused."""
+    packing: bool = False
+    """Rows of a forward pass stand one behind the other, without padding and blind to each other; those of an
+    optimiser step stay the same."""
     max_length: int = Field(2048, ge=16)
     """Tokens per row; longer rows lose their end."""
     max_truncated_share: float = Field(0.1, ge=0, le=1)

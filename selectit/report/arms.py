@@ -118,7 +118,7 @@ def training(config: ArmConfig) -> str:
     if not trains(finetune):
         return "none"
     lora = finetune.lora
-    method = finetune.method
+    method: str = finetune.method
     if finetune.trains_adapter:
         name = "QLoRA (4-bit base)" if method == "qlora" else "LoRA"
         switches = ", rsLoRA" * lora.use_rslora + ", DoRA" * lora.use_dora

@@ -16,7 +16,6 @@ from selectit.finetune.arguments import quantization
 from selectit.graph import KINDS
 
 
-
 @pytest.mark.parametrize("switch", ["use_rslora", "use_dora"])
 def test_a_switch_of_lora_trains_another_adapter_and_is_written_into_it(switch, train_tiny):
     plain, other = train_tiny("plain"), train_tiny("other", lora={switch: True})
@@ -46,7 +45,7 @@ def test_qlora_without_bitsandbytes_names_the_extra(train_tiny, tiny_llama):
 
 
 def test_qlora_under_zero3_is_refused():
-    with pytest.raises(ValidationError, match="deepspeed zero3 shares out the weights.*none or zero2"):
+    with pytest.raises(ValidationError, match=r"deepspeed zero3 shares out the weights.*none or zero2"):
         FinetuneConfig(method="qlora", launcher="torchrun", deepspeed="zero3")
 
 
