@@ -24,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from selectit.config import FinetuneConfig
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
 from selectit.finetune.arguments import lora_config, sft_config
+from selectit.finetune.card import write_card
 from selectit.finetune.checkpoints import (
     NoCheckpointAtTheEnd,
     drop_incomplete,
@@ -106,6 +107,8 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         )
     save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
     if rank() == 0:
+        steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+        write_card(run.weights, config, run.messages, training_set, steps)
         write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
         _write_record(run, training_set, trainer, dtype)
     wait_for_all()
