@@ -107,7 +107,7 @@ def _ways(
         run = TrainingRun(stage=stage, messages=folder, out=folder)
         started = copy.deepcopy(model)
         return ResponseTrainer(
-            run, rows, model=started, args=sft_config(stage, run.checkpoints), processing_class=tokenizer,
+            run, rows, model=started, args=sft_config(stage, run.checkpoints, None), processing_class=tokenizer,
             peft_config=lora_config(finetune.lora, started), callbacks=[NoCheckpointAtTheEnd()],
         )  # fmt: skip
 

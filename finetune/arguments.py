@@ -22,8 +22,10 @@ from selectit.models import device, resolve_dtype
 DEEPSPEED_FOLDER = Path(__file__).parent / "deepspeed"
 
 
-def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
-    """Where `model.dtype` is a half precision, matrix products run under autocast in it; DeepSpeed keeps the
+def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) -> SFTConfig:
+    """Args: max_steps: None: as many as `num_train_epochs` takes.
+
+    Where `model.dtype` is a half precision, matrix products run under autocast in it; DeepSpeed keeps the
     weights in it and a float32 copy of those that are trained.
     """
     finetune, dtype = config.finetune, resolve_dtype(config.model)
@@ -39,7 +41,7 @@ def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
         max_grad_norm=finetune.max_grad_norm,
         optim="adamw_torch_fused",
         num_train_epochs=finetune.num_train_epochs,
-        max_steps=finetune.max_steps or -1,
+        max_steps=max_steps or -1,
         per_device_train_batch_size=finetune.micro_batch_size,
         gradient_accumulation_steps=finetune.accumulation_steps,
         max_length=finetune.max_length,

@@ -50,6 +50,11 @@ class StepOrder:
                 steps.append([rows[i : i + size] for i in range(0, len(rows), size)])
         return steps
 
+    def sum_over_step(self, step: int, values: Sequence[int]) -> int:
+        """Of the rows of a step; `step` counts from 0, through all epochs."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return sum(values[row] for rows in self.passes(epoch)[position] for row in rows)
+
     def _even_in_tokens(self, rows: Sequence[int], num_passes: int) -> list[list[int]]:
         """Each row, the longest first, to the pass with the fewest tokens so far."""
         passes: list[list[int]] = [[] for _ in range(num_passes)]

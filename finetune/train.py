@@ -24,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from selectit.config import FinetuneConfig
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
 from selectit.finetune.arguments import lora_config, sft_config
+from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
 from selectit.finetune.card import write_card
 from selectit.finetune.checkpoints import (
     NoCheckpointAtTheEnd,
@@ -62,7 +63,11 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     tokenizer = load_tokenizer(config.model)
     conversations = read_conversations(run.messages, finetune.template)
     training_set = tokenize(conversations, tokenizer, finetune)
-    arguments = sft_config(config, run.checkpoints)  # before the model: it picks the device, and ZeRO-3 for it
+    order, tokens = step_order(training_set.rows, finetune, config.seed), trained_tokens(training_set.rows)
+    end = finetune.max_steps
+    if finetune.budget_tokens is not None:
+        end = steps_to(finetune.budget_tokens, order, tokens)
+    arguments = sft_config(config, run.checkpoints, end)  # before the model: it picks the device, and ZeRO-3 for it
     if finetune.deepspeed != "none":
         join_deepspeed()
     checkpoint, done = _go_on(run)
@@ -110,7 +115,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         steps = [entry for entry in trainer.state.log_history if "loss" in entry]
         write_card(run.weights, config, run.messages, training_set, steps)
         write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
-        _write_record(run, training_set, trainer, dtype)
+        _write_record(run, training_set, trainer, dtype, tokens_until(trainer.state.global_step, order, tokens))
     wait_for_all()
 
 
@@ -173,7 +178,9 @@ def _memory_errors(finetune: FinetuneConfig) -> Iterator[None]:
         ) from error
 
 
-def _write_record(run: TrainingRun, training_set: TrainingSet, trainer: ResponseTrainer, dtype: torch.dtype) -> None:
+def _write_record(
+    run: TrainingRun, training_set: TrainingSet, trainer: ResponseTrainer, dtype: torch.dtype, num_trained_tokens: int
+) -> None:
     """training.json, renamed into place last: where it stands, training is over and the weights are whole."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     tail = steps[-max(1, round(len(steps) / 10)) :]  # the last 10 %
@@ -181,6 +188,8 @@ def _write_record(run: TrainingRun, training_set: TrainingSet, trainer: Response
         "num_rows": len(training_set.rows),
         "num_tokens": training_set.num_tokens,
         "num_trained_tokens": training_set.num_trained_tokens,
+        "num_tokens_seen": steps[-1]["tokens"],
+        "num_trained_tokens_seen": num_trained_tokens,
         "num_truncated": training_set.num_truncated,
         "num_steps": trainer.state.global_step,
         "num_epochs": trainer.state.epoch,

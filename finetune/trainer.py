@@ -19,12 +19,13 @@ from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from selectit.errors import UserError
+from selectit.finetune.budget import step_order
 from selectit.finetune.checkpoints import check_disk_space, keep_newest, mark_complete
 from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow
 from selectit.finetune.processes import gathered, highest, wait_for_all
 from selectit.finetune.reporting import peak_memory_mb
 from selectit.finetune.run_file import TrainingRun
-from selectit.finetune.sampler import PassSampler, StepOrder
+from selectit.finetune.sampler import PassSampler
 
 ROW_INDEX = "row_index"
 NUM_FILLER_TOKENS = 2
@@ -58,13 +59,7 @@ class ResponseTrainer(SFTTrainer):
         finetune = run.stage.finetune
         self._run = run
         self._row_ids = [row.row_id for row in rows]
-        self._order = StepOrder(
-            [len(row.input_ids) for row in rows],
-            finetune.global_batch_size,
-            finetune.micro_batch_size,
-            run.stage.seed,
-            finetune.packing,
-        )
+        self._order = step_order(rows, finetune, run.stage.seed)
         self._rows_of_step: list[list[int]] = []
         """Of each pass that this process has made in the running step."""
         self._rows_without_loss: list[int] = []
@@ -115,7 +110,7 @@ class ResponseTrainer(SFTTrainer):
         if "loss" in logs:  # the line of a step, not the summary at the end
             self._refuse_what_is_not_finite(logs)
             seconds = time.monotonic() - self._start
-            step_tokens = self._num_tokens_of_step(self.state.global_step - 1)
+            step_tokens = self._order.sum_over_step(self.state.global_step - 1, self._order.lengths)
             before = self.state.log_history[-1]["tokens"] if self.state.log_history else 0
             logs["seconds"] = seconds
             logs["tokens"] = before + step_tokens
@@ -123,11 +118,6 @@ class ResponseTrainer(SFTTrainer):
             logs["peak_memory_mb"] = highest(peak_memory_mb())
             self._seconds_logged, self._rows_of_step = seconds, []
         super().log(logs, start_time)
-
-    def _num_tokens_of_step(self, step: int) -> int:
-        """Tokens that all processes trained on together, padding left out. `step` counts from 0."""
-        epoch, position = divmod(step, self._order.steps_per_epoch)
-        return sum(self._order.lengths[row] for rows in self._order.passes(epoch)[position] for row in rows)
 
     def _refuse_what_is_not_finite(self, logs: dict[str, float]) -> None:
         """Loss and gradient norm are those of all processes, so all of them raise, with the same rows."""

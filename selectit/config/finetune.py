@@ -28,9 +28,14 @@ class FinetuneConfig(Config):
     template: Literal["alpaca", "llmzoo", "chat"] = "alpaca"
     """Prompt form of training and of chat-format benchmarks; chat: the tokenizer's own chat template."""
     learning_rate: float = Field(2e-4, gt=0)
+    budget: Literal["rows", "tokens", "steps"] = "rows"
+    """What the arms of a table spend alike: passes over their own rows, tokens that count in the loss, or steps."""
     num_train_epochs: float = Field(3, gt=0)
+    """With budget rows."""
     max_steps: int | None = Field(None, ge=1)
-    """Optimiser steps; wins over num_train_epochs."""
+    """Optimiser steps, with budget steps; with rows it wins over num_train_epochs."""
+    budget_tokens: int | None = Field(None, ge=1)
+    """With budget tokens: training ends with the step that reaches as many."""
     global_batch_size: int = Field(128, ge=1)
     """Rows per optimiser step, over all devices."""
     micro_batch_size: int = Field(4, ge=1)
@@ -77,6 +82,19 @@ class FinetuneConfig(Config):
                 f"= {micro * processes}; legal with {'1 process' if processes == 1 else f'{processes} processes'}: "
                 f"{_micro_batch_sizes(batch, processes)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _budget_is_given(self) -> FinetuneConfig:
+        for name, field in (("steps", "max_steps"), ("tokens", "budget_tokens")):
+            if self.budget == name and getattr(self, field) is None:
+                raise ValueError(f"budget {name} needs {field}: how many {name} every arm trains for")
+        if self.budget != "tokens" and self.budget_tokens is not None:
+            raise ValueError(
+                f"budget_tokens {self.budget_tokens} belongs to budget tokens, and budget is {self.budget}"
+            )
+        if self.budget == "tokens" and self.max_steps is not None:
+            raise ValueError(f"max_steps {self.max_steps} and budget tokens exclude each other; remove one")
         return self
 
     @model_validator(mode="after")

@@ -33,6 +33,7 @@ TRAINING_NUMBERS = {
     "steps": ("num_steps", formats.count),
     "tokens": ("num_tokens", formats.count),
     "trained tokens": ("num_trained_tokens", formats.count),
+    "in all epochs": ("num_trained_tokens_seen", formats.count),
     "truncated rows": ("num_truncated", formats.count),
     "last loss": ("final_loss", "{:.3f}".format),
 }
@@ -124,6 +125,8 @@ def training(config: ArmConfig) -> str:
         switches = ", rsLoRA" * lora.use_rslora + ", DoRA" * lora.use_dora
         method = f"{name} r {lora.r}, alpha {lora.alpha:g}{switches}"
     length = f"{finetune.max_steps} steps" if finetune.max_steps else f"{finetune.num_train_epochs:g} epochs"
+    if finetune.budget_tokens is not None:
+        length = f"{finetune.budget_tokens} trained tokens"
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
         f"{finetune.global_batch_size} rows a step; template {finetune.template}"
