@@ -36,6 +36,7 @@ from selectit.finetune.checkpoints import (
 )
 from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, training_template
 from selectit.finetune.example import write_example
+from selectit.finetune.memory import check_memory, largest_pass, room_now
 from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
@@ -73,6 +74,9 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     checkpoint, done = _go_on(run)
     if rank() == 0:
         _note_beginnings(tracker, training_set, finetune, dtype, done)
+    memory_note = check_memory(config, room_now(), largest_pass(order, finetune.packing))
+    if memory_note and rank() == 0:
+        tracker.note(memory_note)
 
     model = load_for_training(config)
     _refuse_rows_beyond_context(training_set, model)
