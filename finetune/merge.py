@@ -5,7 +5,9 @@ Reads an adapter folder; writes a checkpoint that plain transformers loads, in t
 
 from __future__ import annotations
 
+import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +19,7 @@ from transformers import AutoConfig, PreTrainedModel
 from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.finetune.card import write_merged_card
-from selectit.models import load_model, load_tokenizer
+from selectit.models import device, load_model, load_tokenizer
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 NUM_CANARY_TOKENS = 64
@@ -68,7 +70,11 @@ def merge(adapter: Path, out: Path, model: str | None = None, dtype: Dtype | Non
     tokenizer = load_tokenizer(ModelConfig(path=str(folder)) if _has_tokenizer(folder) else config)
     ids = torch.linspace(0, len(tokenizer) - 1, NUM_CANARY_TOKENS).long()[None]
 
-    adapted = _with_adapter(load_model(config), folder, base)
+    if device().type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # PEFT imports deepspeed, which warns of a guess
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT still uses names that transformers 5 renamed
+        adapted = _with_adapter(load_model(config), folder, base)
     before = _logits(adapted, ids)
     with adapted.disable_adapter():
         base_logits = _logits(adapted, ids)

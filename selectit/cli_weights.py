@@ -32,7 +32,7 @@ def merge(
     from selectit.finetune.merge import merge as merge_adapter
 
     chosen: Any = None if dtype == "auto" else dtype
-    console.print(str(merge_adapter(adapter, out, model, chosen)), highlight=False)
+    console.print(str(merge_adapter(adapter, out, model, chosen)), highlight=False, soft_wrap=True)
     console.print(f"model: {out}", highlight=False, soft_wrap=True)
 
 
