@@ -42,9 +42,11 @@ def room_at_all(finetune: FinetuneConfig) -> Room:
 
 
 def room_now() -> Room:
-    """What is free, shared by the processes of this node."""
+    """What is free, shared by the processes of this node; what PyTorch keeps in reserve is free too."""
     node = psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return Room(torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else node, node)
+    if not torch.cuda.is_available():
+        return Room(node, node)
+    return Room(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated(), node)
 
 
 def largest_pass(order: StepOrder, packing: bool) -> int:

@@ -33,7 +33,7 @@ TRAINING_NUMBERS = {
     "steps": ("num_steps", formats.count),
     "tokens": ("num_tokens", formats.count),
     "trained tokens": ("num_trained_tokens", formats.count),
-    "in all epochs": ("num_trained_tokens_seen", formats.count),
+    "trained tokens, all epochs": ("num_trained_tokens_seen", formats.count),
     "truncated rows": ("num_truncated", formats.count),
     "last loss": ("final_loss", "{:.3f}".format),
 }
@@ -129,7 +129,7 @@ def training(config: ArmConfig) -> str:
         length = f"{finetune.budget_tokens} trained tokens"
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
-        f"{finetune.global_batch_size} rows a step; template {finetune.template}"
+        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; template {finetune.template}"
     )
 
 
