@@ -28,6 +28,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/finetune.py --rounds 1
 
 setup: $(VENV)/.installed sandbox
 

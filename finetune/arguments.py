@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from selectit.config import FinetuneStage, LoraSettings
@@ -21,8 +22,10 @@ from selectit.models import device, resolve_dtype
 DEEPSPEED_FOLDER = Path(__file__).parent / "deepspeed"
 
 
-def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
-    """Where `model.dtype` is a half precision, matrix products run under autocast in it; DeepSpeed keeps the
+def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) -> SFTConfig:
+    """Args: max_steps: None: as many as `num_train_epochs` takes.
+
+    Where `model.dtype` is a half precision, matrix products run under autocast in it; DeepSpeed keeps the
     weights in it and a float32 copy of those that are trained.
     """
     finetune, dtype = config.finetune, resolve_dtype(config.model)
@@ -38,18 +41,18 @@ def sft_config(config: FinetuneStage, checkpoints: Path) -> SFTConfig:
         max_grad_norm=finetune.max_grad_norm,
         optim="adamw_torch_fused",
         num_train_epochs=finetune.num_train_epochs,
-        max_steps=finetune.max_steps or -1,
+        max_steps=max_steps or -1,
         per_device_train_batch_size=finetune.micro_batch_size,
         gradient_accumulation_steps=finetune.accumulation_steps,
         max_length=finetune.max_length,
-        packing=False,
+        packing=False,  # rows are packed in selectit.finetune.sampler, within their step
         loss_type="nll",
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         activation_checkpointing=finetune.gradient_checkpointing,
         # ZeRO-3 gathers an adapter's weights again in the second forward pass only if that one is reentrant; TRL's
         # own setting of this goes by a name that transformers no longer reads
-        activation_checkpointing_kwargs={"use_reentrant": is_zero3(config) and finetune.method == "lora"},
+        activation_checkpointing_kwargs={"use_reentrant": is_zero3(config) and finetune.trains_adapter},
         use_cpu=not on_gpu,
         ddp_backend="gloo" if finetune.num_processes > 1 and not on_gpu else None,
         ddp_find_unused_parameters=False,
@@ -98,5 +101,28 @@ def lora_config(settings: LoraSettings, model: PreTrainedModel) -> LoraConfig:
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
         target_modules="all-linear" if all_linear else list(settings.target_modules),
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         bias="none",
+    )
+
+
+def attention(config: FinetuneStage) -> str | None:
+    """What computes attention; None: transformers' choice. Packed rows are blind to each other with either;
+    FlashAttention also leaves out the work between them.
+    """
+    can_skip = config.finetune.packing and is_flash_attn_2_available() and resolve_dtype(config.model) != torch.float32
+    return "flash_attention_2" if can_skip else None
+
+
+def quantization(config: FinetuneStage) -> BitsAndBytesConfig:
+    """The base of `qlora`: 4-bit NormalFloat, its scales quantised again, products in `model.dtype`.
+
+    Source: QLoRA (arXiv 2305.14314), sections 3 and 4.
+    """
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=resolve_dtype(config.model),
     )

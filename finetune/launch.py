@@ -49,9 +49,14 @@ NUM_QUOTED_LINES = 20
 
 
 def check_machine(finetune: FinetuneConfig) -> None:
-    """Raises: UserError where this machine cannot start the processes."""
+    """Raises: UserError where this machine lacks a package, or GPUs for the processes."""
     if finetune.launcher == "deepspeed" or finetune.deepspeed != "none":
         _refuse_without_deepspeed(finetune)
+    if finetune.method == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "finetune.method qlora needs the package bitsandbytes, which is not installed: "
+            "pip install -c constraints.txt -e '.[qlora]'. method lora trains the same adapter on a base of 16 bits."
+        )
     if finetune.launcher == "external" or not torch.cuda.is_available():
         return
     if finetune.num_processes > torch.cuda.device_count():

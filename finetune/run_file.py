@@ -15,7 +15,6 @@ from selectit.errors import UserError
 
 RUN_FILE = "train_config.json"
 CHECKPOINTS_FOLDER = "checkpoints"
-WEIGHTS_FOLDER = {"lora": "adapter", "full": "model"}
 
 
 class TrainingRun(Config):
@@ -34,7 +33,7 @@ class TrainingRun(Config):
 
     @property
     def weights(self) -> Path:
-        return self.out / WEIGHTS_FOLDER[self.stage.finetune.method]
+        return self.out / ("adapter" if self.stage.finetune.trains_adapter else "model")
 
 
 def write_run(run: TrainingRun) -> Path:

@@ -1,11 +1,13 @@
 """The order in which rows are trained on, the same on any number of processes.
 
-Which rows share an optimiser step is a seeded shuffle; within a step they go by length, and each
-`micro_batch_size` of them make a forward pass. The passes of a step are dealt out to the processes in turn.
+Which rows share an optimiser step is a seeded shuffle. Within a step they go by length, and each
+`micro_batch_size` of them make a forward pass; packed, as many passes take about equally many tokens each. The
+passes of a step are dealt out to the processes in turn.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
@@ -21,10 +23,13 @@ class StepOrder:
         global_batch_size: rows of an optimiser step; the last one of an epoch takes what is left.
         micro_batch_size: rows of a forward pass.
         seed: of the shuffle, together with the epoch.
+        packing: the passes are to be even in tokens, not in rows.
     """
 
-    def __init__(self, lengths: Sequence[int], global_batch_size: int, micro_batch_size: int, seed: int) -> None:
-        self.lengths = lengths
+    def __init__(
+        self, lengths: Sequence[int], global_batch_size: int, micro_batch_size: int, seed: int, packing: bool = False
+    ) -> None:
+        self.lengths, self._packing = lengths, packing
         self._global_batch_size, self._micro_batch_size, self._seed = global_batch_size, micro_batch_size, seed
         self.steps_per_epoch = -(-len(lengths) // global_batch_size)
         self.passes = lru_cache(maxsize=1)(self._passes)
@@ -39,8 +44,26 @@ class StepOrder:
             rows = order[start : start + self._global_batch_size]
             rows.sort(key=lambda index: -self.lengths[index])  # longest first: memory shows early
             size = self._micro_batch_size
-            steps.append([rows[i : i + size] for i in range(0, len(rows), size)])
+            if self._packing:
+                steps.append(self._even_in_tokens(rows, num_passes=-(-len(rows) // size)))
+            else:
+                steps.append([rows[i : i + size] for i in range(0, len(rows), size)])
         return steps
+
+    def sum_over_step(self, step: int, values: Sequence[int]) -> int:
+        """Of the rows of a step; `step` counts from 0, through all epochs."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return sum(values[row] for rows in self.passes(epoch)[position] for row in rows)
+
+    def _even_in_tokens(self, rows: Sequence[int], num_passes: int) -> list[list[int]]:
+        """Each row, the longest first, to the pass with the fewest tokens so far."""
+        passes: list[list[int]] = [[] for _ in range(num_passes)]
+        loads = [(0, position) for position in range(num_passes)]
+        for row in rows:
+            load, position = heapq.heappop(loads)
+            passes[position].append(row)
+            heapq.heappush(loads, (load + self.lengths[row], position))
+        return passes
 
 
 class PassSampler(Sampler[list[int]]):

@@ -19,6 +19,7 @@ from selectit.config import FinetuneStage
 from selectit.errors import NotRun, Preempted
 from selectit.finetune.dataset import MESSAGES_FILE, training_template
 from selectit.finetune.launch import check_machine, external_command, launch
+from selectit.finetune.memory import check_memory, room_at_all
 from selectit.finetune.preemption import StopRequest
 from selectit.finetune.run_file import TrainingRun, write_run
 from selectit.finetune.train import TRAINING_FILE, train
@@ -27,10 +28,12 @@ from selectit.tracking import Tracker
 
 
 def preflight(config: FinetuneStage) -> None:
-    """Raises: UserError for a model without a tokenizer, a template that does not mark what is trained on, and
-    processes that this machine cannot start.
+    """Raises: UserError for a model without a tokenizer, a template that does not mark what is trained on,
+    processes that this machine cannot start, and weights, gradients and optimizer that it cannot hold.
     """
     check_machine(config.finetune)
+    if config.finetune.launcher != "external":
+        check_memory(config, room_at_all(config.finetune))
     training_template(config.finetune.template, load_tokenizer(config.model))
 
 

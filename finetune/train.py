@@ -1,8 +1,8 @@
-"""One training run, LoRA or full, from train_config.json to weights on disk: in this process, or one of several.
+"""One training run from train_config.json to weights on disk: in this process, or one of several.
 
-`python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/ (lora)
-or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and checkpoints/,
-where it goes on from the newest complete one.
+`python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/ (lora,
+qlora) or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and
+checkpoints/, where it goes on from the newest complete one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from transformers.utils.logging import disable_progress_bar
 from selectit.config import FinetuneConfig
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
 from selectit.finetune.arguments import lora_config, sft_config
+from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
+from selectit.finetune.card import write_card
 from selectit.finetune.checkpoints import (
     NoCheckpointAtTheEnd,
     drop_incomplete,
@@ -34,6 +36,8 @@ from selectit.finetune.checkpoints import (
 )
 from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, training_template
 from selectit.finetune.example import write_example
+from selectit.finetune.memory import check_memory, largest_pass, room_now
+from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
 from selectit.finetune.reporting import EventTracker, TrackerCallback
@@ -60,18 +64,27 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     tokenizer = load_tokenizer(config.model)
     conversations = read_conversations(run.messages, finetune.template)
     training_set = tokenize(conversations, tokenizer, finetune)
-    arguments = sft_config(config, run.checkpoints)  # before the model: it picks the device, and ZeRO-3 for it
+    order, tokens = step_order(training_set.rows, finetune, config.seed), trained_tokens(training_set.rows)
+    end = finetune.max_steps
+    if finetune.budget_tokens is not None:
+        end = steps_to(finetune.budget_tokens, order, tokens)
+    arguments = sft_config(config, run.checkpoints, end)  # before the model: it picks the device, and ZeRO-3 for it
     if finetune.deepspeed != "none":
         join_deepspeed()
     checkpoint, done = _go_on(run)
     if rank() == 0:
         _note_beginnings(tracker, training_set, finetune, dtype, done)
+    memory_note = check_memory(config, room_now(), largest_pass(order, finetune.packing))
+    if memory_note and rank() == 0:
+        tracker.note(memory_note)
 
     model = load_for_training(config)
     _refuse_rows_beyond_context(training_set, model)
     tokenizer.chat_template = training_template(finetune.template, tokenizer)
     with gathered_layer_by_layer(model):
         logits_before = canary_logits(model, training_set.rows[0].input_ids)
+        if finetune.packing:
+            refuse_leaks(model, training_set.rows)
 
     set_seed(config.seed)
     with warnings.catch_warnings(), ExitStack() as stack:
@@ -83,7 +96,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            peft_config=lora_config(finetune.lora, model) if finetune.method == "lora" else None,
+            peft_config=lora_config(finetune.lora, model) if finetune.trains_adapter else None,
             callbacks=[NoCheckpointAtTheEnd(), StopAfterStep(stop), TrackerCallback(tracker, stack)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -101,10 +114,12 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             f"({finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning rate "
             "of 0."
         )
-    save_weights(trainer, run.weights, None if finetune.method == "lora" else dtype)
+    save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
     if rank() == 0:
+        steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+        write_card(run.weights, config, run.messages, training_set, steps)
         write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
-        _write_record(run, training_set, trainer, dtype)
+        _write_record(run, training_set, trainer, dtype, tokens_until(trainer.state.global_step, order, tokens))
     wait_for_all()
 
 
@@ -163,11 +178,13 @@ def _memory_errors(finetune: FinetuneConfig) -> Iterator[None]:
         raise UserError(
             f"the GPU's memory does not hold finetune.micro_batch_size {finetune.micro_batch_size} rows of up to "
             f"{finetune.max_length} tokens ({str(error).splitlines()[0]}). Lower finetune.micro_batch_size, set "
-            "finetune.gradient_checkpointing to true, use finetune.deepspeed zero3, or method lora."
+            "finetune.gradient_checkpointing to true, use finetune.deepspeed zero3, or method lora or qlora."
         ) from error
 
 
-def _write_record(run: TrainingRun, training_set: TrainingSet, trainer: ResponseTrainer, dtype: torch.dtype) -> None:
+def _write_record(
+    run: TrainingRun, training_set: TrainingSet, trainer: ResponseTrainer, dtype: torch.dtype, num_trained_tokens: int
+) -> None:
     """training.json, renamed into place last: where it stands, training is over and the weights are whole."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     tail = steps[-max(1, round(len(steps) / 10)) :]  # the last 10 %
@@ -175,6 +192,8 @@ def _write_record(run: TrainingRun, training_set: TrainingSet, trainer: Response
         "num_rows": len(training_set.rows),
         "num_tokens": training_set.num_tokens,
         "num_trained_tokens": training_set.num_trained_tokens,
+        "num_tokens_seen": steps[-1]["tokens"],
+        "num_trained_tokens_seen": num_trained_tokens,
         "num_truncated": training_set.num_truncated,
         "num_steps": trainer.state.global_step,
         "num_epochs": trainer.state.epoch,

@@ -19,19 +19,23 @@ from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from selectit.errors import UserError
+from selectit.finetune.budget import step_order
 from selectit.finetune.checkpoints import check_disk_space, keep_newest, mark_complete
 from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow
 from selectit.finetune.processes import gathered, highest, wait_for_all
 from selectit.finetune.reporting import peak_memory_mb
 from selectit.finetune.run_file import TrainingRun
-from selectit.finetune.sampler import PassSampler, StepOrder
+from selectit.finetune.sampler import PassSampler
 
 ROW_INDEX = "row_index"
 NUM_FILLER_TOKENS = 2
 
 
 class RowCollator(DataCollatorForLanguageModeling):
-    """Pads on the right and adds `row_index`, int64 [batch]: positions in the training set."""
+    """Pads on the right, or with `padding_free` puts rows one behind the other, each with positions from 0.
+
+    Adds `row_index`, int64 [batch]: positions in the training set.
+    """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super().torch_call(examples)
@@ -55,12 +59,7 @@ class ResponseTrainer(SFTTrainer):
         finetune = run.stage.finetune
         self._run = run
         self._row_ids = [row.row_id for row in rows]
-        self._order = StepOrder(
-            [len(row.input_ids) for row in rows],
-            finetune.global_batch_size,
-            finetune.micro_batch_size,
-            run.stage.seed,
-        )
+        self._order = step_order(rows, finetune, run.stage.seed)
         self._rows_of_step: list[list[int]] = []
         """Of each pass that this process has made in the running step."""
         self._rows_without_loss: list[int] = []
@@ -72,8 +71,9 @@ class ResponseTrainer(SFTTrainer):
         }
         tokenizer = kwargs["processing_class"]
         pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        collator = RowCollator(pad_token_id, padding_free=finetune.packing)
         self._dataset: Any = Dataset.from_dict(columns)
-        super().__init__(train_dataset=self._dataset, data_collator=RowCollator(pad_token_id), **kwargs)
+        super().__init__(train_dataset=self._dataset, data_collator=collator, **kwargs)
         self._start = time.monotonic() - seconds_before
         self._seconds_logged = seconds_before
 
@@ -110,7 +110,7 @@ class ResponseTrainer(SFTTrainer):
         if "loss" in logs:  # the line of a step, not the summary at the end
             self._refuse_what_is_not_finite(logs)
             seconds = time.monotonic() - self._start
-            step_tokens = self._num_tokens_of_step(self.state.global_step - 1)
+            step_tokens = self._order.sum_over_step(self.state.global_step - 1, self._order.lengths)
             before = self.state.log_history[-1]["tokens"] if self.state.log_history else 0
             logs["seconds"] = seconds
             logs["tokens"] = before + step_tokens
@@ -118,11 +118,6 @@ class ResponseTrainer(SFTTrainer):
             logs["peak_memory_mb"] = highest(peak_memory_mb())
             self._seconds_logged, self._rows_of_step = seconds, []
         super().log(logs, start_time)
-
-    def _num_tokens_of_step(self, step: int) -> int:
-        """Tokens that all processes trained on together, padding left out. `step` counts from 0."""
-        epoch, position = divmod(step, self._order.steps_per_epoch)
-        return sum(self._order.lengths[row] for rows in self._order.passes(epoch)[position] for row in rows)
 
     def _refuse_what_is_not_finite(self, logs: dict[str, float]) -> None:
         """Loss and gradient norm are those of all processes, so all of them raise, with the same rows."""

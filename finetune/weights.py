@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from selectit.config import FinetuneStage
+from selectit.finetune.arguments import attention, quantization
 from selectit.finetune.processes import rank, wait_for_all
 from selectit.models import load_model
 
@@ -24,12 +25,14 @@ NUM_CANARY_TOKENS = 64
 
 
 def load_for_training(config: FinetuneStage) -> PreTrainedModel:
-    """A base that is not trained stands in `model.dtype`, and so does what DeepSpeed trains, which keeps a float32
-    copy of its own; other weights that are trained are float32.
+    """A base that is not trained stands in `model.dtype` (with qlora in 4 bits), and so does what DeepSpeed trains,
+    which keeps a float32 copy of its own; other weights that are trained are float32.
     """
+    if config.finetune.method == "qlora":
+        return load_model(config.model, attention(config), quantization(config))
     if config.finetune.method == "lora" or config.finetune.deepspeed != "none":
-        return load_model(config.model)
-    return load_model(config.model.model_copy(update={"dtype": "float32"}))
+        return load_model(config.model, attention(config))
+    return load_model(config.model.model_copy(update={"dtype": "float32"}), attention(config))
 
 
 @torch.no_grad()

@@ -38,6 +38,7 @@ LIBRARIES = (
     "lm_eval",
     "wandb",
     "deepspeed",
+    "bitsandbytes",
     "selectit",
 )
 

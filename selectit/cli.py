@@ -20,6 +20,7 @@ from selectit import __version__
 from selectit.cli_files import files_app
 from selectit.cli_losses import losses_app
 from selectit.cli_results import results_app
+from selectit.cli_weights import weights_app
 from selectit.environment import prepare_process
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
 
@@ -31,6 +32,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and t
 app.add_typer(files_app)
 app.add_typer(results_app)
 app.add_typer(losses_app)
+app.add_typer(weights_app)
 app.add_typer(data_app, name="data")
 console = Console()
 

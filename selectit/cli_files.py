@@ -180,7 +180,7 @@ def finetune(
     pool: PoolFile,
     model: Annotated[str, typer.Option(help="Model folder or hub id.")],
     out: Annotated[Path, typer.Option(help="Folder for the adapter or the model.")],
-    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
+    method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
     seed: Annotated[int, typer.Option(help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
@@ -194,11 +194,11 @@ def finetune(
         {"pool": {"path": pool}, "model": {"path": model}, "select": {"strategy": "full"}, "finetune": settings}
     )
     if arm.finetune.method == "none":
-        raise UserError("--method none trains nothing; legal here are lora and full")
+        raise UserError("--method none trains nothing; legal here are lora, qlora and full")
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
     folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
-    name = "adapter" if arm.finetune.method == "lora" else "model"
+    name = "adapter" if arm.finetune.trains_adapter else "model"
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 

@@ -54,6 +54,11 @@ KINDS = {
             told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
         ),
         Kind(
+            name="finetune-qlora", version=1, module="selectit.finetune.stage",
+            outputs=("adapter", "training.json"), content=("adapter",),
+            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
+        ),
+        Kind(
             name="finetune-full", version=2, module="selectit.finetune.stage",
             outputs=("model", "training.json"), content=("model",),
             told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from selectit.config import ModelConfig
@@ -40,17 +46,31 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(model: ModelConfig) -> PreTrainedModel:
+def load_model(
+    model: ModelConfig, attention: str | None = None, quantization: BitsAndBytesConfig | None = None
+) -> PreTrainedModel:
     """The causal language model in evaluation mode on `device()`.
 
+    Args: attention: transformers' name of an implementation; quantization: linear layers in 4 bits.
     Raises: UserError where it is absent, gated or damaged.
     """
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(model.path, revision=model.revision, dtype=resolve_dtype(model))
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            revision=model.revision,
+            dtype=resolve_dtype(model),
+            attn_implementation=attention,
+            quantization_config=quantization,
+            device_map={"": _device_name()} if quantization else None,  # quantised while they are loaded
+        )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"no model could be loaded from {model.path}: {str(error).splitlines()[0]}\n"
             "Name a folder with config.json and weights, or a hub id that you may read "
             "(gated models: accept the licence on the hub and set HF_TOKEN)."
         ) from error
-    return loaded.eval().to(device())
+    return loaded.eval() if quantization else loaded.eval().to(device())
+
+
+def _device_name() -> str:
+    return f"cuda:{torch.cuda.current_device()}" if device().type == "cuda" else "cpu"

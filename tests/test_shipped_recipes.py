@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,10 @@ def miniature(path: Path) -> list[str]:
         "pool": {"path": f"{demo}/pool.json", "format": "auto", "limit": 60},
         "model": {"path": f"{demo}/model", "dtype": "float32"},
         "score": {"rating_prompts": "default"},
-        "finetune": {"max_steps": 2, "global_batch_size": 4, "micro_batch_size": 4, "max_length": 512},
+        "finetune": {
+            "max_steps": 2, "global_batch_size": 4, "micro_batch_size": 4, "max_length": 512,
+            "launcher": "none", "num_processes": 1, "deepspeed": "none",
+        },
         "evaluate": {
             "profile": "miniature", "data": f"{demo}/benchmarks", "benchmarks": ["gsm8k", "mmlu"], "limit": 1,
         },
@@ -75,8 +79,24 @@ def test_a_shipped_recipe_loads_and_plans(name, tmp_path):
     ],
 )
 def test_a_paper_recipe_ends_with_a_table_in_miniature(name, tmp_path):
-    run(RECIPES[name], tmp_path, *miniature(RECIPES[name]))
-    recipe = load(RECIPES[name], miniature(RECIPES[name]))
+    assert_runs(name, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_paper_recipe_runs_with_its_launcher_and_deepspeed_in_two_processes(tmp_path):
+    pytest.importorskip("deepspeed")
+    name = "paper/mistral-7b.yaml"
+    setting = yaml.safe_load((HOME / "paper/setting.yaml").read_text())["finetune"]
+    own = [f"finetune.{key}={setting[key]}" for key in ("launcher", "deepspeed")]
+    assert_runs(name, tmp_path, *own, "finetune.num_processes=2", "finetune.micro_batch_size=2")
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("training.json")]
+    assert {(record["num_processes"], record["deepspeed"]) for record in records} == {(2, setting["deepspeed"])}
+
+
+def assert_runs(name: str, tmp_path: Path, *overrides: str) -> None:
+    settings = [*miniature(RECIPES[name]), *overrides]
+    run(RECIPES[name], tmp_path, *settings)
+    recipe = load(RECIPES[name], settings)
     rows = results(tmp_path / recipe.config.name)
     assert {row["arm"] for row in rows} == set(recipe.config.arms)
     assert all(row["value"] for row in rows)

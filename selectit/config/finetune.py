@@ -15,21 +15,35 @@ class LoraSettings(Config):
     alpha: float = Field(32, gt=0)
     dropout: float = Field(0.05, ge=0, lt=1)
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(r) in place of alpha / r."""
+    use_dora: bool = False
+    """Train the size of each output apart from its direction."""
 
 
 class FinetuneConfig(Config):
-    method: Literal["lora", "full", "none"] = "lora"
-    """none: evaluate the model as it is (the base row of a table); nothing is selected or trained."""
+    method: Literal["lora", "qlora", "full", "none"] = "lora"
+    """qlora: an adapter on a base of 4 bits a weight; none: evaluate the model as it is (the base row of a table),
+    nothing is selected or trained."""
     template: Literal["alpaca", "llmzoo", "chat"] = "alpaca"
     """Prompt form of training and of chat-format benchmarks; chat: the tokenizer's own chat template."""
     learning_rate: float = Field(2e-4, gt=0)
+    budget: Literal["rows", "tokens", "steps"] = "rows"
+    """What the arms of a table spend alike: passes over their own rows, tokens that count in the loss, or steps."""
     num_train_epochs: float = Field(3, gt=0)
+    """With budget rows."""
     max_steps: int | None = Field(None, ge=1)
-    """Optimiser steps; wins over num_train_epochs."""
+    """Optimiser steps, with budget steps; with rows it wins over num_train_epochs."""
+    budget_tokens: int | None = Field(None, ge=1)
+    """With budget tokens: training ends with the step that reaches as many."""
     global_batch_size: int = Field(128, ge=1)
     """Rows per optimiser step, over all devices."""
     micro_batch_size: int = Field(4, ge=1)
-    """Rows per forward pass on one device; gradient accumulation is derived, a remainder refused."""
+    """Rows per forward pass on one device, with packing on average; gradient accumulation is derived, a remainder
+    refused."""
+    packing: bool = False
+    """Rows of a forward pass stand one behind the other, without padding and blind to each other; those of an
+    optimiser step stay the same."""
     max_length: int = Field(2048, ge=16)
     """Tokens per row; longer rows lose their end."""
     max_truncated_share: float = Field(0.1, ge=0, le=1)
@@ -50,6 +64,11 @@ class FinetuneConfig(Config):
     """What DeepSpeed shares out over the processes, and whether the CPU holds it."""
 
     @property
+    def trains_adapter(self) -> bool:
+        """The result is an adapter; else a whole model."""
+        return self.method in ("lora", "qlora")
+
+    @property
     def accumulation_steps(self) -> int:
         """Forward passes of one process in one optimiser step."""
         return self.global_batch_size // (self.micro_batch_size * self.num_processes)
@@ -66,10 +85,32 @@ class FinetuneConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _budget_is_given(self) -> FinetuneConfig:
+        for name, field in (("steps", "max_steps"), ("tokens", "budget_tokens")):
+            if self.budget == name and getattr(self, field) is None:
+                raise ValueError(f"budget {name} needs {field}: how many {name} every arm trains for")
+        if self.budget != "tokens" and self.budget_tokens is not None:
+            raise ValueError(
+                f"budget_tokens {self.budget_tokens} belongs to budget tokens, and budget is {self.budget}"
+            )
+        if self.budget == "tokens" and self.max_steps is not None:
+            raise ValueError(f"max_steps {self.max_steps} and budget tokens exclude each other; remove one")
+        return self
+
+    @model_validator(mode="after")
     def _something_starts_the_processes(self) -> FinetuneConfig:
         if self.launcher == "none" and (self.num_processes > 1 or self.deepspeed != "none"):
             what = f"num_processes {self.num_processes}" if self.num_processes > 1 else f"deepspeed {self.deepspeed}"
             raise ValueError(f"{what} needs a launcher; set launcher to torchrun, accelerate, deepspeed or external")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_of_4_bits_stay_whole(self) -> FinetuneConfig:
+        if self.method == "qlora" and self.deepspeed.startswith("zero3"):
+            raise ValueError(
+                f"deepspeed {self.deepspeed} shares out the weights, which method qlora holds in 4 bits on every GPU; "
+                "set deepspeed to none or zero2"
+            )
         return self
 
 

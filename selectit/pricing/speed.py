@@ -18,6 +18,7 @@ from selectit.errors import UserError
 from selectit.fingerprint import canonical_json, identity
 from selectit.graph import Stage
 from selectit.pricing.work import Work, shape_of
+from selectit.training_memory import adapter_parameters
 
 DECODE_SHARE = 0.1
 """Of the speed of reading: a written token passes every weight through memory once for each step."""
@@ -103,8 +104,7 @@ def _scaled(stage: Stage, work: Work, manifest: Mapping[str, Any]) -> float | No
     shape = shape_of(config.model)  # type: ignore[union-attr]
     per_token = flops.forward_flops(shape.num_parameters, 1)
     if isinstance(config, FinetuneStage):
-        lora = config.finetune.lora
-        adapter = shape.lora_parameters(lora.r, lora.target_modules) if config.finetune.method == "lora" else 0
+        adapter = adapter_parameters(shape, config.finetune)
         per_token = flops.training_flops(shape.num_parameters, adapter, 1, config.finetune.gradient_checkpointing)
     return work.prompt_flops / per_token / per_second
 

@@ -27,6 +27,7 @@ from selectit.errors import UserError
 from selectit.flops import Shape
 from selectit.graph import Stage
 from selectit.pricing.tokens import model_file, pool_rows, rating_tokens, tokens_per_row
+from selectit.training_memory import adapter_parameters, training_memory
 
 NUM_KEPT_CHECKPOINTS = 2
 LEDGER_BYTES_PER_RATING = 64
@@ -154,24 +155,26 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     num_rows = num_selected(subset)
     rows_per_step = min(finetune.global_batch_size, num_rows)
     seen = finetune.max_steps * rows_per_step if finetune.max_steps else finetune.num_train_epochs * num_rows
-    is_lora, num_parameters = finetune.method == "lora", shape.num_parameters
-    adapter = shape.lora_parameters(finetune.lora.r, finetune.lora.target_modules) if is_lora else 0
+    if finetune.budget_tokens is not None:
+        rows = pool_rows(pool)
+        answers = sum(len(row.response) for row in rows)
+        share = answers / (answers + sum(len(row.instruction) for row in rows))
+        seen = finetune.budget_tokens / (per_row * share)
+    num_parameters = shape.num_parameters
+    adapter = adapter_parameters(shape, finetune)
     width = bytes_per_parameter(config.model, on_gpu)
-    # LoRA: frozen weights in dtype, 16 bytes per adapter weight; full: float32 weights, gradients and two moments
-    weights = num_parameters * width + 16 * adapter if is_lora else 16 * num_parameters
-    # 34 bytes per position and hidden unit within a block in 16 bits, one block's input for every other (Korthikanti
-    # et al. 2022); logits and their gradient in float32
-    positions = finetune.micro_batch_size * finetune.max_length
-    blocks = (2 * shape.num_layers + 34) if finetune.gradient_checkpointing else 34 * shape.num_layers
-    activations = positions * (blocks * shape.hidden_size * width / 2 + 8 * shape.vocab_size)
+    longest_row = per_row if finetune.packing else finetune.max_length
+    memory = training_memory(shape, finetune, width, finetune.micro_batch_size * longest_row)
     saved, checkpoints = training_disk(config, width)
     return Work(
         prompt_flops=flops.training_flops(num_parameters, adapter, per_row * seen, finetune.gradient_checkpointing),
-        memory_bytes=weights + activations,
+        memory_bytes=memory.expected + memory.offloaded,
         disk_bytes=saved + checkpoints,
         assumed=(
             f"training tokens: {how}" + ("" if longest is None else ", the longest responses")
             + "; selected rows taken as long as the pool's mean unless they are chosen by length; no padding",
+            *(("training tokens: as many of a row count in the loss as the response has of its characters",)
+              if finetune.budget_tokens is not None else ()),
             "disk of a training: its weights and two checkpoints, which go when it is done",
         ),
     )  # fmt: skip
@@ -183,10 +186,10 @@ def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
     Args: width: bytes of a saved weight of full training; adapters are saved in float32.
     Raises: UserError, see `shape_of`.
     """
-    shape, lora = shape_of(config.model), config.finetune.lora
+    shape, finetune = shape_of(config.model), config.finetune
     trained, saved = shape.num_parameters, width
-    if config.finetune.method == "lora":
-        trained, saved = shape.lora_parameters(lora.r, lora.target_modules), 4
+    if finetune.trains_adapter:
+        trained, saved = adapter_parameters(shape, finetune), 4
     return trained * saved, NUM_KEPT_CHECKPOINTS * 12 * trained  # a checkpoint: weights and Adam's two moments
 
 

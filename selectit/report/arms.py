@@ -33,6 +33,7 @@ TRAINING_NUMBERS = {
     "steps": ("num_steps", formats.count),
     "tokens": ("num_tokens", formats.count),
     "trained tokens": ("num_trained_tokens", formats.count),
+    "trained tokens, all epochs": ("num_trained_tokens_seen", formats.count),
     "truncated rows": ("num_truncated", formats.count),
     "last loss": ("final_loss", "{:.3f}".format),
 }
@@ -118,11 +119,17 @@ def training(config: ArmConfig) -> str:
     if not trains(finetune):
         return "none"
     lora = finetune.lora
-    method = f"LoRA r {lora.r}, alpha {lora.alpha:g}" if finetune.method == "lora" else finetune.method
+    method: str = finetune.method
+    if finetune.trains_adapter:
+        name = "QLoRA (4-bit base)" if method == "qlora" else "LoRA"
+        switches = ", rsLoRA" * lora.use_rslora + ", DoRA" * lora.use_dora
+        method = f"{name} r {lora.r}, alpha {lora.alpha:g}{switches}"
     length = f"{finetune.max_steps} steps" if finetune.max_steps else f"{finetune.num_train_epochs:g} epochs"
+    if finetune.budget_tokens is not None:
+        length = f"{finetune.budget_tokens} trained tokens"
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
-        f"{finetune.global_batch_size} rows a step; template {finetune.template}"
+        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; template {finetune.template}"
     )
 
 

@@ -90,6 +90,17 @@ def test_two_processes_with_zero3_train_to_the_adapter_of_one(config, subset, ti
 
 
 @pytest.mark.slow
+def test_packed_rows_a_budget_of_tokens_and_dora_train_to_the_same_weights_in_two_processes(
+    config, subset, tiny_llama, tmp_path
+):
+    settings = {"packing": True, "micro_batch_size": 4, "budget": "tokens", "budget_tokens": 700}
+    lora = {"r": 16, "dropout": 0.2, "use_dora": True, "use_rslora": True}
+    train(config(**settings, lora=lora), subset, tmp_path / "one")
+    train(config(**settings, lora=lora, **TWO, deepspeed="zero2"), subset, tmp_path / "two")
+    assert_same_training(tmp_path / "two", tmp_path / "one", tiny_llama)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "deepspeed"), [("full", "zero2_offload"), ("lora", "zero3_offload")])
 def test_offloading_trains_to_the_same_weights(deepspeed, method, config, subset, tiny_llama, tmp_path):
     train(config(method), subset, tmp_path / "one")

@@ -1,0 +1,56 @@
+"""The commands on trained weights: merge an adapter into its base, publish a folder.
+
+Start-up imports nothing heavy; a command imports what it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selectit.cli_files import console
+from selectit.errors import UserError, did_you_mean
+
+weights_app = typer.Typer()
+
+WEIGHTS = "Trained weights"
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@weights_app.command(rich_help_panel=WEIGHTS)
+def merge(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Folder of an adapter, or of its training.")],
+    out: Annotated[Path, typer.Option(help="Folder for the merged model.")],
+    model: Annotated[str | None, typer.Option(help="Base model; default: the one that the adapter names.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto (as the base is stored), float32, bfloat16 or float16.")] = "auto",
+) -> None:
+    """Merge an adapter into its base; the result loads in plain transformers."""
+    if dtype not in DTYPES:
+        raise UserError(f"--dtype {dtype}: legal are {', '.join(DTYPES)}.{did_you_mean(dtype, list(DTYPES))}")
+    from selectit.finetune.merge import merge as merge_adapter
+
+    chosen: Any = None if dtype == "auto" else dtype
+    console.print(str(merge_adapter(adapter, out, model, chosen)), highlight=False, soft_wrap=True)
+    console.print(f"model: {out}", highlight=False, soft_wrap=True)
+
+
+@weights_app.command(rich_help_panel=WEIGHTS)
+def publish(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of an adapter or a model.")],
+    push: Annotated[
+        str | None, typer.Option(help="Hub repository, such as me/my-model; without it nothing is sent.")
+    ] = None,
+    private: Annotated[bool, typer.Option(help="Of a new repository.")] = True,
+) -> None:
+    """Show what would be uploaded to the hub, and with --push upload it."""
+    from selectit.finetune.publish import files_of
+    from selectit.finetune.publish import push as upload
+
+    for path in files_of(folder):
+        console.print(f"{path.relative_to(folder)}  {path.stat().st_size / 2**20:.1f} MiB", highlight=False)
+    if push is None:
+        console.print("nothing was uploaded; --push USER/NAME does", highlight=False)
+        return
+    console.print(f"published: {upload(folder, push, private)}", highlight=False, soft_wrap=True)

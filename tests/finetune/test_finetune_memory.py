@@ -1,0 +1,100 @@
+"""What a training will hold, before it starts: refused only where it cannot fit, with what would."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_training import stage_config
+
+from selectit import flops
+from selectit.config import FinetuneConfig
+from selectit.errors import UserError
+from selectit.finetune.memory import GIB, Room, check_memory, largest_pass
+from selectit.finetune.sampler import StepOrder
+from selectit.models import load_model
+from selectit.training_memory import training_memory
+
+LLAMA_2_7B = flops.shape_from_config(
+    {
+        "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 32, "vocab_size": 32000, "tie_word_embeddings": False,
+    },
+    "x",
+)  # fmt: skip
+SHARDED = {"launcher": "torchrun", "num_processes": 4, "method": "full"}
+
+
+def gib(settings: dict, positions: int = 0) -> float:
+    return training_memory(LLAMA_2_7B, FinetuneConfig(**settings), 2, positions).expected / GIB
+
+
+@pytest.mark.parametrize(
+    ("settings", "counted"),
+    [
+        ({"method": "full"}, 16 * 6.738e9 / GIB),  # float32 weights, gradients, two moments
+        ({"method": "lora"}, (2 * 6.738e9 + 16 * 39.98e6) / GIB),
+        ({**SHARDED, "deepspeed": "zero2"}, (2 * 6.738e9 + 14 * 6.738e9 / 4) / GIB),
+        ({**SHARDED, "deepspeed": "zero3"}, 16 * 6.738e9 / 4 / GIB),
+        ({**SHARDED, "deepspeed": "zero2_offload"}, 2 * 6.738e9 / GIB),
+        ({**SHARDED, "deepspeed": "zero3_offload"}, 0),
+    ],
+)
+def test_weights_gradients_and_optimizer_are_counted_by_method_and_share(settings, counted):
+    assert gib(settings) == pytest.approx(counted, rel=1e-3, abs=1e-9)
+
+
+def test_a_base_of_4_bits_is_a_quarter_but_for_embeddings():
+    assert 3.6 < gib({"method": "qlora"}) < 4.2
+
+
+def test_checkpointing_and_shorter_passes_lower_the_activations():
+    plain, saved = ({"gradient_checkpointing": on} for on in (False, True))
+    assert gib(plain, 8192) > gib(saved, 8192) > gib(saved, 4096) > gib(saved)
+
+
+def test_the_count_of_a_tiny_model_is_that_of_its_tensors(tiny_llama):
+    from selectit.pricing.work import shape_of
+
+    config = stage_config(tiny_llama, method="full")
+    memory = training_memory(shape_of(config.model), config.finetune, 4, 0)
+    model = load_model(config.model)
+    assert memory.weights == sum(p.numel() * p.element_size() for p in model.parameters())
+    model(input_ids=torch.arange(3, 40)[None]).logits.sum().backward()
+    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer.step()
+    assert memory.gradients == sum(p.grad.numel() * 4 for p in model.parameters())
+    moments = sum(t.numel() * 4 for s in optimizer.state.values() for name, t in s.items() if name != "step")
+    assert memory.optimizer == moments
+
+
+def test_what_cannot_fit_is_refused_with_what_would(tiny_llama):
+    config = stage_config(tiny_llama, method="full", gradient_checkpointing=False)
+    # weights, gradients and moments of 30 thousand parameters are 16 bytes each
+    with pytest.raises(UserError, match=r"does not fit: .*What would fit: finetune.method lora, .*checkpointing true"):
+        check_memory(config, Room(300_000, 300_000))
+    with pytest.raises(UserError, match=r"does not fit: .*No other setting fits either"):
+        check_memory(config, Room(1, 1))
+
+
+def test_what_may_not_fit_is_noted_and_what_fits_is_not(tiny_llama):
+    config = stage_config(tiny_llama)
+    roomy = check_memory(config, Room(GIB, GIB), positions=500)
+    assert roomy is None
+    from selectit.pricing.work import shape_of
+
+    memory = training_memory(shape_of(config.model), config.finetune, 4, 500)
+    between = (memory.least + memory.expected) / 2
+    note = check_memory(config, Room(between, between), positions=500)
+    assert note is not None and "memory may not suffice" in note
+
+
+def test_the_largest_pass_counts_padding_unless_rows_are_packed():
+    lengths = [10, 2, 2, 2]
+    assert largest_pass(StepOrder(lengths, 4, 2, 0), packing=False) == 20
+    assert largest_pass(StepOrder(lengths, 4, 2, 0, packing=True), packing=True) == 10
+
+
+def test_a_training_that_cannot_fit_stops_before_its_first_step(train_tiny, monkeypatch):
+    monkeypatch.setattr("selectit.finetune.train.room_now", lambda: Room(1, 1))
+    with pytest.raises(UserError, match="this training does not fit"):
+        train_tiny("out")
