@@ -6,6 +6,7 @@ processes: the same request is always computed in the same company, and so to th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,30 @@ def plan(requests: Sequence[Request], limits: Limits, share: bool) -> list[Batch
             members = [request for ids in ordered for request in alike[ids]]
             batches += [Batch(part, prefix) for part in _cut(members, len(prefix), limits)]
     return batches
+
+
+class ByPrefix:
+    """Hands batches to several processes: those with the same prefix to the same one where possible, so that each
+    prefix is computed once.
+    """
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._queues: dict[Ids, deque[Batch]] = {}
+        for batch in batches:
+            self._queues.setdefault(batch.prefix, deque()).append(batch)
+        self._untouched = deque(self._queues)
+
+    def take(self, last: Batch | None) -> Batch | None:
+        """One with the prefix of the last, else of a prefix that no process has, else of what is most left."""
+        prefix = None if last is None else last.prefix
+        if prefix is None or not self._queues[prefix]:
+            if self._untouched:
+                prefix = self._untouched.popleft()
+            else:
+                prefix = max(self._queues, key=lambda one: len(self._queues[one]), default=None)
+        if prefix is None or not self._queues[prefix]:
+            return None
+        return self._queues[prefix].popleft()
 
 
 def _group_cost(limits: Limits, longest: int, settings: GenerationSettings | None) -> Callable[[int], float]:

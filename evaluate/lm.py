@@ -23,13 +23,17 @@ from selectit.config import EvaluateStage, ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.answerer import Answerer
 from selectit.evaluate.answers import Answers
-from selectit.evaluate.batches import limits, plan
+from selectit.evaluate.batches import ByPrefix, limits, plan
 from selectit.evaluate.harness import quiet
 from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
-from selectit.evaluate.workers import Workers, processes_for
-from selectit.models import load_model, load_tokenizer
+from selectit.models import load_model, load_tokenizer, take_gpu
 from selectit.templates import chat_template
+from selectit.workers import Workers, how_to_start, processes_for
 
+IF_KILLED = (
+    "an evaluation process was killed, most likely for memory; what is answered is kept. "
+    "Run again with evaluate.num_processes=1 or a smaller evaluate.batch_size."
+)
 _GUARD_PROMPT = "Below is an instruction that describes a task. Write a response"
 
 
@@ -46,9 +50,9 @@ class EvaluatedLM(HFLM):
         self,
         model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
-        load_again: Callable[[int], Answerer] | None = None,
+        load_again: Callable[[int], Callable[[Batch], list[Answer]]] | None = None,
     ) -> None:
-        """Args: load_again: gives the process of GPU n its own copy; None where there is one process."""
+        """Args: load_again: what the process of GPU n answers with, from its own copy; None: there is one process."""
         super().__init__(pretrained=model, tokenizer=tokenizer)
         self.truncated_prompts: set[str] = set()
         self.num_tokens = 0
@@ -63,7 +67,7 @@ class EvaluatedLM(HFLM):
             model.get_base_model().generation_config = clean
         self.answerer = Answerer(model, self.tokenizer, self.tok_decode)
         self._load_again = load_again
-        self._workers: Workers | None = None
+        self._workers: Workers[Batch, list[Answer]] | None = None
         self._answers: Answers | None = None
         self._batch_size: int | None = None
         self._num_processes: int | None = None
@@ -195,15 +199,15 @@ class EvaluatedLM(HFLM):
         if self._workers is None or not self._workers.open or self._workers.num_processes != num_processes:
             self.close()
             self._workers = self._start(num_processes)
-        yield from self._workers.answer(batches)
+        yield from self._workers.run(ByPrefix(batches).take)
 
-    def _start(self, num_processes: int) -> Workers:
-        if self.device.type == "cpu":
-            return Workers(lambda number: self.answerer, num_processes, "fork")
+    def _start(self, num_processes: int) -> Workers[Batch, list[Answer]]:
+        if how_to_start(self.device) == "fork":
+            return Workers(lambda number: self.answerer.answer, num_processes, "fork", IF_KILLED)
         assert self._load_again is not None
         self.model.to("cpu")  # the first GPU is for its process
         torch.cuda.empty_cache()
-        return Workers(self._load_again, num_processes, "spawn")
+        return Workers(self._load_again, num_processes, "spawn", IF_KILLED)
 
 
 @dataclass(frozen=True)
@@ -266,14 +270,17 @@ def forget_lm() -> None:
 
 def load_answerer(model: ModelConfig, weights: Weights, number: int) -> Answerer:
     """A copy for one of several processes, on GPU `number` where there are GPUs."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
+    take_gpu(number)
     with quiet():
         return _load(model, weights).answerer
 
 
+def answering(model: ModelConfig, weights: Weights, number: int) -> Callable[[Batch], list[Answer]]:
+    return load_answerer(model, weights, number).answer
+
+
 def _load(model: ModelConfig, weights: Weights) -> EvaluatedLM:
-    again = functools.partial(load_answerer, model, weights)
+    again = functools.partial(answering, model, weights)
     if weights.checkpoint is not None:
         model = model.model_copy(update={"path": weights.checkpoint, "revision": None})
     tokenizer = load_tokenizer(model)

@@ -39,7 +39,7 @@ def score(
     max_length: Annotated[int | None, typer.Option(help="Tokens of a rating text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="Texts beyond --max-length: cut, skip or fail.")] = "cut",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    num_processes: Annotated[int | None, typer.Option(help="Processes on CPU; default: by cores and pool.")] = None,
+    num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
     reuse: Annotated[
         list[Path],
         typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),

@@ -25,7 +25,7 @@ def losses(
     template: Annotated[str, typer.Option(help="alpaca, llmzoo, chat or plain.")] = "alpaca",
     max_length: Annotated[int | None, typer.Option(help="Tokens of a row at most.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    num_processes: Annotated[int | None, typer.Option(help="Processes on CPU; default: by cores and pool.")] = None,
+    num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
     verify: Annotated[int, typer.Option(min=0, help="Rows to take again, one by one in float32, and compare.")] = 0,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:

@@ -22,6 +22,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def take_gpu(number: int) -> None:
+    """Let `device()` be GPU `number` in this process, where there are GPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
 def resolve_dtype(model: ModelConfig) -> torch.dtype:
     """auto is float32 on CPU, where half precision is many times slower, and bfloat16 on GPU."""
     if model.dtype == "auto":

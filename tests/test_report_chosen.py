@@ -12,7 +12,7 @@ from test_report import EVIL, NUM_ROWS, World, row_id
 
 from selectit.config import PoolConfig
 from selectit.execution import Outcome
-from selectit.report.composition import is_calculation, rank_correlation
+from selectit.report.composition import is_calculation, rank_correlation, ranked
 from selectit.report.contamination import NUM_WORDS, Grams, own_prompts
 from selectit.report.fidelity import fidelities
 from selectit.report.subsets import read_subsets
@@ -70,6 +70,17 @@ def test_lengths_calculations_and_overlap_of_each_arm_are_told(world):
     assert {x["overlapping_rows"] for x in lines} == {"1"}
     assert {x["overlapping_rows"] for x in made.results() if x["row"] == "base"} == {""}
     assert "mmlu 200 of 200" in made.text("report.html")
+
+
+def test_a_drawn_arm_has_no_correlation_and_no_rows_to_read(world):
+    made = world(arms={
+        "selectit": {"select": {"strategy": "selectit"}}, "random": {"select": {"strategy": "random"}},
+        "matched": {"select": {"strategy": "random_matched", "match": "selectit"}},
+    }, baseline="selectit")  # fmt: skip
+    made.report()
+    chosen = cells(made.text("report.md"), "What was chosen")
+    assert [chosen[arm][4] for arm in ("selectit", "random", "matched")] == ["−1.00", "–", "–"]
+    assert [s.row.label for s in ranked(read_subsets(made.plan, made.outcomes))] == ["selectit"]
 
 
 WORDS = [f"w{i}" for i in range(40)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import multiprocessing
 import os
@@ -28,11 +29,13 @@ from transformers import (
 )
 
 from selectit.errors import UserError
+from selectit.scoring import processes
 from selectit.scoring.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
 from selectit.scoring.packed import PackedRater, obstacle
-from selectit.scoring.processes import BATCHES_PER_PROCESS, processes_for, rate_all
+from selectit.scoring.processes import rate_all
 from selectit.scoring.rater import Batch, Halving, Text, batches, common_prefix, make_rater
 from selectit.scoring.stock import StockRater
+from selectit.workers import BATCHES_PER_PROCESS, Workers, counted_processes, in_order, processes_for
 
 VOCABULARY = 97
 RATING_IDS = [11, 12, 13, 14, 15]
@@ -305,7 +308,7 @@ rater.rate(Batch(texts[:1]))
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (used + 600 * 2**20,) * 2)
 found = rater.rate(Batch(texts))
-print(json.dumps([len(found), rater._fits.value < 32 * 400, bool(np.isfinite(found).all())]))
+print(json.dumps([len(found), rater.fits.value < 32 * 400, bool(np.isfinite(found).all())]))
 """
 
 
@@ -333,15 +336,63 @@ def test_the_number_of_processes_does_not_change_the_numbers(make):
         np.testing.assert_allclose(found, expected, atol=1e-6, rtol=1e-4)
 
 
-def test_small_pools_and_other_devices_take_one_process(monkeypatch):
+def test_processes_are_taken_where_the_work_is_enough(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    most = 4 if sys.platform == "linux" else 1
     for num_batches, expected in ((0, 1), (BATCHES_PER_PROCESS, 1), (2 * BATCHES_PER_PROCESS, 2), (1000, 4)):
-        given = [Batch(texts([n + 1])) for n in range(num_batches)]
-        num_processes, same = processes_for(iter(given), cpu, None)
-        assert num_processes == (expected if sys.platform == "linux" else 1)
+        given = list(range(num_batches))
+        num_processes, same = counted_processes(iter(given), cpu, None)
+        assert num_processes == processes_for(num_batches, cpu, None) == min(expected, most)
         assert list(same) == given
-    assert processes_for(iter(()), torch.device("cuda"), 8)[0] == 1
+    assert [processes_for(1, cuda, wanted) for wanted in (None, 2)] == [8, 2]
+    assert processes_for(100, torch.device("mps"), 4) == 1
+    if sys.platform == "linux":
+        assert processes_for(1, cpu, 3) == 3
+
+
+@pytest.mark.slow
+def test_processes_that_load_their_own_copy_give_the_ledger_of_one(demo, tmp_path, monkeypatch):
+    """One for each GPU, tried on a CPU; the size that fits is shared by these too."""
+    import pyarrow.parquet as parquet
+    from rich.console import Console
+
+    from selectit.config import ModelConfig, PoolConfig, ScoreStage
+    from selectit.scoring import stage
+    from selectit.tracking import Tracker
+
+    config = ScoreStage(
+        pool=PoolConfig(path=str(demo / "pool.json")), model=ModelConfig(path=str(demo / "model")),
+        prompts=("Rate it.\n\n",), batch_tokens=400, num_processes=1,
+    )  # fmt: skip
+    tables = []
+    for name, wanted, start in (("one", 1, "fork"), ("two", 2, "spawn")):
+        monkeypatch.setattr(processes, "how_to_start", lambda device, start=start: start)
+        (tmp_path / name).mkdir()
+        tracker = Tracker(tmp_path / name, Console(quiet=True))
+        stage.run(config.model_copy(update={"num_processes": wanted}), {}, tmp_path / name, tracker)
+        tables.append(parquet.read_table(tmp_path / name / "ledger.parquet"))
+    assert json.loads((tmp_path / "two" / "score.json").read_text())["num_processes"] == 2
+    for column in ("row_id", "prompt", "num_tokens", "digest"):
+        assert tables[0][column].equals(tables[1][column])
+    np.testing.assert_allclose(*(t["probabilities"].combine_chunks().flatten() for t in tables), atol=1e-6)
+
+    fits = Halving(Cramped(None, 0)).fits
+    workers = Workers(functools.partial(shrinking, fits), 2, "spawn", "killed")
+    try:
+        assert sorted(workers.run(in_order(iter([7, 3, 5])))) == [(3, 3), (5, 5), (7, 7)]
+    finally:
+        workers.close()
+    assert fits.value == 3
+
+
+def shrinking(fits, number):
+    def shrink(size):
+        fits.value = min(fits.value, size)
+        return size
+
+    return shrink
 
 
 class Failing:

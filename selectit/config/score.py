@@ -31,7 +31,7 @@ class ScoreConfig(Config):
     batch_tokens: int | None = execution(None, ge=1)
     """Tokens of one forward pass at most, padding included, halved where memory runs out. Default: by device."""
     num_processes: int | None = execution(None, ge=1)
-    """Single-threaded processes on CPU (Linux). Default: one per core, and one alone where the pool is small."""
+    """Default: one per GPU; on CPU (Linux) of one thread each, one per core where the pool is large."""
 
     @model_validator(mode="after")
     def _limit_is_given(self) -> ScoreConfig:

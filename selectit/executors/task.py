@@ -60,9 +60,9 @@ def num_gpus(config: StageConfig) -> int:
     """GPUs that a stage uses where there are any."""
     if isinstance(config, FinetuneStage):
         return config.finetune.num_processes
-    if isinstance(config, EvaluateStage):
+    if isinstance(config, ScoreStage | LossStage | EvaluateStage):
         return config.num_processes or 1
-    return 1 if isinstance(config, ScoreStage | LossStage) else 0
+    return 0
 
 
 def perform(task: Task) -> Outcome:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from selectit.config import FullSelect, RandomRestSelect, RandomSelect
+from selectit.config import FullSelect, RandomMatchedSelect, RandomRestSelect, RandomSelect
 from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing
 from selectit.report.subsets import Subset, first_seed
@@ -42,6 +42,8 @@ RULE = (
 NUM_SAMPLES = 3
 SAMPLE_CHARS = 300
 MOST_CORRELATED = 16
+UNRANKED = (FullSelect, RandomSelect, RandomRestSelect, RandomMatchedSelect)
+"""Their scores are equal for all rows, or drawn: nothing follows from a place in their order."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def composition(subsets: Sequence[Subset], texts: Texts) -> tuple[Listing, dict[
                 "response_words": float(own[0]),
                 "instruction_length": float(own[1]),
                 "calculation_rows": 100 * float(own[2]),
-                "correlation": rank_correlation(subset.scores, subset.response_chars),
+                "correlation": _follows_length(subset),
             }
         )
     write: dict[str, Any] = {
@@ -111,6 +113,12 @@ def _measure(row_ids: Sequence[str], texts: Mapping[str, Text]) -> np.ndarray:
     return found
 
 
+def _follows_length(subset: Subset) -> float | None:
+    if isinstance(subset.config.select, UNRANKED):
+        return None
+    return rank_correlation(subset.scores, subset.response_chars)
+
+
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     """Spearman's, over the rows where both are known; None where one of them is the same for all rows."""
     known = np.isfinite(one) & np.isfinite(other)
@@ -121,8 +129,7 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 def ranked(subsets: Sequence[Subset]) -> list[Subset]:
     """One subset of each arm whose score says something of a row."""
-    unranked = (FullSelect, RandomSelect, RandomRestSelect)
-    return [s for s in first_seed(subsets) if not isinstance(s.config.select, unranked)]
+    return [s for s in first_seed(subsets) if not isinstance(s.config.select, UNRANKED)]
 
 
 def correlations(subsets: Sequence[Subset]) -> Listing:

@@ -5,6 +5,7 @@ Tokenises the whole pool. Weights are loaded only where the hours are measured, 
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Sequence
@@ -17,10 +18,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from selectit.config import ScoreStage
 from selectit.errors import UserError
-from selectit.models import device, load_model, load_tokenizer, resolve_dtype
+from selectit.models import device, load_tokenizer, resolve_dtype
 from selectit.scoring.batch_flops import Shape, batch_flops, prefix_flops
 from selectit.scoring.packed import obstacle
-from selectit.scoring.processes import processes_for, rate_all
+from selectit.scoring.processes import LoadedRater
 from selectit.scoring.rater import Text, batches, common_prefix, make_rater, num_tokens
 from selectit.scoring.stage import rating_ids_of, tokens_of_a_batch
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
@@ -108,33 +109,35 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
     """
     if not priced.sample:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
-    model = load_model(config.model)
     tokenizer = load_tokenizer(config.model)
     usable = [row for row in rating_rows(config.pool) if row.failure is None]
-    rater = make_rater(model, rating_ids_of(tokenizer, config, usable))
-    shape = Shape.of(model)
+    make = functools.partial(make_rater, rating_ids=rating_ids_of(tokenizer, config, usable))
+    shape = Shape.of(_skeleton(config))
     groups: dict[int, list[Text]] = {}
     for text in priced.sample:
         groups.setdefault(text.keys[0][1], []).append(text)
-    limit = tokens_of_a_batch(config, model.device.type)
-    work = [b for texts in groups.values() for b in batches(texts, common_prefix(texts), limit, rater.pads)]
-    random.Random(SEED).shuffle(work)  # or only the longest would be measured
-    rater.rate(work[0])
-    num_processes, pending = processes_for(iter(work), model.device, config.num_processes)
-    flops, num_texts, prefix, started = 0.0, 0, None, time.monotonic()
-    for batch, _ in rate_all(rater, pending, num_processes):
-        flops += batch_flops(shape, batch, rater.pads)
-        if not rater.pads and batch.prefix != prefix:
-            prefix = batch.prefix
-            flops += prefix_flops(shape, prefix)
-        num_texts += len(batch.texts)
-        if time.monotonic() - started > MEASURED_SECONDS:
-            break
+    flops, num_texts, prefix = 0.0, 0, None
+    with LoadedRater(config.model, make, config.num_processes) as rater:
+        limit = tokens_of_a_batch(config, rater.facts.device)
+        work = [b for texts in groups.values() for b in batches(texts, common_prefix(texts), limit, rater.pads)]
+        random.Random(SEED).shuffle(work)  # or only the longest would be measured
+        pending = rater.plan(iter(work))
+        for _ in rater.rate([work[0]] * rater.num_processes):  # each process loads its model and warms up
+            pass
+        started = time.monotonic()
+        for batch, _ in rater.rate(pending):
+            flops += batch_flops(shape, batch, rater.pads)
+            if not rater.pads and batch.prefix != prefix:
+                prefix = batch.prefix
+                flops += prefix_flops(shape, prefix)
+            num_texts += len(batch.texts)
+            if time.monotonic() - started > MEASURED_SECONDS:
+                break
     seconds = time.monotonic() - started
-    where = f"{num_processes} processes" if num_processes > 1 else "one process"
+    where = f"{rater.num_processes} processes" if rater.num_processes > 1 else "one process"
     return Speed(
         flops / seconds,
-        f"measured on {model.device}, {where}: {num_texts} texts of the pool in {seconds:.1f} s, "
+        f"measured on {rater.facts.device}, {where}: {num_texts} texts of the pool in {seconds:.1f} s, "
         f"{flops / seconds / 1e9:,.1f} GFLOP/s",
     )
 

@@ -19,12 +19,12 @@ from selectit.config import LossStage
 from selectit.data import read_pool
 from selectit.errors import UserError
 from selectit.finetune.dataset import training_template
-from selectit.models import load_model, load_tokenizer
+from selectit.models import load_tokenizer
 from selectit.scoring.ledger import LedgerWriter
 from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_rater import make_loss_rater
 from selectit.scoring.loss_texts import LossText, loss_batches
-from selectit.scoring.processes import processes_for, rate_all
+from selectit.scoring.processes import LoadedRater
 from selectit.scoring.stage import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from selectit.tracking import Tracker
 
@@ -44,18 +44,18 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     if not usable:
         raise UserError(f"pool {config.pool.path}: every row has an empty instruction or response, so none has a loss")
     tokenizer = load_tokenizer(config.model)
-    model = load_model(config.model)
-    rater = make_loss_rater(model)
-    batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if model.device.type == "cuda" else CPU_BATCH_TOKENS)
-    context = getattr(model.config, "max_position_embeddings", None)
     writer = LedgerWriter(out, SCHEMA)
     done = {row_id for row_id, _ in writer.done()}
-    pending = loss_batches(tokenizer, config, usable, done, batch_tokens, rater.pads)
-    num_processes, pending = processes_for(pending, model.device, config.num_processes)
-    started, num_read = time.monotonic(), 0
-    with tracker.progress("losses", len(usable)) as advance:
+    with (
+        LoadedRater(config.model, make_loss_rater, config.num_processes) as rater,
+        tracker.progress("losses", len(usable)) as advance,
+    ):
+        facts = rater.facts
+        batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if facts.device == "cuda" else CPU_BATCH_TOKENS)
+        pending = rater.plan(loss_batches(tokenizer, config, usable, done, batch_tokens, rater.pads))
+        started, num_read = time.monotonic(), 0
         advance(len(done))
-        for batch, sums in rate_all(rater, pending, num_processes):
+        for batch, sums in rater.rate(pending):
             records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]
             writer.add(records)
             num_read += sum(record.num_tokens for record in records)
@@ -71,7 +71,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "num_losses": len(losses),
         "num_failures": sum(failures.values()),
         "num_truncated": sum(table["truncated"].to_pylist()),
-        "num_over_context": sum(n > context for n in table["num_tokens"].to_pylist()) if context else 0,
+        "num_over_context": sum(n > facts.context for n in table["num_tokens"].to_pylist()) if facts.context else 0,
         "mean_loss": float(np.mean(losses)) if losses else 0.0,
         "num_tokens": sum(table["num_tokens"].to_pylist()),
         "tokens_per_second": num_read / seconds,
@@ -79,20 +79,20 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     details = {
         "text": config.text,
         "template": config.template,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "rater": rater.name,
-        "num_processes": num_processes,
+        "dtype": facts.dtype,
+        "device": facts.device,
+        "rater": facts.rater,
+        "num_processes": rater.num_processes,
         "batch_tokens": batch_tokens,
         "max_length": config.max_length,
-        "context": context,
+        "context": facts.context,
         "failures": dict(failures),
     }
     (out / SUMMARY).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
     if summary["num_over_context"]:
         tracker.note(
-            f"{summary['num_over_context']} rows are longer than the model's context of {context} tokens; they were "
-            "read whole. score.max_length cuts them."
+            f"{summary['num_over_context']} rows are longer than the model's context of {facts.context} tokens; they "
+            "were read whole. score.max_length cuts them."
         )
     tracker.log({f"losses/{name}": value for name, value in summary.items()})
     return summary

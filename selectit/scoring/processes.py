@@ -1,130 +1,124 @@
-"""Rating on CPU in several single-threaded processes, which beat as many threads in one.
+"""A rater at work: in this process, in several forked ones on a CPU, or in a process for each GPU.
 
-The processes are forked, so that they share the model's memory and start in milliseconds. They compute and
-nothing else: results come back to the parent, which writes them down.
+The stage asks what the model is and gives batches; in how many copies the model stands, and where, is decided here.
 """
 
 from __future__ import annotations
 
-import ctypes
-import itertools
-import multiprocessing
-import os
-import signal
-import sys
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection, wait
+import functools
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
+from selectit.config import ModelConfig
+from selectit.models import load_model, take_gpu
 from selectit.scoring.rater import Batch, Rater
+from selectit.workers import Workers, counted_processes, how_to_start, in_order
 
-BATCHES_PER_PROCESS = 3
-"""Fewer batches than this for each process do not pay for its start (docs/performance.md)."""
-PR_SET_PDEATHSIG = 1
+IF_KILLED = (
+    "a scoring process was killed, most likely for memory; what is scored is kept. "
+    "Run again with score.num_processes=1 or a smaller score.batch_tokens."
+)
 
 
-def processes_for(batches: Iterator[Batch], device: torch.device, wanted: int | None) -> tuple[int, Iterator[Batch]]:
-    """How many processes to use, and the same batches.
+@dataclass(frozen=True)
+class RaterFacts:
+    """What a score or losses stage says of its model."""
 
-    Args: wanted: what the user asks for; None: one per thread that torch would use, where the work is enough.
+    rater: str
+    """The path: packed or stock."""
+    dtype: str
+    device: str
+    """The kind, such as cuda."""
+    num_parameters: int
+    context: int | None
+    """Tokens that the model was made for."""
+
+
+class LoadedRater:
+    """A model and what rates with it; its processes stay until it is closed.
+
+    Args:
+        config: the model.
+        make: the rater of a loaded model; picklable, for the process of another GPU calls it too.
+        wanted: processes, as `selectit.workers.most_processes` has it.
     """
-    if device.type != "cpu" or sys.platform != "linux":  # elsewhere a fork of a process with threads is not safe
-        return 1, batches
-    if wanted is not None:
-        return wanted, batches
-    most = torch.get_num_threads()
-    first = list(itertools.islice(batches, most * BATCHES_PER_PROCESS))
-    return max(1, min(most, len(first) // BATCHES_PER_PROCESS)), itertools.chain(first, batches)
+
+    def __init__(self, config: ModelConfig, make: Callable[[PreTrainedModel], Rater], wanted: int | None) -> None:
+        self._config, self._make, self._wanted = config, make, wanted
+        model = load_model(config)
+        self._rater: Any = make(model)
+        self._device = model.device
+        self._workers: Workers[Batch, np.ndarray] | None = None
+        self.pads: bool = self._rater.pads
+        self.facts = RaterFacts(
+            rater=self._rater.name,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=model.device.type,
+            num_parameters=sum(p.numel() for p in model.parameters()),
+            context=getattr(model.config, "max_position_embeddings", None),
+        )
+        self.num_processes = 1
+
+    def __enter__(self) -> LoadedRater:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._workers is not None:
+            self._workers.close()
+
+    def plan(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Settle the number of processes by the work that there is. Returns: the same batches."""
+        self.num_processes, batches = counted_processes(batches, self._device, self._wanted)
+        return batches
+
+    def rate(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Each batch with what the rater says of its texts, in the order in which they come.
+
+        Raises: what the rater raises; RuntimeError where a process was killed.
+        """
+        if self.num_processes == 1:
+            for batch in batches:
+                yield batch, self._rater.rate(batch)
+            return
+        if self._workers is None:
+            self._workers = self._start()
+        yield from self._workers.run(in_order(iter(batches)))
+
+    def _start(self) -> Workers[Batch, np.ndarray]:
+        if how_to_start(self._device) == "fork":
+            return Workers(lambda number: self._rater.rate, self.num_processes, "fork", IF_KILLED)
+        again = functools.partial(_rating, self._config, self._make, self._rater.fits)
+        self._rater = None  # the first GPU is for its process
+        gc.collect()
+        torch.cuda.empty_cache()
+        return Workers(again, self.num_processes, "spawn", IF_KILLED)
+
+
+def _rating(
+    config: ModelConfig, make: Callable[[PreTrainedModel], Any], fits: Any, number: int
+) -> Callable[[Batch], np.ndarray]:
+    """What process `number` rates with, from its own copy. Args: fits: `Halving.fits`, shared by all."""
+    take_gpu(number)
+    rater = make(load_model(config))
+    rater.fits = fits
+    return rater.rate
 
 
 def rate_all(rater: Rater, batches: Iterable[Batch], num_processes: int) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Each batch with its probabilities, in the order in which they come.
-
-    Raises: what the rater raises; RuntimeError where a process was killed.
-    """
+    """The same for a rater in this process's memory and so many forks of it."""
     if num_processes == 1:
         for batch in batches:
             yield batch, rater.rate(batch)
         return
-    with _workers(rater, num_processes) as connections:
-        waiting = iter(batches)
-        pending: dict[Connection, list[Batch]] = {connection: [] for connection in connections}
-        for _, connection in itertools.product(range(2), connections):  # one in work, one waiting behind it
-            _send(connection, waiting, pending)
-        while busy := [connection for connection, sent in pending.items() if sent]:
-            for connection in wait(busy):
-                assert isinstance(connection, Connection)
-                result = _receive(connection)
-                batch = pending[connection].pop(0)
-                _send(connection, waiting, pending)
-                yield batch, result
-
-
-def _send(connection: Connection, waiting: Iterator[Batch], pending: dict[Connection, list[Batch]]) -> None:
-    if (batch := next(waiting, None)) is not None:
-        connection.send(batch)
-        pending[connection].append(batch)
-
-
-def _receive(connection: Connection) -> np.ndarray:
+    workers: Workers[Batch, np.ndarray] = Workers(lambda number: rater.rate, num_processes, "fork", IF_KILLED)
     try:
-        result = connection.recv()
-    except (EOFError, ConnectionResetError) as error:
-        raise RuntimeError(
-            "a scoring process was killed, most likely for memory; what is scored is kept. "
-            "Run again with score.num_processes=1 or a smaller score.batch_tokens."
-        ) from error
-    if isinstance(result, BaseException):
-        raise result
-    return result
-
-
-@contextmanager
-def _workers(rater: Rater, num_processes: int) -> Iterator[list[Connection]]:
-    context = multiprocessing.get_context("fork")
-    ours: list[Connection] = []
-    processes = []
-    try:
-        for _ in range(num_processes):
-            mine, theirs = context.Pipe()
-            ours.append(mine)
-            process = context.Process(target=_work, args=(rater, theirs, list(ours), os.getpid()), daemon=True)
-            with warnings.catch_warnings():  # Python warns of threads; the child uses none of them, nor their locks
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-            processes.append(process)
-            theirs.close()
-        yield ours
+        yield from workers.run(in_order(iter(batches)))
     finally:
-        for connection in ours:
-            connection.close()
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _work(rater: Rater, connection: Connection, parents: list[Any], parent: int) -> None:
-    """Rate what comes until the parent closes its end."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # or a killed parent's lock would stay held
-    if os.getppid() != parent:
-        return
-    for end in parents:
-        end.close()
-    torch.set_num_threads(1)
-    while True:
-        try:
-            batch = connection.recv()
-        except EOFError:
-            return
-        try:
-            result: Any = rater.rate(batch)
-        except Exception as error:
-            result = error
-        connection.send(result)
+        workers.close()

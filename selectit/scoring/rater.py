@@ -80,17 +80,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 class Halving:
     """Rates a batch that does not fit into memory in halves, and remembers the size that fits.
 
-    Forked processes share what one of them has learnt.
+    Several processes share what one of them has learnt.
     """
 
     def __init__(self, rater: Rater) -> None:
         self._rater, self.name, self.pads = rater, rater.name, rater.pads
-        self._fits = multiprocessing.RawValue(ctypes.c_double, float("inf"))  # tokens
+        self.fits = multiprocessing.RawValue(ctypes.c_double, float("inf"))  # tokens
 
     def rate(self, batch: Batch) -> np.ndarray:
         """Raises: UserError naming the row, where a single text does not fit."""
         size = num_tokens(batch, self.pads)
-        if size <= self._fits.value or len(batch.texts) == 1:
+        if size <= self.fits.value or len(batch.texts) == 1:
             try:
                 return self._rater.rate(batch)
             except (RuntimeError, MemoryError) as error:
@@ -98,7 +98,7 @@ class Halving:
                     raise
                 if len(batch.texts) == 1:
                     raise _does_not_fit(batch.texts[0]) from error
-                self._fits.value = min(self._fits.value, size / 2)
+                self.fits.value = min(self.fits.value, size / 2)
             torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
         half = len(batch.texts) // 2
         return np.concatenate(

@@ -5,6 +5,7 @@ Reads the pool, the model and earlier ledgers; writes ledger.parquet and score.j
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +20,9 @@ from transformers import PreTrainedTokenizerBase
 from selectit.config import ScoreStage
 from selectit.data import Row
 from selectit.errors import UserError
-from selectit.models import load_model, load_tokenizer
+from selectit.models import load_tokenizer
 from selectit.scoring.ledger import LedgerWriter, Record
-from selectit.scoring.processes import processes_for, rate_all
+from selectit.scoring.processes import LoadedRater
 from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
 from selectit.scoring.ratings import rating_token_ids
@@ -60,30 +61,31 @@ def run(
     usable = [row for row in rows if row.failure is None]
     tokenizer = load_tokenizer(config.model)
     rating_ids = rating_ids_of(tokenizer, config, usable)
-    model = load_model(config.model)
-    rater = make_rater(model, rating_ids)
-    decides = basis(rating_ids, str(model.dtype).removeprefix("torch."), rater.name, model.device.type)
-    batch_tokens = tokens_of_a_batch(config, model.device.type)
     writer = LedgerWriter(out)
-    answers = EarlierRatings(earlier, decides)
     done = writer.done()
-    with watching(tracker, len(usable) * len(config.prompts), Path(config.model.path).name, len(config.prompts)) as w:
+    make = functools.partial(make_rater, rating_ids=rating_ids)
+    with (
+        LoadedRater(config.model, make, config.num_processes) as rater,
+        watching(tracker, len(usable) * len(config.prompts), Path(config.model.path).name, len(config.prompts)) as w,
+    ):
+        facts = rater.facts
+        decides = basis(rating_ids, facts.dtype, facts.rater, facts.device)
+        batch_tokens = tokens_of_a_batch(config, facts.device)
+        answers = EarlierRatings(earlier, decides)
         w.done(len(done))
 
         def unanswered(texts: Sequence[Text]) -> list[Text]:
             return _unanswered(config, texts, answers, writer, w)
 
         pending = rating_batches(tokenizer, config, usable, done, batch_tokens, rater.pads, unanswered)
-        num_processes, pending = processes_for(pending, model.device, config.num_processes)
-        for batch, probabilities in rate_all(rater, pending, num_processes):
+        for batch, probabilities in rater.rate(rater.plan(pending)):
             records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
             writer.add(records)
             w.rated(records, sum(len(text.ids) for text in batch.texts))
     ledger = writer.finish([row.row_id for row in rows])
 
-    context = getattr(model.config, "max_position_embeddings", None)
     failures = Counter(row.failure for row in rows if row.failure)
-    found = summarise(ledger, context)
+    found = summarise(ledger, facts.context)
     failures.update(found.pop("failures"))
     summary = {
         "num_rows": len(rows),
@@ -93,12 +95,12 @@ def run(
     }
     details = {
         **decides,
-        "num_parameters": sum(p.numel() for p in model.parameters()),
-        "num_processes": num_processes,
+        "num_parameters": facts.num_parameters,
+        "num_processes": rater.num_processes,
         "batch_tokens": batch_tokens,
         "max_length": config.max_length,
         "long_rows": config.long_rows,
-        "context": context,
+        "context": facts.context,
         "adds_bos": bool(tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id),
         "peak_memory_mb": w.peak_memory_mb,
         "failures": dict(failures),
@@ -107,8 +109,8 @@ def run(
     (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
     if summary["num_over_context"]:
         tracker.note(
-            f"{summary['num_over_context']} rating texts are longer than the model's context of {context} tokens; "
-            "they were rated whole, as the released code does. score.max_length cuts them."
+            f"{summary['num_over_context']} rating texts are longer than the model's context of {facts.context} "
+            "tokens; they were rated whole, as the released code does. score.max_length cuts them."
         )
     tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
     return {**summary, "peak_memory_mb": w.peak_memory_mb}

@@ -25,14 +25,14 @@ from transformers import (
 
 from selectit.config import EvaluateStage
 from selectit.evaluate.answerer import Answerer
-from selectit.evaluate.batches import Limits, plan
+from selectit.evaluate.batches import ByPrefix, Limits, plan
 from selectit.evaluate.benchmark import ask, load_questions
 from selectit.evaluate.harness import quiet
-from selectit.evaluate.lm import EvaluatedLM, Weights, load_answerer
+from selectit.evaluate.lm import IF_KILLED, EvaluatedLM, Weights, answering, load_answerer
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.requests import Batch, Generation, GenerationSettings, Likelihood
-from selectit.evaluate.workers import BATCHES_PER_PROCESS, Workers, processes_for
 from selectit.models import load_model, load_tokenizer
+from selectit.workers import Workers
 
 SMALL = {
     "vocab_size": 2048, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2,
@@ -289,12 +289,11 @@ def some_batches():
 
 @pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_processes_give_the_answers_of_one(demo_model, start):
-    make = functools.partial(load_answerer, demo_model, Weights())
-    alone, batches = make(0), some_batches()
-    workers = Workers(make, 2, start)
+    alone, batches = load_answerer(demo_model, Weights(), 0), some_batches()
+    workers = Workers(functools.partial(answering, demo_model, Weights()), 2, start, "killed")
     try:
         for _ in range(2):  # they stay for the next benchmark
-            found = {id(batch): answers for batch, answers in workers.answer(batches)}
+            found = {id(batch): answers for batch, answers in workers.run(ByPrefix(batches).take)}
             assert [found[id(batch)] for batch in batches] == [alone.answer(batch) for batch in batches]
     finally:
         workers.close()
@@ -310,18 +309,10 @@ def test_a_process_that_dies_or_raises_is_an_error_that_says_so(demo_model):
             raise ValueError("no such token")
 
     for made, error, message in ((Dying(), RuntimeError, "num_processes=1"), (Raising(), ValueError, "no such token")):
-        workers = Workers(lambda number, made=made: made, 2, "fork")
+        workers = Workers(lambda number, made=made: made.answer, 2, "fork", IF_KILLED)
         with pytest.raises(error, match=message):
-            list(workers.answer(some_batches()))
+            list(workers.run(ByPrefix(some_batches()).take))
         assert not workers.open
-
-
-def test_processes_are_taken_where_the_work_is_enough(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    cpu = torch.device("cpu")
-    assert [processes_for(n, cpu, None) for n in (1, 2 * BATCHES_PER_PROCESS, 100)] == [1, 2, 4]
-    assert processes_for(1, cpu, 3) == 3
-    assert processes_for(100, torch.device("mps"), None) == 1
 
 
 def test_an_answerer_needs_no_lm_eval_to_be_asked(demo_model):
