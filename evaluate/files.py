@@ -15,9 +15,15 @@ import yaml
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
 
-BENCHMARKS = ("mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2")
+MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
+"""Benchmarks with a final answer that math-verify compares."""
+MULTIPLE_CHOICE = ("mmlu", "medqa", "medmcqa", "mmlu_medical")
 JUDGED = ("alpaca_eval", "alpaca_eval_2")
 """Benchmarks whose answers a judge compares with reference answers."""
+BENCHMARKS = (
+    "mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2",
+    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical",
+)  # fmt: skip
 
 LANGUAGE_CODES = {
     "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
@@ -25,7 +31,7 @@ LANGUAGE_CODES = {
 }  # fmt: skip
 """TyDiQA languages as its item ids spell them -> as lm-eval's task names spell them."""
 
-_TASK_PREFIXES = {"mmlu": "mmlu_", "bbh": "bbh_cot_fewshot_", "tydiqa": "tydiqa_goldp_"}
+_TASK_PREFIXES = {"mmlu": "mmlu_", "mmlu_medical": "mmlu_", "bbh": "bbh_cot_fewshot_", "tydiqa": "tydiqa_goldp_"}
 
 
 class _NameLoader(yaml.SafeLoader):
@@ -73,24 +79,28 @@ def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
     """
     tasks = chosen_tasks(benchmark)
     match benchmark.name:
-        case "mmlu":
-            names = [f"{split}/{subject}_{split}.csv" for subject in tasks for split in ("dev", "test")]
+        case "mmlu" | "mmlu_medical":
+            names = [f"mmlu/{split}/{subject}_{split}.csv" for subject in tasks for split in ("dev", "test")]
         case "bbh":
-            names = [f"{task}.json" for task in tasks]
-        case "gsm8k":
-            names = ["test.jsonl"]
-        case "tydiqa":
-            names = ["tydiqa-goldp-v1.1-train.json", "tydiqa-goldp-v1.1-dev.json"]
-        case "humaneval":
-            names = ["HumanEval.jsonl.gz"]
-        case "alpaca_eval":
-            names = ["text_davinci_003.json"]
-        case "alpaca_eval_2":
-            names = ["gpt4_1106_preview.json"]
+            names = [f"bbh/{task}.json" for task in tasks]
+        case name if name in FILES:
+            names = [f"{name}/{file}" for file in FILES[name]]
         case other:
             raise UserError(f"no benchmark '{other}'.{did_you_mean(other, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}")
-    return [existing(data / benchmark.name / name) for name in names]
+    return [existing(data / name) for name in names]
 
+
+FILES = {
+    "gsm8k": ("test.jsonl",),
+    "tydiqa": ("tydiqa-goldp-v1.1-train.json", "tydiqa-goldp-v1.1-dev.json"),
+    "humaneval": ("HumanEval.jsonl.gz",),
+    "alpaca_eval": ("text_davinci_003.json",),
+    "alpaca_eval_2": ("gpt4_1106_preview.json",),
+    **dict.fromkeys(MATHEMATICS, ("test.jsonl",)),
+    "medqa": ("phrases_no_exclude_test.jsonl",),
+    "medmcqa": ("dev.json",),
+}
+"""Files of the benchmarks whose files do not depend on the chosen tasks."""
 
 _HOMES = {
     "mmlu": "data.tar of github.com/hendrycks/test, its folders dev and test",
@@ -100,6 +110,14 @@ _HOMES = {
     "humaneval": "data/HumanEval.jsonl.gz of github.com/openai/human-eval",
     "alpaca_eval": "results/text_davinci_003/model_outputs.json of github.com/tatsu-lab/alpaca_eval",
     "alpaca_eval_2": "results/gpt4_1106_preview/model_outputs.json of github.com/tatsu-lab/alpaca_eval",
+    "math500": "test.jsonl of huggingface.co/datasets/HuggingFaceH4/MATH-500",
+    "minerva": "evaluation/data/minerva_math/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "olympiadbench": "evaluation/data/olympiadbench/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "aime24": "evaluation/data/aime24/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "amc23": "evaluation/data/amc23/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "medqa": "data_clean/questions/US/4_options/phrases_no_exclude_test.jsonl of the archive that "
+    "github.com/jind11/MedQA names",
+    "medmcqa": "dev.json of the archive that github.com/medmcqa/medmcqa names",
 }
 """Where the authors publish the files of a data folder."""
 

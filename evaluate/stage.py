@@ -12,9 +12,9 @@ from pathlib import Path
 
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, humaneval
+from selectit.evaluate import alpaca_eval, humaneval, mathematics
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
-from selectit.evaluate.files import JUDGED, data_files
+from selectit.evaluate.files import JUDGED, MATHEMATICS, data_files
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
@@ -40,6 +40,8 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
+    if config.benchmark.name in MATHEMATICS:
+        mathematics.check_installed()
     if config.judge is not None:
         check_judge(config.judge)
 
@@ -60,6 +62,8 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     # whatever can stop the scoring is found out before anything is generated
     if benchmark.name == "humaneval" and (reason := unavailable(config.sandbox)):
         raise NotRun(reason)
+    if benchmark.name in MATHEMATICS:
+        mathematics.check_installed()
     judge = load_judge(config.judge) if benchmark.name in JUDGED and config.judge else None
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
         return _judge(*kept, judge, out, tracker)
@@ -87,6 +91,10 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if benchmark.name == "humaneval":
         with tracker.progress("humaneval: running the programs", sum(len(item.outputs) for item in items)) as advance:
             result.score(humaneval.score(items, benchmark.pass_at, benchmark.metric, config.sandbox, advance))
+    elif benchmark.name in MATHEMATICS:
+        with tracker.progress(f"{benchmark.name}: grading", sum(len(item.outputs) for item in items)) as advance:
+            result.score(mathematics.score(items, benchmark.metric, advance))
+        result.notes.extend(mathematics.notes(items))
     elif benchmark.name in JUDGED:
         alpaca_eval.write_outputs(items, _generator(config, inputs), out)
         result.metrics, result.reason = alpaca_eval.output_length(items), NO_JUDGE

@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, load_dataset
 from lm_eval.api.task import ConfigurableTask
 
 from selectit.errors import UserError
-from selectit.evaluate.readers import read
+from selectit.evaluate.readers import MATHEMATICS_ON_HUB, mathematics_row, read
 
 # the hub's AlpacaEval is a loading script, which datasets 4 and later do not run; its data file is read instead
 _ALPACA_EVAL = "tatsu-lab/alpaca_eval"
@@ -39,8 +39,18 @@ class DataDirTask(ConfigurableTask):
                 self.dataset = load_dataset("json", data_files={"eval": file})
             else:
                 super().download(dataset_kwargs, **kwargs)
+            self._take_rows_of_hub()
         except OSError as error:  # datasets' own errors are kinds of it: no network, no such data set, no access
             raise UserError(
                 f"benchmark data {self.DATASET_PATH} could not be read from the hub: {str(error).splitlines()[0]}\n"
                 "Where there is no network, set evaluate.data to a folder with the benchmark's files."
             ) from error
+
+    def _take_rows_of_hub(self) -> None:
+        """The five sets of problems name their columns in five ways, and only some call their one split test."""
+        if self.DATASET_PATH in MATHEMATICS_ON_HUB:
+            split = next(name for name in ("test", "train") if name in self.dataset)
+            rows = [
+                mathematics_row(row, f"{self.DATASET_PATH}, item {n}") for n, row in enumerate(self.dataset[split], 1)
+            ]
+            self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
