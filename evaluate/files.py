@@ -17,12 +17,18 @@ from selectit.errors import UserError, did_you_mean
 
 MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
 """Benchmarks with a final answer that math-verify compares."""
+CODE = ("humaneval", "humaneval_plus", "mbpp", "mbpp_plus")
+"""Benchmarks whose answers are programs that are run."""
+EXPORTED = ("bigcodebench",)
+"""Benchmarks whose answers are written for their authors' own grader."""
+FOLDER_ONLY = ("humaneval_plus", "mbpp_plus")
+"""Benchmarks that the hub does not have in a form that can be graded here."""
 MULTIPLE_CHOICE = ("mmlu", "medqa", "medmcqa", "mmlu_medical")
 JUDGED = ("alpaca_eval", "alpaca_eval_2")
 """Benchmarks whose answers a judge compares with reference answers."""
 BENCHMARKS = (
     "mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2",
-    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical",
+    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED,
 )  # fmt: skip
 
 LANGUAGE_CODES = {
@@ -90,6 +96,12 @@ def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
     return [existing(data / name) for name in names]
 
 
+def unzipped(path: Path) -> Path:
+    """Args: path: of a .gz file; the same file without .gz counts too, where only that one is there."""
+    plain = path.with_suffix("")
+    return plain if path.suffix == ".gz" and plain.is_file() and not path.is_file() else path
+
+
 FILES = {
     "gsm8k": ("test.jsonl",),
     "tydiqa": ("tydiqa-goldp-v1.1-train.json", "tydiqa-goldp-v1.1-dev.json"),
@@ -97,6 +109,10 @@ FILES = {
     "alpaca_eval": ("text_davinci_003.json",),
     "alpaca_eval_2": ("gpt4_1106_preview.json",),
     **dict.fromkeys(MATHEMATICS, ("test.jsonl",)),
+    "humaneval_plus": ("HumanEvalPlus.jsonl.gz",),
+    "mbpp": ("mbpp.jsonl",),
+    "mbpp_plus": ("MbppPlus.jsonl.gz",),
+    "bigcodebench": ("BigCodeBench.jsonl",),
     "medqa": ("phrases_no_exclude_test.jsonl",),
     "medmcqa": ("dev.json",),
 }
@@ -118,6 +134,10 @@ _HOMES = {
     "medqa": "data_clean/questions/US/4_options/phrases_no_exclude_test.jsonl of the archive that "
     "github.com/jind11/MedQA names",
     "medmcqa": "dev.json of the archive that github.com/medmcqa/medmcqa names",
+    "humaneval_plus": "HumanEvalPlus.jsonl.gz of the releases of github.com/evalplus/humanevalplus_release",
+    "mbpp": "mbpp/mbpp.jsonl of github.com/google-research/google-research",
+    "mbpp_plus": "MbppPlus.jsonl.gz of the releases of github.com/evalplus/mbppplus_release",
+    "bigcodebench": "the rows of huggingface.co/datasets/bigcode/bigcodebench, one a line",
 }
 """Where the authors publish the files of a data folder."""
 
@@ -126,6 +146,7 @@ def existing(path: Path) -> Path:
     """Args:   path: <data>/<benchmark>/..., a file that must be there.
     Raises: UserError with the path that was expected and where its file comes from.
     """
+    path = unzipped(path)
     if not path.is_file():
         home = next(_HOMES[part] for part in reversed(path.parts) if part in _HOMES)
         raise UserError(

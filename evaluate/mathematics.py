@@ -24,7 +24,7 @@ from selectit.errors import UserError
 from selectit.evaluate.results import Item, Metric, mean_metric
 
 LIMITS = {"seconds": 10, "last_seconds": 20}
-"""Of processor time for an answer, so that a busy machine grades like an idle one; the grader says why there are two."""
+"""Of processor time for an answer, so that a busy machine grades like an idle one; the grader says why two."""
 WALL_SECONDS = 300
 """After which a grader is ended that neither works nor answers."""
 NO_REFERENCE = "the published answer is not a formula to math-verify"

@@ -17,13 +17,13 @@ from pydantic import ValidationError
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.files import BENCHMARKS, MATHEMATICS, chosen_tasks, data_files
+from selectit.evaluate.files import BENCHMARKS, CODE, EXPORTED, MATHEMATICS, chosen_tasks, data_files
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 
 _OWN_SHOTS = ("mmlu", "mmlu_medical", "tydiqa")
 """Benchmarks whose number of shots can be chosen; the others fix theirs in the task."""
-_PASS_AT_K = ("humaneval",)
+_PASS_AT_K = (*CODE, *EXPORTED)
 _SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
 """Benchmarks that take several samples of an item."""
 

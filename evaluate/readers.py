@@ -149,6 +149,43 @@ def read_medmcqa(data: Path, _: str) -> dict[str, Rows]:
     return {"validation": rows}
 
 
+def _plus(folder: str, file: str, data: Path, _: str) -> dict[str, Rows]:
+    """evalplus' release files; the inputs of the tests, of every shape, stay JSON."""
+    path = existing(data / folder / file)
+    keys = ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol")
+    rows = _rows(path, _json_lines(path), keys)
+    for row in rows:
+        tests = {key: row.pop(key) for key in ("base_input", "plus_input", "atol")}
+        row["plus"] = json.dumps(tests)
+    return {"test": rows}
+
+
+def read_mbpp(data: Path, _: str) -> dict[str, Rows]:
+    path = existing(data / "mbpp" / "mbpp.jsonl")
+    keys = ("task_id", "text", "code", "test_list", "test_setup_code")
+    return mbpp_splits(_rows(path, _json_lines(path), keys), str(path))
+
+
+def mbpp_splits(rows: Rows, where: str) -> dict[str, Rows]:
+    """Tasks 11 to 510 are the test set, 2 to 4 the examples of the prompt. Source: Austin et al. 2021.
+
+    Raises: UserError where one of the two is not there.
+    """
+    splits = {
+        "prompt": [row for row in rows if row["task_id"] in (2, 3, 4)],
+        "test": [row for row in rows if 11 <= row["task_id"] <= 510],
+    }
+    if len(splits["prompt"]) != 3 or not splits["test"]:
+        raise UserError(f"{where}: needs the tasks 2, 3 and 4, which stand in the prompt, and some of 11 to 510")
+    return splits
+
+
+def read_bigcodebench(data: Path, _: str) -> dict[str, Rows]:
+    path = existing(data / "bigcodebench" / "BigCodeBench.jsonl")
+    keys = ("task_id", "complete_prompt", "canonical_solution", "entry_point", "test")
+    return {"v0.1.4": _rows(path, _json_lines(path), keys)}
+
+
 def read_tydiqa(data: Path, _: str) -> dict[str, Rows]:
     return {
         split: _squad_rows(existing(data / "tydiqa" / f"tydiqa-goldp-v1.1-{name}.json"))
@@ -212,6 +249,10 @@ _READERS: dict[str, Callable[[Path, str], dict[str, Rows]]] = {
     "openai/openai_humaneval": read_humaneval,
     "tatsu-lab/alpaca_eval": read_alpaca_eval,
     **{hub: partial(_mathematics, benchmark) for hub, benchmark in MATHEMATICS_ON_HUB.items()},
+    "evalplus/humanevalplus": partial(_plus, "humaneval_plus", "HumanEvalPlus.jsonl.gz"),
+    "evalplus/mbppplus": partial(_plus, "mbpp_plus", "MbppPlus.jsonl.gz"),
+    "google-research-datasets/mbpp": read_mbpp,
+    "bigcode/bigcodebench": read_bigcodebench,
     "GBaker/MedQA-USMLE-4-options-hf": read_medqa,
     "openlifescienceai/medmcqa": read_medmcqa,
 }

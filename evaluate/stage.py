@@ -1,7 +1,7 @@
 """The evaluate stage: one benchmark on one model.
 
 Reads a model, an adapter or checkpoint from a finetune artifact, and benchmark data. Writes result.json and
-items.jsonl, and for AlpacaEval model_outputs.json; what a judge has still to read is kept.
+items.jsonl, and for graders of others model_outputs.json or samples.jsonl; what a judge has still to read is kept.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, humaneval, mathematics
+from selectit.evaluate import alpaca_eval, mathematics, programs
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
-from selectit.evaluate.files import JUDGED, MATHEMATICS, data_files
+from selectit.evaluate.files import CODE, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, data_files
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
@@ -40,8 +40,7 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
-    if config.benchmark.name in MATHEMATICS:
-        mathematics.check_installed()
+    _check_means(config)
     if config.judge is not None:
         check_judge(config.judge)
 
@@ -60,10 +59,9 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if config.adapter is not None and "model" in inputs:
         raise UserError(f"the adapter {config.adapter} and a fine-tuned model were both given; evaluate one of them")
     # whatever can stop the scoring is found out before anything is generated
-    if benchmark.name == "humaneval" and (reason := unavailable(config.sandbox)):
+    if benchmark.name in CODE and (reason := unavailable(config.sandbox)):
         raise NotRun(reason)
-    if benchmark.name in MATHEMATICS:
-        mathematics.check_installed()
+    _check_means(config)
     judge = load_judge(config.judge) if benchmark.name in JUDGED and config.judge else None
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
         return _judge(*kept, judge, out, tracker)
@@ -88,11 +86,17 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     result.notes = questions.notes + _truncation_note(lm, items)
     result.complete = not questions.notes
     result.tasks = read_tasks(answers)
-    if benchmark.name == "humaneval":
-        with tracker.progress("humaneval: running the programs", sum(len(item.outputs) for item in items)) as advance:
-            result.score(humaneval.score(items, benchmark.pass_at, benchmark.metric, config.sandbox, advance))
+    num_answers = sum(len(item.outputs) for item in items)
+    if benchmark.name in CODE:
+        with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
+            found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
+        result.score(found)
+        result.notes.extend(programs.unsolvable(items, benchmark.name, config.sandbox))
+    elif benchmark.name in EXPORTED:
+        programs.write_samples(items, out)
+        result.reason = programs.EXPORTED_NOT_GRADED
     elif benchmark.name in MATHEMATICS:
-        with tracker.progress(f"{benchmark.name}: grading", sum(len(item.outputs) for item in items)) as advance:
+        with tracker.progress(f"{benchmark.name}: grading", num_answers) as advance:
             result.score(mathematics.score(items, benchmark.metric, advance))
         result.notes.extend(mathematics.notes(items))
     elif benchmark.name in JUDGED:
@@ -109,6 +113,18 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     metrics = _finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed
+
+
+def _check_means(config: EvaluateStage) -> None:
+    """Raises: UserError where what the answers are graded with is not here."""
+    name = config.benchmark.name
+    if name in MATHEMATICS:
+        mathematics.check_installed()
+    if name in FOLDER_ONLY and config.data == HUB:
+        raise UserError(
+            f"{name} is graded with evalplus' release file, which the hub does not have; set evaluate.data to a folder "
+            f"with it: selectit data fetch --benchmarks {name} --out DIR"
+        )
 
 
 def _judge(

@@ -13,11 +13,12 @@ from datasets import Dataset, DatasetDict, load_dataset
 from lm_eval.api.task import ConfigurableTask
 
 from selectit.errors import UserError
-from selectit.evaluate.readers import MATHEMATICS_ON_HUB, mathematics_row, read
+from selectit.evaluate.readers import MATHEMATICS_ON_HUB, mathematics_row, mbpp_splits, read
 
 # the hub's AlpacaEval is a loading script, which datasets 4 and later do not run; its data file is read instead
 _ALPACA_EVAL = "tatsu-lab/alpaca_eval"
 _ALPACA_EVAL_FILES = "hf://datasets/tatsu-lab/alpaca_eval/{}.json"
+_MBPP = "google-research-datasets/mbpp"
 
 _GROUP_KEYS = ("class", "aggregate_metric_list")
 """Keys that a task inherits from its group and that lm-eval's task configuration does not know."""
@@ -47,10 +48,16 @@ class DataDirTask(ConfigurableTask):
             ) from error
 
     def _take_rows_of_hub(self) -> None:
-        """The five sets of problems name their columns in five ways, and only some call their one split test."""
+        """The five sets of problems name their columns in five ways, and only some call their one split test. MBPP's
+        ten tasks of the split prompt are not all in its prompt.
+        """
         if self.DATASET_PATH in MATHEMATICS_ON_HUB:
             split = next(name for name in ("test", "train") if name in self.dataset)
             rows = [
                 mathematics_row(row, f"{self.DATASET_PATH}, item {n}") for n, row in enumerate(self.dataset[split], 1)
             ]
             self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
+        elif self.DATASET_PATH == _MBPP:
+            every = [row for split in ("prompt", "test") for row in self.dataset[split]]
+            splits = mbpp_splits(every, self.DATASET_PATH)
+            self.dataset = DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})

@@ -54,6 +54,8 @@ class OracleLM(LM):
     def answer(self, doc):
         if "canonical_solution" in doc:
             return doc["canonical_solution"]
+        if "code" in doc:
+            return doc["code"]
         if "final_answers" in doc:
             return f"So it is $\\boxed{{{doc['final_answers'][0].strip('$')}}}$."
         if "output" in doc:
