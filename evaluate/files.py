@@ -24,11 +24,11 @@ EXPORTED = ("bigcodebench",)
 FOLDER_ONLY = ("humaneval_plus", "mbpp_plus")
 """Benchmarks that the hub does not have in a form that can be graded here."""
 MULTIPLE_CHOICE = ("mmlu", "medqa", "medmcqa", "mmlu_medical")
-JUDGED = ("alpaca_eval", "alpaca_eval_2")
+JUDGED = ("alpaca_eval", "alpaca_eval_2", "arena_hard")
 """Benchmarks whose answers a judge compares with reference answers."""
 BENCHMARKS = (
     "mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2",
-    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED,
+    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED, "arena_hard",
 )  # fmt: skip
 
 LANGUAGE_CODES = {
@@ -113,6 +113,7 @@ FILES = {
     "mbpp": ("mbpp.jsonl",),
     "mbpp_plus": ("MbppPlus.jsonl.gz",),
     "bigcodebench": ("BigCodeBench.jsonl",),
+    "arena_hard": ("question.jsonl", "model_answer/gpt-4-0314.jsonl"),
     "medqa": ("phrases_no_exclude_test.jsonl",),
     "medmcqa": ("dev.json",),
 }
@@ -134,6 +135,7 @@ _HOMES = {
     "medqa": "data_clean/questions/US/4_options/phrases_no_exclude_test.jsonl of the archive that "
     "github.com/jind11/MedQA names",
     "medmcqa": "dev.json of the archive that github.com/medmcqa/medmcqa names",
+    "arena_hard": "the folder data/arena-hard-v0.1 of github.com/lmarena/arena-hard-auto",
     "humaneval_plus": "HumanEvalPlus.jsonl.gz of the releases of github.com/evalplus/humanevalplus_release",
     "mbpp": "mbpp/mbpp.jsonl of github.com/google-research/google-research",
     "mbpp_plus": "MbppPlus.jsonl.gz of the releases of github.com/evalplus/mbppplus_release",

@@ -35,6 +35,7 @@ _METRICS = {
     "tydiqa": ("f1", "exact_match"),
     "alpaca_eval": ("win_rate",),
     "alpaca_eval_2": ("win_rate",),
+    "arena_hard": ("win_rate",),
     "medqa": ("acc",),
     "medmcqa": ("acc",),
     "mmlu_medical": ("acc",),

@@ -186,6 +186,37 @@ def read_bigcodebench(data: Path, _: str) -> dict[str, Rows]:
     return {"v0.1.4": _rows(path, _json_lines(path), keys)}
 
 
+def read_arena_hard(data: Path, _: str) -> dict[str, Rows]:
+    questions, answers = (
+        existing(data / "arena_hard" / name) for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")
+    )
+    asked = _rows(questions, _json_lines(questions), ("question_id", "turns"))
+    answered = _rows(answers, _json_lines(answers), ("question_id", "model_id", "choices"))
+    return {"test": arena_hard_rows(asked, answered)}
+
+
+def arena_hard_rows(questions: Rows, answers: Rows) -> Rows:
+    """Each question with the baseline's answer, joined by id.
+
+    Raises: UserError where the baseline did not answer a question.
+    """
+    by_id = {answer["question_id"]: answer for answer in answers}
+    if missing := [str(row["question_id"]) for row in questions if row["question_id"] not in by_id]:
+        raise UserError(
+            f"arena_hard: the baseline's file has no answer to {len(missing)} of {len(questions)} questions, such as "
+            f"{missing[0]}; take question.jsonl and the answers from the same version"
+        )
+    return [
+        {
+            "id": str(row["question_id"]),
+            "instruction": row["turns"][0]["content"],
+            "output": by_id[row["question_id"]]["choices"][0]["turns"][0]["content"],
+            "generator": by_id[row["question_id"]]["model_id"],
+        }
+        for row in questions
+    ]
+
+
 def read_tydiqa(data: Path, _: str) -> dict[str, Rows]:
     return {
         split: _squad_rows(existing(data / "tydiqa" / f"tydiqa-goldp-v1.1-{name}.json"))
@@ -252,6 +283,7 @@ _READERS: dict[str, Callable[[Path, str], dict[str, Rows]]] = {
     "evalplus/humanevalplus": partial(_plus, "humaneval_plus", "HumanEvalPlus.jsonl.gz"),
     "evalplus/mbppplus": partial(_plus, "mbpp_plus", "MbppPlus.jsonl.gz"),
     "google-research-datasets/mbpp": read_mbpp,
+    "lmarena-ai/arena-hard-auto": read_arena_hard,
     "bigcode/bigcodebench": read_bigcodebench,
     "GBaker/MedQA-USMLE-4-options-hf": read_medqa,
     "openlifescienceai/medmcqa": read_medmcqa,

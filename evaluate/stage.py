@@ -12,7 +12,8 @@ from pathlib import Path
 
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, mathematics, programs
+from selectit.evaluate import alpaca_eval, arena_hard, mathematics, programs
+from selectit.evaluate.arena_hard import GamesJudge
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
 from selectit.evaluate.files import CODE, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, data_files
 from selectit.evaluate.judge import Judge, check_judge, load_judge
@@ -26,6 +27,8 @@ from selectit.tracking import Tracker
 
 release = forget_lm
 NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
+NO_GAMES = "not judged: Arena-Hard's verdicts are texts, which a judge of the form hf:<model> does not write; name one "
+NO_GAMES += "behind an endpoint (evaluate.judge.model)"
 
 
 def preflight(config: EvaluateStage) -> None:
@@ -62,7 +65,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if benchmark.name in CODE and (reason := unavailable(config.sandbox)):
         raise NotRun(reason)
     _check_means(config)
-    judge = load_judge(config.judge) if benchmark.name in JUDGED and config.judge else None
+    judge = _load_judge(config)
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
         return _judge(*kept, judge, out, tracker)
 
@@ -100,8 +103,9 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
             result.score(mathematics.score(items, benchmark.metric, advance))
         result.notes.extend(mathematics.notes(items))
     elif benchmark.name in JUDGED:
-        alpaca_eval.write_outputs(items, _generator(config, inputs), out)
-        result.metrics, result.reason = alpaca_eval.output_length(items), NO_JUDGE
+        write = arena_hard.write_answers if benchmark.name == "arena_hard" else alpaca_eval.write_outputs
+        write(items, _generator(config, inputs), out)
+        result.metrics, result.reason = alpaca_eval.output_length(items), NO_GAMES if config.judge else NO_JUDGE
         if judge is not None:
             (task,) = questions.tasks.values()
             references = alpaca_eval.reference_sha256(task.task_docs)
@@ -113,6 +117,13 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     metrics = _finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed
+
+
+def _load_judge(config: EvaluateStage) -> Judge | None:
+    is_arena = config.benchmark.name == "arena_hard"
+    if config.judge is None or config.benchmark.name not in JUDGED or (is_arena and isinstance(config.judge, str)):
+        return None
+    return load_judge(config.judge, games=is_arena)
 
 
 def _check_means(config: EvaluateStage) -> None:
@@ -131,8 +142,13 @@ def _judge(
     result: Result, items: list[Item], references: str, judge: Judge, out: Path, tracker: Tracker
 ) -> dict[str, float]:
     """Args: references: sha256 of the reference answers."""
-    with tracker.progress(f"{result.benchmark}: judging", len(items)) as advance:
-        result.score(alpaca_eval.win_rate(items, judge, advance) | alpaca_eval.output_length(items))
+    num_games = len(items) * (2 if isinstance(judge, GamesJudge) else 1)
+    with tracker.progress(f"{result.benchmark}: judging", num_games) as advance:
+        if isinstance(judge, GamesJudge):
+            found = arena_hard.win_rate(items, judge, advance)
+        else:
+            found = alpaca_eval.win_rate(items, judge, advance)
+        result.score(found | alpaca_eval.output_length(items))
     result.reason = ""
     result.judge = {**judge.describe(), "reference_sha256": references}
     result.judge_usage = judge.usage()

@@ -13,11 +13,16 @@ from datasets import Dataset, DatasetDict, load_dataset
 from lm_eval.api.task import ConfigurableTask
 
 from selectit.errors import UserError
-from selectit.evaluate.readers import MATHEMATICS_ON_HUB, mathematics_row, mbpp_splits, read
+from selectit.evaluate.readers import MATHEMATICS_ON_HUB, arena_hard_rows, mathematics_row, mbpp_splits, read
 
 # the hub's AlpacaEval is a loading script, which datasets 4 and later do not run; its data file is read instead
 _ALPACA_EVAL = "tatsu-lab/alpaca_eval"
 _ALPACA_EVAL_FILES = "hf://datasets/tatsu-lab/alpaca_eval/{}.json"
+_ARENA_HARD = "lmarena-ai/arena-hard-auto"
+_ARENA_HARD_FILES = [
+    f"hf://datasets/lmarena-ai/arena-hard-auto/data/arena-hard-v0.1/{name}"
+    for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")
+]
 _MBPP = "google-research-datasets/mbpp"
 
 _GROUP_KEYS = ("class", "aggregate_metric_list")
@@ -31,13 +36,17 @@ class DataDirTask(ConfigurableTask):
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         folder = (self.config.metadata or {}).get("data_dir")
         if folder is not None:
-            rows = read(Path(folder), self.DATASET_PATH, self.DATASET_NAME)
-            self.dataset = DatasetDict({split: Dataset.from_list(split_rows) for split, split_rows in rows.items()})
+            found = read(Path(folder), self.DATASET_PATH, self.DATASET_NAME)
+            self.dataset = DatasetDict({split: Dataset.from_list(split_rows) for split, split_rows in found.items()})
             return
         try:
             if self.DATASET_PATH == _ALPACA_EVAL:
                 file = _ALPACA_EVAL_FILES.format(self.DATASET_NAME)
                 self.dataset = load_dataset("json", data_files={"eval": file})
+            elif self.DATASET_PATH == _ARENA_HARD:
+                questions, answers = (load_dataset("json", data_files=file)["train"] for file in _ARENA_HARD_FILES)
+                rows = arena_hard_rows(questions.to_list(), answers.to_list())
+                self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
             else:
                 super().download(dataset_kwargs, **kwargs)
             self._take_rows_of_hub()
