@@ -23,12 +23,14 @@ EXPORTED = ("bigcodebench",)
 """Benchmarks whose answers are written for their authors' own grader."""
 FOLDER_ONLY = ("humaneval_plus", "mbpp_plus")
 """Benchmarks that the hub does not have in a form that can be graded here."""
-MULTIPLE_CHOICE = ("mmlu", "medqa", "medmcqa", "mmlu_medical")
+TRANSLATION = ("wmt22_en_de", "wmt22_de_en", "wmt22_en_zh", "wmt22_zh_en")
+COMET = tuple(f"{name}_comet" for name in TRANSLATION)
+"""The same translations, scored by COMET."""
 JUDGED = ("alpaca_eval", "alpaca_eval_2", "arena_hard")
 """Benchmarks whose answers a judge compares with reference answers."""
 BENCHMARKS = (
     "mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2",
-    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED, "arena_hard",
+    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED, "arena_hard", *TRANSLATION, *COMET,
 )  # fmt: skip
 
 LANGUAGE_CODES = {
@@ -48,7 +50,13 @@ _NameLoader.add_constructor("!function", lambda loader, node: str(node.value))
 
 
 def task_file(benchmark: str) -> Path:
-    return Path(str(files("selectit.evaluate") / "tasks" / f"{benchmark}.yaml"))
+    return Path(str(files("selectit.evaluate") / "tasks" / f"{benchmark.removesuffix('_comet')}.yaml"))
+
+
+def languages(benchmark: str) -> tuple[str, str]:
+    """Codes of the source and of the target language of a translation benchmark."""
+    _, source, target = benchmark.removesuffix("_comet").split("_")
+    return source, target
 
 
 @cache
@@ -89,6 +97,9 @@ def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
             names = [f"mmlu/{split}/{subject}_{split}.csv" for subject in tasks for split in ("dev", "test")]
         case "bbh":
             names = [f"bbh/{task}.json" for task in tasks]
+        case name if name in (*TRANSLATION, *COMET):
+            pair = "-".join(languages(name))
+            names = [f"wmt22/test.{pair}.{code}" for code in languages(name)]
         case name if name in FILES:
             names = [f"{name}/{file}" for file in FILES[name]]
         case other:
@@ -135,6 +146,7 @@ _HOMES = {
     "medqa": "data_clean/questions/US/4_options/phrases_no_exclude_test.jsonl of the archive that "
     "github.com/jind11/MedQA names",
     "medmcqa": "dev.json of the archive that github.com/medmcqa/medmcqa names",
+    "wmt22": "outputs/wmt22_outputs/wmt-testset of github.com/fe1ixxu/ALMA, its files test.*, without their folders",
     "arena_hard": "the folder data/arena-hard-v0.1 of github.com/lmarena/arena-hard-auto",
     "humaneval_plus": "HumanEvalPlus.jsonl.gz of the releases of github.com/evalplus/humanevalplus_release",
     "mbpp": "mbpp/mbpp.jsonl of github.com/google-research/google-research",

@@ -17,7 +17,16 @@ from pydantic import ValidationError
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.files import BENCHMARKS, CODE, EXPORTED, MATHEMATICS, chosen_tasks, data_files
+from selectit.evaluate.files import (
+    BENCHMARKS,
+    CODE,
+    COMET,
+    EXPORTED,
+    MATHEMATICS,
+    TRANSLATION,
+    chosen_tasks,
+    data_files,
+)
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 
@@ -36,6 +45,8 @@ _METRICS = {
     "alpaca_eval": ("win_rate",),
     "alpaca_eval_2": ("win_rate",),
     "arena_hard": ("win_rate",),
+    **dict.fromkeys(TRANSLATION, ("bleu", "chrf")),
+    **dict.fromkeys(COMET, ("comet",)),
     "medqa": ("acc",),
     "medmcqa": ("acc",),
     "mmlu_medical": ("acc",),

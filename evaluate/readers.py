@@ -217,6 +217,20 @@ def arena_hard_rows(questions: Rows, answers: Rows) -> Rows:
     ]
 
 
+def read_wmt22(data: Path, pair: str) -> dict[str, Rows]:
+    """Two files with a sentence a line. Args: pair: such as en-de."""
+    paths = [existing(data / "wmt22" / f"test.{pair}.{code}") for code in pair.split("-")]
+    # a line ends at a newline only: sentences hold separators that splitlines would take for one
+    source, target = (path.read_text(encoding="utf-8").removesuffix("\n").split("\n") for path in paths)
+    if len(source) != len(target):
+        raise UserError(f"{paths[0]} has {len(source)} lines and {paths[1]} {len(target)}; they must be translations")
+    return {"test": [wmt22_row(n, *texts) for n, texts in enumerate(zip(source, target, strict=True))]}
+
+
+def wmt22_row(number: int, source: str, reference: str) -> dict[str, Any]:
+    return {"id": str(number), "source": source.strip(), "reference": reference.strip()}
+
+
 def read_tydiqa(data: Path, _: str) -> dict[str, Rows]:
     return {
         split: _squad_rows(existing(data / "tydiqa" / f"tydiqa-goldp-v1.1-{name}.json"))
@@ -283,6 +297,7 @@ _READERS: dict[str, Callable[[Path, str], dict[str, Rows]]] = {
     "evalplus/humanevalplus": partial(_plus, "humaneval_plus", "HumanEvalPlus.jsonl.gz"),
     "evalplus/mbppplus": partial(_plus, "mbpp_plus", "MbppPlus.jsonl.gz"),
     "google-research-datasets/mbpp": read_mbpp,
+    "haoranxu/WMT22-Test": read_wmt22,
     "lmarena-ai/arena-hard-auto": read_arena_hard,
     "bigcode/bigcodebench": read_bigcodebench,
     "GBaker/MedQA-USMLE-4-options-hf": read_medqa,

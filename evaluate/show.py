@@ -18,7 +18,7 @@ from selectit.config import EvaluateStage
 from selectit.errors import UserError
 from selectit.evaluate import mathematics
 from selectit.evaluate.benchmark import ask, load_questions
-from selectit.evaluate.files import CODE, EXPORTED, JUDGED, MATHEMATICS, chosen_tasks
+from selectit.evaluate.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION, chosen_tasks
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
@@ -89,6 +89,8 @@ def right_answer(doc: dict[str, Any]) -> str:
         return doc["canonical_solution"]
     if "code" in doc:
         return doc["code"].replace("\r", "")
+    if "reference" in doc:
+        return f" {doc['reference']}"
     if "final_answers" in doc:
         return f"The final answer is $\\boxed{{{doc['final_answers'][0].strip('$')}}}$."
     if "answers" in doc:
@@ -174,6 +176,8 @@ def _told(benchmark: str, metric: str, one: Asked) -> str:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
     if benchmark in (*CODE, *EXPORTED):
         return f"right answer:\n{given}\nread as a whole; its task's tests are run on it (not here)"
+    if benchmark in (*TRANSLATION, *COMET):
+        return f"reference translation: {given!r}\nthe first line with anything in it is compared with it"
     if benchmark in JUDGED:
         return f"reference answer: {given!r}\nnothing is read out of an answer; a judge compares it with the reference"
     if benchmark in MATHEMATICS:

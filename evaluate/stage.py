@@ -12,10 +12,10 @@ from pathlib import Path
 
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, arena_hard, mathematics, programs
+from selectit.evaluate import alpaca_eval, arena_hard, mathematics, programs, translation
 from selectit.evaluate.arena_hard import GamesJudge
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
-from selectit.evaluate.files import CODE, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, data_files
+from selectit.evaluate.files import CODE, COMET, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, TRANSLATION, data_files
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
@@ -52,7 +52,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     """Args:    inputs: {} for the model as it is, or {"model": a finetune artifact}.
     Returns: value and stderr of the table's metric where it was scored, num_items; seconds that the model was
              asked, and tokens of prompts and answers per second, each counted whole.
-    Raises:  NotRun before anything is spent, where HumanEval's programs cannot be run here.
+    Raises:  NotRun before anything is spent, where programs or COMET cannot be run here.
     """
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
@@ -63,6 +63,8 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         raise UserError(f"the adapter {config.adapter} and a fine-tuned model were both given; evaluate one of them")
     # whatever can stop the scoring is found out before anything is generated
     if benchmark.name in CODE and (reason := unavailable(config.sandbox)):
+        raise NotRun(reason)
+    if benchmark.name in COMET and (reason := translation.comet_unavailable(config.comet_python)):
         raise NotRun(reason)
     _check_means(config)
     judge = _load_judge(config)
@@ -98,6 +100,9 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     elif benchmark.name in EXPORTED:
         programs.write_samples(items, out)
         result.reason = programs.EXPORTED_NOT_GRADED
+    elif benchmark.name in (*TRANSLATION, *COMET):
+        scores, result.scorers = translation.score(items, benchmark.name, config.comet_python)
+        result.score(scores)
     elif benchmark.name in MATHEMATICS:
         with tracker.progress(f"{benchmark.name}: grading", num_answers) as advance:
             result.score(mathematics.score(items, benchmark.metric, advance))

@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, load_dataset
 from lm_eval.api.task import ConfigurableTask
 
 from selectit.errors import UserError
-from selectit.evaluate.readers import MATHEMATICS_ON_HUB, arena_hard_rows, mathematics_row, mbpp_splits, read
+from selectit.evaluate.readers import MATHEMATICS_ON_HUB, arena_hard_rows, mathematics_row, mbpp_splits, read, wmt22_row
 
 # the hub's AlpacaEval is a loading script, which datasets 4 and later do not run; its data file is read instead
 _ALPACA_EVAL = "tatsu-lab/alpaca_eval"
@@ -23,6 +23,7 @@ _ARENA_HARD_FILES = [
     f"hf://datasets/lmarena-ai/arena-hard-auto/data/arena-hard-v0.1/{name}"
     for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")
 ]
+_WMT22 = "haoranxu/WMT22-Test"
 _MBPP = "google-research-datasets/mbpp"
 
 _GROUP_KEYS = ("class", "aggregate_metric_list")
@@ -65,6 +66,11 @@ class DataDirTask(ConfigurableTask):
             rows = [
                 mathematics_row(row, f"{self.DATASET_PATH}, item {n}") for n, row in enumerate(self.dataset[split], 1)
             ]
+            self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
+        elif self.DATASET_PATH == _WMT22:
+            pair = str(self.DATASET_NAME)
+            texts = [[row[pair][code] for code in pair.split("-")] for row in self.dataset["test"]]
+            rows = [wmt22_row(number, *two) for number, two in enumerate(texts)]
             self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
         elif self.DATASET_PATH == _MBPP:
             every = [row for split in ("prompt", "test") for row in self.dataset[split]]

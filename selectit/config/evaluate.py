@@ -73,6 +73,8 @@ class EvaluateConfig(Config):
     """Who judges AlpacaEval's answers. None: they are written, not judged."""
     sandbox: Literal["bwrap", "none"] = "bwrap"
     """Where model-written code runs. `none` runs it unprotected and must be asked for."""
+    comet_python: str | None = execution(None)
+    """A Python with unbabel-comet. None: what COMET would score is not run."""
     batch_size: int | None = execution(None, ge=1)
     """Rows of a forward pass at most. None: as many as fit; a batch that does not fit is halved in any case."""
     num_processes: int | None = execution(None, ge=1)
@@ -124,6 +126,7 @@ class EvaluateStage(Config):
     """Only where the benchmark asks for chat format."""
     judge: JudgeSetting | None = None
     sandbox: Literal["bwrap", "none"] = execution("bwrap")
+    comet_python: str | None = execution(None)
     batch_size: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
     seed: int = 42

@@ -56,6 +56,8 @@ class OracleLM(LM):
             return doc["canonical_solution"]
         if "code" in doc:
             return doc["code"]
+        if "reference" in doc:
+            return " " + doc["reference"]
         if "final_answers" in doc:
             return f"So it is $\\boxed{{{doc['final_answers'][0].strip('$')}}}$."
         if "output" in doc:
