@@ -31,7 +31,10 @@ HUB = "hub"
 LM_EVAL_VERSION = version("lm_eval")
 
 # all of lm-eval's 14,683 tasks take half a minute to index; these folders take a quarter of a second
-_STOCK_FOLDERS = {"mmlu": "mmlu/default", "bbh": "bbh/cot_fewshot", "gsm8k": "gsm8k", "tydiqa": "tydiqa"}
+_STOCK_FOLDERS = {
+    "mmlu": "mmlu/default", "mmlu_medical": "mmlu/default", "bbh": "bbh/cot_fewshot", "gsm8k": "gsm8k",
+    "tydiqa": "tydiqa", "medqa": "medqa", "medmcqa": "medmcqa",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,23 @@ import yaml
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
 
-BENCHMARKS = ("mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2")
-JUDGED = ("alpaca_eval", "alpaca_eval_2")
+MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
+"""Benchmarks with a final answer that math-verify compares."""
+CODE = ("humaneval", "humaneval_plus", "mbpp", "mbpp_plus")
+"""Benchmarks whose answers are programs that are run."""
+EXPORTED = ("bigcodebench",)
+"""Benchmarks whose answers are written for their authors' own grader."""
+FOLDER_ONLY = ("humaneval_plus", "mbpp_plus")
+"""Benchmarks that the hub does not have in a form that can be graded here."""
+TRANSLATION = ("wmt22_en_de", "wmt22_de_en", "wmt22_en_zh", "wmt22_zh_en")
+COMET = tuple(f"{name}_comet" for name in TRANSLATION)
+"""The same translations, scored by COMET."""
+JUDGED = ("alpaca_eval", "alpaca_eval_2", "arena_hard")
 """Benchmarks whose answers a judge compares with reference answers."""
+BENCHMARKS = (
+    "mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval", "alpaca_eval_2",
+    *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED, "arena_hard", *TRANSLATION, *COMET,
+)  # fmt: skip
 
 LANGUAGE_CODES = {
     "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
@@ -25,7 +39,7 @@ LANGUAGE_CODES = {
 }  # fmt: skip
 """TyDiQA languages as its item ids spell them -> as lm-eval's task names spell them."""
 
-_TASK_PREFIXES = {"mmlu": "mmlu_", "bbh": "bbh_cot_fewshot_", "tydiqa": "tydiqa_goldp_"}
+_TASK_PREFIXES = {"mmlu": "mmlu_", "mmlu_medical": "mmlu_", "bbh": "bbh_cot_fewshot_", "tydiqa": "tydiqa_goldp_"}
 
 
 class _NameLoader(yaml.SafeLoader):
@@ -36,7 +50,13 @@ _NameLoader.add_constructor("!function", lambda loader, node: str(node.value))
 
 
 def task_file(benchmark: str) -> Path:
-    return Path(str(files("selectit.evaluate") / "tasks" / f"{benchmark}.yaml"))
+    return Path(str(files("selectit.evaluate") / "tasks" / f"{benchmark.removesuffix('_comet')}.yaml"))
+
+
+def languages(benchmark: str) -> tuple[str, str]:
+    """Codes of the source and of the target language of a translation benchmark."""
+    _, source, target = benchmark.removesuffix("_comet").split("_")
+    return source, target
 
 
 @cache
@@ -73,24 +93,42 @@ def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
     """
     tasks = chosen_tasks(benchmark)
     match benchmark.name:
-        case "mmlu":
-            names = [f"{split}/{subject}_{split}.csv" for subject in tasks for split in ("dev", "test")]
+        case "mmlu" | "mmlu_medical":
+            names = [f"mmlu/{split}/{subject}_{split}.csv" for subject in tasks for split in ("dev", "test")]
         case "bbh":
-            names = [f"{task}.json" for task in tasks]
-        case "gsm8k":
-            names = ["test.jsonl"]
-        case "tydiqa":
-            names = ["tydiqa-goldp-v1.1-train.json", "tydiqa-goldp-v1.1-dev.json"]
-        case "humaneval":
-            names = ["HumanEval.jsonl.gz"]
-        case "alpaca_eval":
-            names = ["text_davinci_003.json"]
-        case "alpaca_eval_2":
-            names = ["gpt4_1106_preview.json"]
+            names = [f"bbh/{task}.json" for task in tasks]
+        case name if name in (*TRANSLATION, *COMET):
+            pair = "-".join(languages(name))
+            names = [f"wmt22/test.{pair}.{code}" for code in languages(name)]
+        case name if name in FILES:
+            names = [f"{name}/{file}" for file in FILES[name]]
         case other:
             raise UserError(f"no benchmark '{other}'.{did_you_mean(other, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}")
-    return [existing(data / benchmark.name / name) for name in names]
+    return [existing(data / name) for name in names]
 
+
+def unzipped(path: Path) -> Path:
+    """Args: path: of a .gz file; the same file without .gz counts too, where only that one is there."""
+    plain = path.with_suffix("")
+    return plain if path.suffix == ".gz" and plain.is_file() and not path.is_file() else path
+
+
+FILES = {
+    "gsm8k": ("test.jsonl",),
+    "tydiqa": ("tydiqa-goldp-v1.1-train.json", "tydiqa-goldp-v1.1-dev.json"),
+    "humaneval": ("HumanEval.jsonl.gz",),
+    "alpaca_eval": ("text_davinci_003.json",),
+    "alpaca_eval_2": ("gpt4_1106_preview.json",),
+    **dict.fromkeys(MATHEMATICS, ("test.jsonl",)),
+    "humaneval_plus": ("HumanEvalPlus.jsonl.gz",),
+    "mbpp": ("mbpp.jsonl",),
+    "mbpp_plus": ("MbppPlus.jsonl.gz",),
+    "bigcodebench": ("BigCodeBench.jsonl",),
+    "arena_hard": ("question.jsonl", "model_answer/gpt-4-0314.jsonl"),
+    "medqa": ("phrases_no_exclude_test.jsonl",),
+    "medmcqa": ("dev.json",),
+}
+"""Files of the benchmarks whose files do not depend on the chosen tasks."""
 
 _HOMES = {
     "mmlu": "data.tar of github.com/hendrycks/test, its folders dev and test",
@@ -100,6 +138,20 @@ _HOMES = {
     "humaneval": "data/HumanEval.jsonl.gz of github.com/openai/human-eval",
     "alpaca_eval": "results/text_davinci_003/model_outputs.json of github.com/tatsu-lab/alpaca_eval",
     "alpaca_eval_2": "results/gpt4_1106_preview/model_outputs.json of github.com/tatsu-lab/alpaca_eval",
+    "math500": "test.jsonl of huggingface.co/datasets/HuggingFaceH4/MATH-500",
+    "minerva": "evaluation/data/minerva_math/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "olympiadbench": "evaluation/data/olympiadbench/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "aime24": "evaluation/data/aime24/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "amc23": "evaluation/data/amc23/test.jsonl of github.com/QwenLM/Qwen2.5-Math",
+    "medqa": "data_clean/questions/US/4_options/phrases_no_exclude_test.jsonl of the archive that "
+    "github.com/jind11/MedQA names",
+    "medmcqa": "dev.json of the archive that github.com/medmcqa/medmcqa names",
+    "wmt22": "outputs/wmt22_outputs/wmt-testset of github.com/fe1ixxu/ALMA, its files test.*, without their folders",
+    "arena_hard": "the folder data/arena-hard-v0.1 of github.com/lmarena/arena-hard-auto",
+    "humaneval_plus": "HumanEvalPlus.jsonl.gz of the releases of github.com/evalplus/humanevalplus_release",
+    "mbpp": "mbpp/mbpp.jsonl of github.com/google-research/google-research",
+    "mbpp_plus": "MbppPlus.jsonl.gz of the releases of github.com/evalplus/mbppplus_release",
+    "bigcodebench": "the rows of huggingface.co/datasets/bigcode/bigcodebench, one a line",
 }
 """Where the authors publish the files of a data folder."""
 
@@ -108,6 +160,7 @@ def existing(path: Path) -> Path:
     """Args:   path: <data>/<benchmark>/..., a file that must be there.
     Raises: UserError with the path that was expected and where its file comes from.
     """
+    path = unzipped(path)
     if not path.is_file():
         home = next(_HOMES[part] for part in reversed(path.parts) if part in _HOMES)
         raise UserError(

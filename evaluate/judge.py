@@ -42,11 +42,13 @@ class Judge(Protocol):
         """What a reader must know of the last `compare`."""
 
 
-def load_judge(judge: JudgeSetting) -> Judge:
-    """Raises: UserError for a judge that is not known or cannot be used; nothing heavy is loaded yet."""
+def load_judge(judge: JudgeSetting, games: bool = False) -> Judge:
+    """Args:   games: Arena-Hard's verdicts are wanted, which only a judge behind an endpoint gives.
+    Raises: UserError for a judge that is not known or cannot be used; nothing heavy is loaded yet.
+    """
     if not isinstance(judge, str):
         try:
-            from selectit.evaluate.judge_api import EndpointJudge
+            from selectit.evaluate.judge_api import EndpointJudge, GamesEndpointJudge
         except ModuleNotFoundError as error:
             if error.name != "openai":
                 raise
@@ -54,7 +56,7 @@ def load_judge(judge: JudgeSetting) -> Judge:
                 f"evaluate.judge: {judge.model} is asked through the package openai, which is not installed; "
                 "pip install 'selectit[judge]' (in a checkout: pip install -e '.[judge]' -c constraints.txt)"
             ) from error
-        return EndpointJudge(judge)
+        return GamesEndpointJudge(judge) if games else EndpointJudge(judge)
     kind, _, model = judge.partition(":")
     if kind != "hf" or not model:
         raise UserError(

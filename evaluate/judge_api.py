@@ -23,14 +23,14 @@ from selectit.config import JudgeConfig
 from selectit.errors import UserError
 from selectit.evaluate.judge import Comparison
 from selectit.evaluate.judge_cache import Answer, AnswerCache
-from selectit.evaluate.judge_prompt import read_prompt
-from selectit.evaluate.judge_verdict import verdict_of_logprobs, verdict_of_text
+from selectit.evaluate.judge_prompt import arena_hard_prompt, read_prompt
+from selectit.evaluate.judge_verdict import GAMES, verdict_of_game, verdict_of_logprobs, verdict_of_text
 from selectit.fingerprint import digest
 
 TEMPERATURE = 0
 TOP_LOGPROBS = 5
-MAX_TOKENS = {"logprobs": 1, "text": 100}
-"""AlpacaEval's, by verdict."""
+MAX_TOKENS = {"logprobs": 1, "text": 100, "game": 4096}
+"""AlpacaEval's and, for a verdict of Arena-Hard's, that one's."""
 MOST_ASKED = 3
 """Times that a comparison is asked while its answers hold no verdict."""
 MOST_FAILED = 8
@@ -59,6 +59,7 @@ class EndpointJudge:
         self._config = config
         self._key = _read_key(config)
         self._prompt = read_prompt(config.prompt)
+        self._verdict: str = config.verdict
         name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)}-{digest([config.model, config.base_url])[:12]}.jsonl"
         self._cache = AnswerCache(Path(config.cache).expanduser() / name)
         self._usage: dict[str, Any] = {}
@@ -70,7 +71,7 @@ class EndpointJudge:
         told = {
             "name": self._config.model,
             "endpoint": self._config.base_url,
-            "verdict": self._config.verdict,
+            "verdict": self._verdict,
             "prompt_sha256": self._prompt.sha256,
         }
         return {**told, "answered_by": ", ".join(self._answered_by)} if self._answered_by else told
@@ -93,31 +94,43 @@ class EndpointJudge:
 
     def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float]:
         questions = [None if one.output == one.reference else self._question(one) for one in comparisons]
+        answers = self._answers(questions, advance)
+        return [0.5 if question is None else _preferred(question, answers[question.key]) for question in questions]
+
+    def _answers(self, questions: Sequence[Question | None], advance: Callable[[int], None]) -> dict[str, Answer]:
+        """The answers by the key of their question, asked where they are not in the cache.
+
+        Raises: UserError where one is missing.
+        """
         asked = {question.key: question for question in questions if question is not None}
         missing = [question for key, question in asked.items() if self._cache.find(key) is None]
         advance(len(questions) - len(missing))
         failures = asyncio.run(self._ask_all(missing, advance, self._config.max_retries)) if missing else []
         answers = {key: answer for key in asked if (answer := self._cache.find(key)) is not None}
         self._answered_by = sorted({answer.answered_by for answer in answers.values()})
-        self._usage = self._spent(answers, len(comparisons), len(missing), len(failures))
+        self._usage = self._spent(answers, len(questions), len(missing), len(failures))
         if failures:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in Counter(failures).most_common(3))
             raise UserError(
-                f"{len(failures)} of {len(comparisons)} comparisons have no answer of the judge {self._config.model}, "
+                f"{len(failures)} of {len(questions)} comparisons have no answer of the judge {self._config.model}, "
                 f"so there is no win rate: {reasons}. The other answers are kept; the same command asks for these"
             )
-        return [0.5 if question is None else _preferred(question, answers[question.key]) for question in questions]
+        return answers
 
     def _question(self, comparison: Comparison) -> Question:
+        return self._in_order(comparison, is_switched_for(comparison.instruction))
+
+    def _in_order(self, comparison: Comparison, is_switched: bool) -> Question:
+        """Args: is_switched: the model's output stands first."""
         first, second = comparison.reference, comparison.output
-        if is_switched := is_switched_for(comparison.instruction):
+        if is_switched:
             first, second = second, first
         settings = {
             "model": self._config.model,
             "base_url": self._config.base_url,
-            "verdict": self._config.verdict,
+            "verdict": self._verdict,
             "temperature": TEMPERATURE,
-            "max_tokens": MAX_TOKENS[self._config.verdict],
+            "max_tokens": MAX_TOKENS[self._verdict],
             "prompt_sha256": self._prompt.sha256,
         }
         shown = {"instruction": comparison.instruction, "output_m": first, "output_M": second}
@@ -179,12 +192,12 @@ class EndpointJudge:
         return f"{reason}, asked {MOST_ASKED} times"
 
     def _request(self, question: Question) -> dict[str, Any]:
-        by_verdict = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if self._config.verdict == "logprobs" else {}
+        by_verdict = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if self._verdict == "logprobs" else {}
         return {
             "model": self._config.model,
             "messages": [{"role": role, "content": text} for role, text in question.messages],
             "temperature": TEMPERATURE,
-            "max_tokens": MAX_TOKENS[self._config.verdict],
+            "max_tokens": MAX_TOKENS[self._verdict],
             **by_verdict,
         }
 
@@ -194,8 +207,8 @@ class EndpointJudge:
             return "the endpoint's answer is not a chat completion"
         choice = completion.choices[0]
         text = choice.message.content or ""
-        if self._config.verdict == "text":
-            verdict = verdict_of_text(text)
+        if self._verdict != "logprobs":
+            verdict = verdict_of_text(text) if self._verdict == "text" else GAMES.get(verdict_of_game(text) or "")
             if verdict is None:
                 return f"no verdict in the answer {text[:40]!r}"
         else:
@@ -242,6 +255,26 @@ class EndpointJudge:
             "output_tokens": output_tokens,
             "usd": cost,
         }
+
+
+class GamesEndpointJudge(EndpointJudge):
+    """Arena-Hard's judge: explains itself, and gives one of five verdicts in either order of the answers."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__(config)
+        self._prompt = arena_hard_prompt()
+        self._verdict = "game"
+
+    def play(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[tuple[str, str]]:
+        """The verdicts with the reference shown first and with the output shown first; equal ones are ties."""
+        questions = [
+            None if one.output == one.reference else self._in_order(one, is_switched)
+            for one in comparisons
+            for is_switched in (False, True)
+        ]
+        answers = self._answers(questions, advance)
+        verdicts = [verdict_of_game(answers[q.key].text) if q is not None else "A=B" for q in questions]
+        return [(str(first), str(second)) for first, second in zip(verdicts[::2], verdicts[1::2], strict=True)]
 
 
 def is_switched_for(instruction: str, seed: int = 0) -> bool:

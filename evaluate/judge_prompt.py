@@ -54,5 +54,14 @@ def read_prompt(location: str) -> JudgePrompt:
             f"evaluate.judge.prompt: {path} does not hold {', '.join(f'{{{name}}}' for name in missing)}; a judge's "
             "prompt needs {instruction}, {output_m} and {output_M} (or {output_1} and {output_2})"
         )
+    return _split(text)
+
+
+def arena_hard_prompt() -> JudgePrompt:
+    """For Arena-Hard's verdicts, in our own words; {output_m} is assistant A's answer, {output_M} B's."""
+    return _split((files("selectit.evaluate") / "arena_hard_prompt.txt").read_text(encoding="utf-8"))
+
+
+def _split(text: str) -> JudgePrompt:
     messages = tuple((role, content.strip()) for role, content in _CHATML.findall(text)) or (("user", text.strip()),)
     return JudgePrompt(messages, hashlib.sha256(text.encode()).hexdigest())

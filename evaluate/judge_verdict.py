@@ -14,6 +14,15 @@ from typing import Any
 _LETTER = re.compile(r"[\s\"'`*(\[]*([mM])[\s\"'`*)\].]*")
 _SECOND = {frozenset(("model_1", "model_2")): "model_2", frozenset("mM"): "M"}
 """Names in a ranking -> which of them was shown second; the former are AlpacaEval's."""
+GAMES = {"A>>B": 0.0, "A>B": 0.0, "A=B": 0.5, "B>A": 1.0, "B>>A": 1.0}
+"""Arena-Hard's verdicts -> what B, shown second, gets."""
+_GAME = re.compile(rf"\[\[({'|'.join(GAMES)})\]\]")
+
+
+def verdict_of_game(text: str) -> str | None:
+    """Arena-Hard's verdict, such as A>>B; None where there is none or several disagree."""
+    found = set(_GAME.findall(text))
+    return found.pop() if len(found) == 1 else None
 
 
 def verdict_of_text(text: str) -> float | None:

@@ -17,12 +17,24 @@ from pydantic import ValidationError
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.files import BENCHMARKS, chosen_tasks, data_files
+from selectit.evaluate.files import (
+    BENCHMARKS,
+    CODE,
+    COMET,
+    EXPORTED,
+    MATHEMATICS,
+    TRANSLATION,
+    chosen_tasks,
+    data_files,
+)
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 
-_OWN_SHOTS = ("mmlu", "tydiqa")
+_OWN_SHOTS = ("mmlu", "mmlu_medical", "tydiqa")
 """Benchmarks whose number of shots can be chosen; the others fix theirs in the task."""
+_PASS_AT_K = (*CODE, *EXPORTED)
+_SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
+"""Benchmarks that take several samples of an item."""
 
 
 _METRICS = {
@@ -32,8 +44,14 @@ _METRICS = {
     "tydiqa": ("f1", "exact_match"),
     "alpaca_eval": ("win_rate",),
     "alpaca_eval_2": ("win_rate",),
+    "arena_hard": ("win_rate",),
+    **dict.fromkeys(TRANSLATION, ("bleu", "chrf")),
+    **dict.fromkeys(COMET, ("comet",)),
+    "medqa": ("acc",),
+    "medmcqa": ("acc",),
+    "mmlu_medical": ("acc",),
 }
-"""What may stand in the table; HumanEval's follow from `pass_at`."""
+"""What may stand in the table; those of benchmarks that are sampled follow from `pass_at` and `num_samples`."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +137,21 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
     faults = []
     if benchmark.num_fewshot is not None and benchmark.name not in _OWN_SHOTS:
         faults.append(f".num_fewshot: the shots of {benchmark.name} are fixed by its task; leave it out")
-    if benchmark.name == "humaneval":
-        if (most := max(benchmark.pass_at)) > benchmark.num_samples:
-            faults.append(f".pass_at: pass@{most} needs num_samples of at least {most}")
-        if benchmark.num_samples > 1 and benchmark.temperature == 0:
-            faults.append(".temperature: 0 is greedy, all samples would be equal; raise it or set num_samples to 1")
-    elif benchmark.num_samples > 1:
+    if benchmark.name in _PASS_AT_K and (most := max(benchmark.pass_at)) > benchmark.num_samples:
+        faults.append(f".pass_at: pass@{most} needs num_samples of at least {most}")
+    if benchmark.num_samples > 1 and benchmark.name not in _SAMPLED:
         faults.append(f".num_samples: {benchmark.name} is scored on one answer; leave it out")
-    metrics = _METRICS.get(benchmark.name) or tuple(f"pass@{k}" for k in benchmark.pass_at)
+    elif benchmark.num_samples > 1 and benchmark.temperature == 0:
+        faults.append(".temperature: 0 is greedy, all samples would be equal; raise it or set num_samples to 1")
+    metrics = _metrics(benchmark)
     if benchmark.metric not in metrics:
         faults.append(f".metric: '{benchmark.metric}' is not one of {', '.join(metrics)}")
     return faults
+
+
+def _metrics(benchmark: BenchmarkConfig) -> tuple[str, ...]:
+    if benchmark.name in MATHEMATICS:
+        return (f"avg@{benchmark.num_samples}",)
+    if benchmark.name in _PASS_AT_K:
+        return tuple(f"pass@{k}" for k in benchmark.pass_at)
+    return _METRICS[benchmark.name]

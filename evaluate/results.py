@@ -79,6 +79,7 @@ class Result:
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     lm_eval_version: str = ""
+    scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None
     judge_usage: dict[str, Any] | None = None
 

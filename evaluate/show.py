@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase
 
 from selectit.config import EvaluateStage
 from selectit.errors import UserError
+from selectit.evaluate import mathematics
 from selectit.evaluate.benchmark import ask, load_questions
-from selectit.evaluate.files import JUDGED, chosen_tasks
+from selectit.evaluate.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION, chosen_tasks
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
@@ -63,7 +64,7 @@ class KnowingLM(LM):
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
-        return [(0.0 if request.idx == request.doc["answer"] else -1.0, True) for request in requests]
+        return [(0.0 if request.idx == right_choice(request.doc) else -1.0, True) for request in requests]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
@@ -77,10 +78,21 @@ class KnowingLM(LM):
             self.requests.setdefault(request.args[0], []).append(request)
 
 
+def right_choice(doc: dict[str, Any]) -> int:
+    """Args: doc: a row of a multiple-choice benchmark."""
+    return int(next(doc[key] for key in ("answer", "label", "cop") if key in doc))
+
+
 def right_answer(doc: dict[str, Any]) -> str:
     """As a model that follows the examples would write it. Args: doc: a row of a generation benchmark."""
     if "canonical_solution" in doc:
         return doc["canonical_solution"]
+    if "code" in doc:
+        return doc["code"].replace("\r", "")
+    if "reference" in doc:
+        return f" {doc['reference']}"
+    if "final_answers" in doc:
+        return f"The final answer is $\\boxed{{{doc['final_answers'][0].strip('$')}}}$."
     if "answers" in doc:
         return f" {doc['answers'][0] if isinstance(doc['answers'], list) else doc['answers']['text'][0]}"
     if "target" in doc:
@@ -108,6 +120,9 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     questions = load_questions(config)
     lm = KnowingLM(tokenizer)
     items = read_items(ask(lm, questions, config, lambda number: None), benchmark.metric)
+    if benchmark.name in MATHEMATICS:
+        mathematics.check_installed()
+        mathematics.score(items, benchmark.metric, lambda number: None)
     first = [item for item in items if item.task == items[0].task]
     return [_asked(item, lm.requests[item.prompt]) for item in first]
 
@@ -159,8 +174,12 @@ def _told(benchmark: str, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
     if one.continuations:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
-    if benchmark == "humaneval":
-        return f"right answer:\n{given}\nread as a whole; its task's tests are run on prompt and completion (not here)"
+    if benchmark in (*CODE, *EXPORTED):
+        return f"right answer:\n{given}\nread as a whole; its task's tests are run on it (not here)"
+    if benchmark in (*TRANSLATION, *COMET):
+        return f"reference translation: {given!r}\nthe first line with anything in it is compared with it"
     if benchmark in JUDGED:
         return f"reference answer: {given!r}\nnothing is read out of an answer; a judge compares it with the reference"
+    if benchmark in MATHEMATICS:
+        return f"right answer: {given!r}; compared by math-verify with {one.item.target!r}; {metric} {one.item.score:g}"
     return f"right answer: {given!r}; read as {one.item.answer!r}; {metric} {one.item.score:g}"

@@ -1,7 +1,7 @@
 """The evaluate stage: one benchmark on one model.
 
 Reads a model, an adapter or checkpoint from a finetune artifact, and benchmark data. Writes result.json and
-items.jsonl, and for AlpacaEval model_outputs.json; what a judge has still to read is kept.
+items.jsonl, and for graders of others model_outputs.json or samples.jsonl; what a judge has still to read is kept.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, humaneval
+from selectit.evaluate import alpaca_eval, arena_hard, mathematics, programs, translation
+from selectit.evaluate.arena_hard import GamesJudge
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
-from selectit.evaluate.files import JUDGED, data_files
+from selectit.evaluate.files import CODE, COMET, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, TRANSLATION, data_files
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
@@ -26,6 +27,8 @@ from selectit.tracking import Tracker
 
 release = forget_lm
 NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
+NO_GAMES = "not judged: Arena-Hard's verdicts are texts, which a judge of the form hf:<model> does not write; name one "
+NO_GAMES += "behind an endpoint (evaluate.judge.model)"
 
 
 def preflight(config: EvaluateStage) -> None:
@@ -40,6 +43,7 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
+    _check_means(config)
     if config.judge is not None:
         check_judge(config.judge)
 
@@ -48,7 +52,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     """Args:    inputs: {} for the model as it is, or {"model": a finetune artifact}.
     Returns: value and stderr of the table's metric where it was scored, num_items; seconds that the model was
              asked, and tokens of prompts and answers per second, each counted whole.
-    Raises:  NotRun before anything is spent, where HumanEval's programs cannot be run here.
+    Raises:  NotRun before anything is spent, where programs or COMET cannot be run here.
     """
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
@@ -58,9 +62,12 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if config.adapter is not None and "model" in inputs:
         raise UserError(f"the adapter {config.adapter} and a fine-tuned model were both given; evaluate one of them")
     # whatever can stop the scoring is found out before anything is generated
-    if benchmark.name == "humaneval" and (reason := unavailable(config.sandbox)):
+    if benchmark.name in CODE and (reason := unavailable(config.sandbox)):
         raise NotRun(reason)
-    judge = load_judge(config.judge) if benchmark.name in JUDGED and config.judge else None
+    if benchmark.name in COMET and (reason := translation.comet_unavailable(config.comet_python)):
+        raise NotRun(reason)
+    _check_means(config)
+    judge = _load_judge(config)
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
         return _judge(*kept, judge, out, tracker)
 
@@ -84,12 +91,26 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     result.notes = questions.notes + _truncation_note(lm, items)
     result.complete = not questions.notes
     result.tasks = read_tasks(answers)
-    if benchmark.name == "humaneval":
-        with tracker.progress("humaneval: running the programs", sum(len(item.outputs) for item in items)) as advance:
-            result.score(humaneval.score(items, benchmark.pass_at, benchmark.metric, config.sandbox, advance))
+    num_answers = sum(len(item.outputs) for item in items)
+    if benchmark.name in CODE:
+        with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
+            found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
+        result.score(found)
+        result.notes.extend(programs.unsolvable(items, benchmark.name, config.sandbox))
+    elif benchmark.name in EXPORTED:
+        programs.write_samples(items, out)
+        result.reason = programs.EXPORTED_NOT_GRADED
+    elif benchmark.name in (*TRANSLATION, *COMET):
+        scores, result.scorers = translation.score(items, benchmark.name, config.comet_python)
+        result.score(scores)
+    elif benchmark.name in MATHEMATICS:
+        with tracker.progress(f"{benchmark.name}: grading", num_answers) as advance:
+            result.score(mathematics.score(items, benchmark.metric, advance))
+        result.notes.extend(mathematics.notes(items))
     elif benchmark.name in JUDGED:
-        alpaca_eval.write_outputs(items, _generator(config, inputs), out)
-        result.metrics, result.reason = alpaca_eval.output_length(items), NO_JUDGE
+        write = arena_hard.write_answers if benchmark.name == "arena_hard" else alpaca_eval.write_outputs
+        write(items, _generator(config, inputs), out)
+        result.metrics, result.reason = alpaca_eval.output_length(items), NO_GAMES if config.judge else NO_JUDGE
         if judge is not None:
             (task,) = questions.tasks.values()
             references = alpaca_eval.reference_sha256(task.task_docs)
@@ -103,12 +124,36 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     return metrics | speed
 
 
+def _load_judge(config: EvaluateStage) -> Judge | None:
+    is_arena = config.benchmark.name == "arena_hard"
+    if config.judge is None or config.benchmark.name not in JUDGED or (is_arena and isinstance(config.judge, str)):
+        return None
+    return load_judge(config.judge, games=is_arena)
+
+
+def _check_means(config: EvaluateStage) -> None:
+    """Raises: UserError where what the answers are graded with is not here."""
+    name = config.benchmark.name
+    if name in MATHEMATICS:
+        mathematics.check_installed()
+    if name in FOLDER_ONLY and config.data == HUB:
+        raise UserError(
+            f"{name} is graded with evalplus' release file, which the hub does not have; set evaluate.data to a folder "
+            f"with it: selectit data fetch --benchmarks {name} --out DIR"
+        )
+
+
 def _judge(
     result: Result, items: list[Item], references: str, judge: Judge, out: Path, tracker: Tracker
 ) -> dict[str, float]:
     """Args: references: sha256 of the reference answers."""
-    with tracker.progress(f"{result.benchmark}: judging", len(items)) as advance:
-        result.score(alpaca_eval.win_rate(items, judge, advance) | alpaca_eval.output_length(items))
+    num_games = len(items) * (2 if isinstance(judge, GamesJudge) else 1)
+    with tracker.progress(f"{result.benchmark}: judging", num_games) as advance:
+        if isinstance(judge, GamesJudge):
+            found = arena_hard.win_rate(items, judge, advance)
+        else:
+            found = alpaca_eval.win_rate(items, judge, advance)
+        result.score(found | alpaca_eval.output_length(items))
     result.reason = ""
     result.judge = {**judge.describe(), "reference_sha256": references}
     result.judge_usage = judge.usage()

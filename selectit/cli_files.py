@@ -207,7 +207,7 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and every item.")] = None,
     adapter: Annotated[str | None, typer.Option(help="PEFT adapter on top of the model.")] = None,
-    profile: Annotated[str, typer.Option(help="paper-2023, full, miniature, or a YAML file.")] = "paper-2023",
+    profile: Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")] = "paper-2023",
     data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
     benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many items per task.")] = None,
@@ -216,6 +216,7 @@ def evaluate(
     ] = None,
     template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
     sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
+    comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a forward pass at most; default: what fits.")] = None,
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
     seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
@@ -241,7 +242,8 @@ def evaluate(
             "finetune": {"method": "none", "template": template},
             "evaluate": {
                 "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": _judge(judge),
-                "sandbox": sandbox, "batch_size": batch_size, "num_processes": num_processes,
+                "sandbox": sandbox, "comet_python": comet_python, "batch_size": batch_size,
+                "num_processes": num_processes,
             },
         }
     )  # fmt: skip

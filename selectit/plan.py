@@ -269,6 +269,7 @@ def evaluate_stage(
         template=config.finetune.template if benchmark.chat_template else None,
         judge=evaluate.judge if benchmark.name in JUDGED else None,
         sandbox=evaluate.sandbox,
+        comet_python=evaluate.comet_python,
         batch_size=evaluate.batch_size,
         num_processes=evaluate.num_processes,
         seed=seed if benchmark.temperature > 0 else 0,

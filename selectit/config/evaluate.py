@@ -56,11 +56,15 @@ JudgeSetting = Annotated[
 """`hf:<model>`: an in-process log-probability judge; a mapping: a judge behind an endpoint."""
 
 
+PROFILES = ("paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation")
+"""Those of evaluate/profiles/; any other value is a path."""
+
+
 class EvaluateConfig(Config):
-    profile: Annotated[str, LocationMark(keywords=("paper-2023", "full", "miniature"))] = "paper-2023"
+    profile: Annotated[str, LocationMark(keywords=PROFILES)] = "paper-2023"
     """A protocol of evaluate/profiles/ or a YAML file of the same form."""
     data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
-    """`hub`, or a folder that holds mmlu/, bbh/, gsm8k/, tydiqa/, humaneval/, alpaca_eval/, alpaca_eval_2/."""
+    """`hub`, or a folder that holds mmlu/, bbh/, gsm8k/ and so on, as docs/evaluation.md has them."""
     benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
     """Which of the profile's benchmarks; default: all."""
     limit: int | None = Field(None, ge=1)
@@ -69,6 +73,8 @@ class EvaluateConfig(Config):
     """Who judges AlpacaEval's answers. None: they are written, not judged."""
     sandbox: Literal["bwrap", "none"] = "bwrap"
     """Where model-written code runs. `none` runs it unprotected and must be asked for."""
+    comet_python: str | None = execution(None)
+    """A Python with unbabel-comet. None: what COMET would score is not run."""
     batch_size: int | None = execution(None, ge=1)
     """Rows of a forward pass at most. None: as many as fit; a batch that does not fit is halved in any case."""
     num_processes: int | None = execution(None, ge=1)
@@ -79,7 +85,7 @@ class BenchmarkConfig(Config):
     """How one benchmark is run: one entry of a profile."""
 
     name: str
-    """mmlu, bbh, gsm8k, tydiqa, humaneval, alpaca_eval or alpaca_eval_2."""
+    """One of those in evaluate/files.py."""
     tasks: tuple[str, ...] | None = None
     """MMLU subjects, BBH tasks or TyDiQA languages; default: all of the benchmark."""
     items_per_task: int | None = Field(None, ge=1)
@@ -93,9 +99,9 @@ class BenchmarkConfig(Config):
     until: tuple[str, ...] | None = None
     """Stop strings (generation benchmarks)."""
     num_samples: int = Field(1, ge=1)
-    """Completions per item (HumanEval)."""
+    """Completions per item (code, mathematics)."""
     pass_at: tuple[int, ...] = (1,)
-    """Values of k for HumanEval's pass@k."""
+    """Values of k for pass@k (code)."""
     temperature: float = Field(0.0, ge=0)
     """0: greedy."""
     top_p: float = Field(1.0, gt=0, le=1)
@@ -120,6 +126,7 @@ class EvaluateStage(Config):
     """Only where the benchmark asks for chat format."""
     judge: JudgeSetting | None = None
     sandbox: Literal["bwrap", "none"] = execution("bwrap")
+    comet_python: str | None = execution(None)
     batch_size: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
     seed: int = 42

@@ -194,6 +194,10 @@ def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
 
 
 def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
+    if benchmark.name not in BENCHMARKS:
+        raise UserError(
+            f"how many items {benchmark.name} has, and how long they are, is not in selectit/pricing/work.py"
+        )
     num_tasks, total, _ = BENCHMARKS[benchmark.name]
     per_task = min(total / num_tasks, benchmark.items_per_task or total, limit or total)
     return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else num_tasks))
@@ -201,10 +205,6 @@ def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
 
 def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     benchmark, shape = config.benchmark, shape_of(config.model)
-    if benchmark.name not in BENCHMARKS:
-        raise UserError(
-            f"how many items {benchmark.name} has, and how long they are, is not in selectit/pricing/work.py"
-        )
     items = num_items(benchmark, config.limit)
     prompt_tokens = BENCHMARKS[benchmark.name][2]
     generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0

@@ -42,7 +42,10 @@ class OracleLM(LM):
         return f"<{self.template}>" + chat_history[-1]["content"]
 
     def loglikelihood(self, requests):
-        return [(0.0 if request.idx == request.doc["answer"] else -1.0, True) for request in requests]
+        return [(0.0 if request.idx == self.choose(request.doc) else -1.0, True) for request in requests]
+
+    def choose(self, doc):
+        return next(doc[key] for key in ("answer", "label", "cop") if key in doc)
 
     def generate_until(self, requests):
         self.prompts += [request.args[0] for request in requests]
@@ -51,6 +54,12 @@ class OracleLM(LM):
     def answer(self, doc):
         if "canonical_solution" in doc:
             return doc["canonical_solution"]
+        if "code" in doc:
+            return doc["code"]
+        if "reference" in doc:
+            return " " + doc["reference"]
+        if "final_answers" in doc:
+            return f"So it is $\\boxed{{{doc['final_answers'][0].strip('$')}}}$."
         if "output" in doc:
             return doc["output"]
         if "answers" in doc:

@@ -1,0 +1,104 @@
+"""The mathematics benchmarks in their authors' layouts, and answers that math-verify must not hang on."""
+
+import json
+
+import pytest
+
+from selectit.errors import UserError
+from selectit.evaluate import mathematics
+from selectit.evaluate.mathematics import grade_all
+from selectit.evaluate.profile import load_profile
+from selectit.evaluate.readers import last_boxed
+
+UPSTREAM = {
+    "math500": [
+        {"problem": "What is half of 1?", "solution": "It is $\\boxed{\\frac{1}{2}}$.", "answer": "\\frac{1}{2}",
+         "subject": "Algebra", "level": 1, "unique_id": "test/algebra/1.json"},
+        {"problem": "Which point?", "solution": "Here: $\\boxed{(3, 4)}$.", "answer": "(3, 4)", "subject": "Geometry",
+         "level": 2, "unique_id": "test/geometry/2.json"},
+    ],
+    "minerva": [
+        {"problem": "How many radians?", "type": "Physics", "idx": 0,
+         "solution": "First $\\boxed{1}$ is wrong, so $\\boxed{\\frac{\\pi}{2}}$."},
+        {"problem": "Which mass?", "type": "Physics", "idx": 1, "solution": "The mass is $\\boxed{2.5}$."},
+    ],
+    "olympiadbench": [
+        {"id": 1, "question": "Find x + 1.", "final_answer": ["$x+1$"], "is_multiple_answer": False},
+        {"id": 2, "question": "Find the number.", "final_answer": ["7"], "is_multiple_answer": False},
+    ],
+    "aime24": [{"id": 60, "problem": "Find it.", "answer": "204"}, {"ID": "2024-I-2", "Problem": "?", "Answer": 25}],
+    "amc23": [{"id": 0, "question": "How many?", "answer": 27.0}, {"id": 1, "question": "And?", "answer": "3159.0"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, rows in UPSTREAM.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "data"
+
+
+def read(out, name):
+    return [json.loads(line) for line in (out / name).read_text().splitlines()]
+
+
+@pytest.mark.parametrize("benchmark", UPSTREAM)
+def test_the_oracle_is_right_on_every_set_of_problems(oracle, evaluate, folder, benchmark):
+    metrics, out = evaluate(benchmark, profile="mathematics", data=str(folder))
+    assert metrics["value"] == 1.0 and metrics["num_items"] == 2
+    result = json.loads((out / "result.json").read_text())
+    assert result["status"] == "scored" and result["complete"] and result["notes"] == []
+    assert oracle.prompts[0].startswith("<alpaca>") and "within \\boxed{}." in oracle.prompts[0]
+
+
+def test_samples_are_averaged_per_problem_before_the_error_is_taken(oracle, evaluate, folder):
+    said = iter(["\\boxed{204}"] * 4 + ["\\boxed{203}"] * 12 + ["The answer is 25."] * 8 + ["I cannot say"] * 8)
+    oracle.answer = lambda doc: next(said)
+    metrics, out = evaluate("aime24", profile="mathematics", data=str(folder))
+    assert metrics["value"] == pytest.approx((0.25 + 0.5) / 2)
+    assert metrics["stderr"] == pytest.approx(0.25 / 2**0.5 / 2**0.5)  # of two problems, not of 32 answers
+    first, second = read(out, "items.jsonl")
+    assert first["score"] == 0.25 and first["right"][:5] == [True] * 4 + [False]
+    assert second["reasons"][-1] == "no final answer was found" and second["source_id"] == "2024-I-2"
+
+
+def test_what_math_verify_cannot_finish_is_wrong_and_the_next_answer_is_graded(monkeypatch):
+    monkeypatch.setattr(mathematics, "LIMITS", {"seconds": 1, "last_seconds": 2})
+    endless, raises = "\\boxed{10^{10^{10}}}", "$" + "{" * 3000 + "$"
+    grades = grade_all(
+        [(("5",), endless), (("5",), "\\boxed{5}"), (("5",), raises), (("5",), "5")], lambda number: None
+    )
+    assert [grade.right for grade in grades] == [False, True, False, True]
+    assert grades[0].reason == "out of time"
+
+
+def test_a_reference_that_is_no_formula_is_told(oracle, evaluate, folder):
+    path = folder / "olympiadbench" / "test.jsonl"
+    path.write_text(json.dumps({"id": 1, "question": "Which?", "final_answer": ["$ $"]}) + "\n")
+    metrics, out = evaluate("olympiadbench", profile="mathematics", data=str(folder))
+    assert metrics["value"] == 0
+    assert "1 of 1 items count as wrong" in json.loads((out / "result.json").read_text())["notes"][0]
+
+
+def test_without_math_verify_the_extra_is_named_before_anything_is_generated(oracle, evaluate, folder, monkeypatch):
+    monkeypatch.setattr(mathematics, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"selectit\[math\]"):
+        evaluate("math500", profile="mathematics", data=str(folder))
+    assert oracle.prompts == []
+
+
+def test_a_row_without_an_answer_is_named(oracle, evaluate, folder):
+    (folder / "minerva" / "test.jsonl").write_text(json.dumps({"problem": "x", "solution": "no box"}) + "\n")
+    with pytest.raises(UserError, match=r"minerva/test.jsonl, item 1: needs problem"):
+        evaluate("minerva", profile="mathematics", data=str(folder))
+    assert last_boxed("\\boxed{a} and \\boxed{b^{2}}") == "b^{2}" and last_boxed("none") is None
+
+
+def test_the_metric_names_its_number_of_samples(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("benchmarks:\n  aime24: {metric: avg@8, num_samples: 4}\n  gsm8k: {metric: x, num_samples: 2}\n")
+    with pytest.raises(UserError) as error:
+        load_profile(str(path))
+    for part in ("'avg@8' is not one of avg@4", "aime24.temperature", "gsm8k.num_samples"):
+        assert part in str(error.value), part
