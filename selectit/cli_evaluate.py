@@ -1,0 +1,139 @@
+"""The command `selectit evaluate`: a model, or a model with an adapter, on the benchmarks; or what they ask.
+
+Start-up imports nothing heavy; the command imports what it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from selectit.cli_files import FILES, console, run_stages
+from selectit.errors import UserError
+
+evaluate_app = typer.Typer()
+
+NO_MODEL = "none"
+
+
+@evaluate_app.command(rich_help_panel=FILES)
+def evaluate(
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results.json and every item.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="PEFT adapter on top of the model.")] = None,
+    profile: Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")] = "paper-2023",
+    data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
+    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many items per task.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
+    ] = None,
+    template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
+    sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
+    comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a forward pass at most; default: what fits.")] = None,
+    num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
+    seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
+    show: Annotated[str | None, typer.Option(help="Only print what these benchmarks ask; 'all' for all.")] = None,
+    items: Annotated[int, typer.Option(min=1, help="With --show: how many items of each.")] = 1,
+    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+) -> None:
+    """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
+    from selectit import plan as planning
+    from selectit.evaluate.profile import load_profile
+    from selectit.faults import check_benchmarks
+    from selectit.recipe import resolve_arm
+
+    if show is None and (model is None or out is None):
+        raise UserError("selectit evaluate needs --model and --out; --show prints what is asked without either")
+    benchmarks = (None if show == "all" else show) if show is not None else benchmarks
+    chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
+    arm = resolve_arm(
+        {
+            "pool": {"path": "none"},
+            "model": {"path": model or NO_MODEL},
+            "select": {"strategy": "full"},
+            "finetune": {"method": "none", "template": template},
+            "evaluate": {
+                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": _judge(judge),
+                "sandbox": sandbox, "comet_python": comet_python, "batch_size": batch_size,
+                "num_processes": num_processes,
+            },
+        }
+    )  # fmt: skip
+    settings = load_profile(arm.evaluate.profile)
+    if faults := check_benchmarks(arm.evaluate, settings):
+        raise UserError("\n".join(faults))
+    stages = {
+        name: planning.evaluate_stage(arm, benchmark, settings.name, seed, adapter=_adapter(adapter))
+        for name, benchmark in settings.benchmarks.items()
+        if chosen is None or name in chosen
+    }
+    if show is not None:
+        _show([stage.config for stage in stages.values()], items)
+        return
+    assert out is not None
+    outcomes = run_stages(list(stages.values()), out, wandb)
+    results = {}
+    for name, stage in stages.items():
+        artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
+        metrics = {}
+        if artifact is not None:
+            result = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+            metrics, unscored = result["metrics"], result["reason"]
+        results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
+    path = out / "results.json"
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    table = Table(box=None, pad_edge=False)
+    for column in ("benchmark", "metric", "value", "standard error", "items"):
+        table.add_column(column, overflow="fold")
+    for name, metrics in results.items():
+        for metric, found in metrics.items():
+            if metric == "not_scored":
+                table.add_row(name, "", found, "", "")
+            else:
+                error = "" if found["stderr"] is None else f"{found['stderr']:.4f}"
+                table.add_row(name, metric, f"{found['value']:.4f}", error, str(found["num_items"]))
+    console.print(table)
+    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+    if any(outcome.failed for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+def _show(stages: list[Any], num_items: int) -> None:
+    for config in stages:
+        if config.benchmark.chat_template and config.model.path == NO_MODEL:
+            raise UserError(
+                f"{config.benchmark.name} is asked in chat format, whose text needs a tokenizer: add --model <folder "
+                "or hub id>; its weights are not loaded"
+            )
+    from selectit.evaluate.show import print_asked
+
+    for config in stages:
+        print_asked(config, num_items, typer.echo)
+
+
+def _judge(setting: str | None) -> Any:
+    """`hf:<model>` is text; what stands in braces is a mapping, written as in a recipe."""
+    if setting is None or not setting.lstrip().startswith("{"):
+        return setting
+    try:
+        return yaml.safe_load(setting)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"--judge {setting}: not a mapping; write for example --judge '{{model: gpt-4-turbo}}'"
+        ) from error
+
+
+def _adapter(path: str | None) -> str | None:
+    if path is None:
+        return None
+    folder = next((f for f in (Path(path), Path(path) / "adapter") if (f / "adapter_config.json").is_file()), None)
+    if folder is None and Path(path).exists():
+        raise UserError(f"--adapter {path}: no adapter_config.json there; name the folder that a fine-tuning wrote")
+    return str(folder.resolve()) if folder else path
