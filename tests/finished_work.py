@@ -13,8 +13,8 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
+from selectit import cli, cli_files, cli_results
 from selectit.artifact import STAGE_FILE, Store, finish
-from selectit.cli import app
 from selectit.data import read_pool
 from selectit.engine import found
 from selectit.graph import KINDS, Stage
@@ -28,6 +28,7 @@ from selectit.tracking import Tracker
 
 NUM_ROWS = 20
 WEIGHTS = (2).to_bytes(8, "little") + b"{}"
+WIDTH = 200
 
 
 class Work:
@@ -137,7 +138,9 @@ class Work:
 
 def call(*arguments: object, rc: int = 0) -> str:
     """What one command prints, without a process of its own; an error's text where it ends in one."""
-    answer = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+    for console in (cli.console, cli_files.console, cli_results.console):
+        console.width = WIDTH  # workers of xdist have a width of their own
+    answer = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
     assert answer.exit_code == rc, f"{answer.output}\n{answer.exception!r}"
     is_error = answer.exception is not None and not isinstance(answer.exception, SystemExit)
     return answer.output + (str(answer.exception) if is_error else "")

@@ -10,11 +10,12 @@ import pytest
 from finished_work import Work, call
 from rich.console import Console
 
-from selectit import cli, engine, preflight
+from selectit import cli, execution, preflight
 from selectit.artifact import Store
 from selectit.config import WandbConfig
 from selectit.engine import run_plan
 from selectit.execution import Session
+from selectit.executors import here
 from selectit.plan import build
 from selectit.recipe import load
 from selectit.states import inspect
@@ -40,7 +41,8 @@ def test_a_plan_names_the_file_that_is_damaged(work, kind, file, wanted):
 
 def run(work: Work, monkeypatch, stage_run) -> tuple[str, dict]:
     """A run in which every stage does what `stage_run` does."""
-    monkeypatch.setattr(engine, "_module", lambda stage: types.SimpleNamespace(run=stage_run))
+    for module in (execution, preflight, here):
+        monkeypatch.setattr(module, "module_of", lambda stage: types.SimpleNamespace(run=stage_run))
     console = Console(record=True, width=200, file=io.StringIO())
     outcomes = run_plan(
         build(load(work.recipe)), Session(Store(work.runs), console, WandbConfig(enabled=False), "test")
@@ -62,7 +64,7 @@ def test_a_full_disk_fails_the_stage_with_the_room_that_is_left(work, monkeypatc
 def test_a_traceback_that_the_disk_does_not_take_is_shown(work, monkeypatch):
     (work.path("evaluate") / "items.jsonl").unlink()
     monkeypatch.setattr("pathlib.Path.write_text", lambda path, *a, **k: full() if path.name == "error.txt" else 0)
-    monkeypatch.setattr(engine, "_claim", lambda *_: None)
+    monkeypatch.setattr(execution, "_claim", lambda *_: None)
     text, _ = run(work, monkeypatch, full)
     assert "details could not be written (No space left on device)" in text and "Traceback" in text
 
@@ -70,7 +72,7 @@ def test_a_traceback_that_the_disk_does_not_take_is_shown(work, monkeypatch):
 def test_a_stage_that_leaves_no_result_fails_alone(work, monkeypatch):
     """It used to end the whole command."""
     (work.path("evaluate") / "items.jsonl").unlink()
-    monkeypatch.setattr(engine, "_manifest", lambda stage, now, *_: {"identity": now.identity})
+    monkeypatch.setattr(execution, "_manifest", lambda stage, now, *_: {"identity": now.identity})
     text, outcomes = run(work, monkeypatch, lambda *_: {})
     assert "items.jsonl was not written by its stage" in text
     assert (
