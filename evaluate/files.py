@@ -166,7 +166,7 @@ def existing(path: Path) -> Path:
         fetching = f"selectit data fetch --benchmarks {name} --out {path.parents[depth + 1]}"
         raise UserError(
             f"benchmark data is missing: {path}\nPut the file there in its authors' layout (docs/evaluation.md): "
-            f"`{fetching}` where there is internet, or by hand; it is published as {_HOMES[name]}. Or set evaluate.data "
-            "to another folder or to `hub`, or leave this benchmark or task out of the profile."
+            f"`{fetching}` where there is internet, or by hand; it is published as {_HOMES[name]}. Or set "
+            "evaluate.data to another folder or to `hub`, or leave this benchmark or task out of the profile."
         )
     return path
