@@ -162,10 +162,11 @@ def existing(path: Path) -> Path:
     """
     path = unzipped(path)
     if not path.is_file():
-        home = next(_HOMES[part] for part in reversed(path.parts) if part in _HOMES)
+        depth, name = next((n, part.name) for n, part in enumerate(path.parents) if part.name in _HOMES)
+        fetching = f"selectit data fetch --benchmarks {name} --out {path.parents[depth + 1]}"
         raise UserError(
-            f"benchmark data is missing: {path}\nPut the file there in its authors' layout (docs/evaluation.md); it is "
-            f"published as {home}. Or set evaluate.data to another folder or to `hub`, or leave this benchmark or task "
-            "out of the profile."
+            f"benchmark data is missing: {path}\nPut the file there in its authors' layout (docs/evaluation.md): "
+            f"`{fetching}` where there is internet, or by hand; it is published as {_HOMES[name]}. Or set "
+            "evaluate.data to another folder or to `hub`, or leave this benchmark or task out of the profile."
         )
     return path

@@ -203,12 +203,18 @@ def report(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override 
 @data_app.command("fetch")
 def data_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="File names; default: all that are known.")] = None,
+    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated: their files, for evaluate.data.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("data"),
 ) -> None:
-    """Fetch the original rating and judge prompts and check their sha256."""
+    """Fetch the original rating and judge prompts and check their sha256, or the files of benchmarks."""
     from selectit.fetch import SOURCES, fetch
 
-    for name in names or list(SOURCES):
+    if benchmarks is not None:
+        from selectit.evaluate.fetch_data import fetch_benchmark
+
+        for benchmark in benchmarks.split(","):
+            console.print(fetch_benchmark(benchmark.strip(), out), highlight=False, soft_wrap=True)
+    for name in names or ([] if benchmarks is not None else list(SOURCES)):
         path = fetch(name, out)
         console.print(f"{path}: {SOURCES[name].what}", highlight=False, soft_wrap=True)
 
