@@ -1,7 +1,8 @@
 """Counted work: parameters from a config.json or from the weights' own headers, floating-point operations from tokens.
 
 2 operations per parameter and token forward, twice that backward; attention's quadratic part is left out (under
-a tenth at 2,000 tokens and 7B). Reads JSON and file headers; imports nothing heavy.
+a tenth at 2,000 tokens and 7B). Reads JSON and file headers; imports nothing heavy, for a plan is priced with it. Exact
+counts of the batches of one pool are `selectit.scoring.batch_flops`.
 """
 
 from __future__ import annotations

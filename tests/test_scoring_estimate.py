@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from selectit.cli import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
-from selectit.scoring.batch_flops import Shape, batch_flops, prefix_flops
+from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.scoring.estimate import price, stated
 from selectit.scoring.rater import Batch, common_prefix, make_rater
 
@@ -28,10 +28,10 @@ def test_counted_operations_are_those_that_torch_counts(make, tolerance):
     model, rows = make().requires_grad_(False), texts([*MIXED, 150, 90, 120], prefix=30)
     rater = make_rater(model, RATING_IDS)
     prefix = () if rater.pads else common_prefix(rows)
-    batch, shape = Batch(rows, prefix), Shape.of(model)
+    batch, matrices = Batch(rows, prefix), Matrices.of(model)
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         rater.rate(batch)
-    counted = batch_flops(shape, batch, rater.pads) + (0 if rater.pads else prefix_flops(shape, prefix))
+    counted = batch_flops(matrices, batch, rater.pads) + (0 if rater.pads else prefix_flops(matrices, prefix))
     assert counted == pytest.approx(counter.get_total_flops(), rel=tolerance)
 
 
@@ -39,10 +39,11 @@ def test_the_shape_of_a_model_without_weights_is_that_of_the_model():
     model = PACKED["tied embeddings"]()
     with torch.device("meta"):
         skeleton = type(model)(model.config)
-    assert Shape.of(skeleton) == Shape.of(model)
+    assert Matrices.of(skeleton) == Matrices.of(model)
 
 
-def test_the_estimate_counts_what_the_run_then_rates(small_pool, demo, tmp_path):
+def test_the_estimate_counts_what_the_run_then_rates(small_pool, demo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no runs folder offers its ratings
     rows = json.loads(small_pool.read_text())
     small_pool.write_text(json.dumps([*rows, *rows[:5]]))
     common = ["score", str(small_pool), "--model", str(demo / "model"), "--num-rating-prompts", "2"]

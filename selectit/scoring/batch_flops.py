@@ -1,6 +1,8 @@
-"""Floating-point operations of rating, counted from the architecture.
+"""Floating-point operations of one batch of rating, counted from a model's modules: of any architecture, attention and
+what the packed path saves included. For `--estimate` of one pool, which has a model (without weights) and its batches.
 
-Two for each weight of a matrix that a position passes, and attention; norms and activations are left out.
+Two for each weight of a matrix that a position passes, and attention; norms and activations are left out. What a whole
+plan costs is counted from config.json, without torch, in `selectit.flops`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from selectit.scoring.rater import Batch, num_tokens
 
 
 @dataclass(frozen=True)
-class Shape:
+class Matrices:
     """Of a dense causal language model; a model on the meta device has it too."""
 
     layers: int
@@ -30,7 +32,7 @@ class Shape:
     """num_heads * head_dim."""
 
     @classmethod
-    def of(cls, model: Any) -> Shape:
+    def of(cls, model: Any) -> Matrices:
         head = model.get_output_embeddings().weight
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} | {id(head)}
         matrices = [p for p in model.parameters() if p.dim() == 2 and id(p) not in embeddings]
@@ -49,25 +51,29 @@ class Shape:
         )
 
 
-def batch_flops(shape: Shape, batch: Batch, pads: bool) -> float:
+def batch_flops(matrices: Matrices, batch: Batch, pads: bool) -> float:
     """Of one batch, without its prefix."""
     num_texts, positions = len(batch.texts), num_tokens(batch, pads)
     if pads:
         longest = positions // num_texts
-        weights = positions * shape.layers + num_texts * shape.head
-        return 2.0 * weights + 4.0 * shape.attention_width * shape.num_layers * num_texts * longest**2
+        weights = positions * matrices.layers + num_texts * matrices.head
+        return 2.0 * weights + 4.0 * matrices.attention_width * matrices.num_layers * num_texts * longest**2
     shared = len(batch.prefix)
     lengths = [len(text.ids) - shared for text in batch.texts]
-    pairs = sum(n * shared + n * (n + 1) // 2 for n in lengths) * (shape.num_layers - 1)
+    pairs = sum(n * shared + n * (n + 1) // 2 for n in lengths) * (matrices.num_layers - 1)
     pairs += sum(shared + n for n in lengths)
     repeated = positions - len(np.unique(np.concatenate([text.ids[shared:] for text in batch.texts])))
-    weights = positions * (shape.layers - shape.last) - repeated * shape.first + num_texts * (shape.last + shape.head)
-    return 2.0 * weights + 4.0 * shape.attention_width * pairs
+    weights = (
+        positions * (matrices.layers - matrices.last)
+        - repeated * matrices.first
+        + num_texts * (matrices.last + matrices.head)
+    )
+    return 2.0 * weights + 4.0 * matrices.attention_width * pairs
 
 
-def prefix_flops(shape: Shape, prefix: tuple[int, ...]) -> float:
+def prefix_flops(matrices: Matrices, prefix: tuple[int, ...]) -> float:
     """Of the tokens that the texts of a batch share, on the packed path."""
     num_shared = len(prefix)
-    pairs = num_shared * (num_shared + 1) // 2 * (shape.num_layers - 1)
-    weights = num_shared * (shape.layers - shape.last) - (num_shared - len(set(prefix))) * shape.first
-    return 2.0 * weights + 4.0 * shape.attention_width * pairs
+    pairs = num_shared * (num_shared + 1) // 2 * (matrices.num_layers - 1)
+    weights = num_shared * (matrices.layers - matrices.last) - (num_shared - len(set(prefix))) * matrices.first
+    return 2.0 * weights + 4.0 * matrices.attention_width * pairs

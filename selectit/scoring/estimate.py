@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from selectit.config import ScoreStage
 from selectit.errors import UserError
 from selectit.models import device, load_tokenizer, resolve_dtype
-from selectit.scoring.batch_flops import Shape, batch_flops, prefix_flops
+from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.scoring.packed import obstacle
 from selectit.scoring.processes import LoadedRater
 from selectit.scoring.rater import Text, batches, common_prefix, make_rater, num_tokens
@@ -68,7 +68,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     tokenizer = load_tokenizer(config.model)
     rating_ids = rating_ids_of(tokenizer, config, usable)
     skeleton = _skeleton(config)
-    shape, dtype, kind = Shape.of(skeleton), resolve_dtype(config.model), device().type
+    matrices, dtype, kind = Matrices.of(skeleton), resolve_dtype(config.model), device().type
     packs = obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
     found = Price(len(rows), len(usable) * len(config.prompts), rater="packed" if packs else "stock")
     answers = EarlierRatings(earlier, basis(rating_ids, str(dtype).removeprefix("torch."), found.rater, kind))
@@ -89,8 +89,8 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
         if packs and batch.prefix != prefix:
             prefix = batch.prefix
             found.num_positions += len(prefix)
-            found.flops += prefix_flops(shape, prefix)
-        found.flops += batch_flops(shape, batch, not packs)
+            found.flops += prefix_flops(matrices, prefix)
+        found.flops += batch_flops(matrices, batch, not packs)
         found.num_positions += num_tokens(batch, not packs)
         for text in batch.texts:
             found.num_texts += 1
@@ -112,7 +112,7 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
     tokenizer = load_tokenizer(config.model)
     usable = [row for row in rating_rows(config.pool) if row.failure is None]
     make = functools.partial(make_rater, rating_ids=rating_ids_of(tokenizer, config, usable))
-    shape = Shape.of(_skeleton(config))
+    matrices = Matrices.of(_skeleton(config))
     groups: dict[int, list[Text]] = {}
     for text in priced.sample:
         groups.setdefault(text.keys[0][1], []).append(text)
@@ -126,10 +126,10 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
             pass
         started = time.monotonic()
         for batch, _ in rater.rate(pending):
-            flops += batch_flops(shape, batch, rater.pads)
+            flops += batch_flops(matrices, batch, rater.pads)
             if not rater.pads and batch.prefix != prefix:
                 prefix = batch.prefix
-                flops += prefix_flops(shape, prefix)
+                flops += prefix_flops(matrices, prefix)
             num_texts += len(batch.texts)
             if time.monotonic() - started > MEASURED_SECONDS:
                 break
