@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from selectit.artifact import MANIFEST
 from selectit.config import FinetuneStage
 from selectit.errors import NotRun, Preempted
 from selectit.finetune.dataset import MESSAGES_FILE, training_template
@@ -22,7 +21,7 @@ from selectit.finetune.launch import check_machine, external_command, launch
 from selectit.finetune.memory import check_memory, room_at_all
 from selectit.finetune.preemption import StopRequest
 from selectit.finetune.run_file import TrainingRun, write_run
-from selectit.finetune.train import TRAINING_FILE, train
+from selectit.finetune.train import TRAINING_FILE, train, weight_sizes
 from selectit.models import load_tokenizer
 from selectit.tracking import Tracker
 
@@ -49,9 +48,8 @@ def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: T
     training = TrainingRun(stage=config, messages=(Path(inputs["subset"]) / MESSAGES_FILE).resolve(), out=out.resolve())
     run_file = write_run(training)
     record = out / TRAINING_FILE
-    if (out / MANIFEST).exists():
-        record.unlink(missing_ok=True)  # a finished folder that is damaged: its weights cannot be trusted
-    if not record.exists():
+    if not _is_over(training):
+        record.unlink(missing_ok=True)
         if finetune.launcher == "external":
             raise NotRun(
                 f"finetune.launcher is external: start its {finetune.num_processes} processes with "
@@ -61,7 +59,13 @@ def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: T
         _train(training, run_file, tracker)
     shutil.rmtree(training.checkpoints, ignore_errors=True)
     numbers = json.loads(record.read_text(encoding="utf-8"))
-    return {name: float(value) for name, value in numbers.items() if not isinstance(value, str)}
+    return {name: float(value) for name, value in numbers.items() if isinstance(value, int | float)}
+
+
+def _is_over(training: TrainingRun) -> bool:
+    """Whether the weights are as they were when training.json was written, last of all; damaged ones are not."""
+    record = training.out / TRAINING_FILE
+    return record.exists() and json.loads(record.read_text(encoding="utf-8"))["weights"] == weight_sizes(training)
 
 
 def _train(training: TrainingRun, run_file: Path, tracker: Tracker) -> None:

@@ -182,6 +182,12 @@ def _memory_errors(finetune: FinetuneConfig) -> Iterator[None]:
         ) from error
 
 
+def weight_sizes(run: TrainingRun) -> dict[str, int]:
+    """Name and size of every file of the trained weights' folder."""
+    files = sorted(path for path in run.weights.rglob("*") if path.is_file())
+    return {str(path.relative_to(run.weights)): path.stat().st_size for path in files}
+
+
 def _write_record(
     run: TrainingRun, training_set: TrainingSet, trainer: ResponseTrainer, dtype: torch.dtype, num_trained_tokens: int
 ) -> None:
@@ -208,6 +214,7 @@ def _write_record(
         "method": run.stage.finetune.method,
         "template": run.stage.finetune.template,
         "deepspeed": run.stage.finetune.deepspeed,
+        "weights": weight_sizes(run),
     }
     path = run.out / TRAINING_FILE
     part = path.with_suffix(".part")

@@ -245,10 +245,11 @@ def main() -> None:
     except OSError as error:
         if not is_full(error):
             raise
-        where = Path(error.filename or ".").absolute()
-        place = next(parent for parent in (where, *where.parents) if parent.is_dir())
-        told = f"error: {no_space(error, place)}; what is finished is kept"
-        print(f"{told}, free some space and run the same command again", file=sys.stderr)
+        told = error.strerror  # of a write to an open file, which has no name here
+        if error.filename:
+            where = Path(error.filename).absolute()
+            told = no_space(error, next(parent for parent in (where, *where.parents) if parent.is_dir()))
+        print(f"error: {told}; what is finished is kept, free some and run the same command again", file=sys.stderr)
         sys.exit(1)
     except Preempted as stopped:
         print(f"\n{stopped}", file=sys.stderr)

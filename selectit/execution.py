@@ -80,7 +80,8 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
             return Outcome(None, ran=True, reason=str(reason))
         except Exception as error:
             told = _told(error, path)
-            console.print(f"  failed: {told}\n  {_keep(path)}", style="red", highlight=False, soft_wrap=True)
+            details = "" if isinstance(error, OSError) and is_full(error) else f"\n  {_keep(path)}"
+            console.print(f"  failed: {told}{details}", style="red", highlight=False, soft_wrap=True)
             return Outcome(None, ran=True, reason=told.splitlines()[0], failed=True)
         (path / ERROR).unlink(missing_ok=True)
         told = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.told if name in metrics)

@@ -185,14 +185,17 @@ def test_the_estimate_of_a_checkpoint_is_near_what_is_written(tiny_llama, subset
     assert estimated <= written <= estimated + SLACK_BYTES
 
 
-def test_a_finished_training_is_not_repeated_where_only_its_manifest_is_missing(tiny_llama, subset, tmp_path):
+def test_a_finished_training_is_repeated_only_where_its_weights_are_damaged(tiny_llama, subset, tmp_path):
     config = stage_config(tiny_llama, max_steps=2)
     train(config, subset, tmp_path / "out")
     before = (tmp_path / "out" / "metrics.jsonl").stat().st_mtime_ns
     assert train(config, subset, tmp_path / "out")["num_steps"] == 2
     assert (tmp_path / "out" / "metrics.jsonl").stat().st_mtime_ns == before
-    (tmp_path / "out" / "manifest.json").write_text("{}")  # finished once, and run again since it is damaged
+    weights = tmp_path / "out" / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    os.truncate(weights, 1000)
     train(config, subset, tmp_path / "out")
+    assert weights.read_bytes() == whole
     assert (tmp_path / "out" / "metrics.jsonl").stat().st_mtime_ns > before
 
 
