@@ -26,7 +26,7 @@ from selectit.evaluate.answers import Answers
 from selectit.evaluate.batches import ByPrefix, limits, plan
 from selectit.evaluate.harness import quiet
 from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
-from selectit.models import load_model, load_tokenizer, take_gpu
+from selectit.models import is_offloaded, load_model, load_tokenizer, placement, take_gpu
 from selectit.templates import chat_template
 from selectit.workers import Workers, how_to_start, processes_for
 
@@ -79,7 +79,8 @@ class EvaluatedLM(HFLM):
         Args: template: the training template by name, or None.
         """
         self._answers = Answers(out, self.describe())
-        self._batch_size, self._num_processes, self._seed = config.batch_size, config.num_processes, config.seed
+        self._batch_size, self._seed = config.batch_size, config.seed
+        self._num_processes = 1 if config.model.device_map == "auto" else config.num_processes
         self.truncated_prompts, self.num_tokens = set(), 0
         self.tokenizer.chat_template = self._own_template
         if template is not None:
@@ -290,6 +291,11 @@ def _load(model: ModelConfig, weights: Weights) -> EvaluatedLM:
 
 
 def _with_adapter(base: PreTrainedModel, adapter: str, base_name: str, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
+    if is_offloaded(base):
+        raise UserError(
+            f"{base_name} is spread over {', '.join(placement(base))}, and an adapter needs all layers on GPUs or all "
+            "in memory. Use more GPUs, raise max_memory, or merge it first (selectit merge) and evaluate the result."
+        )
     try:
         adapted = PeftModel.from_pretrained(base, adapter).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:

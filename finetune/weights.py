@@ -28,11 +28,12 @@ def load_for_training(config: FinetuneStage) -> PreTrainedModel:
     """A base that is not trained stands in `model.dtype` (with qlora in 4 bits), and so does what DeepSpeed trains,
     which keeps a float32 copy of its own; other weights that are trained are float32.
     """
+    model = config.model.model_copy(update={"device_map": "none", "max_memory": None})  # DeepSpeed shares weights out
     if config.finetune.method == "qlora":
-        return load_model(config.model, attention(config), quantization(config))
+        return load_model(model, attention(config), quantization(config))
     if config.finetune.method == "lora" or config.finetune.deepspeed != "none":
-        return load_model(config.model, attention(config))
-    return load_model(config.model.model_copy(update={"dtype": "float32"}), attention(config))
+        return load_model(model, attention(config))
+    return load_model(model.model_copy(update={"dtype": "float32"}), attention(config))
 
 
 @torch.no_grad()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import psutil
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -55,10 +58,10 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
 def load_model(
     model: ModelConfig, attention: str | None = None, quantization: BitsAndBytesConfig | None = None
 ) -> PreTrainedModel:
-    """The causal language model in evaluation mode on `device()`.
+    """The causal language model in evaluation mode on `device()`, or spread as `device_map` says.
 
     Args: attention: transformers' name of an implementation; quantization: linear layers in 4 bits.
-    Raises: UserError where it is absent, gated or damaged.
+    Raises: UserError where it is absent, gated or damaged, or does not fit.
     """
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
@@ -67,16 +70,46 @@ def load_model(
             dtype=resolve_dtype(model),
             attn_implementation=attention,
             quantization_config=quantization,
-            device_map={"": _device_name()} if quantization else None,  # quantised while they are loaded
+            **_placing(model, quantization is not None),
         )
+        loaded = loaded.eval() if quantization or model.device_map == "auto" else loaded.eval().to(device())
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the weights of {model.path} do not fit on one GPU in {resolve_dtype(model)}. device_map: auto of the "
+            "model lays its layers on all GPUs of the machine (docs/cluster.md)."
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"no model could be loaded from {model.path}: {str(error).splitlines()[0]}\n"
             "Name a folder with config.json and weights, or a hub id that you may read "
             "(gated models: accept the licence on the hub and set HF_TOKEN)."
         ) from error
-    return loaded.eval() if quantization else loaded.eval().to(device())
+    if loaded.device.type == "meta":
+        raise UserError(
+            f"max_memory {model.max_memory} does not even hold the token embeddings of {model.path}; raise it"
+        )
+    return loaded
 
 
-def _device_name() -> str:
-    return f"cuda:{torch.cuda.current_device()}" if device().type == "cuda" else "cpu"
+def _placing(model: ModelConfig, quantized: bool) -> dict[str, Any]:
+    """What transformers is told of where the weights go while they are loaded."""
+    if quantized:  # while they are loaded
+        return {"device_map": {"": f"cuda:{torch.cuda.current_device()}" if device().type == "cuda" else "cpu"}}
+    if model.device_map == "none":
+        return {}
+    if model.max_memory is None:
+        return {"device_map": "auto"}
+    limits: dict[int | str, Any] = {number: model.max_memory for number in range(torch.cuda.device_count())}
+    limits["cpu"] = psutil.virtual_memory().available if limits else model.max_memory
+    return {"device_map": "auto", "max_memory": limits}
+
+
+def placement(model: Any) -> list[str]:
+    """Where a loaded model's weights lie, such as cuda:0, cuda:1, cpu; `disk` where they are read for each batch."""
+    spread = getattr(model, "hf_device_map", {"": model.device})
+    return list(dict.fromkeys(f"cuda:{place}" if isinstance(place, int) else str(place) for place in spread.values()))
+
+
+def is_offloaded(model: Any) -> bool:
+    """Whether weights come to their device for each batch and leave it again."""
+    return any(parameter.device.type == "meta" for parameter in model.parameters())

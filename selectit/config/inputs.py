@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selectit.config.schema import Config, Location, execution
 
@@ -33,3 +33,14 @@ class ModelConfig(Config):
     """auto: float32 on CPU, bfloat16 on GPU. What was used is in the manifest."""
     parameters_in_billions: float | None = execution(None, gt=0)
     """theta of the model-level score, part of the identity of a selection only; counted where it is not given."""
+    device_map: Literal["none", "auto"] = execution("none")
+    """Where the weights lie in scoring and evaluation. none: whole on each device; auto: one copy, its layers on all
+    GPUs of the machine one after the other, what is left in memory and on disk."""
+    max_memory: str | None = execution(None, pattern=r"^\d+(\.\d+)?[KMG]i?B$")
+    """With device_map auto: weights that each GPU takes at most (without GPUs: the memory), such as 60GiB."""
+
+    @model_validator(mode="after")
+    def _limit_is_used(self) -> ModelConfig:
+        if self.max_memory is not None and self.device_map == "none":
+            raise ValueError(f"max_memory {self.max_memory} is for device_map auto, and device_map is none")
+        return self

@@ -82,6 +82,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "dtype": facts.dtype,
         "device": facts.device,
         "rater": facts.rater,
+        "placement": facts.placement,
         "num_processes": rater.num_processes,
         "batch_tokens": batch_tokens,
         "max_length": config.max_length,

@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from selectit.config import ModelConfig
-from selectit.models import load_model, take_gpu
+from selectit.models import is_offloaded, load_model, placement, take_gpu
 from selectit.scoring.rater import Batch, Rater
 from selectit.workers import Workers, counted_processes, how_to_start, in_order
 
@@ -37,6 +37,9 @@ class RaterFacts:
     device: str
     """The kind, such as cuda."""
     num_parameters: int
+    placement: list[str]
+    """Where its weights lie."""
+    is_offloaded: bool
     context: int | None
     """Tokens that the model was made for."""
 
@@ -51,7 +54,8 @@ class LoadedRater:
     """
 
     def __init__(self, config: ModelConfig, make: Callable[[PreTrainedModel], Rater], wanted: int | None) -> None:
-        self._config, self._make, self._wanted = config, make, wanted
+        self._config, self._make = config, make
+        self._wanted = 1 if config.device_map == "auto" else wanted  # one copy has all devices
         model = load_model(config)
         self._rater: Any = make(model)
         self._device = model.device
@@ -62,6 +66,8 @@ class LoadedRater:
             dtype=str(model.dtype).removeprefix("torch."),
             device=model.device.type,
             num_parameters=sum(p.numel() for p in model.parameters()),
+            placement=placement(model),
+            is_offloaded=is_offloaded(model),
             context=getattr(model.config, "max_position_embeddings", None),
         )
         self.num_processes = 1

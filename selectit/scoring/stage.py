@@ -96,6 +96,7 @@ def run(
     details = {
         **decides,
         "num_parameters": facts.num_parameters,
+        "placement": facts.placement,
         "num_processes": rater.num_processes,
         "batch_tokens": batch_tokens,
         "max_length": config.max_length,
@@ -107,6 +108,8 @@ def run(
         "prompts": list(config.prompts),
     }
     (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
+    if facts.is_offloaded:
+        tracker.note(f"the rater lies on {', '.join(facts.placement)}: a part of its weights is moved for every batch")
     if summary["num_over_context"]:
         tracker.note(
             f"{summary['num_over_context']} rating texts are longer than the model's context of {facts.context} "

@@ -34,6 +34,14 @@ def test_a_benchmark_of_each_kind_runs_with_and_without_an_adapter(evaluate, ada
         assert seen[0] != seen[1] and seen[0] != seen[2], "the fine-tuned model must answer for itself"
 
 
+def test_a_model_that_is_spread_over_memory_and_disk_has_the_same_answers(evaluate, demo_model):
+    spread = demo_model.model_copy(update={"device_map": "auto", "max_memory": "2MB"})
+    for benchmark in ("mmlu", "gsm8k"):
+        whole = outputs(evaluate(benchmark, limit=2)[1])
+        _, out = evaluate(benchmark, limit=2, model=spread, num_processes=2)
+        assert outputs(out) == whole
+
+
 def test_consecutive_benchmarks_share_one_loaded_model(evaluate, monkeypatch, adapter):
     lm_module.forget_lm()
     loads = []
