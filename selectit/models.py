@@ -99,7 +99,7 @@ def _placing(model: ModelConfig, quantized: bool) -> dict[str, Any]:
         return {}
     if model.max_memory is None:
         return {"device_map": "auto"}
-    limits: dict[int | str, Any] = {number: model.max_memory for number in range(torch.cuda.device_count())}
+    limits: dict[int | str, Any] = dict.fromkeys(range(torch.cuda.device_count()), model.max_memory)
     limits["cpu"] = psutil.virtual_memory().available if limits else model.max_memory
     return {"device_map": "auto", "max_memory": limits}
 
