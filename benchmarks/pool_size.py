@@ -20,11 +20,11 @@ import numpy as np
 from rich.console import Console
 
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.data import iter_pool
 from selectit.scoring import stage
 from selectit.scoring.ledger import LEDGER, read_ratings
 from selectit.scoring.prompts import read_rating_prompts
 from selectit.scoring.rater import Batch
-from selectit.scoring.texts import rating_rows
 from selectit.tracking import Tracker
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
@@ -62,7 +62,7 @@ def main() -> None:
         stage.run(config, {}, Path(folder), Tracker(Path(folder), Console()))
         seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
         print(f"scored: {seconds:,.0f} s ({cpu_seconds:,.0f} s of CPU), peak {_peak():,} MB", flush=True)
-        row_ids = [row.row_id for row in rating_rows(config.pool)]
+        row_ids = [row.row_id for row in iter_pool(config.pool)]
         started = time.monotonic()
         read_ratings(Path(folder) / LEDGER, row_ids, range(arguments.num_prompts))
         print(f"ledger read: {time.monotonic() - started:.1f} s, peak {_peak():,} MB")
