@@ -30,6 +30,7 @@ SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistan
 MOST_SHOWN = 5
 BATCH_ROWS = 1000
 """Rows of a Parquet file or a hub dataset that are Python objects at a time."""
+COPIED_ROWS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,8 @@ def _row(pool: PoolConfig, row_format: str, index: int, row_id: str, raw: dict[s
     return Row(index, row_id, instruction, first["assistant"], messages, raw, failure)
 
 
-def write_rows(pool: PoolConfig, rows: Sequence[Row], out: Path, stem: str = "subset") -> Path:
-    """Write rows in the pool's own format to `out/<stem><suffix>`; a hub dataset becomes JSONL."""
+def write_rows(pool: PoolConfig, rows: Iterable[Row], out: Path, stem: str = "subset") -> Path:
+    """Write rows, in the pool's order, in its own format to `out/<stem><suffix>`; a hub dataset becomes JSONL."""
     suffix = Path(pool.path).suffix if Path(pool.path).is_file() else ".jsonl"
     path = out / f"{stem}{suffix}"
     if suffix == ".json":
@@ -107,10 +108,22 @@ def write_rows(pool: PoolConfig, rows: Sequence[Row], out: Path, stem: str = "su
     elif suffix == ".jsonl":
         write_jsonl(path, (row.raw for row in rows))
     else:
-        import pyarrow.parquet as parquet
-
-        parquet.write_table(parquet.read_table(pool.path).take([row.index for row in rows]), path)
+        _copy_rows(Path(pool.path), (row.index for row in rows), path)
     return path
+
+
+def _copy_rows(source: Path, indices: Iterable[int], path: Path) -> None:
+    """Args: indices: ascending, of rows of a Parquet file."""
+    import numpy as np
+    import pyarrow.parquet as parquet
+
+    chosen = np.fromiter(indices, dtype=np.int64)
+    num_rows = 0
+    with parquet.ParquetFile(source) as file, parquet.ParquetWriter(path, file.schema_arrow) as writer:
+        for batch in file.iter_batches(COPIED_ROWS):
+            start, end = np.searchsorted(chosen, [num_rows, num_rows + len(batch)])
+            writer.write_batch(batch.take(chosen[start:end] - num_rows))
+            num_rows += len(batch)
 
 
 def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:

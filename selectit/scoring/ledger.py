@@ -25,10 +25,12 @@ from selectit.config import NUM_RATINGS
 
 LEDGER = "ledger.parquet"
 PARTS = "ledger"
+NOT_SCORED = "not_scored"
+"""A row that stands in no record."""
 FLUSH_SECONDS = 2
 MERGED_PARTS = 32
 """So many parts of one size become one: a run of days leaves some dozen files behind, not a hundred thousand."""
-JOIN_RECORDS = 2**18
+JOIN_RECORDS = 2**17
 """So many records, and one row group, are in memory at a time while records are joined to rows."""
 DIGEST_BYTES = 16
 SCHEMA = pa.schema(
@@ -240,7 +242,7 @@ class Ratings:
     """Per row: why it has no rating under some prompt."""
 
 
-def read_ratings(ledger: Path, row_ids: Sequence[str], prompts: Sequence[int]) -> Ratings:
+def read_ratings(ledger: Path, row_ids: Sequence[str] | pa.Array, prompts: Sequence[int]) -> Ratings:
     """Join a ledger to row ids.
 
     Args: prompts: positions in the score stage's prompt list, in the order wanted.
@@ -259,7 +261,7 @@ def read_ratings(ledger: Path, row_ids: Sequence[str], prompts: Sequence[int]) -
         for place, failure in zip(failed["place"].to_pylist(), failed["failure"].to_pylist(), strict=True):
             failures[place] = failure
     for place in np.flatnonzero(np.isnan(probabilities).any(axis=(1, 2))):
-        failures[place] = failures[place] or "not_scored"
+        failures[place] = failures[place] or NOT_SCORED
     return Ratings(probabilities, failures)
 
 
