@@ -23,7 +23,7 @@ from selectit.config import LossStage, ModelConfig, PoolConfig
 from selectit.data import read_pool
 from selectit.models import load_tokenizer
 from selectit.scoring.loss_rater import PackedLossRater, StockLossRater
-from selectit.scoring.loss_texts import LossText, loss_batches
+from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
 from selectit.scoring.rater import Rater
 from selectit.scoring.stage import CPU_BATCH_TOKENS
 
@@ -51,13 +51,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = ModelConfig(path=str(arguments.tokenizer))
     tokenizer, pool = load_tokenizer(folder), PoolConfig(path=str(arguments.pool), bad_rows="exclude")
-    rows = random.Random(0).sample([row for row in read_pool(pool) if row.failure is None], arguments.num_rows)
+    index = index_losses(pool)
+    usable = [row.index for row in read_pool(pool) if row.failure is None]
+    left_out = np.ones(index.num_rows, dtype=bool)
+    left_out[random.Random(0).sample(usable, arguments.num_rows)] = False
     stages = [LossStage(pool=pool, model=folder, text=text, template="alpaca") for text in ("conditioned", "marker")]
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**SHAPE, vocab_size=len(tokenizer))).eval()
 
     def batched(rater: Rater) -> Callable[[], dict[tuple[str, int], float]]:
-        work = [b for s in stages for b in loss_batches(tokenizer, s, rows, (), CPU_BATCH_TOKENS, rater.pads)]
+        work = [b for s in stages for b in loss_batches(tokenizer, s, index, left_out, CPU_BATCH_TOKENS, rater.pads)]
         return lambda: {
             (text.keys[0][0], len(text.ids)): sums[0] / text.scored.sum()
             for batch in work
@@ -65,7 +68,7 @@ def main() -> None:
             if isinstance(text, LossText)
         }
 
-    texts = [t for s in stages for b in loss_batches(tokenizer, s, rows, (), 1, True) for t in b.texts]
+    texts = [t for s in stages for b in loss_batches(tokenizer, s, index, left_out, 1, True) for t in b.texts]
     own = [text for text in texts if isinstance(text, LossText)]
     ways = {
         "one by one, every logit": lambda: one_by_one(model, own),
@@ -80,7 +83,8 @@ def main() -> None:
             found[name] = run()
             seconds[name].append(time.process_time() - started)
     first, *_ = ways
-    print(f"{len(rows)} rows, {len(own)} texts, {sum(len(t.ids) for t in own)} tokens, {arguments.rounds} rounds")
+    num_tokens = sum(len(text.ids) for text in own)
+    print(f"{arguments.num_rows} rows, {len(own)} texts, {num_tokens} tokens, {arguments.rounds} rounds")
     for name, taken in seconds.items():
         ratios = [one / other for one, other in zip(seconds[first], taken, strict=True)]
         difference = max(abs(found[name][key] - loss) for key, loss in found[first].items())

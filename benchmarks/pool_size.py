@@ -2,8 +2,8 @@
 
     python benchmarks/pool_size.py --num-rows 100000 --num-prompts 1
 
-The pool is made up and written to a temporary folder. Prints seconds and the peak memory of the process, after
-the imports, after scoring, and after reading the ledger as a selection does. docs/performance.md has the figures.
+The pool is made up and written to a temporary folder. Prints seconds and the peak memory of the process so far, after
+the imports, after scoring, and after selecting a fifth of the rows. docs/performance.md has the figures.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ import random
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
 from selectit.scoring import stage
-from selectit.scoring.ledger import LEDGER, read_ratings
 from selectit.scoring.prompts import read_rating_prompts
 from selectit.scoring.rater import Batch
-from selectit.scoring.texts import rating_rows
+from selectit.selection import stage as select
 from selectit.tracking import Tracker
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
-RESPONSE_WORDS = (20, 120)
 
 
 class Stub:
@@ -45,11 +44,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-rows", type=int, default=100_000)
     parser.add_argument("--num-prompts", type=int, default=1)
+    parser.add_argument("--words", type=int, nargs=2, default=(20, 120), help="fewest and most words of a response")
+    parser.add_argument("--folder", type=Path, help="where pool and ledger stand meanwhile; default: the system's")
     arguments = parser.parse_args()
     stage.make_rater = lambda model, rating_ids: Stub()  # type: ignore[assignment]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         pool = Path(folder) / "pool.jsonl"
-        _write(pool, arguments.num_rows)
+        _write(pool, arguments.num_rows, arguments.words)
         config = ScoreStage(
             pool=PoolConfig(path=str(pool)),
             model=ModelConfig(path=str(DEMO / "model")),
@@ -62,18 +63,26 @@ def main() -> None:
         stage.run(config, {}, Path(folder), Tracker(Path(folder), Console()))
         seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
         print(f"scored: {seconds:,.0f} s ({cpu_seconds:,.0f} s of CPU), peak {_peak():,} MB", flush=True)
-        row_ids = [row.row_id for row in rating_rows(config.pool)]
-        started = time.monotonic()
-        read_ratings(Path(folder) / LEDGER, row_ids, range(arguments.num_prompts))
-        print(f"ledger read: {time.monotonic() - started:.1f} s, peak {_peak():,} MB")
+        _select(config, Path(folder))
 
 
-def _write(path: Path, num_rows: int) -> None:
+def _select(config: ScoreStage, scored: Path) -> None:
+    """A fifth of the rows by SelectIT."""
+    strategy = SelectITSelect(strategy="selectit", ratio=0.2, level="token" if len(config.prompts) == 1 else "sentence")
+    out = scored / "select"
+    out.mkdir()
+    selecting = SelectStage(pool=config.pool, select=strategy, prompts=config.prompts, theta=(None,))
+    started = time.process_time()
+    select.run(selecting, {"score0": scored}, out, Tracker(out, Console()))
+    print(f"selected: {time.process_time() - started:,.0f} s of CPU, peak {_peak():,} MB")
+
+
+def _write(path: Path, num_rows: int, num_words: Sequence[int]) -> None:
     draw = random.Random(0)
     words = ["number", "river", "little", "answer", "green", "seven", "because", "house", "writes", "of", "the", "a"]
     with path.open("w", encoding="utf-8") as f:
         for number in range(num_rows):
-            response = " ".join(draw.choices(words, k=draw.randint(*RESPONSE_WORDS)))
+            response = " ".join(draw.choices(words, k=draw.randint(*num_words)))
             f.write(json.dumps({"instruction": f"Say {number}.", "output": response}) + "\n")
 
 

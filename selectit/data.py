@@ -6,9 +6,11 @@ Every row keeps its raw form, so that a written subset is what came in.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ COLUMNS = {
 """Columns that a row of each format must have (Alpaca's `input` may be absent)."""
 SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 MOST_SHOWN = 5
+BATCH_ROWS = 1000
+"""Rows of a Parquet file or a hub dataset that are Python objects at a time."""
+COPIED_ROWS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,12 @@ def read_pool(pool: PoolConfig) -> list[Row]:
 
 
 def iter_pool(pool: PoolConfig) -> Iterator[Row]:
-    """The same row by row; JSONL and Parquet are read as they are asked for.
+    """The same row by row; JSONL, Parquet and hub datasets are read as they are asked for.
 
-    Raises: as `read_pool`; for rows that cannot be used once all have been read.
+    Raises: as `read_pool`; for rows that cannot be used and for ids that stand twice once all have been read.
     """
     bad: list[Row] = []
+    num_bad = 0
     ids = _RowIds(pool)
     row_format: str = pool.format
     number = -1
@@ -69,11 +75,13 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
         _check_columns(pool, number, raw, row_format)
         row = _row(pool, row_format, number, ids.of(number, raw), raw)
         if row.failure:
-            bad.append(row)
+            num_bad += 1
+            bad += [row] if num_bad <= MOST_SHOWN else []
         yield row
     if number < 0:
         raise UserError(f"pool {pool.path} has no rows; name a file with at least one row")
-    _check_bad_rows(pool, bad, number + 1)
+    ids.check()
+    _check_bad_rows(pool, bad, num_bad, number + 1)
 
 
 def _row(pool: PoolConfig, row_format: str, index: int, row_id: str, raw: dict[str, Any]) -> Row:
@@ -91,8 +99,8 @@ def _row(pool: PoolConfig, row_format: str, index: int, row_id: str, raw: dict[s
     return Row(index, row_id, instruction, first["assistant"], messages, raw, failure)
 
 
-def write_rows(pool: PoolConfig, rows: Sequence[Row], out: Path, stem: str = "subset") -> Path:
-    """Write rows in the pool's own format to `out/<stem><suffix>`; a hub dataset becomes JSONL."""
+def write_rows(pool: PoolConfig, rows: Iterable[Row], out: Path, stem: str = "subset") -> Path:
+    """Write rows, in the pool's order, in its own format to `out/<stem><suffix>`; a hub dataset becomes JSONL."""
     suffix = Path(pool.path).suffix if Path(pool.path).is_file() else ".jsonl"
     path = out / f"{stem}{suffix}"
     if suffix == ".json":
@@ -100,10 +108,22 @@ def write_rows(pool: PoolConfig, rows: Sequence[Row], out: Path, stem: str = "su
     elif suffix == ".jsonl":
         write_jsonl(path, (row.raw for row in rows))
     else:
-        import pyarrow.parquet as parquet
-
-        parquet.write_table(parquet.read_table(pool.path).take([row.index for row in rows]), path)
+        _copy_rows(Path(pool.path), (row.index for row in rows), path)
     return path
+
+
+def _copy_rows(source: Path, indices: Iterable[int], path: Path) -> None:
+    """Args: indices: ascending, of rows of a Parquet file."""
+    import numpy as np
+    import pyarrow.parquet as parquet
+
+    chosen = np.fromiter(indices, dtype=np.int64)
+    num_rows = 0
+    with parquet.ParquetFile(source) as file, parquet.ParquetWriter(path, file.schema_arrow) as writer:
+        for batch in file.iter_batches(COPIED_ROWS):
+            start, end = np.searchsorted(chosen, [num_rows, num_rows + len(batch)])
+            writer.write_batch(batch.take(chosen[start:end] - num_rows))
+            num_rows += len(batch)
 
 
 def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:
@@ -147,24 +167,30 @@ def _raw_rows(pool: PoolConfig) -> Iterable[Any]:
     if path.suffix == ".parquet":
         import pyarrow.parquet as parquet
 
-        return (row for batch in parquet.ParquetFile(path).iter_batches() for row in batch.to_pylist())
+        return (row for batch in parquet.ParquetFile(path).iter_batches(BATCH_ROWS) for row in batch.to_pylist())
     raise UserError(f"pool {path}: files that can be read end in {', '.join(SUFFIXES)}")
 
 
-def _read_dataset(pool: PoolConfig) -> list[dict[str, Any]]:
-    """A hub dataset id, or a local folder in the hub's layout."""
+def _read_dataset(pool: PoolConfig) -> Iterator[dict[str, Any]]:
+    """A hub dataset id, or a local folder in the hub's layout; its rows stay on disk."""
     if pool.path.startswith(("/", ".", "~")) and not Path(pool.path).exists():
         raise UserError(f"pool {pool.path} does not exist; name a {', '.join(SUFFIXES)} file or a hub dataset id")
-    from datasets import load_dataset
-
     try:
-        dataset = load_dataset(pool.path, revision=pool.revision, split=pool.split)
+        dataset = _load_dataset(pool.path, pool.revision, pool.split)
     except Exception as error:
         raise UserError(
             f"pool {pool.path}: neither a file here nor a readable hub dataset with split '{pool.split}' "
             f"({str(error).splitlines()[0]})"
         ) from error
-    return dataset.to_list()
+    return (row for batch in dataset.with_format("arrow").iter(BATCH_ROWS) for row in batch.to_pylist())
+
+
+@functools.lru_cache(maxsize=4)
+def _load_dataset(path: str, revision: str | None, split: str) -> Any:
+    """Once in a process: the hub is asked once, however often the pool is read, and all readings are of one state."""
+    from datasets import load_dataset
+
+    return load_dataset(path, revision=revision, split=split)
 
 
 def _detect_format(pool: PoolConfig, row: Any) -> str:
@@ -194,28 +220,45 @@ def content_hash(row: Mapping[str, Any]) -> str:
 
 
 class _RowIds:
-    """Ids of a pool's rows, one row after the other: their own, or position and content hash where none has one."""
+    """Ids of a pool's rows, one row after the other: their own, or position and content hash where none has one.
+
+    Of an id of its own, eight bytes are kept.
+    """
 
     def __init__(self, pool: PoolConfig) -> None:
         self._pool = pool
-        self._seen: dict[str, int] = {}
+        self._hashes = array("q")
 
     def of(self, index: int, row: Mapping[str, Any]) -> str:
         own = row.get("id")
-        if own is None and not self._seen:
+        if own is None and not self._hashes:
             return f"{index}-{content_hash(row)[:8]}"
-        if own is None or (index > 0 and not self._seen):
+        if own is None or index > len(self._hashes):
             raise UserError(
                 f"pool {self._pool.path}, row {index if own is None else 0}: no 'id', but other rows have one. "
                 "Give every row an id, or none (position and content hash are used then)."
             )
-        if str(own) in self._seen:
-            raise UserError(
-                f"pool {self._pool.path}, row {index}: id '{own}' stands in row {self._seen[str(own)]} already. "
-                "Remove the repeated row, or the id column (position and content hash are used then)."
-            )
-        self._seen[str(own)] = index
+        self._hashes.append(hash(str(own)))
         return str(own)
+
+    def check(self) -> None:
+        """Raises: UserError for an id that stands twice; rows of equal hash are read again, so it is certain."""
+        import numpy as np
+
+        hashes = np.array(self._hashes)
+        order = np.argsort(hashes, kind="stable")
+        equal = np.flatnonzero(np.diff(hashes[order]) == 0)
+        suspects = {*order[equal].tolist(), *order[equal + 1].tolist()}
+        seen: dict[str, int] = {}
+        for index, row in enumerate(_raw_rows(self._pool)) if suspects else ():
+            if index not in suspects:
+                continue
+            if (own := str(row["id"])) in seen:
+                raise UserError(
+                    f"pool {self._pool.path}, row {index}: id '{own}' stands in row {seen[own]} already. "
+                    "Remove the repeated row, or the id column (position and content hash are used then)."
+                )
+            seen[own] = index
 
 
 def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]) -> tuple[dict[str, str], ...]:
@@ -256,14 +299,13 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
     return tuple(messages)
 
 
-def _check_bad_rows(pool: PoolConfig, bad: Sequence[Row], num_rows: int) -> None:
+def _check_bad_rows(pool: PoolConfig, bad: Sequence[Row], num_bad: int, num_rows: int) -> None:
+    """Args: bad: the first of the rows that cannot be used."""
     if not bad or pool.bad_rows == "exclude":
         return
-    shown = "; ".join(
-        f"row {row.index} ({row.row_id}): {str(row.failure).replace('_', ' ')}" for row in bad[:MOST_SHOWN]
-    )
-    more = f" and {len(bad) - MOST_SHOWN} more" if len(bad) > MOST_SHOWN else ""
+    shown = "; ".join(f"row {row.index} ({row.row_id}): {str(row.failure).replace('_', ' ')}" for row in bad)
+    more = f" and {num_bad - len(bad)} more" if num_bad > len(bad) else ""
     raise UserError(
-        f"pool {pool.path}: {len(bad)} of {num_rows} rows cannot be used: {shown}{more}. "
+        f"pool {pool.path}: {num_bad} of {num_rows} rows cannot be used: {shown}{more}. "
         "Fill or remove them, or set pool.bad_rows to 'exclude': they are then never scored and never selected."
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -25,7 +26,7 @@ from selectit.scoring.processes import LoadedRater
 from selectit.scoring.rater import Text, batches, common_prefix, make_rater, num_tokens
 from selectit.scoring.stage import rating_ids_of, tokens_of_a_batch
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
-from selectit.scoring.texts import rating_batches, rating_rows
+from selectit.scoring.texts import index_ratings, rating_batches
 
 SAMPLE_TEXTS = 512
 MEASURED_SECONDS = 20.0
@@ -63,14 +64,13 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
 
     Args: earlier: finished score artifacts of the same checkpoint.
     """
-    rows = rating_rows(config.pool)
-    usable = [row for row in rows if row.failure is None]
+    index = index_ratings(config.pool)
     tokenizer = load_tokenizer(config.model)
-    rating_ids = rating_ids_of(tokenizer, config, usable)
+    rating_ids = rating_ids_of(tokenizer, config, index.examples)
     skeleton = _skeleton(config)
     matrices, dtype, kind = Matrices.of(skeleton), resolve_dtype(config.model), device().type
     packs = obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
-    found = Price(len(rows), len(usable) * len(config.prompts), rater="packed" if packs else "stock")
+    found = Price(index.num_rows, index.num_usable * len(config.prompts), rater="packed" if packs else "stock")
     answers = EarlierRatings(earlier, basis(rating_ids, str(dtype).removeprefix("torch."), found.rater, kind))
     draw, prefix = random.Random(SEED), None
 
@@ -85,7 +85,8 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
         return left
 
     batch_tokens = tokens_of_a_batch(config, kind)
-    for batch in rating_batches(tokenizer, config, usable, (), batch_tokens, not packs, unanswered):
+    none_done = np.zeros((len(config.prompts), index.num_rows), dtype=bool)
+    for batch in rating_batches(tokenizer, config, index, none_done, batch_tokens, not packs, unanswered):
         if packs and batch.prefix != prefix:
             prefix = batch.prefix
             found.num_positions += len(prefix)
@@ -110,8 +111,8 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
     if not priced.sample:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     tokenizer = load_tokenizer(config.model)
-    usable = [row for row in rating_rows(config.pool) if row.failure is None]
-    make = functools.partial(make_rater, rating_ids=rating_ids_of(tokenizer, config, usable))
+    examples = index_ratings(config.pool).examples
+    make = functools.partial(make_rater, rating_ids=rating_ids_of(tokenizer, config, examples))
     matrices = Matrices.of(_skeleton(config))
     groups: dict[int, list[Text]] = {}
     for text in priced.sample:

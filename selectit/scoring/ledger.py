@@ -6,6 +6,7 @@ While scoring, records go to `ledger/part-FIRST-LAST.parquet`, each put in place
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -24,9 +25,13 @@ from selectit.config import NUM_RATINGS
 
 LEDGER = "ledger.parquet"
 PARTS = "ledger"
+NOT_SCORED = "not_scored"
+"""A row that stands in no record."""
 FLUSH_SECONDS = 2
 MERGED_PARTS = 32
 """So many parts of one size become one: a run of days leaves some dozen files behind, not a hundred thousand."""
+JOIN_RECORDS = 2**17
+"""So many records, and one row group, are in memory at a time while records are joined to rows."""
 DIGEST_BYTES = 16
 SCHEMA = pa.schema(
     [
@@ -80,13 +85,14 @@ class LedgerWriter:
         _drop_merged(self._parts)
         self._number = max((part.last for part in _parts(self._parts)), default=-1) + 1
 
-    def done(self) -> set[tuple[str, Any]]:
-        """The keys of everything that is on disk already."""
-        keys: set[tuple[str, Any]] = set()
-        for part in _parts(self._parts):
-            table = parquet.read_table(part.path, columns=self._schema.names[:2])
-            keys.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
-        return keys
+    def done(self, row_ids: pa.Array, groups: Sequence[Any]) -> np.ndarray:
+        """What is on disk already.
+
+        Args:    groups: values of the second column, such as the numbers of the rating prompts.
+        Returns: bool [len(groups), len(row_ids)].
+        """
+        paths = self._paths()
+        return np.stack([_places(paths, self._schema.names[:2], group, row_ids) >= 0 for group in groups])
 
     def add(self, records: Sequence[Any]) -> None:
         """Args: records: dataclasses with the columns of the schema."""
@@ -112,40 +118,79 @@ class LedgerWriter:
             if len(newest) < MERGED_PARTS or len({part.last - part.first for part in newest}) > 1:
                 return
             merged = _Part.path_of(self._parts, newest[0].first, newest[-1].last)
-            _write((parquet.read_table(part.path) for part in newest), self._schema, merged)
+            _write(_tables([part.path for part in newest], self._schema.names), self._schema, merged)
             _drop_merged(self._parts)
 
-    def finish(self, order: Sequence[str]) -> Path:
-        """Write `ledger.parquet`, prompt by prompt in the order of the row ids, and drop the parts.
-
-        One rating prompt's records are in memory at a time.
-        """
-        group = self._schema.names[1]
+    def finish(self, row_ids: pa.Array) -> Path:
+        """Write `ledger.parquet`, prompt by prompt in the order of the row ids, and drop the parts."""
+        key = self._schema.names[:2]
         self.flush()
-        parts = [part.path for part in _parts(self._parts)]
-        prompts = sorted({p for part in parts for p in compute.unique(_column(part, group)).to_pylist()})
-        row_ids = pa.array(order, pa.string())
-        tables = (_sorted(_under(parts, self._schema, group, prompt), row_ids) for prompt in prompts)
+        paths = self._paths()
+        groups = {group for table in _tables(paths, key[1:]) for group in compute.unique(table[key[1]]).to_pylist()}
         path = self._out / LEDGER
-        _write(tables, self._schema, path)
+        with contextlib.ExitStack() as opened:
+            parts = [opened.enter_context(parquet.ParquetFile(part)) for part in paths]
+            tables = (
+                _picked(parts, self._schema, places[start : start + JOIN_RECORDS])
+                for group in sorted(groups)
+                for places in [_places(paths, key, group, row_ids)]
+                for start in range(0, len(places), JOIN_RECORDS)
+            )
+            _write(tables, self._schema, path)
         shutil.rmtree(self._parts)
         return path
 
-
-def _column(path: Path, name: str) -> pa.ChunkedArray:
-    return parquet.read_table(path, columns=[name])[name]
-
-
-def _under(paths: Sequence[Path], schema: pa.Schema, group: str, value: Any) -> pa.Table:
-    """The records of one rating prompt; row groups of others are not read."""
-    return pa.concat_tables(
-        [schema.empty_table(), *(parquet.read_table(path, filters=[(group, "=", value)]) for path in paths)]
-    )
+    def _paths(self) -> list[Path]:
+        """The files that hold the records; places of records are counted through them, in this order."""
+        return [part.path for part in _parts(self._parts)]
 
 
-def _sorted(table: pa.Table, row_ids: pa.Array) -> pa.Table:
-    position = compute.index_in(table["row_id"], value_set=row_ids).to_numpy()
-    return table.take(np.argsort(position, kind="stable"))
+def _tables(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """All records in order; at most 2 * JOIN_RECORDS of them at a time."""
+    held: list[pa.RecordBatch] = []
+    for path in paths:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(JOIN_RECORDS, columns=list(columns)):
+                held.append(batch)
+                if sum(map(len, held)) >= JOIN_RECORDS:
+                    yield pa.Table.from_batches(held)
+                    held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _places(paths: Sequence[Path], key: Sequence[str], group: Any, row_ids: pa.Array) -> np.ndarray:
+    """Where the record of each row is.
+
+    Args:    key: names of the columns of the row id and of the group.
+    Returns: int64 [len(row_ids)], the record's number in the files' order; -1 where there is none.
+    """
+    places = np.full(len(row_ids), -1)
+    num_records = 0
+    for table in _tables(paths, key):
+        numbers = np.flatnonzero(compute.equal(table[key[1]], group).to_numpy())
+        if len(numbers):
+            own = table[key[0]].combine_chunks().take(pa.array(numbers))
+            found = compute.index_in(row_ids, value_set=own).fill_null(-1).to_numpy()
+            places[found >= 0] = num_records + numbers[found[found >= 0]]
+        num_records += len(table)
+    return places
+
+
+def _picked(parts: Sequence[parquet.ParquetFile], schema: pa.Schema, places: np.ndarray) -> pa.Table:
+    """The records at these places, in their order. Args: places: -1 is passed over."""
+    places = places[places >= 0]
+    wanted = np.sort(places)
+    tables = [schema.empty_table()]
+    num_records = 0
+    for part in parts:
+        for number in range(part.num_row_groups):
+            size = part.metadata.row_group(number).num_rows
+            start, end = np.searchsorted(wanted, [num_records, num_records + size])
+            if start < end:
+                tables.append(part.read_row_group(number).take(pa.array(wanted[start:end] - num_records)))
+            num_records += size
+    return pa.concat_tables(tables).take(pa.array(np.searchsorted(wanted, places)))
 
 
 def _write(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> None:
@@ -197,7 +242,7 @@ class Ratings:
     """Per row: why it has no rating under some prompt."""
 
 
-def read_ratings(ledger: Path, row_ids: Sequence[str], prompts: Sequence[int]) -> Ratings:
+def read_ratings(ledger: Path, row_ids: Sequence[str] | pa.Array, prompts: Sequence[int]) -> Ratings:
     """Join a ledger to row ids.
 
     Args: prompts: positions in the score stage's prompt list, in the order wanted.
@@ -216,7 +261,7 @@ def read_ratings(ledger: Path, row_ids: Sequence[str], prompts: Sequence[int]) -
         for place, failure in zip(failed["place"].to_pylist(), failed["failure"].to_pylist(), strict=True):
             failures[place] = failure
     for place in np.flatnonzero(np.isnan(probabilities).any(axis=(1, 2))):
-        failures[place] = failures[place] or "not_scored"
+        failures[place] = failures[place] or NOT_SCORED
     return Ratings(probabilities, failures)
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as compute
 import pyarrow.parquet as parquet
+
+from selectit.scoring.ledger import NOT_SCORED
 
 NO_RESPONSE_TOKEN = "no_response_token"
 """The prompt fills max_length, or the tokenizer drops the response's first character."""
@@ -55,16 +58,19 @@ class Losses:
     failures: list[str | None]
 
 
-def read_losses(ledger: Path, row_ids: Sequence[str]) -> Losses:
+def read_losses(ledger: Path, row_ids: Sequence[str] | pa.Array) -> Losses:
     """Join a ledger to row ids; a row that is not there has the failure `not_scored`."""
-    at = {row_id: index for index, row_id in enumerate(row_ids)}
-    response, full = np.full(len(row_ids), np.nan), np.full(len(row_ids), np.nan)
-    counts = np.zeros(len(row_ids), dtype=np.int64)
-    failures: list[str | None] = ["not_scored"] * len(row_ids)
-    for record in parquet.read_table(ledger).to_pylist():
-        if (index := at.get(record["row_id"])) is None:
-            continue
-        failures[index], counts[index] = record["failure"], record["num_response_tokens"]
-        if record["failure"] is None:
-            response[index], full[index] = record["response_loss"], record["full_loss"]
+    wanted = pa.array(row_ids, pa.string())
+    response, full = np.full(len(wanted), np.nan), np.full(len(wanted), np.nan)
+    counts = np.zeros(len(wanted), dtype=np.int64)
+    failures: list[str | None] = [NOT_SCORED] * len(wanted)
+    columns = ["row_id", "response_loss", "full_loss", "num_response_tokens", "failure"]
+    table = parquet.read_table(ledger, columns=columns)
+    table = table.append_column("place", compute.index_in(table["row_id"], value_set=wanted))
+    table = table.filter(compute.is_valid(table["place"]))
+    places = table["place"].to_numpy()
+    response[places], full[places] = table["response_loss"].to_numpy(), table["full_loss"].to_numpy()
+    counts[places] = table["num_response_tokens"].to_numpy()
+    for place, failure in zip(places.tolist(), table["failure"].to_pylist(), strict=True):
+        failures[place] = failure
     return Losses(response, full, counts, failures)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,16 @@ import numpy as np
 import pyarrow.parquet as parquet
 
 from selectit.config import LossStage
-from selectit.data import read_pool
+from selectit.data import iter_pool
 from selectit.errors import UserError
 from selectit.finetune.dataset import training_template
 from selectit.models import load_tokenizer
 from selectit.scoring.ledger import LedgerWriter
 from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_rater import make_loss_rater
-from selectit.scoring.loss_texts import LossText, loss_batches
+from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
 from selectit.scoring.processes import LoadedRater
-from selectit.scoring.stage import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
+from selectit.scoring.stage import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, value_counts
 from selectit.tracking import Tracker
 
 SUMMARY = "losses.json"
@@ -33,47 +32,49 @@ SUMMARY = "losses.json"
 
 def preflight(config: LossStage) -> None:
     """Raises: UserError for a pool that cannot be read or a template that does not mark the response."""
-    read_pool(config.pool)
+    for _ in iter_pool(config.pool):
+        pass
     training_template(config.template, load_tokenizer(config.model))
 
 
 def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
     """Returns: number of rows, losses, failures and truncated rows, mean loss of a row's response token, speed."""
-    rows = read_pool(config.pool)
-    usable = [row for row in rows if row.failure is None]
-    if not usable:
+    index = index_losses(config.pool)
+    if not index.num_usable:
         raise UserError(f"pool {config.pool.path}: every row has an empty instruction or response, so none has a loss")
     tokenizer = load_tokenizer(config.model)
     writer = LedgerWriter(out, SCHEMA)
-    done = {row_id for row_id, _ in writer.done()}
+    [done] = writer.done(index.row_ids, [config.text])
     with (
         LoadedRater(config.model, make_loss_rater, config.num_processes) as rater,
-        tracker.progress("losses", len(usable)) as advance,
+        tracker.progress("losses", index.num_usable) as advance,
     ):
         facts = rater.facts
         batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if facts.device == "cuda" else CPU_BATCH_TOKENS)
-        pending = rater.plan(loss_batches(tokenizer, config, usable, done, batch_tokens, rater.pads))
+        pending = rater.plan(loss_batches(tokenizer, config, index, done, batch_tokens, rater.pads))
         started, num_read = time.monotonic(), 0
-        advance(len(done))
+        advance(int(done.sum()))
         for batch, sums in rater.rate(pending):
             records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]
             writer.add(records)
             num_read += sum(record.num_tokens for record in records)
             advance(len(records))
     seconds = time.monotonic() - started
-    table = parquet.read_table(writer.finish([row.row_id for row in rows]))
+    table = parquet.read_table(
+        writer.finish(index.row_ids), columns=["response_loss", "num_tokens", "truncated", "failure"]
+    )
 
-    failures = Counter(f for f in table["failure"].to_pylist() if f)
-    failures.update(row.failure for row in rows if row.failure)
-    losses = [loss for loss in table["response_loss"].to_pylist() if loss is not None]
+    failures = value_counts(table["failure"]) + index.failures
+    losses = table["response_loss"].drop_null().to_numpy()
+    num_tokens = table["num_tokens"].to_numpy()
     summary = {
-        "num_rows": len(rows),
+        "num_rows": index.num_rows,
         "num_losses": len(losses),
         "num_failures": sum(failures.values()),
-        "num_truncated": sum(table["truncated"].to_pylist()),
-        "num_over_context": sum(n > facts.context for n in table["num_tokens"].to_pylist()) if facts.context else 0,
-        "mean_loss": float(np.mean(losses)) if losses else 0.0,
-        "num_tokens": sum(table["num_tokens"].to_pylist()),
+        "num_truncated": int(table["truncated"].to_numpy().sum()),
+        "num_over_context": int((num_tokens > facts.context).sum()) if facts.context else 0,
+        "mean_loss": float(losses.mean()) if len(losses) else 0.0,
+        "num_tokens": int(num_tokens.sum()),
         "tokens_per_second": num_read / seconds,
     }
     details = {

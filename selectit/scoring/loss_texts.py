@@ -7,13 +7,13 @@ the ones before. Without its instruction, a response keeps the very token ids th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from selectit.config import LossStage
+from selectit.config import LossStage, PoolConfig
 from selectit.data import Row
 from selectit.finetune.dataset import (
     IGNORED_LABEL,
@@ -23,8 +23,8 @@ from selectit.finetune.dataset import (
     tokenize_row,
     training_template,
 )
+from selectit.scoring.pool_index import PoolIndex
 from selectit.scoring.rater import Batch, Text, batches, common_prefix
-from selectit.scoring.texts import CHUNK_ROWS
 from selectit.templates import RESPONSE_MARKER
 
 ONLY_TEXT = 0
@@ -38,26 +38,28 @@ class LossText(Text):
     scored: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # bool [num_tokens]
 
 
+def index_losses(pool: PoolConfig) -> PoolIndex:
+    """Rows whose messages are equal have equal texts."""
+    return PoolIndex(
+        pool, lambda row: (part for m in row.messages for part in (m["role"], m["content"], m.get("input", "")))
+    )
+
+
 def loss_batches(
     tokenizer: PreTrainedTokenizerBase,
     config: LossStage,
-    rows: Sequence[Row],
-    done: Collection[str],
+    index: PoolIndex,
+    done: np.ndarray,
     batch_tokens: int,
     pads: bool,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Everything that is not done. Rows with an input and rows without go apart, for a template may open them
     differently and so they share more tokens.
 
-    Args: done: row ids; batch_tokens, pads: as `batches` takes them.
+    Args: done: bool [num_rows]; batch_tokens, pads: as `batches` takes them; share: as `PoolIndex.groups` takes it.
     """
-    alike: dict[tuple[tuple[str, ...], ...], list[Row]] = {}
-    for row in rows:
-        if row.row_id not in done:
-            alike.setdefault(tuple((m["role"], m["content"], m.get("input", "")) for m in row.messages), []).append(row)
-    groups = list(alike.values())
-    for start in range(0, len(groups), CHUNK_ROWS):
-        chunk = groups[start : start + CHUNK_ROWS]
+    for chunk in index.groups(done, share):
         for with_input in (False, True):
             chosen = [group for group in chunk if any(m.get("input") for m in group[0].messages) == with_input]
             texts = loss_texts(tokenizer, config, chosen)

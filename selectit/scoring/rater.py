@@ -123,11 +123,14 @@ def num_tokens(batch: Batch, pads: bool) -> int:
 def batches(texts: Sequence[Text], prefix: tuple[int, ...], batch_tokens: int, pads: bool) -> Iterator[Batch]:
     """Longest first, so that memory is found wanting at once; at most `batch_tokens` each, padding included."""
     batch: list[Text] = []
+    size = 0  # tokens behind the prefix
     for text in sorted(texts, key=lambda t: (-len(t.ids), t.keys)):
-        if batch and num_tokens(Batch([*batch, text], prefix), pads) > batch_tokens:
+        own = len(text.ids) - len(prefix)
+        if batch and (len(batch[0].ids) * (len(batch) + 1) if pads else size + own) > batch_tokens:
             yield Batch(batch, prefix)
-            batch = []
+            batch, size = [], 0
         batch.append(text)
+        size += own
     if batch:
         yield Batch(batch, prefix)
 

@@ -6,9 +6,10 @@ Reads the pool, the model and earlier ledgers; writes ledger.parquet and score.j
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.takeover import DETAILS, EarlierRatings, basis, digest_of
-from selectit.scoring.texts import rating_batches, rating_rows, rating_texts
+from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
 from selectit.scoring.watch import Watch, watching
 from selectit.tracking import Tracker
 
@@ -39,13 +40,14 @@ MOST_SHOWN = 5
 
 def preflight(config: ScoreStage) -> None:
     """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, or texts that are too long."""
-    rows = [row for row in rating_rows(config.pool) if row.failure is None]
+    index = index_ratings(config.pool)
     tokenizer = load_tokenizer(config.model)
-    rating_ids_of(tokenizer, config, rows)
+    rating_ids_of(tokenizer, config, index.examples)
     if config.long_rows == "fail" and config.max_length is not None:
-        limits = (tokenizer, [[row] for row in rows])
         for number, prompt in enumerate(config.prompts):
-            _refuse_long(config, rating_texts(*limits, number, prompt, config.max_length, long_rows="fail"))
+            chunks = index.groups(np.zeros(index.num_rows, dtype=bool))
+            texts = (rating_texts(tokenizer, groups, number, prompt, config.max_length, "fail") for groups in chunks)
+            _refuse_long(config, itertools.chain.from_iterable(texts))
 
 
 def run(
@@ -57,38 +59,38 @@ def run(
     Returns: number of rows, ratings, failures, truncated texts and ratings taken over, mean mass on the rating
              tokens, speed.
     """
-    rows = rating_rows(config.pool)
-    usable = [row for row in rows if row.failure is None]
+    index = index_ratings(config.pool)
     tokenizer = load_tokenizer(config.model)
-    rating_ids = rating_ids_of(tokenizer, config, usable)
+    rating_ids = rating_ids_of(tokenizer, config, index.examples)
     writer = LedgerWriter(out)
-    done = writer.done()
+    done = writer.done(index.row_ids, range(len(config.prompts)))
     make = functools.partial(make_rater, rating_ids=rating_ids)
     with (
         LoadedRater(config.model, make, config.num_processes) as rater,
-        watching(tracker, len(usable) * len(config.prompts), Path(config.model.path).name, len(config.prompts)) as w,
+        watching(
+            tracker, index.num_usable * len(config.prompts), Path(config.model.path).name, len(config.prompts)
+        ) as w,
     ):
         facts = rater.facts
         decides = basis(rating_ids, facts.dtype, facts.rater, facts.device)
         batch_tokens = tokens_of_a_batch(config, facts.device)
         answers = EarlierRatings(earlier, decides)
-        w.done(len(done))
+        w.done(int(done.sum()))
 
         def unanswered(texts: Sequence[Text]) -> list[Text]:
             return _unanswered(config, texts, answers, writer, w)
 
-        pending = rating_batches(tokenizer, config, usable, done, batch_tokens, rater.pads, unanswered)
+        pending = rating_batches(tokenizer, config, index, done, batch_tokens, rater.pads, unanswered)
         for batch, probabilities in rater.rate(rater.plan(pending)):
             records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
             writer.add(records)
             w.rated(records, sum(len(text.ids) for text in batch.texts))
-    ledger = writer.finish([row.row_id for row in rows])
+    ledger = writer.finish(index.row_ids)
 
-    failures = Counter(row.failure for row in rows if row.failure)
     found = summarise(ledger, facts.context)
-    failures.update(found.pop("failures"))
+    failures = index.failures + Counter(found.pop("failures"))
     summary = {
-        "num_rows": len(rows),
+        "num_rows": index.num_rows,
         "num_failures": sum(failures.values()),
         **found,
         "tokens_per_second": w.tokens_per_second,
@@ -134,8 +136,8 @@ def summarise(ledger: Path, context: int | None) -> dict[str, Any]:
         counts["num_truncated"] += int(table["truncated"].to_numpy().sum())
         whole = table["failure"].is_null().to_numpy()
         counts["num_over_context"] += int((num_tokens[whole] > context).sum()) if context else 0
-        failures.update(_value_counts(table["failure"]))
-        sources.update(_value_counts(table["taken_from"]))
+        failures.update(value_counts(table["failure"]))
+        sources.update(value_counts(table["taken_from"]))
     return {
         "num_ratings": counts["num_ratings"],
         "num_taken_over": sum(sources.values()),
@@ -154,8 +156,9 @@ def _row_groups(ledger: Path, columns: list[str]) -> Iterator[Any]:
             yield file.read_row_group(number, columns=columns)
 
 
-def _value_counts(column: Any) -> dict[str, int]:
-    return {pair["values"].as_py(): pair["counts"].as_py() for pair in compute.value_counts(column.drop_null())}
+def value_counts(column: Any) -> Counter[str]:
+    counted = compute.value_counts(column.drop_null())
+    return Counter({pair["values"].as_py(): pair["counts"].as_py() for pair in counted})
 
 
 def _unanswered(
@@ -181,13 +184,18 @@ def _unanswered(
     return left
 
 
-def _refuse_long(config: ScoreStage, texts: Sequence[Text]) -> None:
-    long = sorted((text for text in texts if text.too_long), key=lambda text: -len(text.ids))
-    if long:
-        shown = ", ".join(f"row {text.keys[0][0]}: {len(text.ids)}" for text in long[:MOST_SHOWN])
-        more = f" and {len(long) - MOST_SHOWN} more" if len(long) > MOST_SHOWN else ""
+def _refuse_long(config: ScoreStage, texts: Iterable[Text]) -> None:
+    longest: list[Text] = []
+    num_long = 0
+    for text in texts:
+        if text.too_long:
+            num_long += len(text.keys)
+            longest = sorted([*longest, text], key=lambda text: -len(text.ids))[:MOST_SHOWN]
+    if longest:
+        shown = ", ".join(f"row {text.keys[0][0]}: {len(text.ids)}" for text in longest)
+        more = f" and {num_long - len(longest)} more" if num_long > len(longest) else ""
         raise UserError(
-            f"pool {config.pool.path}: {len(long)} rating texts are longer than score.max_length = "
+            f"pool {config.pool.path}: {num_long} rating texts are longer than score.max_length = "
             f"{config.max_length} tokens ({shown}{more}). Raise it, shorten the rows, or set score.long_rows to "
             "'cut' (responses lose their end) or 'skip' (these rows are not rated)."
         )
@@ -198,12 +206,11 @@ def tokens_of_a_batch(config: ScoreStage, device: str) -> int:
 
 
 def rating_ids_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
+    """Args: rows: some usable ones, as `PoolIndex.examples` has them; the tokenizer is proven on all."""
     if not rows:
         raise UserError(f"pool {config.pool.path}: no row can be rated; every row has an empty instruction or response")
-    by_length = sorted(rows, key=lambda row: len(row.response))
-    proven = {by_length[i].row_id: by_length[i] for i in (0, len(rows) // 2, -1)}
     return rating_token_ids(
-        tokenizer, (rating_text(p, r.instruction, r.response) for r in proven.values() for p in config.prompts)
+        tokenizer, (rating_text(p, r.instruction, r.response) for r in rows for p in config.prompts)
     )
 
 

@@ -5,18 +5,20 @@ Reads the ledgers of the losses stages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from selectit.config import IFDSelect, PerplexitySelect
-from selectit.data import Row
 from selectit.errors import UserError
 from selectit.scoring.ledger import LEDGER
 from selectit.scoring.loss_ledger import NOT_FINITE, Losses, read_losses
 
+Detail = Callable[[int], dict[str, Any]]
+"""What scores.jsonl says of the row at a position next to its score."""
 ABOVE_ONE = "ifd_above_one"
 MID_START = 0.33
 """Share of the rows that stand above the middle; automated-instruction-selection's mid-ppl."""
@@ -24,53 +26,55 @@ MID_START = 0.33
 
 def perplexity_scores(
     select: PerplexitySelect,
-    rows: Sequence[Row],
+    row_ids: pa.Array,
     inputs: Mapping[str, Path],
     failures: list[str | None],
-    details: list[dict[str, Any]],
+    details: list[Detail],
 ) -> np.ndarray:
     """Mean negative log-likelihood in nats, which orders rows as perplexity does; for `low`, its negative.
 
     Adds to `failures` and `details`. Returns: float64 [num_rows].
     """
-    losses = _read(inputs["conditioned"], rows, failures)
+    losses = _read(inputs["conditioned"], row_ids, failures)
     values = losses.response if select.over == "response" else losses.full
-    for row in rows:
-        details[row.index].update(
-            response_loss=_told(losses.response[row.index]),
-            full_loss=_told(losses.full[row.index]),
-            num_response_tokens=int(losses.num_response_tokens[row.index]),
-        )
+    details.append(
+        lambda at: {
+            "response_loss": _told(losses.response[at]),
+            "full_loss": _told(losses.full[at]),
+            "num_response_tokens": int(losses.num_response_tokens[at]),
+        }
+    )
     _refuse_nothing(values, inputs["conditioned"])
     return -values if select.order == "low" else values
 
 
 def ifd_scores(
     select: IFDSelect,
-    rows: Sequence[Row],
+    row_ids: pa.Array,
     inputs: Mapping[str, Path],
     failures: list[str | None],
-    details: list[dict[str, Any]],
+    details: list[Detail],
 ) -> np.ndarray:
     """Instruction-following difficulty; a row above 1, whose instruction hinders, is a failure.
 
     Adds to `failures` and `details`. Returns: float64 [num_rows].
     """
-    conditioned = _read(inputs["conditioned"], rows, failures)
-    alone = _read(inputs["unconditioned"], rows, failures)
+    conditioned = _read(inputs["conditioned"], row_ids, failures)
+    alone = _read(inputs["unconditioned"], row_ids, failures)
     values = ifd(conditioned.response, alone.response, select.form)
-    for row in rows:
-        at = row.index
-        if failures[at] is None and not np.isfinite(values[at]):
+    for at, failure in enumerate(failures):
+        if failure is None and not np.isfinite(values[at]):
             failures[at] = NOT_FINITE
-        elif failures[at] is None and values[at] > 1:
+        elif failure is None and values[at] > 1:
             failures[at] = ABOVE_ONE
-        details[at].update(
-            ifd=_told(values[at]),
-            conditioned_loss=_told(conditioned.response[at]),
-            unconditioned_loss=_told(alone.response[at]),
-            num_response_tokens=int(conditioned.num_response_tokens[at]),
-        )
+    details.append(
+        lambda at: {
+            "ifd": _told(values[at]),
+            "conditioned_loss": _told(conditioned.response[at]),
+            "unconditioned_loss": _told(alone.response[at]),
+            "num_response_tokens": int(conditioned.num_response_tokens[at]),
+        }
+    )
     _refuse_nothing(values, inputs["conditioned"])
     return values
 
@@ -98,10 +102,10 @@ def middle_first(order: Sequence[int], num_eligible: int, count: int) -> list[in
     return [*order[start:num_eligible], *order[:start], *order[num_eligible:]]
 
 
-def _read(folder: Path, rows: Sequence[Row], failures: list[str | None]) -> Losses:
-    losses = read_losses(folder / LEDGER, [row.row_id for row in rows])
-    for row in rows:
-        failures[row.index] = failures[row.index] or losses.failures[row.index]
+def _read(folder: Path, row_ids: pa.Array, failures: list[str | None]) -> Losses:
+    losses = read_losses(folder / LEDGER, row_ids)
+    for at, failure in enumerate(losses.failures):
+        failures[at] = failures[at] or failure
     return losses
 
 

@@ -6,6 +6,7 @@ messages.jsonl for training, scores.jsonl with one line per row of the pool, and
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as compute
 
 from selectit.config import (
     FullSelect,
@@ -20,17 +23,18 @@ from selectit.config import (
     Length,
     LengthSelect,
     PerplexitySelect,
+    PoolConfig,
     RandomMatchedSelect,
     RandomRestSelect,
     RandomSelect,
     SelectITSelect,
     SelectStage,
 )
-from selectit.data import Row, read_jsonl, read_pool, write_jsonl, write_rows
+from selectit.data import iter_jsonl, iter_pool, write_jsonl, write_rows
 from selectit.errors import UserError
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
-from selectit.scoring.ledger import LEDGER, read_ratings
-from selectit.selection.losses import ifd_scores, middle_first, perplexity_scores
+from selectit.scoring.ledger import LEDGER, NOT_SCORED, read_ratings
+from selectit.selection.losses import Detail, ifd_scores, middle_first, perplexity_scores
 from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
 from selectit.tracking import Tracker
 
@@ -38,60 +42,68 @@ TAKEN = "taken_by_the_other_arm"
 BIN_FULL = "length_bin_full"
 LEFT_OUT = (TAKEN, BIN_FULL)
 """Not failures: rows that a strategy leaves out by its own rule."""
+CHUNK_ROWS = 4096
 
 
 def preflight(config: SelectStage) -> None:
     """Raises: UserError for a pool that cannot be read or a ratio that selects nothing."""
-    rows = read_pool(config.pool)
-    usable = sum(row.failure is None for row in rows)
+    failures = [row.failure for row in iter_pool(config.pool)]
+    usable = failures.count(None)
     if not isinstance(config.select, FullSelect | RandomMatchedSelect):
-        count = num_selected(config.select.ratio, len(rows), usable)
+        count = num_selected(config.select.ratio, len(failures), usable)
         if isinstance(config.select, PerplexitySelect) and config.select.order == "mid":
-            middle_first(range(len(rows)), usable, count)
+            middle_first(range(len(failures)), usable, count)
     if isinstance(config.select, SelectITSelect):
         _check_fidelity(config)
 
 
 def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
     """Returns: rows of the pool, rows selected, rows that could not be scored, and the lowest selected score."""
-    rows = read_pool(config.pool)
-    failures: list[str | None] = [row.failure for row in rows]
-    details: list[dict[str, Any]] = [{} for _ in rows]
-    scores = _scores(config, rows, inputs, failures, details)
-    scores[[failure is not None for failure in failures]] = np.nan
+    row_ids, failures, response_chars = _read(config.pool)
+    num_rows = len(row_ids)
+    details: list[Detail] = []
+    scores = _scores(config, row_ids, inputs, failures, details)
+    scores = np.where([failure is None for failure in failures], scores, np.nan)
     eligible = int(np.isfinite(scores).sum())
     if isinstance(config.select, FullSelect | RandomMatchedSelect):
         count = eligible
     else:
-        count = num_selected(config.select.ratio, len(rows), eligible)
+        count = num_selected(config.select.ratio, num_rows, eligible)
     order = ranking(scores)
     if isinstance(config.select, PerplexitySelect) and config.select.order == "mid":
         order = middle_first(order, eligible, count)
-    selected = set(order[:count])
-    rank = {index: position + 1 for position, index in enumerate(order)}
+    rank = np.empty(num_rows, dtype=np.int64)
+    rank[order] = np.arange(1, num_rows + 1)
+    selected = rank <= count
 
-    subset = [row for row in rows if row.index in selected]
-    path = write_rows(config.pool, subset, out)
-    write_jsonl(out / "messages.jsonl", ({"row_id": r.row_id, "messages": list(r.messages)} for r in subset))
+    path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
+    write_jsonl(
+        out / "messages.jsonl",
+        (
+            {"row_id": row.row_id, "messages": list(row.messages)}
+            for row in iter_pool(config.pool)
+            if selected[row.index]
+        ),
+    )
     write_jsonl(
         out / "scores.jsonl",
         (
             {
-                "row": row.index,
-                "row_id": row.row_id,
-                "score": float(scores[row.index]) if np.isfinite(scores[row.index]) else None,
-                "rank": rank[row.index],
-                "selected": row.index in selected,
-                "failure": failures[row.index],
-                "response_chars": len(row.response),
-                **details[row.index],
+                "row": at,
+                "row_id": row_ids[at].as_py(),
+                "score": float(scores[at]) if np.isfinite(scores[at]) else None,
+                "rank": int(rank[at]),
+                "selected": bool(selected[at]),
+                "failure": failures[at],
+                "response_chars": int(response_chars[at]),
+                **{name: value for detail in details for name, value in detail(at).items()},
             }
-            for row in rows
+            for at in range(num_rows)
         ),
     )
     summary = {
-        "num_rows": len(rows),
-        "num_selected": len(subset),
+        "num_rows": num_rows,
+        "num_selected": count,
         "num_unscored": sum(f is not None and f not in LEFT_OUT for f in failures),
         "lowest_selected_score": float(scores[order[count - 1]]),
     }
@@ -103,60 +115,73 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     }
     (out / "selection.json").write_text(json.dumps(selection, indent=2) + "\n")
     tracker.log({f"select/{name}": value for name, value in summary.items()})
-    tracker.histogram("select/score", [float(s) for s in scores if np.isfinite(s)])
+    tracker.histogram("select/score", scores[np.isfinite(scores)])
     tracker.artifact(f"subset-{out.name}", "dataset", path, out / "scores.jsonl")
     return summary
 
 
+def _read(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
+    """What is kept of the pool: row ids, why rows cannot be selected, int64 [num_rows] characters of the responses."""
+    row_ids, failures, response_chars = [], [], []
+    rows = iter_pool(pool)
+    while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
+        row_ids.append(pa.array([row.row_id for row in chunk], pa.string()))
+        failures += [row.failure for row in chunk]
+        response_chars.append(np.array([len(row.response) for row in chunk], dtype=np.int64))
+    return pa.concat_arrays(row_ids), failures, np.concatenate(response_chars)
+
+
 def _scores(
     config: SelectStage,
-    rows: Sequence[Row],
+    row_ids: pa.Array,
     inputs: Mapping[str, Path],
     failures: list[str | None],
-    details: list[dict[str, Any]],
+    details: list[Detail],
 ) -> np.ndarray:
     """float64 [num_rows]. Adds to `failures` and `details` what the strategy has to say of a row."""
     select = config.select
     if isinstance(select, FullSelect):
-        return np.ones(len(rows))
+        return np.ones(len(row_ids))
     if isinstance(select, RandomSelect | RandomRestSelect):
         assert config.seed is not None
         if isinstance(select, RandomRestSelect):
-            taken = {line["row_id"] for line in read_jsonl(inputs["rest_of"] / "messages.jsonl")}
-            for row in rows:
-                if row.row_id in taken:
-                    failures[row.index] = TAKEN
-        return random_scores(rows, config.seed, select.strategy)
+            for at in np.flatnonzero(_chosen_in(inputs["rest_of"], row_ids)):
+                failures[at] = TAKEN
+        return random_scores(iter_pool(config.pool), config.seed, select.strategy)
     if isinstance(select, LengthSelect):
-        return length_scores(rows, select.field, _counter(config, select))
+        return length_scores(iter_pool(config.pool), select.field, _counter(config, select))
     if isinstance(select, RandomMatchedSelect):
-        return _matched_scores(config, select, rows, inputs, failures)
+        return _matched_scores(config, select, row_ids, inputs, failures)
     if isinstance(select, PerplexitySelect):
-        return perplexity_scores(select, rows, inputs, failures, details)
+        return perplexity_scores(select, row_ids, inputs, failures, details)
     if isinstance(select, IFDSelect):
-        return ifd_scores(select, rows, inputs, failures, details)
-    return _selectit_scores(config, rows, inputs, failures, details)
+        return ifd_scores(select, row_ids, inputs, failures, details)
+    return _selectit_scores(config, row_ids, inputs, failures, details)
 
 
 def _matched_scores(
     config: SelectStage,
     select: RandomMatchedSelect,
-    rows: Sequence[Row],
+    row_ids: pa.Array,
     inputs: Mapping[str, Path],
     failures: list[str | None],
 ) -> np.ndarray:
     """Random numbers; rows of a bin that is full are marked as left out, so that exactly the others are taken."""
     assert config.seed is not None
-    scores = random_scores(rows, config.seed, select.strategy)
-    lengths = length_scores(rows, select.field, _counter(config, select))
-    model_ids = {line["row_id"] for line in read_jsonl(inputs["match"] / "messages.jsonl")}
-    model = np.array([row.row_id in model_ids for row in rows])
+    scores = random_scores(iter_pool(config.pool), config.seed, select.strategy)
+    lengths = length_scores(iter_pool(config.pool), select.field, _counter(config, select))
     usable = np.array([failure is None for failure in failures])
-    chosen = matched(scores, lengths, usable, model, select.num_bins)
-    for row in rows:
-        if usable[row.index] and not chosen[row.index]:
-            failures[row.index] = BIN_FULL
+    chosen = matched(scores, lengths, usable, _chosen_in(inputs["match"], row_ids), select.num_bins)
+    for at in np.flatnonzero(usable & ~chosen):
+        failures[at] = BIN_FULL
     return scores
+
+
+def _chosen_in(folder: Path, row_ids: pa.Array) -> np.ndarray:
+    """bool [num_rows], the rows that a finished select stage has taken."""
+    taken = pa.array((line["row_id"] for line in iter_jsonl(folder / "messages.jsonl")), pa.string())
+    chosen: np.ndarray = compute.is_in(row_ids, value_set=taken).to_numpy(zero_copy_only=False)
+    return chosen
 
 
 def _counter(config: SelectStage, select: Length) -> Callable[[str], int]:
@@ -187,34 +212,58 @@ def _k(config: SelectStage) -> int:
 
 def _selectit_scores(
     config: SelectStage,
-    rows: Sequence[Row],
+    row_ids: pa.Array,
     inputs: Mapping[str, Path],
     failures: list[str | None],
-    details: list[dict[str, Any]],
+    details: list[Detail],
 ) -> np.ndarray:
     select = config.select
     assert isinstance(select, SelectITSelect)
-    row_ids = [row.row_id for row in rows]
     folders = [inputs[name] for name in sorted(inputs, key=lambda name: int(name.removeprefix("score")))]
-    sentence = np.full((len(rows), len(folders)), np.nan)
+    sentence = np.full((len(row_ids), len(folders)), np.nan)
     theta = []
+    models: list[tuple[np.ndarray, list[str | None]]] = []
     for number, folder in enumerate(folders):
         scored = json.loads((folder / "score.json").read_text(encoding="utf-8"))
         theta.append(config.theta[number] or scored["num_parameters"] / 1e9)
         prompts = [scored["prompts"].index(prompt) for prompt in config.prompts]
-        ratings = read_ratings(folder / LEDGER, row_ids, prompts)
-        token = token_scores(ratings.probabilities, select.fidelity, _k(config))  # [num_rows, num_prompts]
+        token, failed = _token_scores(config, folder / LEDGER, row_ids, prompts)
         sentence[:, number] = token[:, 0] if select.level == "token" else sentence_scores(token, select.alpha)
-        for index, failure in enumerate(ratings.failures):
-            failures[index] = failures[index] or failure
-            model = {
-                "model": number,
-                "score": None if failure else float(sentence[index, number]),
-                "token_scores": [None if np.isnan(s) else float(s) for s in token[index]],
-            }
-            details[index].setdefault("models", []).append(model)
+        models.append((token, failed))
+        for at, failure in enumerate(failed):
+            failures[at] = failures[at] or failure
+
+    def told(at: int) -> dict[str, Any]:
+        return {
+            "models": [
+                {
+                    "model": number,
+                    "score": None if failed[at] else float(sentence[at, number]),
+                    "token_scores": [None if np.isnan(score) else float(score) for score in token[at]],
+                }
+                for number, (token, failed) in enumerate(models)
+            ]
+        }
+
+    details.append(told)
     if not np.isfinite(sentence).all(axis=1).any():
         raise UserError(f"pool {config.pool.path}: no row could be scored; see ledger.parquet in {folders[0]}")
     if select.level != "model":
         return sentence[:, 0]
     return model_scores(sentence, theta, select.fidelity)
+
+
+def _token_scores(
+    config: SelectStage, ledger: Path, row_ids: pa.Array, prompts: Sequence[int]
+) -> tuple[np.ndarray, list[str | None]]:
+    """float64 [num_rows, num_prompts], and why rows have none; one rating prompt's records are in memory at a time."""
+    assert isinstance(config.select, SelectITSelect)
+    token = np.empty((len(row_ids), len(prompts)))
+    failures: list[str | None] = [None] * len(row_ids)
+    for column, prompt in enumerate(prompts):
+        ratings = read_ratings(ledger, row_ids, [prompt])
+        token[:, column] = token_scores(ratings.probabilities[:, 0], config.select.fidelity, _k(config))
+        for at, failure in enumerate(ratings.failures):
+            if failure and (failure != NOT_SCORED or not failures[at]):
+                failures[at] = failure
+    return token, failures

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from selectit.data import Row
 from selectit.errors import UserError
 
 
-def random_scores(rows: Sequence[Row], seed: int, strategy: str) -> np.ndarray:
+def random_scores(rows: Iterable[Row], seed: int, strategy: str) -> np.ndarray:
     """A uniform number per strategy, seed and row id, from sha256.
 
     The same row has the same number in any order of the pool, on any platform and library version, and at a
@@ -23,21 +23,19 @@ def random_scores(rows: Sequence[Row], seed: int, strategy: str) -> np.ndarray:
     Returns: float64 [num_rows] in [0, 1).
     """
     hashes = (hashlib.sha256(f"{strategy}\n{seed}\n{row.row_id}".encode()).digest() for row in rows)
-    return np.array([int.from_bytes(h[:8], "big") / 2**64 for h in hashes])
+    return np.fromiter((int.from_bytes(h[:8], "big") / 2**64 for h in hashes), dtype=float)
 
 
-def length_scores(rows: Sequence[Row], field: str, count: Callable[[str], int]) -> np.ndarray:
+def length_scores(rows: Iterable[Row], field: str, count: Callable[[str], int]) -> np.ndarray:
     """Length of each row's text, in the unit of `count`.
 
     Args: field: response (all assistant turns), instruction (all user turns, inputs included) or full (both).
     """
     roles = {"response": ("assistant",), "instruction": ("user",), "full": ("user", "assistant")}[field]
-    return np.array(
-        [
-            float(sum(count(m["content"]) + count(m.get("input", "")) for m in row.messages if m["role"] in roles))
-            for row in rows
-        ]
+    lengths = (
+        sum(count(m["content"]) + count(m.get("input", "")) for m in row.messages if m["role"] in roles) for row in rows
     )
+    return np.fromiter(lengths, dtype=float)
 
 
 def matched(
@@ -71,7 +69,8 @@ def ranking(scores: np.ndarray) -> list[int]:
     Source: the released SelectIT code sorts (score, row index) pairs in descending order.
     """
     comparable = np.where(np.isnan(scores), -np.inf, scores)
-    return sorted(range(len(scores)), key=lambda index: (comparable[index], index), reverse=True)
+    ranked: list[int] = np.argsort(comparable, kind="stable")[::-1].tolist()
+    return ranked
 
 
 def num_selected(ratio: float, num_rows: int, num_eligible: int) -> int:
