@@ -25,7 +25,7 @@ from selectit.models import load_tokenizer
 from selectit.scoring.loss_rater import PackedLossRater, StockLossRater
 from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
 from selectit.scoring.rater import Rater
-from selectit.scoring.stage import CPU_BATCH_TOKENS
+from selectit.scoring.work import CPU_BATCH_TOKENS
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SHAPE = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}

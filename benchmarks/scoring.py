@@ -39,9 +39,9 @@ from selectit.scoring.processes import rate_all
 from selectit.scoring.prompts import rating_text, read_rating_prompts
 from selectit.scoring.rater import Batch, Rater, Text, batches, common_prefix, num_tokens
 from selectit.scoring.ratings import rating_token_ids
-from selectit.scoring.stage import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from selectit.scoring.stock import StockRater
 from selectit.scoring.texts import rating_texts
+from selectit.scoring.work import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SMALL = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}

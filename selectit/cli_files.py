@@ -37,6 +37,7 @@ def score(
     long_rows: Annotated[str, typer.Option(help="Texts beyond --max-length: cut, skip or fail.")] = "cut",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
+    launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
     reuse: Annotated[
         list[Path],
         typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
@@ -64,7 +65,7 @@ def score(
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
-                "num_processes": num_processes,
+                "num_processes": num_processes, "launcher": launcher,
             },
             "select": select,
         }

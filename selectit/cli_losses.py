@@ -26,6 +26,7 @@ def losses(
     max_length: Annotated[int | None, typer.Option(help="Tokens of a row at most.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
+    launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
     verify: Annotated[int, typer.Option(min=0, help="Rows to take again, one by one in float32, and compare.")] = 0,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -41,7 +42,7 @@ def losses(
         {
             "pool": {"path": pool},
             "model": {"path": model, "dtype": dtype},
-            "score": {"max_length": max_length, "num_processes": num_processes},
+            "score": {"max_length": max_length, "num_processes": num_processes, "launcher": launcher},
             "select": {**select, "template": template},
         }
     )

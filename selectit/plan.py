@@ -177,6 +177,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 long_rows=config.score.long_rows,
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
+                launcher=config.score.launcher,
             ),
         )
         for model in raters(config)
@@ -210,6 +211,7 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
                 max_length=config.score.max_length,
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
+                launcher=config.score.launcher,
             ),
         )
         for name, text in texts.items()

@@ -26,3 +26,4 @@ class LossStage(Config):
     """Tokens of the row in its template at most: longer responses lose their end, in every text."""
     batch_tokens: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
+    launcher: Literal["none", "external"] = execution("none")

@@ -33,6 +33,9 @@ class ScoreConfig(Config):
     num_processes: int | None = execution(None, ge=1)
     """Default: one per GPU; on CPU (Linux) of one thread each, one per core where the pool is large."""
 
+    launcher: Literal["none", "external"] = execution("none")
+    """What starts the processes that rate; none: the command; external: you do, on one node or many."""
+
     @model_validator(mode="after")
     def _limit_is_given(self) -> ScoreConfig:
         if self.long_rows != "cut" and self.max_length is None:
@@ -51,3 +54,4 @@ class ScoreStage(Config):
     long_rows: LongRows = "cut"
     batch_tokens: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
+    launcher: Literal["none", "external"] = execution("none")

@@ -24,9 +24,10 @@ from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.scoring.packed import obstacle
 from selectit.scoring.processes import LoadedRater
 from selectit.scoring.rater import Text, batches, common_prefix, make_rater, num_tokens
-from selectit.scoring.stage import rating_ids_of, tokens_of_a_batch
+from selectit.scoring.rating import rating_ids_of
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches
+from selectit.scoring.work import tokens_of_a_batch
 
 SAMPLE_TEXTS = 512
 MEASURED_SECONDS = 20.0

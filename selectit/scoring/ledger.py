@@ -75,24 +75,30 @@ class LedgerWriter:
         out: the stage's folder.
         schema: columns of the records; the first two are their key: the row id, and what stands under one another
             in the finished ledger (the rating prompt).
+        own_folder: below `ledger/`, where this process writes; several may write at once, each into its own.
     """
 
-    def __init__(self, out: Path, schema: pa.Schema = SCHEMA) -> None:
-        self._out, self._parts, self._schema = out, out / PARTS, schema
-        self._parts.mkdir(exist_ok=True)
+    def __init__(self, out: Path, schema: pa.Schema = SCHEMA, own_folder: str | None = None) -> None:
+        self._out, self._schema = out, schema
+        self._parts = out / PARTS / (own_folder or "")
+        self._parts.mkdir(exist_ok=True, parents=True)
         self._records: list[Any] = []
         self._flushed = time.monotonic()
         _drop_merged(self._parts)
         self._number = max((part.last for part in _parts(self._parts)), default=-1) + 1
 
     def done(self, row_ids: pa.Array, groups: Sequence[Any]) -> np.ndarray:
-        """What is on disk already.
+        """What is on disk already, of all processes.
 
         Args:    groups: values of the second column, such as the numbers of the rating prompts.
         Returns: bool [len(groups), len(row_ids)].
         """
-        paths = self._paths()
-        return np.stack([_places(paths, self._schema.names[:2], group, row_ids) >= 0 for group in groups])
+        while True:
+            paths = self._paths()
+            try:
+                return np.stack([_places(paths, self._schema.names[:2], group, row_ids) >= 0 for group in groups])
+            except FileNotFoundError:  # another process has just merged it into a larger one
+                continue
 
     def add(self, records: Sequence[Any]) -> None:
         """Args: records: dataclasses with the columns of the schema."""
@@ -137,12 +143,14 @@ class LedgerWriter:
                 for start in range(0, len(places), JOIN_RECORDS)
             )
             _write(tables, self._schema, path)
-        shutil.rmtree(self._parts)
+        shutil.rmtree(self._out / PARTS)
         return path
 
     def _paths(self) -> list[Path]:
         """The files that hold the records; places of records are counted through them, in this order."""
-        return [part.path for part in _parts(self._parts)]
+        folder = self._out / PARTS
+        folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+        return [part.path for each in folders for part in _parts(each)]
 
 
 def _tables(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:

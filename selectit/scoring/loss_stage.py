@@ -6,7 +6,6 @@ Reads the pool and the model; writes ledger.parquet and losses.json. Goes on whe
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import numpy as np
 import pyarrow.parquet as parquet
 
 from selectit.config import LossStage
-from selectit.data import iter_pool
 from selectit.errors import UserError
 from selectit.finetune.dataset import training_template
 from selectit.models import load_tokenizer
@@ -24,45 +22,65 @@ from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, 
 from selectit.scoring.loss_rater import make_loss_rater
 from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
 from selectit.scoring.processes import LoadedRater
-from selectit.scoring.stage import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, value_counts
+from selectit.scoring.stage import value_counts
+from selectit.scoring.work import Task, complete, tokens_of_a_batch
 from selectit.tracking import Tracker
 
 SUMMARY = "losses.json"
 
 
+class Losses:
+    """A `selectit.scoring.work.Job`: one model over one pool.
+
+    Raises: UserError for a pool that cannot be read or has no row to read, or a template that does not mark the
+        response.
+    """
+
+    schema = SCHEMA
+
+    def __init__(self, config: LossStage) -> None:
+        self.config = config
+        self.index = index_losses(config.pool)
+        if not self.index.num_usable:
+            raise UserError(
+                f"pool {config.pool.path}: every row has an empty instruction or response, so none has a loss"
+            )
+        self.tokenizer = load_tokenizer(config.model)
+        training_template(config.template, self.tokenizer)
+        self.groups = (config.text,)
+
+    def load(self, num_processes: int | None) -> LoadedRater:
+        return LoadedRater(self.config.model, make_loss_rater, num_processes)
+
+    def do(self, rater: LoadedRater, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
+        config, index, num_tokens = self.config, self.index, 0
+        [done] = writer.done(index.row_ids, self.groups)
+        limit = tokens_of_a_batch(config, rater.facts.device)
+        with tracker.progress("losses", index.num_usable) as advance:
+            advance(int(done.sum()))
+            pending = loss_batches(self.tokenizer, config, index, done, limit, rater.pads, share)
+            for batch, sums in rater.rate(rater.plan(pending)):
+                records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]
+                writer.add(records)
+                num_tokens += sum(record.num_tokens for record in records)
+                advance(len(records))
+        return {"num_tokens": num_tokens}
+
+
 def preflight(config: LossStage) -> None:
-    """Raises: UserError for a pool that cannot be read or a template that does not mark the response."""
-    for _ in iter_pool(config.pool):
-        pass
-    training_template(config.template, load_tokenizer(config.model))
+    """Raises: UserError, see `Losses`."""
+    Losses(config)
 
 
 def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
-    """Returns: number of rows, losses, failures and truncated rows, mean loss of a row's response token, speed."""
-    index = index_losses(config.pool)
-    if not index.num_usable:
-        raise UserError(f"pool {config.pool.path}: every row has an empty instruction or response, so none has a loss")
-    tokenizer = load_tokenizer(config.model)
-    writer = LedgerWriter(out, SCHEMA)
-    [done] = writer.done(index.row_ids, [config.text])
-    with (
-        LoadedRater(config.model, make_loss_rater, config.num_processes) as rater,
-        tracker.progress("losses", index.num_usable) as advance,
-    ):
-        facts = rater.facts
-        batch_tokens = config.batch_tokens or (GPU_BATCH_TOKENS if facts.device == "cuda" else CPU_BATCH_TOKENS)
-        pending = rater.plan(loss_batches(tokenizer, config, index, done, batch_tokens, rater.pads))
-        started, num_read = time.monotonic(), 0
-        advance(int(done.sum()))
-        for batch, sums in rater.rate(pending):
-            records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]
-            writer.add(records)
-            num_read += sum(record.num_tokens for record in records)
-            advance(len(records))
-    seconds = time.monotonic() - started
-    table = parquet.read_table(
-        writer.finish(index.row_ids), columns=["response_loss", "num_tokens", "truncated", "failure"]
-    )
+    """Returns: number of rows, losses, failures and truncated rows, mean loss of a row's response token, speed.
+    Raises:  NotRun where the processes are started by hand and have not done it all.
+    """
+    job = Losses(config)
+    index = job.index
+    ledger, work = complete(job, Task(stage=config, out=out.resolve()), tracker)
+    facts = work.facts
+    table = parquet.read_table(ledger, columns=["response_loss", "num_tokens", "truncated", "failure"])
 
     failures = value_counts(table["failure"]) + index.failures
     losses = table["response_loss"].drop_null().to_numpy()
@@ -75,7 +93,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "num_over_context": int((num_tokens > facts.context).sum()) if facts.context else 0,
         "mean_loss": float(losses.mean()) if len(losses) else 0.0,
         "num_tokens": int(num_tokens.sum()),
-        "tokens_per_second": num_read / seconds,
+        "tokens_per_second": work.tokens_per_second,
     }
     details = {
         "text": config.text,
@@ -84,8 +102,8 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "device": facts.device,
         "rater": facts.rater,
         "placement": facts.placement,
-        "num_processes": rater.num_processes,
-        "batch_tokens": batch_tokens,
+        "num_processes": work.num_processes,
+        "batch_tokens": work.batch_tokens,
         "max_length": config.max_length,
         "context": facts.context,
         "failures": dict(failures),

@@ -1,0 +1,148 @@
+"""Rating a pool: texts that no ledger has yet go to the rater, and what it says is written down."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from selectit.config import ScoreStage
+from selectit.data import Row
+from selectit.errors import UserError
+from selectit.models import load_tokenizer
+from selectit.scoring.ledger import SCHEMA, LedgerWriter, Record
+from selectit.scoring.processes import LoadedRater
+from selectit.scoring.prompts import rating_text
+from selectit.scoring.rater import Text, make_rater
+from selectit.scoring.ratings import rating_token_ids
+from selectit.scoring.takeover import EarlierRatings, basis, digest_of
+from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
+from selectit.scoring.watch import Watch, watching
+from selectit.scoring.work import tokens_of_a_batch
+from selectit.tracking import Tracker
+
+TOO_LONG = "too_long"
+MOST_SHOWN = 5
+
+
+class Rating:
+    """A `selectit.scoring.work.Job`: one rater over one pool.
+
+    Args:   earlier: finished score artifacts of the same checkpoint.
+    Raises: UserError for a pool that cannot be read or a tokenizer that cannot rate.
+    """
+
+    schema = SCHEMA
+
+    def __init__(self, config: ScoreStage, earlier: Sequence[Path] = ()) -> None:
+        self.config, self._earlier = config, earlier
+        self.index = index_ratings(config.pool)
+        self.tokenizer = load_tokenizer(config.model)
+        self.rating_ids = rating_ids_of(self.tokenizer, config, self.index.examples)
+        self.groups = range(len(config.prompts))
+
+    def refuse_long(self) -> None:
+        """Raises: UserError where long rows are to be refused and there are some."""
+        config = self.config
+        if config.long_rows == "fail" and config.max_length is not None:
+            for number, prompt in enumerate(config.prompts):
+                chunks = self.index.groups(np.zeros(self.index.num_rows, dtype=bool))
+                texts = (
+                    rating_texts(self.tokenizer, groups, number, prompt, config.max_length, "fail") for groups in chunks
+                )
+                _refuse_long(config, itertools.chain.from_iterable(texts))
+
+    def load(self, num_processes: int | None) -> LoadedRater:
+        return LoadedRater(self.config.model, functools.partial(make_rater, rating_ids=self.rating_ids), num_processes)
+
+    def do(self, rater: LoadedRater, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
+        """Rate what neither the stage's folder nor an earlier artifact holds."""
+        config, index, facts = self.config, self.index, rater.facts
+        done = writer.done(index.row_ids, self.groups)
+        answers = EarlierRatings(self._earlier, basis(self.rating_ids, facts.dtype, facts.rater, facts.device))
+        total, name = index.num_usable * len(config.prompts), Path(config.model.path).name
+        with watching(tracker, total, name, len(config.prompts)) as watch:
+            watch.done(int(np.count_nonzero(done)))
+
+            def unanswered(texts: Sequence[Text]) -> list[Text]:
+                return _unanswered(config, texts, answers, writer, watch)
+
+            limit = tokens_of_a_batch(config, facts.device)
+            pending = rating_batches(self.tokenizer, config, index, done, limit, rater.pads, unanswered, share)
+            for batch, probabilities in rater.rate(rater.plan(pending)):
+                records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
+                writer.add(records)
+                watch.rated(records, sum(len(text.ids) for text in batch.texts))
+        return {"num_tokens": watch.num_tokens, "peak_memory_mb": watch.peak_memory_mb}
+
+
+def rating_ids_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
+    """Args: rows: some usable ones, as `PoolIndex.examples` has them; the tokenizer is proven on all."""
+    if not rows:
+        raise UserError(f"pool {config.pool.path}: no row can be rated; every row has an empty instruction or response")
+    return rating_token_ids(
+        tokenizer, (rating_text(p, r.instruction, r.response) for r in rows for p in config.prompts)
+    )
+
+
+def _unanswered(
+    config: ScoreStage, texts: Sequence[Text], answers: EarlierRatings, writer: LedgerWriter, watch: Watch
+) -> list[Text]:
+    """Those of the texts that must be rated; the ratings of the others, or why they have none, are written down."""
+    if not texts:
+        return []
+    if config.long_rows == "fail":
+        _refuse_long(config, texts)
+    prompt = config.prompts[texts[0].keys[0][1]]
+    left = []
+    for text, answer in zip(texts, answers.answer(prompt, [digest_of(text.ids) for text in texts]), strict=True):
+        if text.too_long:
+            records = _records(text, None)
+        elif answer is not None:
+            records = _records(text, answer.probabilities, answer.source)
+        else:
+            left.append(text)
+            continue
+        writer.add(records)
+        watch.done(len(records))
+    return left
+
+
+def _refuse_long(config: ScoreStage, texts: Iterable[Text]) -> None:
+    longest: list[Text] = []
+    num_long = 0
+    for text in texts:
+        if text.too_long:
+            num_long += len(text.keys)
+            longest = sorted([*longest, text], key=lambda text: -len(text.ids))[:MOST_SHOWN]
+    if longest:
+        shown = ", ".join(f"row {text.keys[0][0]}: {len(text.ids)}" for text in longest)
+        more = f" and {num_long - len(longest)} more" if num_long > len(longest) else ""
+        raise UserError(
+            f"pool {config.pool.path}: {num_long} rating texts are longer than score.max_length = "
+            f"{config.max_length} tokens ({shown}{more}). Raise it, shorten the rows, or set score.long_rows to "
+            "'cut' (responses lose their end) or 'skip' (these rows are not rated)."
+        )
+
+
+def _records(text: Text, probabilities: np.ndarray | None, source: str | None = None) -> list[Record]:
+    """Args: probabilities: None for a text that is not to be rated; source: where they were taken from."""
+    mass = 0.0 if probabilities is None else float(probabilities.sum())
+    good = probabilities is not None and bool(np.isfinite(probabilities).all()) and mass > 0
+    return [
+        Record(
+            row_id, prompt,
+            probabilities=[float(p) for p in probabilities] if good and probabilities is not None else None,
+            mass=mass if good else None,
+            num_tokens=len(text.ids),
+            truncated=text.truncated,
+            failure=None if good else TOO_LONG if text.too_long else "no_rating_probability",
+            digest=digest_of(text.ids),
+            taken_from=source,
+        )
+        for row_id, prompt in text.keys
+    ]  # fmt: skip
