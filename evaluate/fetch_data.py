@@ -40,7 +40,10 @@ RELEASES = {
 """File, address and sha256 of evalplus' data."""
 _HUB_FILES = {
     "alpaca_eval": ("tatsu-lab/alpaca_eval", {"text_davinci_003.json": "alpaca_eval.json"}),
-    "alpaca_eval_2": ("tatsu-lab/alpaca_eval", {"gpt4_1106_preview.json": "alpaca_eval_gpt4_baseline.json"}),
+    "alpaca_eval_2": (
+        "tatsu-lab/alpaca_eval",
+        {"gpt4_1106_preview.json": "alpaca_eval_gpt4_baseline.json", "df_gamed.csv": "df_gamed.csv"},
+    ),
     "arena_hard": (
         "lmarena-ai/arena-hard-auto",
         {name: f"data/arena-hard-v0.1/{name}" for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")},

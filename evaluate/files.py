@@ -87,9 +87,9 @@ def chosen_tasks(benchmark: BenchmarkConfig) -> tuple[str, ...]:
 
 
 def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
-    """The files of a data folder that a benchmark reads, in a fixed order.
+    """The files of a data folder that a benchmark reads, in a fixed order; optional ones where they are there.
 
-    Raises: UserError naming the first file that is not there.
+    Raises: UserError naming the first other file that is not there.
     """
     tasks = chosen_tasks(benchmark)
     match benchmark.name:
@@ -104,7 +104,8 @@ def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
             names = [f"{name}/{file}" for file in FILES[name]]
         case other:
             raise UserError(f"no benchmark '{other}'.{did_you_mean(other, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}")
-    return [existing(data / name) for name in names]
+    optional = [data / benchmark.name / file for file in OPTIONAL_FILES.get(benchmark.name, ())]
+    return [existing(data / name) for name in names] + [path for path in optional if path.is_file()]
 
 
 def unzipped(path: Path) -> Path:
@@ -129,6 +130,8 @@ FILES = {
     "medmcqa": ("dev.json",),
 }
 """Files of the benchmarks whose files do not depend on the chosen tasks."""
+OPTIONAL_FILES = {"alpaca_eval_2": ("df_gamed.csv",)}
+"""Files without which a benchmark is scored, but for one metric."""
 
 _HOMES = {
     "mmlu": "data.tar of github.com/hendrycks/test, its folders dev and test",

@@ -82,6 +82,8 @@ class Result:
     scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None
     judge_usage: dict[str, Any] | None = None
+    not_computed: dict[str, str] = field(default_factory=dict)
+    """Metrics that the benchmark has and this result has not -> why."""
 
     def score(self, metrics: Mapping[str, Metric]) -> None:
         """Take the table's value out of all metrics."""
