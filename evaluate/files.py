@@ -33,6 +33,29 @@ BENCHMARKS = (
     *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED, "arena_hard", *TRANSLATION, *COMET,
 )  # fmt: skip
 
+ON_HUB = {
+    "mmlu": "cais/mmlu",
+    "mmlu_medical": "cais/mmlu",
+    "bbh": "SaylorTwift/bbh",
+    "gsm8k": "openai/gsm8k",
+    "tydiqa": "google-research-datasets/tydiqa",
+    "humaneval": "openai/openai_humaneval",
+    "alpaca_eval": "tatsu-lab/alpaca_eval",
+    "alpaca_eval_2": "tatsu-lab/alpaca_eval",
+    "math500": "HuggingFaceH4/MATH-500",
+    "minerva": "math-ai/minervamath",
+    "olympiadbench": "math-ai/olympiadbench",
+    "aime24": "Maxwell-Jia/AIME_2024",
+    "amc23": "math-ai/amc23",
+    "medqa": "GBaker/MedQA-USMLE-4-options-hf",
+    "medmcqa": "openlifescienceai/medmcqa",
+    "mbpp": "google-research-datasets/mbpp",
+    "bigcodebench": "bigcode/bigcodebench",
+    "arena_hard": "lmarena-ai/arena-hard-auto",
+    **dict.fromkeys((*TRANSLATION, *COMET), "haoranxu/WMT22-Test"),
+}
+"""The data set on the hub that a benchmark's task reads; those that are not here are `FOLDER_ONLY`."""
+
 LANGUAGE_CODES = {
     "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
     "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te",

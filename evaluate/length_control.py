@@ -20,6 +20,8 @@ from sklearn.model_selection import GroupKFold
 
 from selectit.config import EvaluateStage
 from selectit.errors import UserError
+from selectit.evaluate.files import ON_HUB
+from selectit.evaluate.hub import file_at
 from selectit.evaluate.results import Item, Metric
 
 BENCHMARK, FILE = "alpaca_eval_2", "df_gamed.csv"
@@ -51,12 +53,15 @@ class GamedAnswers:
 def find_gamed(config: EvaluateStage) -> GamedAnswers | None:
     """df_gamed.csv from where the references come from; None where it is not there or nobody judges.
 
-    Raises: UserError for a file of another form.
+    Raises: UserError for a file of another form, or a hub that does not answer.
     """
     if config.benchmark.name != BENCHMARK or config.judge is None:
         return None
-    path = Path(config.data) / BENCHMARK / FILE
-    return read_gamed(path) if path.is_file() else None
+    if config.data == "hub":
+        path = file_at(ON_HUB[BENCHMARK], FILE, config.benchmark.revision)
+    else:
+        path = Path(config.data) / BENCHMARK / FILE
+    return read_gamed(path) if path is not None and path.is_file() else None
 
 
 def read_gamed(path: Path) -> GamedAnswers:

@@ -78,6 +78,8 @@ class Result:
     metrics: dict[str, Metric] = field(default_factory=dict)
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, str | None] | None = None
+    """The hub's data set and its commit; None: a folder."""
     lm_eval_version: str = ""
     scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None

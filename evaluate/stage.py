@@ -15,7 +15,17 @@ from selectit.errors import NotRun, UserError
 from selectit.evaluate import alpaca_eval, arena_hard, length_control, mathematics, programs, translation
 from selectit.evaluate.arena_hard import GamesJudge
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
-from selectit.evaluate.files import CODE, COMET, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, TRANSLATION, data_files
+from selectit.evaluate.files import (
+    CODE,
+    COMET,
+    EXPORTED,
+    FOLDER_ONLY,
+    JUDGED,
+    MATHEMATICS,
+    ON_HUB,
+    TRANSLATION,
+    data_files,
+)
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.length_control import GamedAnswers
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
@@ -59,6 +69,8 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
     result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    if config.data == HUB:
+        result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
     if benchmark.chat_template and config.template is None:
         raise UserError(f"{benchmark.name} asks for chat format, and no template is set (finetune.template)")
     if config.adapter is not None and "model" in inputs:

@@ -1,4 +1,4 @@
-"""AlpacaEval 2's length-controlled win rate: the number of AlpacaEval's own code, when there is one, where it stands."""
+"""AlpacaEval 2's length-controlled win rate: the number of AlpacaEval's own code, and where it stands."""
 
 import csv
 import json
