@@ -72,7 +72,9 @@ def load_questions(config: EvaluateStage) -> Questions:
         folders.insert(0, Path(lm_eval.tasks.__file__).parent / _STOCK_FOLDERS[benchmark.name])
     with quiet():
         manager = TaskManager(
-            include_defaults=False, include_path=folders, metadata={"data_dir": None if folder is None else str(folder)}
+            include_defaults=False,
+            include_path=folders,
+            metadata={"data_dir": None if folder is None else str(folder), "revision": benchmark.revision},
         )
         loaded = manager.load([_specification(benchmark, names)])
     for task in loaded["tasks"].values():

@@ -20,8 +20,7 @@ from datasets import load_dataset
 from huggingface_hub import HfApi, hf_hub_download
 
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.files import BENCHMARKS, COMET, TRANSLATION, languages, lm_eval_tasks
-from selectit.evaluate.readers import MATHEMATICS_ON_HUB
+from selectit.evaluate.files import BENCHMARKS, COMET, MATHEMATICS, ON_HUB, TRANSLATION, languages, lm_eval_tasks
 from selectit.fetch import Source, fetch
 
 FETCHED_FILE = "fetched.json"
@@ -39,12 +38,11 @@ RELEASES = {
 }
 """File, address and sha256 of evalplus' data."""
 _HUB_FILES = {
-    "alpaca_eval": ("tatsu-lab/alpaca_eval", {"text_davinci_003.json": "alpaca_eval.json"}),
-    "alpaca_eval_2": ("tatsu-lab/alpaca_eval", {"gpt4_1106_preview.json": "alpaca_eval_gpt4_baseline.json"}),
-    "arena_hard": (
-        "lmarena-ai/arena-hard-auto",
-        {name: f"data/arena-hard-v0.1/{name}" for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")},
-    ),
+    "alpaca_eval": {"text_davinci_003.json": "alpaca_eval.json"},
+    "alpaca_eval_2": {"gpt4_1106_preview.json": "alpaca_eval_gpt4_baseline.json", "df_gamed.csv": "df_gamed.csv"},
+    "arena_hard": {
+        name: f"data/arena-hard-v0.1/{name}" for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")
+    },
 }
 """Benchmarks whose hub repository holds the authors' own files: our name -> theirs."""
 Rows = list[dict[str, Any]]
@@ -81,14 +79,13 @@ def fetch_benchmark(name: str, out: Path) -> str:
 
 def _from_hub(name: str) -> tuple[Files, dict[str, Any]]:
     """Path below the data folder -> content; and which data set at which commit."""
-    if name in _HUB_FILES:
-        dataset, names = _HUB_FILES[name]
-        commit = _commit(dataset)
-        found = {f"{name}/{ours}": _file(dataset, theirs, commit) for ours, theirs in names.items()}
-        return found, {"dataset": dataset, "commit": commit}
-    dataset, make = _MAKERS[name]
+    dataset = ON_HUB[name]
     commit = _commit(dataset)
-    return make(lambda config, split: _rows(dataset, config, split, commit)), {"dataset": dataset, "commit": commit}
+    if name in _HUB_FILES:
+        found = {f"{name}/{ours}": _file(dataset, theirs, commit) for ours, theirs in _HUB_FILES[name].items()}
+    else:
+        found = _MAKERS[name](lambda config, split: _rows(dataset, config, split, commit))
+    return found, {"dataset": dataset, "commit": commit}
 
 
 def location(dataset: str) -> str:
@@ -233,21 +230,18 @@ def _note(out: Path, name: str, origin: dict[str, Any]) -> None:
     path.write_text(json.dumps({**known, name: origin}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-_MAKERS: dict[str, tuple[str, Callable[[Read], Files]]] = {
-    "mmlu": ("cais/mmlu", partial(_mmlu, "mmlu")),
-    "mmlu_medical": ("cais/mmlu", partial(_mmlu, "mmlu_medical")),
-    "bbh": ("SaylorTwift/bbh", _bbh),
-    "gsm8k": ("openai/gsm8k", _gsm8k),
-    "tydiqa": ("google-research-datasets/tydiqa", _tydiqa),
-    "humaneval": ("openai/openai_humaneval", _humaneval),
-    "medqa": ("GBaker/MedQA-USMLE-4-options-hf", _medqa),
-    "medmcqa": ("openlifescienceai/medmcqa", _medmcqa),
-    "mbpp": ("google-research-datasets/mbpp", _mbpp),
-    "bigcodebench": ("bigcode/bigcodebench", _bigcodebench),
-    **{
-        name: (dataset, partial(_mathematics, name, "train" if name == "aime24" else "test"))
-        for dataset, name in MATHEMATICS_ON_HUB.items()
-    },
-    **{name: ("haoranxu/WMT22-Test", partial(_wmt22, name)) for name in TRANSLATION},
+_MAKERS: dict[str, Callable[[Read], Files]] = {
+    "mmlu": partial(_mmlu, "mmlu"),
+    "mmlu_medical": partial(_mmlu, "mmlu_medical"),
+    "bbh": _bbh,
+    "gsm8k": _gsm8k,
+    "tydiqa": _tydiqa,
+    "humaneval": _humaneval,
+    "medqa": _medqa,
+    "medmcqa": _medmcqa,
+    "mbpp": _mbpp,
+    "bigcodebench": _bigcodebench,
+    **{name: partial(_mathematics, name, "train" if name == "aime24" else "test") for name in MATHEMATICS},
+    **{name: partial(_wmt22, name) for name in TRANSLATION},
 }
-"""Data set on the hub, and what makes the authors' files of it."""
+"""What makes the authors' files of a data set's rows."""

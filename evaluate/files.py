@@ -33,6 +33,29 @@ BENCHMARKS = (
     *MATHEMATICS, "medqa", "medmcqa", "mmlu_medical", *CODE[1:], *EXPORTED, "arena_hard", *TRANSLATION, *COMET,
 )  # fmt: skip
 
+ON_HUB = {
+    "mmlu": "cais/mmlu",
+    "mmlu_medical": "cais/mmlu",
+    "bbh": "SaylorTwift/bbh",
+    "gsm8k": "openai/gsm8k",
+    "tydiqa": "google-research-datasets/tydiqa",
+    "humaneval": "openai/openai_humaneval",
+    "alpaca_eval": "tatsu-lab/alpaca_eval",
+    "alpaca_eval_2": "tatsu-lab/alpaca_eval",
+    "math500": "HuggingFaceH4/MATH-500",
+    "minerva": "math-ai/minervamath",
+    "olympiadbench": "math-ai/olympiadbench",
+    "aime24": "Maxwell-Jia/AIME_2024",
+    "amc23": "math-ai/amc23",
+    "medqa": "GBaker/MedQA-USMLE-4-options-hf",
+    "medmcqa": "openlifescienceai/medmcqa",
+    "mbpp": "google-research-datasets/mbpp",
+    "bigcodebench": "bigcode/bigcodebench",
+    "arena_hard": "lmarena-ai/arena-hard-auto",
+    **dict.fromkeys((*TRANSLATION, *COMET), "haoranxu/WMT22-Test"),
+}
+"""The data set on the hub that a benchmark's task reads; those that are not here are `FOLDER_ONLY`."""
+
 LANGUAGE_CODES = {
     "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
     "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te",
@@ -87,9 +110,9 @@ def chosen_tasks(benchmark: BenchmarkConfig) -> tuple[str, ...]:
 
 
 def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
-    """The files of a data folder that a benchmark reads, in a fixed order.
+    """The files of a data folder that a benchmark reads, in a fixed order; optional ones where they are there.
 
-    Raises: UserError naming the first file that is not there.
+    Raises: UserError naming the first other file that is not there.
     """
     tasks = chosen_tasks(benchmark)
     match benchmark.name:
@@ -104,7 +127,8 @@ def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:
             names = [f"{name}/{file}" for file in FILES[name]]
         case other:
             raise UserError(f"no benchmark '{other}'.{did_you_mean(other, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}")
-    return [existing(data / name) for name in names]
+    optional = [data / benchmark.name / file for file in OPTIONAL_FILES.get(benchmark.name, ())]
+    return [existing(data / name) for name in names] + [path for path in optional if path.is_file()]
 
 
 def unzipped(path: Path) -> Path:
@@ -129,6 +153,8 @@ FILES = {
     "medmcqa": ("dev.json",),
 }
 """Files of the benchmarks whose files do not depend on the chosen tasks."""
+OPTIONAL_FILES = {"alpaca_eval_2": ("df_gamed.csv",)}
+"""Files without which a benchmark is scored, but for one metric."""
 
 _HOMES = {
     "mmlu": "data.tar of github.com/hendrycks/test, its folders dev and test",

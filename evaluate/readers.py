@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selectit.errors import UserError
-from selectit.evaluate.files import existing
+from selectit.evaluate.files import MATHEMATICS, ON_HUB, existing
 
 Rows = list[dict[str, Any]]
 _ALPACA_EVAL_REFERENCES = {
@@ -22,13 +22,7 @@ _ALPACA_EVAL_REFERENCES = {
     "alpaca_eval_gpt4_baseline": ("alpaca_eval_2", "gpt4_1106_preview.json"),
 }
 """The hub's name of a set of reference answers -> folder and file."""
-MATHEMATICS_ON_HUB = {
-    "HuggingFaceH4/MATH-500": "math500",
-    "math-ai/minervamath": "minerva",
-    "math-ai/olympiadbench": "olympiadbench",
-    "Maxwell-Jia/AIME_2024": "aime24",
-    "math-ai/amc23": "amc23",
-}
+MATHEMATICS_ON_HUB = {ON_HUB[name]: name for name in MATHEMATICS}
 _ANSWERS = {**{letter: i for i, letter in enumerate("ABCD")}, **{str(i): i for i in range(4)}}
 
 
@@ -79,8 +73,11 @@ def read_humaneval(data: Path, _: str) -> dict[str, Rows]:
 
 def read_alpaca_eval(data: Path, name: str) -> dict[str, Rows]:
     folder, file = _ALPACA_EVAL_REFERENCES[name]
-    path = existing(data / folder / file)
-    return {"eval": _rows(path, _json(path), ("dataset", "instruction", "output", "generator"))}
+    return {"eval": alpaca_eval_rows(existing(data / folder / file))}
+
+
+def alpaca_eval_rows(path: Path) -> Rows:
+    return _rows(path, _json(path), ("dataset", "instruction", "output", "generator"))
 
 
 def _mathematics(benchmark: str, data: Path, _: str) -> dict[str, Rows]:
@@ -190,20 +187,20 @@ def read_arena_hard(data: Path, _: str) -> dict[str, Rows]:
     questions, answers = (
         existing(data / "arena_hard" / name) for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")
     )
-    asked = _rows(questions, _json_lines(questions), ("question_id", "turns"))
-    answered = _rows(answers, _json_lines(answers), ("question_id", "model_id", "choices"))
-    return {"test": arena_hard_rows(asked, answered)}
+    return {"test": arena_hard_rows(questions, answers)}
 
 
-def arena_hard_rows(questions: Rows, answers: Rows) -> Rows:
+def arena_hard_rows(questions: Path, answers: Path) -> Rows:
     """Each question with the baseline's answer, joined by id.
 
     Raises: UserError where the baseline did not answer a question.
     """
-    by_id = {answer["question_id"]: answer for answer in answers}
-    if missing := [str(row["question_id"]) for row in questions if row["question_id"] not in by_id]:
+    asked = _rows(questions, _json_lines(questions), ("question_id", "turns"))
+    answered = _rows(answers, _json_lines(answers), ("question_id", "model_id", "choices"))
+    by_id = {answer["question_id"]: answer for answer in answered}
+    if missing := [str(row["question_id"]) for row in asked if row["question_id"] not in by_id]:
         raise UserError(
-            f"arena_hard: the baseline's file has no answer to {len(missing)} of {len(questions)} questions, such as "
+            f"arena_hard: the baseline's file has no answer to {len(missing)} of {len(asked)} questions, such as "
             f"{missing[0]}; take question.jsonl and the answers from the same version"
         )
     return [
@@ -213,7 +210,7 @@ def arena_hard_rows(questions: Rows, answers: Rows) -> Rows:
             "output": by_id[row["question_id"]]["choices"][0]["turns"][0]["content"],
             "generator": by_id[row["question_id"]]["model_id"],
         }
-        for row in questions
+        for row in asked
     ]
 
 

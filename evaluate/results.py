@@ -78,10 +78,14 @@ class Result:
     metrics: dict[str, Metric] = field(default_factory=dict)
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, str | None] | None = None
+    """The hub's data set and its commit; None: a folder."""
     lm_eval_version: str = ""
     scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None
     judge_usage: dict[str, Any] | None = None
+    not_computed: dict[str, str] = field(default_factory=dict)
+    """Metrics that the benchmark has and this result has not -> why."""
 
     def score(self, metrics: Mapping[str, Metric]) -> None:
         """Take the table's value out of all metrics."""

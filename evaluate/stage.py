@@ -12,11 +12,22 @@ from pathlib import Path
 
 from selectit.config import EvaluateStage
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, arena_hard, mathematics, programs, translation
+from selectit.evaluate import alpaca_eval, arena_hard, length_control, mathematics, programs, translation
 from selectit.evaluate.arena_hard import GamesJudge
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
-from selectit.evaluate.files import CODE, COMET, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, TRANSLATION, data_files
+from selectit.evaluate.files import (
+    CODE,
+    COMET,
+    EXPORTED,
+    FOLDER_ONLY,
+    JUDGED,
+    MATHEMATICS,
+    ON_HUB,
+    TRANSLATION,
+    data_files,
+)
 from selectit.evaluate.judge import Judge, check_judge, load_judge
+from selectit.evaluate.length_control import GamedAnswers
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
 from selectit.evaluate.sandbox import unavailable
@@ -45,6 +56,7 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.model.path, config.template, text)
     _check_means(config)
     if config.judge is not None:
+        length_control.find_gamed(config)
         check_judge(config.judge)
 
 
@@ -57,6 +69,8 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
     result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    if config.data == HUB:
+        result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
     if benchmark.chat_template and config.template is None:
         raise UserError(f"{benchmark.name} asks for chat format, and no template is set (finetune.template)")
     if config.adapter is not None and "model" in inputs:
@@ -68,8 +82,9 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         raise NotRun(reason)
     _check_means(config)
     judge = _load_judge(config)
+    gamed = length_control.find_gamed(config)
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
-        return _judge(*kept, judge, out, tracker)
+        return _judge(*kept, judge, gamed, out, tracker)
 
     weights = find_weights(inputs.get("model"), config.adapter)
     if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
@@ -116,7 +131,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
             references = alpaca_eval.reference_sha256(task.task_docs)
             alpaca_eval.keep_answers(result, items, references, out)
             lm.finish()
-            return _judge(result, items, references, judge, out, tracker) | speed
+            return _judge(result, items, references, judge, gamed, out, tracker) | speed
     else:
         result.score(read_metrics(answers))
     metrics = _finish(result, items, out, tracker)
@@ -144,18 +159,30 @@ def _check_means(config: EvaluateStage) -> None:
 
 
 def _judge(
-    result: Result, items: list[Item], references: str, judge: Judge, out: Path, tracker: Tracker
+    result: Result,
+    items: list[Item],
+    references: str,
+    judge: Judge,
+    gamed: GamedAnswers | None,
+    out: Path,
+    tracker: Tracker,
 ) -> dict[str, float]:
-    """Args: references: sha256 of the reference answers."""
+    """Args: references: sha256 of the reference answers; gamed: of the length-controlled win rate."""
     num_games = len(items) * (2 if isinstance(judge, GamesJudge) else 1)
     with tracker.progress(f"{result.benchmark}: judging", num_games) as advance:
         if isinstance(judge, GamesJudge):
             found = arena_hard.win_rate(items, judge, advance)
         else:
             found = alpaca_eval.win_rate(items, judge, advance)
+        if result.benchmark == length_control.BENCHMARK:
+            controlled, why_not = length_control.length_controlled(items, gamed)
+            found |= controlled
+            result.not_computed = {length_control.METRIC: why_not} if why_not else {}
         result.score(found | alpaca_eval.output_length(items))
     result.reason = ""
     result.judge = {**judge.describe(), "reference_sha256": references}
+    if gamed is not None and length_control.METRIC in found:
+        result.judge["df_gamed_sha256"] = gamed.sha256
     result.judge_usage = judge.usage()
     result.notes.extend(judge.notes())
     if (usage := result.judge_usage) is not None:
@@ -196,6 +223,6 @@ def _finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> d
     tracker.table("samples", *sample_rows(items), file=ITEMS_FILE)
     if result.reason:
         tracker.note(f"{result.benchmark}: {result.reason}")
-    for note in result.notes:
+    for note in (*result.notes, *(f"no {metric}: {why}" for metric, why in result.not_computed.items())):
         tracker.note(f"{result.benchmark}: {note}")
     return metrics

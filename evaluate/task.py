@@ -1,7 +1,7 @@
 """The lm-eval task class that reads a benchmark from the hub or from a local data folder.
 
 Named as `class:` in evaluate/tasks/*.yaml; everything else of a task (prompt, filters, metrics) stays
-lm-eval's. The folder comes in as `metadata: {data_dir: ...}`; without it the hub is read.
+lm-eval's. The folder comes in as `metadata: {data_dir: ...}`; without it the hub is read, at its `revision`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
 from lm_eval.api.task import ConfigurableTask
 
-from selectit.errors import UserError
-from selectit.evaluate.readers import MATHEMATICS_ON_HUB, arena_hard_rows, mathematics_row, mbpp_splits, read, wmt22_row
+from selectit.evaluate.hub import needed_file_at, rows_at
+from selectit.evaluate.readers import (
+    MATHEMATICS_ON_HUB,
+    alpaca_eval_rows,
+    arena_hard_rows,
+    mathematics_row,
+    mbpp_splits,
+    read,
+    wmt22_row,
+)
 
 # the hub's AlpacaEval is a loading script, which datasets 4 and later do not run; its data file is read instead
 _ALPACA_EVAL = "tatsu-lab/alpaca_eval"
-_ALPACA_EVAL_FILES = "hf://datasets/tatsu-lab/alpaca_eval/{}.json"
 _ARENA_HARD = "lmarena-ai/arena-hard-auto"
-_ARENA_HARD_FILES = [
-    f"hf://datasets/lmarena-ai/arena-hard-auto/data/arena-hard-v0.1/{name}"
-    for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")
-]
+_ARENA_HARD_FILES = [f"data/arena-hard-v0.1/{name}" for name in ("question.jsonl", "model_answer/gpt-4-0314.jsonl")]
 _WMT22 = "haoranxu/WMT22-Test"
 _MBPP = "google-research-datasets/mbpp"
 
@@ -35,27 +39,21 @@ class DataDirTask(ConfigurableTask):
         super().__init__(config={k: v for k, v in (config or {}).items() if k not in _GROUP_KEYS}, **kwargs)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        folder = (self.config.metadata or {}).get("data_dir")
+        metadata = self.config.metadata or {}
+        folder, revision = metadata.get("data_dir"), metadata.get("revision")
         if folder is not None:
             found = read(Path(folder), self.DATASET_PATH, self.DATASET_NAME)
             self.dataset = DatasetDict({split: Dataset.from_list(split_rows) for split, split_rows in found.items()})
-            return
-        try:
-            if self.DATASET_PATH == _ALPACA_EVAL:
-                file = _ALPACA_EVAL_FILES.format(self.DATASET_NAME)
-                self.dataset = load_dataset("json", data_files={"eval": file})
-            elif self.DATASET_PATH == _ARENA_HARD:
-                questions, answers = (load_dataset("json", data_files=file)["train"] for file in _ARENA_HARD_FILES)
-                rows = arena_hard_rows(questions.to_list(), answers.to_list())
-                self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
-            else:
-                super().download(dataset_kwargs, **kwargs)
+        elif self.DATASET_PATH == _ALPACA_EVAL:
+            file = needed_file_at(_ALPACA_EVAL, f"{self.DATASET_NAME}.json", revision)
+            self.dataset = DatasetDict({"eval": Dataset.from_list(alpaca_eval_rows(file))})
+        elif self.DATASET_PATH == _ARENA_HARD:
+            files = (needed_file_at(_ARENA_HARD, name, revision) for name in _ARENA_HARD_FILES)
+            self.dataset = DatasetDict({"test": Dataset.from_list(arena_hard_rows(*files))})
+        else:
+            options = {key: value for key, value in (dataset_kwargs or {}).items() if key != "trust_remote_code"}
+            self.dataset = rows_at(str(self.DATASET_PATH), self.DATASET_NAME, revision, **options)
             self._take_rows_of_hub()
-        except OSError as error:  # datasets' own errors are kinds of it: no network, no such data set, no access
-            raise UserError(
-                f"benchmark data {self.DATASET_PATH} could not be read from the hub: {str(error).splitlines()[0]}\n"
-                "Where there is no network, set evaluate.data to a folder with the benchmark's files."
-            ) from error
 
     def _take_rows_of_hub(self) -> None:
         """The five sets of problems name their columns in five ways, and only some call their one split test. MBPP's

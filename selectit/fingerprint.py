@@ -12,10 +12,11 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selectit.config import Config, LocationMark, is_execution, location_mark
+from selectit.config import Config, LocationMark, ModelConfig, PoolConfig, is_execution, location_mark
 from selectit.errors import UserError
 
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
@@ -112,6 +113,8 @@ def identity(config: Config, hasher: Hasher) -> dict[str, Any]:
         value, mark = getattr(config, name), location_mark(info)
         if mark is not None and isinstance(value, str) and value not in mark.keywords:
             fields[name] = _location_identity(config, name, mark, hasher)
+        elif (named := config.hub_dataset(name)) is not None:
+            fields[name] = {"hub": named[0], "revision": _commit(config, *named)}
         else:
             fields[name] = _field_identity(value, hasher)
     return fields
@@ -138,6 +141,17 @@ def _location_identity(config: Config, field: str, mark: LocationMark, hasher: H
     return {"hub": location, "revision": resolve_revision(location, *_revision_and_type(config))}
 
 
+def _commit(config: Config, dataset: str, holder: str) -> str:
+    """Args: holder: the field whose `revision` is the data set's."""
+    try:
+        return resolve_revision(dataset, getattr(config, holder).revision, "dataset")
+    except UserError as error:
+        raise UserError(
+            f"{error} For a machine without internet, fetch the benchmark's files (selectit data fetch) and name their "
+            "folder in evaluate.data."
+        ) from error
+
+
 def _is_dataset(config: Config) -> bool:
     return "split" in type(config).model_fields
 
@@ -156,8 +170,11 @@ def pinned(config: T) -> T:
         value = getattr(config, name)
         if isinstance(value, Config):
             changes[name] = pinned(value)
-        elif name == "revision" and not Path(config.path).exists():  # type: ignore[attr-defined]
-            changes[name] = resolve_revision(config.path, *_revision_and_type(config))  # type: ignore[attr-defined]
+        elif name == "revision" and isinstance(config, ModelConfig | PoolConfig) and not Path(config.path).exists():
+            changes[name] = resolve_revision(config.path, *_revision_and_type(config))
+        elif (named := config.hub_dataset(name)) is not None:
+            _, holder = named
+            changes[holder] = getattr(config, holder).model_copy(update={"revision": _commit(config, *named)})
     return config.model_copy(update=changes)
 
 
@@ -168,19 +185,30 @@ def resolve_revision(repo_id: str, revision: str | None, repo_type: str) -> str:
     """
     if revision and COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     ref = Path(constants.HF_HUB_CACHE) / f"{repo_type}s--{repo_id.replace('/', '--')}" / "refs" / (revision or "main")
     if ref.is_file():
         return ref.read_text().strip()
-    try:
-        return str(HfApi().repo_info(repo_id, revision=revision, repo_type=repo_type, timeout=10).sha)
-    except Exception as error:
+    commit, error = _ask_hub(repo_id, revision, repo_type)
+    if error is not None:
         raise UserError(
             f"{repo_type} '{repo_id}': no such file or folder here, not in the hub cache ({constants.HF_HUB_CACHE}), "
             f"and the hub did not answer for it ({str(error).splitlines()[0]}). Check the spelling, download it first, "
             "or set HF_TOKEN for a gated repository."
         ) from error
+    return commit
+
+
+@cache  # once for all stages of a plan: of one commit, whatever becomes of the branch; and one wait where none answers
+def _ask_hub(repo_id: str, revision: str | None, repo_type: str) -> tuple[str, Exception | None]:
+    """The commit, or why the hub did not tell it."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().repo_info(repo_id, revision=revision, repo_type=repo_type, timeout=10).sha), None
+    except Exception as error:
+        return "", error
 
 
 def leaves(value: Any, prefix: str = "") -> frozenset[tuple[str, str]]:

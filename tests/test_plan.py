@@ -205,10 +205,10 @@ def test_every_field_of_a_judge_is_identity_unless_it_is_marked(demo, tmp_path, 
         stage = EvaluateStage(
             model=ModelConfig(path=str(demo / "model")),
             benchmark=benchmark,
-            data="hub",
+            data=str(demo / "benchmarks"),
             judge={"model": "one", **judge},
         )
-        return digest({**identity(stage, Hasher()), "data": ""})
+        return digest(identity(stage, Hasher()))
 
     value = OTHER_JUDGE[name]
     value = value.format(prompt=tmp_path / "prompt.txt") if isinstance(value, str) else value

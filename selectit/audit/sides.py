@@ -18,6 +18,7 @@ from selectit.fingerprint import digest, identity
 from selectit.graph import KINDS, Plan, Stage
 from selectit.plan import build
 from selectit.recipe import load
+from selectit.report.results import column_of, metrics_beside
 from selectit.states import State, inspect
 
 CellKey = tuple[str, ...]
@@ -74,14 +75,20 @@ def _of_recipe(path: Path, runs_dir: Path) -> Side:
     made: dict[Stage, Made] = {}
     for row in plan.rows:
         for cell in row.cells:
-            key = (row.label, cell.benchmark, *map(str, (cell.select_seed, cell.train_seed, cell.eval_seed)))
-            side.chains[key] = {
+            chain = {
                 role: made.setdefault(stage, _planned(stage, states[stage], plan, store, side))
                 for role, stage in _roles(cell.stage).items()
             }
+            values: dict[str, float | None] = {cell.benchmark: None}
             artifact = states[cell.stage].artifact
             if artifact is not None:
-                value = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))["value"]
+                record = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+                values[cell.benchmark] = record["value"]
+                for metric in metrics_beside(record):
+                    values[column_of(cell.benchmark, metric)] = record["metrics"][metric]["value"]
+            for column, value in values.items():
+                key = (row.label, column, *map(str, (cell.select_seed, cell.train_seed, cell.eval_seed)))
+                side.chains[key] = chain
                 if value is not None:
                     side.values[key] = value
     side.notes = list(dict.fromkeys(side.notes))

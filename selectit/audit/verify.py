@@ -15,6 +15,7 @@ from selectit.artifact import MANIFEST, content_hash, listed_files, read_manifes
 from selectit.audit.trace import ResultsFolder
 from selectit.fingerprint import Hasher, digest
 from selectit.graph import KINDS
+from selectit.report.results import BESIDE, record_of
 
 PACK = "pack.json"
 """In an exported pack: the files that were left out of it, with their sha256."""
@@ -165,6 +166,8 @@ def check_numbers(results: ResultsFolder) -> tuple[int, list[WrongNumber]]:
         except json.JSONDecodeError:
             wrong.append(_wrong(line, "artifact", f"{path / RESULT_FILE} is not JSON"))
             continue
+        if line["metric"] in BESIDE:
+            record = record_of(record, line["metric"])
         scored = record["status"] == "scored" and record["value"] is not None
         expected = {
             "fingerprint": manifest["fingerprint"],

@@ -109,6 +109,8 @@ class BenchmarkConfig(Config):
     """True: prompts stand in the training template; False: the benchmark's own base-model prompt."""
     metric: str
     """The metric that goes into the table."""
+    revision: str | None = None
+    """Branch, tag or commit of its data set; only where evaluate.data is `hub`. Default: main."""
 
 
 class EvaluateStage(Config):
@@ -137,3 +139,9 @@ class EvaluateStage(Config):
         from selectit.evaluate.profile import data_files
 
         return data_files(self.benchmark, Path(self.data))
+
+    def hub_dataset(self, field: str) -> tuple[str, str] | None:
+        from selectit.evaluate.files import ON_HUB
+
+        dataset = ON_HUB.get(self.benchmark.name) if field == "data" and self.data == "hub" else None
+        return None if dataset is None else (dataset, "benchmark")

@@ -21,6 +21,12 @@ class Config(BaseModel):
         """The files of a location that this configuration reads; None: all of them."""
         return None
 
+    def hub_dataset(self, field: str) -> tuple[str, str] | None:
+        """The hub's data set that a keyword of a location stands for, and the field whose `revision` says which commit
+        of it; None: the keyword says all.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class LocationMark:

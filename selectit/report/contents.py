@@ -74,6 +74,7 @@ def gather(
     texts: Texts,
     contaminated: Contamination,
 ) -> Contents:
+    evaluations = [result for result in results if not result.is_beside]
     config = recipe_of(plan).config
     arm_listing, arm_notes = arms(plan, outcomes)
     cost_listing, cost_note = costs(plan, outcomes)
@@ -105,11 +106,11 @@ def gather(
         losses=losses(plan, outcomes),
         above_one=above_one(subsets),
         unscored=unscored(plan, subsets),
-        prompts=[*rating_prompts(plan), *judge_prompts(plan, results)],
+        prompts=[*rating_prompts(plan), *judge_prompts(plan, evaluations)],
         costs=cost_listing,
         cost_note=cost_note,
         stages=stages,
         environments=environments,
-        result_notes=result_notes(plan, results),
-        shown=trained_and_asked(plan, outcomes, results),
+        result_notes=result_notes(plan, evaluations),
+        shown=trained_and_asked(plan, outcomes, evaluations),
     )

@@ -135,10 +135,11 @@ def judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
         prompt = judge.get("prompt_sha256")
         source = f"this project's own wording (evaluate/{OWN_JUDGE_PROMPT})" if prompt == own else "not this project's"
         reference = judge.get("reference_sha256")
+        length = f"; df_gamed.csv sha256 {judge['df_gamed_sha256']}" if "df_gamed_sha256" in judge else ""
         paid = f"; its answers cost {sum(usd[key].values()):.2f} USD" if key in usd else ""
         sentences.append(
             f"Judge of {key[0]} ({tell_rows(plan, rows)}): {_judge_name(judge)}; judge prompt: "
-            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}{paid}."
+            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}{length}{paid}."
         )
     return sentences
 

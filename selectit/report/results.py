@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from selectit.artifact import Artifact
@@ -18,6 +18,8 @@ from selectit.report import formats
 from selectit.report.formats import one_line
 
 RESULT_FILE = "result.json"
+BESIDE = {"length_controlled_winrate": "length-controlled"}
+"""Metrics that stand in the table beside their benchmark's own -> what their column's name says of them."""
 UNTOUCHED = Outcome(None, reason="this stage was not part of the run")
 
 
@@ -38,6 +40,8 @@ class Result:
     artifact: Artifact | None
     record: dict[str, Any]
     hole: Hole | None
+    is_beside: bool = False
+    """Another metric of the same evaluation, in a column beside its benchmark's; it counts in no average."""
 
     @property
     def value(self) -> float | None:
@@ -71,7 +75,7 @@ def tell_rows(plan: Plan, labels: Iterable[str]) -> str:
 
 
 def read_results(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Result, ...]:
-    """Every cell of every row, in the order of the table."""
+    """Every cell of every row, in the order of the table; beside those of a benchmark its columns of `BESIDE`."""
     records: dict[Stage, dict[str, Any]] = {}
     results = []
     for row in plan.rows:
@@ -82,7 +86,38 @@ def read_results(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Result,
                 records[cell.stage] = json.loads(path.read_text(encoding="utf-8"))
             record = records.get(cell.stage, {})
             results.append(Result(row, cell, outcome.artifact, record, _hole(outcome, record)))
-    return tuple(results)
+    # a column for all rows as soon as one of them has the metric
+    beside = {(result.cell.benchmark, metric) for result in results for metric in metrics_beside(result.record)}
+    every = []
+    for result in results:
+        every += [result, *(_other_metric(result, m) for m in BESIDE if (result.cell.benchmark, m) in beside)]
+    return tuple(every)
+
+
+def _other_metric(result: Result, metric: str) -> Result:
+    record = record_of(result.record, metric)
+    hole = result.hole
+    if hole is None and record["value"] is None:
+        hole = Hole("not scored", one_line(result.record.get("not_computed", {}).get(metric, "")) or "no reason given")
+    cell = replace(result.cell, benchmark=column_of(result.cell.benchmark, metric))
+    return Result(result.row, cell, result.artifact, record, hole, is_beside=True)
+
+
+def metrics_beside(record: Mapping[str, Any]) -> list[str]:
+    """Those of `BESIDE` that a result.json has."""
+    return [metric for metric in BESIDE if metric in record.get("metrics", {})]
+
+
+def record_of(record: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """result.json with another of its metrics in the place of the table's, or with no value where it lacks it."""
+    found = record.get("metrics", {}).get(metric, {})
+    return {**record, "metric": metric, **{key: found.get(key) for key in ("value", "stderr", "num_items")}}
+
+
+def column_of(benchmark: str, metric: str) -> str:
+    """Args: benchmark: its column, which may name a judge: `alpaca_eval_2 (gpt-4-turbo)`."""
+    told = BESIDE[metric]
+    return f"{benchmark.removesuffix(')')}; {told})" if benchmark.endswith(")") else f"{benchmark} ({told})"
 
 
 def _hole(outcome: Outcome, record: Mapping[str, Any]) -> Hole | None:

@@ -62,7 +62,8 @@ def result_notes(plan: Plan, results: Sequence[Result]) -> list[str]:
     """What the evaluation has to say of its numbers, each note once, with the places it is true of."""
     places: dict[tuple[str, str], dict[str, None]] = {}
     for result in results:
-        for note in result.record.get("notes", ()):
+        without = [f"no {metric}: {why}" for metric, why in result.record.get("not_computed", {}).items()]
+        for note in (*result.record.get("notes", ()), *without):
             places.setdefault((result.cell.benchmark, formats.one_line(note)), {})[result.row.label] = None
     labels = dict.fromkeys(result.row.label for result in results)
     return [

@@ -67,6 +67,8 @@ class Table:
     notes: tuple[str, ...]
     """Why a number is missing, or is a mean of fewer seeds than its neighbours."""
     caption: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Of the columns those that hold another metric of the evaluation of a column before them."""
     demonstration: str = ""
     """What must be said above the table of a demonstration; empty otherwise."""
 
@@ -112,7 +114,8 @@ def make_table(plan: Plan, results: Sequence[Result]) -> Table:
         tuple(_entry(row, name, of.get((index, name), []), notes) for name in benchmarks)
         for index, row in enumerate(plan.rows)
     ]
-    averaged = _averaged(benchmarks, entries)
+    beside = tuple(dict.fromkeys(result.cell.benchmark for result in results if result.is_beside))
+    averaged = tuple(name for name in _averaged(benchmarks, entries) if name not in beside)
     averages = [
         _average(
             {name: entry for name, entry in zip(benchmarks, found, strict=True) if name in averaged},
@@ -129,7 +132,7 @@ def make_table(plan: Plan, results: Sequence[Result]) -> Table:
                 tuple(_difference(*pair) for pair in zip(entries[index], entries[base], strict=True)),
             )
         )  # fmt: skip
-    return Table(benchmarks, averaged, tuple(lines), notes.texts(plan, benchmarks))
+    return Table(benchmarks, averaged, tuple(lines), notes.texts(plan, benchmarks), beside=beside)
 
 
 def mark_table(table: Table, words: Mapping[tuple[str, str], str]) -> Table:

@@ -61,6 +61,10 @@ FILES = {
     "tatsu-lab/alpaca_eval/alpaca_eval.json": json.dumps(
         [{"dataset": "d", "instruction": "i", "output": "o", "generator": "g"}]
     ),
+    "tatsu-lab/alpaca_eval/alpaca_eval_gpt4_baseline.json": json.dumps(
+        [{"dataset": "d", "instruction": "i", "output": "o", "generator": "gpt4_1106_preview"}]
+    ),
+    "tatsu-lab/alpaca_eval/df_gamed.csv": "model,index",
     "lmarena-ai/arena-hard-auto/data/arena-hard-v0.1/question.jsonl": json.dumps(
         {"question_id": "q", "category": "c", "cluster": "c", "turns": [{"content": "Do."}]}
     ),
@@ -123,6 +127,11 @@ def test_what_is_fetched_reads_back_as_the_hubs_rows(hub, tmp_path, benchmark, d
     assert data_files(settings, tmp_path / "data")
     assert json.loads((tmp_path / "data" / "fetched.json").read_text())[benchmark]["dataset"] == dataset
     assert "0 files written" in fetch_benchmark(benchmark, tmp_path / "data")
+
+
+def test_what_length_control_needs_comes_with_alpaca_eval_2(hub, tmp_path):
+    assert "2 files written" in fetch_benchmark("alpaca_eval_2", tmp_path / "data")
+    assert (tmp_path / "data" / "alpaca_eval_2" / "df_gamed.csv").read_text() == "model,index\n"
 
 
 def test_every_benchmark_can_be_fetched():
