@@ -16,14 +16,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
-from selectit.scoring import stage
+from selectit.data import Row
+from selectit.scoring import stage, texts
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.scoring.rater import Batch
+from selectit.scoring.rater import Batch, Text
 from selectit.selection import stage as select
 from selectit.tracking import Tracker
 
@@ -40,14 +42,26 @@ class Stub:
         return (lengths[:, None] % np.array([3, 5, 7, 11, 13]) + 1) / 100
 
 
+def _made_up_texts(
+    tokenizer: Any, groups: Sequence[Sequence[Row]], number: int, prompt: str, *limits: Any
+) -> list[Text]:
+    return [
+        Text(tuple((row.row_id, number) for row in group), np.arange(40 + len(group[0].response) // 5, dtype=np.int32))
+        for group in groups
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-rows", type=int, default=100_000)
     parser.add_argument("--num-prompts", type=int, default=1)
     parser.add_argument("--words", type=int, nargs=2, default=(20, 120), help="fewest and most words of a response")
     parser.add_argument("--folder", type=Path, help="where pool and ledger stand meanwhile; default: the system's")
+    parser.add_argument("--stub-tokenizer", action="store_true", help="token ids are made up too, a fifth of the time")
     arguments = parser.parse_args()
     stage.make_rater = lambda model, rating_ids: Stub()  # type: ignore[assignment]
+    if arguments.stub_tokenizer:
+        texts.rating_texts = _made_up_texts  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         pool = Path(folder) / "pool.jsonl"
         _write(pool, arguments.num_rows, arguments.words)

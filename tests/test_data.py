@@ -126,3 +126,18 @@ def test_real_alpaca_rows_are_read(shared):
     rows = read_pool(pool(shared / "alpaca" / "alpaca_en_demo.json"))
     assert len(rows) == 999
     assert sum("\n" in row.instruction and row.raw["input"] != "" for row in rows) >= 412
+
+
+def test_two_ids_of_one_hash_are_not_taken_for_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("selectit.data.hash", lambda text: 7, raising=False)
+    rows = [{**ALPACA[0], "id": n} for n in range(3)]
+    assert [row.row_id for row in read_pool(pool(write(tmp_path / "pool.json", rows)))] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
+def test_chosen_rows_are_written_as_they_came_in_from_any_part_of_the_file(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("selectit.data.COPIED_ROWS", 3)
+    rows = [{"instruction": f"Say {n}.", "output": "Well.", "rest": {"n": n}} for n in range(10)]
+    config = pool(write(tmp_path / f"pool{suffix}", rows))
+    path = write_rows(config, (row for row in read_pool(config) if row.index in (0, 4, 5, 9)), tmp_path)
+    assert [row.raw for row in read_pool(pool(path))] == [rows[n] for n in (0, 4, 5, 9)]

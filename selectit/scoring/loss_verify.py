@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from selectit.config import LossStage, SelectDefaults
-from selectit.data import read_pool
+from selectit.data import iter_pool
 from selectit.errors import UserError
 from selectit.models import load_model, load_tokenizer
 from selectit.scoring.ledger import LEDGER
@@ -23,7 +23,7 @@ from selectit.scoring.loss_rater import StockLossRater
 from selectit.scoring.loss_stage import SUMMARY
 from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.rater import Batch
-from selectit.scoring.verify import SEED, VERIFICATION, rank_correlation, subset_overlap
+from selectit.scoring.verify import SEED, VERIFICATION, rank_correlation, rows_of, subset_overlap
 from selectit.tracking import Tracker
 
 
@@ -36,16 +36,17 @@ def verify_losses(config: LossStage, folder: Path, num_rows: int, tracker: Track
              that both choose.
     Raises:  UserError where fewer than two rows have a loss.
     """
-    rows = [row for row in read_pool(config.pool) if row.failure is None]
-    losses = read_losses(folder / LEDGER, [row.row_id for row in rows])
+    row_ids = [row.row_id for row in iter_pool(config.pool) if row.failure is None]
+    losses = read_losses(folder / LEDGER, row_ids)
     whole = [at for at, failure in enumerate(losses.failures) if failure is None]
     if len(whole) < 2:
         raise UserError(f"{folder / LEDGER} holds {len(whole)} losses; a comparison needs two at least")
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
+    rows = rows_of(config.pool, [row_ids[at] for at in sample])
     reference = StockLossRater(load_model(config.model.model_copy(update={"dtype": "float32"})))
     expected = np.empty((len(sample), 2))
     with tracker.progress("verifying", len(sample)) as advance:
-        for at, text in enumerate(loss_texts(load_tokenizer(config.model), config, [[rows[i]] for i in sample])):
+        for at, text in enumerate(loss_texts(load_tokenizer(config.model), config, [[row] for row in rows])):
             [sums] = reference.rate(Batch([text]))
             expected[at] = sums / [text.scored.sum(), len(text.ids) - 1]
             advance(1)
@@ -53,7 +54,7 @@ def verify_losses(config: LossStage, folder: Path, num_rows: int, tracker: Track
     found, ratio = losses.response[sample], SelectDefaults().ratio
     result = {
         "num_rows": len(sample),
-        "num_rows_of_pool": len(rows),
+        "num_rows_of_pool": len(row_ids),
         "rater": told["rater"],
         "dtype": told["dtype"],
         "max_response_loss_difference": float(np.abs(found - expected[:, 0]).max()),

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selectit.config import ScoreStage, SelectDefaults
-from selectit.data import read_pool
+from selectit.config import PoolConfig, ScoreStage, SelectDefaults
+from selectit.data import Row, iter_pool
 from selectit.errors import UserError
 from selectit.models import load_model, load_tokenizer
 from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
@@ -39,13 +40,14 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
              sample's best part that both choose at the usual ratio.
     Raises:  UserError where fewer than two rows were rated.
     """
-    rows = [row for row in read_pool(config.pool) if row.failure is None]
+    row_ids = [row.row_id for row in iter_pool(config.pool) if row.failure is None]
     prompts = range(len(config.prompts))
-    rated = read_ratings(folder / LEDGER, [row.row_id for row in rows], prompts)
+    rated = read_ratings(folder / LEDGER, row_ids, prompts)
     whole = [at for at, failure in enumerate(rated.failures) if failure is None]
     if len(whole) < 2:
         raise UserError(f"{folder / LEDGER} holds {len(whole)} rated rows; a comparison needs two at least")
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
+    rows = rows_of(config.pool, [row_ids[at] for at in sample])
 
     told = json.loads((folder / "score.json").read_text(encoding="utf-8"))
     reference = StockRater(
@@ -55,9 +57,8 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
     expected = np.empty((len(sample), len(prompts), rated.probabilities.shape[2]))
     with tracker.progress("verifying", len(sample) * len(prompts)) as advance:
         for number, prompt in enumerate(config.prompts):
-            groups = [[rows[at]] for at in sample]
-            texts = rating_texts(tokenizer, groups, number, prompt, config.max_length)
-            place = {row_id: at for at, row_id in enumerate(rows[at].row_id for at in sample)}
+            texts = rating_texts(tokenizer, [[row] for row in rows], number, prompt, config.max_length)
+            place = {row.row_id: at for at, row in enumerate(rows)}
             for text in texts:
                 [probabilities] = reference.rate(Batch([text]))
                 for row_id, _ in text.keys:
@@ -70,7 +71,7 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
     ratio = SelectDefaults().ratio
     result = {
         "num_rows": len(sample),
-        "num_rows_of_pool": len(rows),
+        "num_rows_of_pool": len(row_ids),
         "rater": told["rater"],
         "dtype": told["dtype"],
         "fidelity": fidelity,
@@ -85,6 +86,12 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
     part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     os.replace(part, folder / VERIFICATION)
     return result
+
+
+def rows_of(pool: PoolConfig, row_ids: Iterable[str]) -> list[Row]:
+    """The rows with these ids, in the order of the pool."""
+    wanted = set(row_ids)
+    return [row for row in iter_pool(pool) if row.row_id in wanted]
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
