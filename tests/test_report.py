@@ -333,11 +333,13 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.loaded: list[str] = []
+        self.links: list[str] = []
         self.tags: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        self.links += [v for name, v in attributes if (tag, name) == ("a", "href")]
         self.loaded += [
             v for name, v in attributes if name in ("src", "href", "xlink:href", "data", "srcset", "action")
         ]
@@ -348,11 +350,28 @@ def test_page_loads_nothing_and_shows_every_plot(world):
     made.report()
     text = made.text("report.html")
     page = Page(text)
-    assert page.loaded and all(target.startswith(("#", "data:,")) for target in page.loaded)
+    loaded = [target for target in page.loaded if target not in page.links]
+    assert loaded and all(target.startswith(("#", "data:,")) for target in loaded)
     assert "@import" not in text and "script" not in page.tags and "link" in page.tags
     assert page.tags.count("svg") == 4  # scores, lengths, overlap, loss
     for word in ("0.871", "no rating probability", "this project", "abc123", "3,456", "1 min 02 s"):
         assert word in text
+
+
+def test_every_number_of_the_page_leads_to_its_artifact(world):
+    made = world()
+    made.fail(made.stages("full", "finetune")[1], "killed")
+    made.report()
+    text, folder = made.text("report.html"), made.runs / "small"
+    links = Page(text).links
+    targets = {link[1:] for link in links if link.startswith("#")}
+    assert targets and all(f'id="{target}"' in text for target in targets)
+    assert {f"values-{number}" for number in range(1, 5)} <= targets  # one for each row of the table
+    outside = [link for link in links if not link.startswith("#")]
+    assert all((folder / link / "manifest.json").is_file() for link in outside)
+    [second] = re.findall(r'<a href="([^"]+)">16.0</a>', text)  # gsm8k of selectit at train seed 2
+    assert json.loads((folder / second / "result.json").read_text())["value"] == pytest.approx(0.16)
+    assert len(outside) == 12 + sum(outcome.artifact is not None for outcome in made.outcomes.values())
 
 
 def test_page_can_be_read_without_seeing_it_and_without_a_mouse(world):
