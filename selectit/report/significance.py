@@ -48,10 +48,18 @@ def _average_too(tested: Sequence[Comparison]) -> str:
 
 
 def _reasons(missing: Sequence[Comparison]) -> str:
-    places: dict[str, list[str]] = {}
+    """Each reason once, with the rows that it is true of."""
+    places: dict[str, dict[str, list[str]]] = {}
     for comparison in missing:
-        places.setdefault(comparison.reason, []).append(f"{comparison.row} on {comparison.benchmark}")
-    return "; ".join(f"{reason} ({', '.join(found)})" for reason, found in places.items())
+        places.setdefault(comparison.reason, {}).setdefault(comparison.row, []).append(comparison.benchmark)
+    told = []
+    for reason, rows in places.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for row, benchmarks in rows.items():
+            alike.setdefault(tuple(benchmarks), []).append(row)
+        found = [f"{formats.names(labels)} on {formats.names(where)}" for where, labels in alike.items()]
+        told.append(f"{reason} ({'; '.join(found)})")
+    return "; ".join(told)
 
 
 def findings(comparisons: Comparisons) -> list[str]:
