@@ -9,6 +9,7 @@ import re
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as parquet
 import pytest
@@ -21,7 +22,7 @@ from selectit.fingerprint import digest
 from selectit.graph import KINDS
 from selectit.plan import build
 from selectit.recipe import load
-from selectit.report import write_report
+from selectit.report import figures, plots, write_report
 from selectit.report.caption import DEMONSTRATION
 from selectit.report.subsets import overlaps, read_subsets
 from selectit.report.terminal import print_table
@@ -259,7 +260,7 @@ def test_a_seed_that_failed_leaves_the_mean_of_the_others_with_a_note(world):
     made.fail(made.stages("full", "finetune")[1], "killed")
     table = made.table()
     assert line_of(table, "full").entries[0].marked == "30.0 [1]"
-    assert "all benchmarks of full at seeds 7/2/42" in table.notes[0]
+    assert "all benchmarks of full at select/train/eval seeds 7/2/42" in table.notes[0]
 
 
 def test_not_scored_and_not_run_are_told_apart_from_failed(world):
@@ -395,6 +396,19 @@ def test_plots_take_the_colour_of_the_text_so_that_dark_mode_shows_them(world):
     drawn = "".join(re.findall(r"<svg.*?</svg>", made.text("report.html"), re.DOTALL))
     assert "currentColor" in drawn and "#000000" not in drawn and "#333333" not in drawn
     assert "prefers-color-scheme: dark" in made.text("report.html")
+
+
+def test_plots_that_cannot_show_all_rows_show_some_of_each_arm():
+    rows = [SimpleNamespace(arm=arm) for arm in "aaabbbc"]
+    assert figures._in_turn(rows, 4) == [0, 1, 3, 6] and figures._in_turn(rows, 9) == list(range(7))
+
+
+def test_curves_differ_in_more_than_their_colour():
+    curves = [plots.Curve(f"arm {group}", [1, 2], [1, 2], group=group) for group in range(figures.MOST_CURVES)]
+    drawn = re.findall(r'style="(fill: none;[^"]*stroke-width: 1.4[^"]*)"', plots.loss_curves(curves))[: len(curves)]
+    assert len(set(drawn)) == len(curves)
+    dashes = [re.search(r"stroke-dasharray: [\d., ]+", style) for style in drawn[:3]]
+    assert len({found and found[0] for found in dashes}) == 3
 
 
 def test_text_from_data_is_escaped_in_page_and_markdown(world):
