@@ -133,6 +133,8 @@ class World:
         (path / "adapter").mkdir(exist_ok=True)
         (path / "adapter" / "adapter_config.json").write_text(json.dumps({"stage": hash(stage)}))
         (path / "training.json").write_text(json.dumps({"num_steps": 12, "num_tokens": 3456, "final_loss": 1.25}))
+        tokens = {"tokens": [20, 31, 47], "trained_tokens": [5, 6, 8]}
+        (path / "row_tokens.json").write_text(json.dumps(tokens))
         lines = [{"time": 0, "step": step, "train/loss": 3 / step} for step in range(1, 13)]
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -354,7 +356,8 @@ def test_page_loads_nothing_and_shows_every_plot(world):
     loaded = [target for target in page.loaded if target not in page.links]
     assert loaded and all(target.startswith(("#", "data:,")) for target in loaded)
     assert "@import" not in text and "script" not in page.tags and "link" in page.tags
-    assert page.tags.count("svg") == 4  # scores, lengths, overlap, loss
+    assert page.tags.count("svg") == 5  # scores, lengths, tokens, overlap, loss
+    assert "selectit 31 and 6" in text
     for word in ("0.871", "no rating probability", "this project", "abc123", "3,456", "1 min 02 s"):
         assert word in text
 
@@ -385,7 +388,7 @@ def test_page_can_be_read_without_seeing_it_and_without_a_mouse(world):
         assert "<caption" in table and all("scope=" in header for header in re.findall(r"<th\b[^>]*>", table))
     assert text.count('<div class="scroll" tabindex="0" role="region" aria-label=') == len(tables)
     described = re.findall(r'role="img"[^>]* aria-describedby="([\w-]+)"', text)
-    assert len(described) == text.count("<svg") == 4 and all(f'id="{name}"' in text for name in described)
+    assert len(described) == text.count("<svg") == 5 and all(f'id="{name}"' in text for name in described)
     first = text[text.index("<body>") :].split("<main>")[0]
     assert '<a class="skip" href="#results">' in first and 'id="results"' in text
 

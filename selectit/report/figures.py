@@ -1,10 +1,11 @@
 """Which plots a report has, from which numbers, and what is said under each.
 
-Reads metrics.jsonl of the training runs; matplotlib is imported when the first plot is drawn.
+Reads metrics.jsonl and row_tokens.json of the training runs; matplotlib is imported when the first plot is drawn.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ MOST_PANELS = 12
 MOST_IN_HEAT_MAP = 16
 MOST_CURVES = 24
 RATIO = "select.ratio"
+ROW_TOKENS_FILE = "row_tokens.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def draw(
         _ratio_curve(plan, table),
         _scores(one_each),
         _lengths(one_each),
+        _tokens(plan, outcomes),
         _overlap(one_each, pairs),
         _losses(plan, outcomes),
     )
@@ -84,6 +87,33 @@ def _lengths(subsets: Sequence[Subset]) -> Plot | None:
         f"Length of the response in characters (bins grow with the length). Medians: pool {pool}; {'; '.join(medians)}."
     )
     return Plot("Response lengths", plots.length_distributions(panels), caption + _left_out(len(found), MOST_PANELS))
+
+
+def _tokens(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
+    """Of the first training of each row; trainings of before the file was written are passed over."""
+    from selectit.report import plots
+
+    found: list[tuple[TableRow, np.ndarray, np.ndarray]] = []
+    for row in plan.rows:
+        stage = next((stage for cell in row.cells if (stage := training_of(cell))), None)
+        artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
+        path = artifact.path / ROW_TOKENS_FILE if artifact else None
+        if path and path.is_file():
+            told = json.loads(path.read_text(encoding="utf-8"))
+            found.append((row, np.array(told["tokens"]), np.array(told["trained_tokens"])))
+    shown = [found[at] for at in _in_turn([row for row, *_ in found], MOST_PANELS)]
+    if not shown:
+        return None
+    medians = [
+        f"{row.label} {formats.count(_median(whole))} and {formats.count(_median(part))}" for row, whole, part in shown
+    ]
+    caption = (
+        "Tokens of the rows that each arm trains on, by the model's tokenizer and after cutting at max_length: of the "
+        f"whole row, template included, and of the part that counts in the loss. Medians: {'; '.join(medians)}."
+    )
+    panels = [plots.Distribution(row.label, whole, part) for row, whole, part in shown]
+    svg = plots.length_distributions(panels, "tokens", ("whole row", "trained on"), "tokens")
+    return Plot("Tokens per training row", svg, caption + _left_out(len(found), MOST_PANELS))
 
 
 def _overlap(subsets: Sequence[Subset], pairs: Sequence[Overlap]) -> Plot | None:

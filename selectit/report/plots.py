@@ -100,22 +100,30 @@ def score_distributions(panels: Sequence[Distribution]) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def length_distributions(panels: Sequence[Distribution]) -> str:
-    """Shares of rows per bin of response length; bins grow with the length, whole characters each."""
+def length_distributions(
+    panels: Sequence[Distribution],
+    unit: str = "response length (characters)",
+    names: tuple[str, str] = ("pool", "selected"),
+    name: str = "lengths",
+) -> str:
+    """Shares of rows per bin of length; bins grow with the length, whole units each.
+
+    Args: names: of what is filled and of the line; name: of the plot, which no other plot may have.
+    """
     figure, axes = _panels(len(panels), columns=3, height=1.9)
     longest = max(float(panel.pool.max(initial=1)) for panel in panels)
     shortest = max(1.0, min(float(panel.pool.min(initial=longest)) for panel in panels))
     bins = np.unique(np.round(np.geomspace(shortest, longest + 1, NUM_BINS))).tolist()
     for axis, panel in zip(axes, panels, strict=True):
         pool, selected = np.maximum(panel.pool, shortest), np.maximum(panel.selected, shortest)
-        axis.hist(pool, bins, weights=_shares(pool), color=POOL_COLOUR, label="pool")
+        axis.hist(pool, bins, weights=_shares(pool), color=POOL_COLOUR, label=names[0])
         line: dict[str, Any] = {"histtype": "step", "color": PALETTE[0], "linewidth": 1.4}
-        axis.hist(selected, bins, weights=_shares(selected), label="selected", **line)
-        axis.set(title=_folded(panel.label, 42), xlabel="response length (characters)", ylabel="rows (%)", xscale="log")
+        axis.hist(selected, bins, weights=_shares(selected), label=names[1], **line)
+        axis.set(title=_folded(panel.label, 42), xlabel=unit, ylabel="rows (%)", xscale="log")
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.xaxis.set_minor_formatter(lambda value, _: "")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    return _svg(figure, "lengths")
+    return _svg(figure, name)
 
 
 @matplotlib.rc_context(STYLE)
