@@ -112,7 +112,8 @@ def length_distributions(
     """
     figure, axes = _panels(len(panels), columns=3, height=1.9)
     longest = max(float(panel.pool.max(initial=1)) for panel in panels)
-    shortest = max(1.0, min(float(panel.pool.min(initial=longest)) for panel in panels))
+    lengths = [values for panel in panels for values in (panel.pool, panel.selected)]
+    shortest = max(1.0, min(float(values.min(initial=longest)) for values in lengths))
     bins = np.unique(np.round(np.geomspace(shortest, longest + 1, NUM_BINS))).tolist()
     for axis, panel in zip(axes, panels, strict=True):
         pool, selected = np.maximum(panel.pool, shortest), np.maximum(panel.selected, shortest)
