@@ -19,6 +19,12 @@ COLUMNS = (
     "p, Holm",
 )  # fmt: skip
 
+LISTING_NOTE = (
+    "p: two-sided, of the paired test. p, Holm: corrected for all comparisons of the table; the word and the marks "
+    "follow from it. Runs: evaluations of the row and of the baseline, over which an item's score is averaged. "
+    "Difference and interval in points; the interval is a paired bootstrap and is not corrected."
+)
+
 
 def significance(comparisons: Comparisons) -> list[str]:
     """Sentences under the table: the tests and marks, and what one seed cannot show."""
