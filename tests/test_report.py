@@ -414,6 +414,14 @@ def test_curves_differ_in_more_than_their_colour():
     assert len({found and found[0] for found in dashes}) == 3
 
 
+def test_a_long_name_of_an_arm_costs_the_terminal_no_column(world):
+    arms = {"base": {"finetune": {"method": "none"}}, "selectit_" + "long_" * 12: {"select": {"strategy": "selectit"}}}
+    shown = terminal(world(arms=arms, baseline="base").table())
+    assert "diff." in shown and max(map(len, shown.splitlines())) <= 100
+    [row] = [line for line in shown.splitlines() if line.lstrip().startswith("selectit_")]
+    assert row.split()[-1].startswith("+")  # its difference to the baseline
+
+
 def test_text_from_data_is_escaped_in_page_and_markdown(world):
     arms = {"base": {"finetune": {"method": "none"}}, EVIL: {"select": {"strategy": "selectit"}}}
     made = world(arms=arms, baseline="base")
