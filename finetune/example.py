@@ -1,6 +1,6 @@
 """One training row as text, with what is trained on marked: a person sees at a glance what a model was taught.
 
-Writes trained_row.json, which the report puts beside the benchmarks' prompts.
+Writes trained_row.json, which the report puts beside the benchmarks' prompts, and row_tokens.json, which it plots.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from selectit.finetune.dataset import IGNORED_LABEL, Conversation, TrainingRow, training_template
+from selectit.finetune.dataset import IGNORED_LABEL, Conversation, TrainingRow, TrainingSet, training_template
 
 EXAMPLE_FILE = "trained_row.json"
+ROW_TOKENS_FILE = "row_tokens.json"
 
 
 def write_example(
@@ -23,6 +24,15 @@ def write_example(
     """Args: row: made of the conversation; template: by name."""
     told = {"row_id": row.row_id, "template": template, "segments": segments(conversation, row, template, tokenizer)}
     (out / EXAMPLE_FILE).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_row_tokens(training_set: TrainingSet, out: Path) -> None:
+    """Tokens of every row and how many of them are trained on, in the order of messages.jsonl."""
+    told = {
+        "tokens": [len(row.input_ids) for row in training_set.rows],
+        "trained_tokens": [int((row.labels != IGNORED_LABEL).sum()) for row in training_set.rows],
+    }
+    (out / ROW_TOKENS_FILE).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
 
 def segments(

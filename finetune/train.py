@@ -35,7 +35,7 @@ from selectit.finetune.checkpoints import (
     refuse_other_shares,
 )
 from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, training_template
-from selectit.finetune.example import write_example
+from selectit.finetune.example import write_example, write_row_tokens
 from selectit.finetune.memory import check_memory, largest_pass, room_now
 from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
@@ -119,6 +119,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         steps = [entry for entry in trainer.state.log_history if "loss" in entry]
         write_card(run.weights, config, run.messages, training_set, steps)
         write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
+        write_row_tokens(training_set, run.out)
         _write_record(run, training_set, trainer, dtype, tokens_until(trainer.state.global_step, order, tokens))
     wait_for_all()
 

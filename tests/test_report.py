@@ -9,6 +9,7 @@ import re
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as parquet
 import pytest
@@ -21,7 +22,7 @@ from selectit.fingerprint import digest
 from selectit.graph import KINDS
 from selectit.plan import build
 from selectit.recipe import load
-from selectit.report import write_report
+from selectit.report import figures, plots, write_report
 from selectit.report.caption import DEMONSTRATION
 from selectit.report.subsets import overlaps, read_subsets
 from selectit.report.terminal import print_table
@@ -132,6 +133,8 @@ class World:
         (path / "adapter").mkdir(exist_ok=True)
         (path / "adapter" / "adapter_config.json").write_text(json.dumps({"stage": hash(stage)}))
         (path / "training.json").write_text(json.dumps({"num_steps": 12, "num_tokens": 3456, "final_loss": 1.25}))
+        tokens = {"tokens": [20, 31, 47], "trained_tokens": [5, 6, 8]}
+        (path / "row_tokens.json").write_text(json.dumps(tokens))
         lines = [{"time": 0, "step": step, "train/loss": 3 / step} for step in range(1, 13)]
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -259,7 +262,7 @@ def test_a_seed_that_failed_leaves_the_mean_of_the_others_with_a_note(world):
     made.fail(made.stages("full", "finetune")[1], "killed")
     table = made.table()
     assert line_of(table, "full").entries[0].marked == "30.0 [1]"
-    assert "all benchmarks of full at seeds 7/2/42" in table.notes[0]
+    assert "all benchmarks of full at select/train/eval seeds 7/2/42" in table.notes[0]
 
 
 def test_not_scored_and_not_run_are_told_apart_from_failed(world):
@@ -333,11 +336,13 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.loaded: list[str] = []
+        self.links: list[str] = []
         self.tags: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        self.links += [v for name, v in attributes if (tag, name) == ("a", "href")]
         self.loaded += [
             v for name, v in attributes if name in ("src", "href", "xlink:href", "data", "srcset", "action")
         ]
@@ -348,11 +353,29 @@ def test_page_loads_nothing_and_shows_every_plot(world):
     made.report()
     text = made.text("report.html")
     page = Page(text)
-    assert page.loaded and all(target.startswith(("#", "data:,")) for target in page.loaded)
+    loaded = [target for target in page.loaded if target not in page.links]
+    assert loaded and all(target.startswith(("#", "data:,")) for target in loaded)
     assert "@import" not in text and "script" not in page.tags and "link" in page.tags
-    assert page.tags.count("svg") == 4  # scores, lengths, overlap, loss
+    assert page.tags.count("svg") == 5  # scores, lengths, tokens, overlap, loss
+    assert "selectit 31 and 6" in text
     for word in ("0.871", "no rating probability", "this project", "abc123", "3,456", "1 min 02 s"):
         assert word in text
+
+
+def test_every_number_of_the_page_leads_to_its_artifact(world):
+    made = world()
+    made.fail(made.stages("full", "finetune")[1], "killed")
+    made.report()
+    text, folder = made.text("report.html"), made.runs / "small"
+    links = Page(text).links
+    targets = {link[1:] for link in links if link.startswith("#")}
+    assert targets and all(f'id="{target}"' in text for target in targets)
+    assert {f"values-{number}" for number in range(1, 5)} <= targets  # one for each row of the table
+    outside = [link for link in links if not link.startswith("#")]
+    assert all((folder / link / "manifest.json").is_file() for link in outside)
+    [second] = re.findall(r'<a href="([^"]+)">16.0</a>', text)  # gsm8k of selectit at train seed 2
+    assert json.loads((folder / second / "result.json").read_text())["value"] == pytest.approx(0.16)
+    assert len(outside) == 12 + sum(outcome.artifact is not None for outcome in made.outcomes.values())
 
 
 def test_page_can_be_read_without_seeing_it_and_without_a_mouse(world):
@@ -365,7 +388,7 @@ def test_page_can_be_read_without_seeing_it_and_without_a_mouse(world):
         assert "<caption" in table and all("scope=" in header for header in re.findall(r"<th\b[^>]*>", table))
     assert text.count('<div class="scroll" tabindex="0" role="region" aria-label=') == len(tables)
     described = re.findall(r'role="img"[^>]* aria-describedby="([\w-]+)"', text)
-    assert len(described) == text.count("<svg") == 4 and all(f'id="{name}"' in text for name in described)
+    assert len(described) == text.count("<svg") == 5 and all(f'id="{name}"' in text for name in described)
     first = text[text.index("<body>") :].split("<main>")[0]
     assert '<a class="skip" href="#results">' in first and 'id="results"' in text
 
@@ -376,6 +399,27 @@ def test_plots_take_the_colour_of_the_text_so_that_dark_mode_shows_them(world):
     drawn = "".join(re.findall(r"<svg.*?</svg>", made.text("report.html"), re.DOTALL))
     assert "currentColor" in drawn and "#000000" not in drawn and "#333333" not in drawn
     assert "prefers-color-scheme: dark" in made.text("report.html")
+
+
+def test_plots_that_cannot_show_all_rows_show_some_of_each_arm():
+    rows = [SimpleNamespace(arm=arm) for arm in "aaabbbc"]
+    assert figures._in_turn(rows, 4) == [0, 1, 3, 6] and figures._in_turn(rows, 9) == list(range(7))
+
+
+def test_curves_differ_in_more_than_their_colour():
+    curves = [plots.Curve(f"arm {group}", [1, 2], [1, 2], group=group) for group in range(figures.MOST_CURVES)]
+    drawn = re.findall(r'style="(fill: none;[^"]*stroke-width: 1.4[^"]*)"', plots.loss_curves(curves))[: len(curves)]
+    assert len(set(drawn)) == len(curves)
+    dashes = [re.search(r"stroke-dasharray: [\d., ]+", style) for style in drawn[:3]]
+    assert len({found and found[0] for found in dashes}) == 3
+
+
+def test_a_long_name_of_an_arm_costs_the_terminal_no_column(world):
+    arms = {"base": {"finetune": {"method": "none"}}, "selectit_" + "long_" * 12: {"select": {"strategy": "selectit"}}}
+    shown = terminal(world(arms=arms, baseline="base").table())
+    assert "diff." in shown and max(map(len, shown.splitlines())) <= 100
+    [row] = [line for line in shown.splitlines() if line.lstrip().startswith("selectit_")]
+    assert row.split()[-1].startswith("+")  # its difference to the baseline
 
 
 def test_text_from_data_is_escaped_in_page_and_markdown(world):

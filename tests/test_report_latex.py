@@ -64,18 +64,27 @@ def test_holes_are_words_with_the_number_of_their_reason(world):
     made.change("base", "mmlu", complete=False, notes=["limit: 5 items"])
     made.report()
     cells = check(made.text("table.tex"))
-    assert cells[2][2] == r"\textit{failed}$^{1}$" and r"\dagger" in cells[1][1]
-    assert r"$^{1}$\,failed: RuntimeError: 100 \% of \{memory\} gone\_" in made.text("table.tex")
+    assert cells[2][2] == r"\textit{failed}$^{\mathrm{a}}$" and r"\dagger" in cells[1][1]
+    assert r"$^{\mathrm{a}}$\,failed: RuntimeError: 100 \% of \{memory\} gone\_" in made.text("table.tex")
 
 
 def test_names_that_would_break_the_table_are_escaped(world):
     made = world(arms=ARMS, baseline="base", description=NASTY)
     made.change(EVIL, "gsm8k", status="not_scored", value=None, reason=NASTY)
-    cells = check(latex("na_me & co", made.table()))
+    cells = check(latex("na_me & co", NASTY, made.table()))
     assert {row[0] for row in cells} == {"arm", r"\emph{base}", escape(EVIL), escape(NASTY)}
     assert escape(r"a_b \ {") == r"a\_b \textbackslash{} \{"
 
 
 def test_a_demonstration_says_so_in_the_caption(world):
-    assert "They are not a result." in latex("demo", world(demonstration=True).table())
-    assert "They are not a result." not in latex("demo", world().table())
+    assert "They are not a result." in latex("demo", "A demo.", world(demonstration=True).table())
+    assert "They are not a result." not in latex("demo", "A demo.", world().table())
+
+
+def test_the_caption_is_short_and_the_notes_stand_under_the_table(world):
+    made = world()
+    made.report()
+    above, under = made.text("table.tex").split(r"\begin{tabular}")
+    assert "A recipe" in above and "the baseline row, with which the others are compared" in above
+    assert all(r"All values are percent" not in line for line in above.splitlines())
+    assert r"\footnotesize" in under and "All values are percent" in under and "Holm" in under

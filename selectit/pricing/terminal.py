@@ -23,22 +23,26 @@ def print_price(price: Price, console: Console) -> None:
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", overflow="fold")
-    for column in ("PFLOP", "time", "memory", "disk", "judge calls"):
+    told = ["PFLOP", "time", "memory", "disk"] + ["judge calls"] * bool(price.judge_calls)
+    for column in told:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("note", overflow="fold")
+    has_notes = any(line.unknown for line in price.lines)
+    if has_notes:
+        table.add_column("note", overflow="fold")
     reasons: dict[str, int] = {}
     for line in price.lines:
         numbers = [reasons.setdefault(reason, len(reasons) + 1) for reason in line.unknown]
         table.add_row(
             escape(line.title), _number(line.work.flops, 1e15), _time(line.seconds),
-            size(line.work.memory_bytes), size(line.work.disk_bytes), str(line.work.judge_calls or ""),
-            ", ".join(f"unknown {number}" for number in numbers),
+            size(line.work.memory_bytes), size(line.work.disk_bytes),
+            *([str(line.work.judge_calls or "")] if price.judge_calls else []),
+            *([", ".join(f"unknown {number}" for number in numbers)] if has_notes else []),
         )  # fmt: skip
     known = price.seconds > 0 or not price.num_unknown
     table.add_row(
         "in total" + (f", {price.num_unknown} stages unknown" if price.num_unknown else ""),
         "", f"{price.seconds / 3600:.3g} h" if known else UNKNOWN, f"{size(price.memory_bytes)} at most",
-        size(price.disk_bytes), str(price.judge_calls or ""), "", style="bold",
+        size(price.disk_bytes), *([str(price.judge_calls)] if price.judge_calls else []), style="bold",
     )  # fmt: skip
     console.print(table)
     for reason, number in reasons.items():

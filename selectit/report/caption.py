@@ -131,9 +131,8 @@ def _incomplete(results: Sequence[Result], table: Table) -> str:
                 for note in result.record.get("notes", ()) or ("not every item of the benchmark was scored",):
                     benchmarks = told.setdefault(formats.one_line(note), [])
                     benchmarks.extend({name}.difference(benchmarks))
-    return (
-        f"{DAGGER} incomplete: {'; '.join(f'{formats.names(n)}: {note}' for note, n in told.items())}" if told else ""
-    )
+    notes = "; ".join(f"{formats.names(names)}: {note}" for note, names in told.items())
+    return f"{DAGGER} incomplete: {notes.removesuffix('.')}." if told else ""
 
 
 def _scored(results: Sequence[Result], benchmark: str) -> list[Result]:

@@ -45,6 +45,11 @@ MOST_CORRELATED = 16
 UNRANKED = (FullSelect, RandomSelect, RandomRestSelect, RandomMatchedSelect)
 """Their scores are equal for all rows, or drawn: nothing follows from a place in their order."""
 
+CORRELATIONS_NOTE = (
+    "Spearman's rank correlation of the two scores over the rows that both score; overlap: rows in both subsets over "
+    "rows in either."
+)
+
 
 @dataclass(frozen=True)
 class Sample:

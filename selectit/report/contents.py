@@ -25,6 +25,7 @@ from selectit.report.sources import result_notes, sources
 from selectit.report.subsets import Overlap, Subset
 from selectit.report.table import Table
 from selectit.report.texts import Texts
+from selectit.report.values import ValueLine, single_values
 from selectit.report.verdicts import verdicts
 
 
@@ -60,6 +61,8 @@ class Contents:
     stages: Listing
     environments: Listing
     result_notes: Sequence[str]
+    values: Sequence[Sequence[ValueLine]]
+    """Every single value, by row of the table."""
     shown: Sequence[Shown]
 
 
@@ -112,5 +115,6 @@ def gather(
         stages=stages,
         environments=environments,
         result_notes=result_notes(plan, evaluations),
+        values=single_values(plan, results, table.benchmarks),
         shown=trained_and_asked(plan, outcomes, evaluations),
     )

@@ -1,19 +1,22 @@
 """Which plots a report has, from which numbers, and what is said under each.
 
-Reads metrics.jsonl of the training runs; matplotlib is imported when the first plot is drawn.
+Reads metrics.jsonl and row_tokens.json of the training runs; matplotlib is imported when the first plot is drawn.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectITSelect
+from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectConfig, SelectITSelect
 from selectit.data import read_jsonl
 from selectit.execution import Outcome
-from selectit.graph import Plan, Stage
+from selectit.graph import Plan, Stage, TableRow
+from selectit.recipe import trains
 from selectit.report import formats
 from selectit.report.results import UNTOUCHED, recipe_of
 from selectit.report.subsets import Overlap, Subset, first_seed, training_of
@@ -24,6 +27,7 @@ MOST_PANELS = 12
 MOST_IN_HEAT_MAP = 16
 MOST_CURVES = 24
 RATIO = "select.ratio"
+ROW_TOKENS_FILE = "row_tokens.json"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ def draw(
         _ratio_curve(plan, table),
         _scores(one_each),
         _lengths(one_each),
+        _tokens(plan, outcomes),
         _overlap(one_each, pairs),
         _losses(plan, outcomes),
     )
@@ -54,10 +59,11 @@ def _scores(subsets: Sequence[Subset]) -> Plot | None:
     found = [s for s in subsets if isinstance(s.config.select, SelectITSelect | PerplexitySelect | IFDSelect)]
     panels = [
         plots.Distribution(
-            s.row.label, s.scores[np.isfinite(s.scores)], s.scores[s.selected], s.summary.get("lowest_selected_score")
+            s.row.label, s.scores[np.isfinite(s.scores)], s.scores[s.selected],
+            s.summary.get("lowest_selected_score"), _unit(s.config.select),
         )
-        for s in found[:MOST_PANELS]
-    ]
+        for s in _shown(found, MOST_PANELS)
+    ]  # fmt: skip
     if not panels:
         return None
     caption = (
@@ -71,12 +77,11 @@ def _lengths(subsets: Sequence[Subset]) -> Plot | None:
     from selectit.report import plots
 
     found = [s for s in subsets if not isinstance(s.config.select, FullSelect)]
-    panels = [
-        plots.Distribution(s.row.label, s.response_chars, s.response_chars[s.selected]) for s in found[:MOST_PANELS]
-    ]
+    shown = _shown(found, MOST_PANELS)
+    panels = [plots.Distribution(s.row.label, s.response_chars, s.response_chars[s.selected]) for s in shown]
     if not panels:
         return None
-    medians = [f"{s.row.label} {formats.count(_median(s.response_chars[s.selected]))}" for s in found[:MOST_PANELS]]
+    medians = [f"{s.row.label} {formats.count(_median(s.response_chars[s.selected]))}" for s in shown]
     pool = formats.spread(_median(s.response_chars) for s in found)
     caption = (
         f"Length of the response in characters (bins grow with the length). Medians: pool {pool}; {'; '.join(medians)}."
@@ -84,10 +89,37 @@ def _lengths(subsets: Sequence[Subset]) -> Plot | None:
     return Plot("Response lengths", plots.length_distributions(panels), caption + _left_out(len(found), MOST_PANELS))
 
 
+def _tokens(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
+    """Of the first training of each row; trainings of before the file was written are passed over."""
+    from selectit.report import plots
+
+    found: list[tuple[TableRow, np.ndarray, np.ndarray]] = []
+    for row in plan.rows:
+        stage = next((stage for cell in row.cells if (stage := training_of(cell))), None)
+        artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
+        path = artifact.path / ROW_TOKENS_FILE if artifact else None
+        if path and path.is_file():
+            told = json.loads(path.read_text(encoding="utf-8"))
+            found.append((row, np.array(told["tokens"]), np.array(told["trained_tokens"])))
+    shown = [found[at] for at in _in_turn([row for row, *_ in found], MOST_PANELS)]
+    if not shown:
+        return None
+    medians = [
+        f"{row.label} {formats.count(_median(whole))} and {formats.count(_median(part))}" for row, whole, part in shown
+    ]
+    caption = (
+        "Tokens of the rows that each arm trains on, by the model's tokenizer and after cutting at max_length: of the "
+        f"whole row, template included, and of the part that counts in the loss. Medians: {'; '.join(medians)}."
+    )
+    panels = [plots.Distribution(row.label, whole, part) for row, whole, part in shown]
+    svg = plots.length_distributions(panels, "tokens", ("whole row", "trained on"), "tokens")
+    return Plot("Tokens per training row", svg, caption + _left_out(len(found), MOST_PANELS))
+
+
 def _overlap(subsets: Sequence[Subset], pairs: Sequence[Overlap]) -> Plot | None:
     from selectit.report import plots
 
-    shown = list(subsets)[:MOST_IN_HEAT_MAP]
+    shown = _shown(subsets, MOST_IN_HEAT_MAP)
     if len(shown) < 2:
         return None
     at = {id(subset): index for index, subset in enumerate(shown)}
@@ -111,7 +143,8 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
     from selectit.report import plots
 
     curves = []
-    for group, row in enumerate(plan.rows[:MOST_CURVES]):
+    trained = [row for row in plan.rows if trains(row.config.finetune)]
+    for group, row in enumerate(trained[at] for at in _in_turn(trained, MOST_CURVES)):
         drawn = 0
         for stage in dict.fromkeys(training_of(cell) for cell in row.cells):
             artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
@@ -126,7 +159,7 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
         return None
     repeats = " Further seeds of an arm are pale." if any(curve.is_repeat for curve in curves) else ""
     caption = f"Loss on the response tokens of each optimiser step, as it was logged.{repeats}"
-    return Plot("Training loss", plots.loss_curves(curves), caption + _left_out(len(plan.rows), MOST_CURVES))
+    return Plot("Training loss", plots.loss_curves(curves), caption + _left_out(len(trained), MOST_CURVES))
 
 
 def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
@@ -161,7 +194,7 @@ def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
         return None
     caption = (
         "Mean over seeds by selection ratio; the band is the sample standard deviation where there are several seeds. "
-        "Dotted: rows that have no ratio."
+        "Level lines without markers: rows that have no ratio."
     )
     return Plot("Ratio curve", plots.ratio_curves(panels), caption)
 
@@ -176,4 +209,25 @@ def _median(values: np.ndarray) -> float:
 
 
 def _left_out(count: int, shown: int) -> str:
-    return f" The first {shown} of {count} arms are shown." if count > shown else ""
+    return f" {shown} of {count} rows are shown, of each arm the first ones." if count > shown else ""
+
+
+def _in_turn(rows: Sequence[TableRow], most: int) -> list[int]:
+    """Positions of at most so many rows, in their order: one of each arm, then a second of each, and so on."""
+    turns: Counter[str] = Counter()
+    order = []
+    for at, row in enumerate(rows):
+        order.append((turns[row.arm], at))
+        turns[row.arm] += 1
+    return sorted(at for _, at in sorted(order)[:most])
+
+
+def _shown(subsets: Sequence[Subset], most: int) -> list[Subset]:
+    return [subsets[at] for at in _in_turn([s.row for s in subsets], most)]
+
+
+def _unit(select: SelectConfig) -> str:
+    """What the score of a row is."""
+    if isinstance(select, PerplexitySelect):
+        return f"{'minus the ' if select.order == 'low' else ''}mean loss (nats per token)"
+    return "IFD (ratio)" if isinstance(select, IFDSelect) else "SelectIT score"

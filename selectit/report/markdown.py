@@ -6,11 +6,13 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from selectit.report.composition import CORRELATIONS_NOTE
 from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import Listing
 from selectit.report.seeds import SEED_SPREAD
+from selectit.report.significance import LISTING_NOTE
 from selectit.report.table import Table
 from selectit.report.verdicts import RULE
 
@@ -27,6 +29,7 @@ def markdown(contents: Contents) -> str:
     blocks += ["## Difference to the baseline by benchmark, in points", _differences(table)]
     if contents.comparisons.rows:
         blocks += ["## Tests against the baseline", _bullets(contents.findings), _listing(contents.comparisons)]
+        blocks += [LISTING_NOTE]
     if contents.seed_spread.rows:
         blocks += ["## Spread over seeds by purpose", SEED_SPREAD, _listing(contents.seed_spread)]
     if contents.published.rows:
@@ -36,7 +39,7 @@ def markdown(contents: Contents) -> str:
     if contents.composition.rows:
         blocks += ["## What was chosen", _listing(contents.composition), CALCULATION_RULE]
     if contents.correlations.rows:
-        blocks += ["## Rank correlation between arms", _listing(contents.correlations)]
+        blocks += ["## Rank correlation between arms", _listing(contents.correlations), CORRELATIONS_NOTE]
     if contents.fidelities.rows:
         blocks += ["## What the reading of the method moves", _listing(contents.fidelities), FIDELITY_NOTE]
     if contents.contamination.rows:

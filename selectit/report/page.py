@@ -11,14 +11,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from selectit.report.composition import CORRELATIONS_NOTE
 from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
+from selectit.report.formats import ABSENT
 from selectit.report.seeds import SEED_SPREAD
+from selectit.report.significance import LISTING_NOTE
 from selectit.report.table import DAGGER
+from selectit.report.values import NOTE as VALUES_NOTE
 from selectit.report.verdicts import RULE
 
 FOLDER = Path(__file__).parent
+ARTIFACTS = "../artifacts"
+"""From the folder of a report, in a runs folder and in an exported pack alike."""
 
 
 def page(contents: Contents) -> str:
@@ -28,11 +34,18 @@ def page(contents: Contents) -> str:
         "trim_blocks": True,
         "lstrip_blocks": True,
     }
+    table = contents.table
     template = Environment(loader=FileSystemLoader(FOLDER), **options).get_template("page.html.jinja")
     return template.render(
         contents=contents,
-        table=contents.table,
+        table=table,
         dagger=DAGGER,
+        artifacts=ARTIFACTS,
+        absent=ABSENT,
+        values_note=VALUES_NOTE,
+        comparisons_note=LISTING_NOTE,
+        correlations_note=CORRELATIONS_NOTE,
+        any_mark=any(entry.mark for line in table.lines for entry in (*line.entries, line.average)),
         seed_spread_note=SEED_SPREAD,
         published_rule=RULE,
         calculation_rule=CALCULATION_RULE,

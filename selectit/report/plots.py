@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ from matplotlib.figure import Figure
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which stay apart for colour-blind readers; yellow is left out on white."""
 LINE_STYLES = ("-", "--", ":", "-.")
+MARKERS = "os^DvPX"
+"""Line styles and markers tell curves apart where colours do not: 7 colours and 4 styles repeat after 28 curves."""
+PAGE_COLOURS = {"#0072b2": "var(--plot-blue)"}
+"""Colours that page.css sets, since they are too dark on its dark page."""
 POOL_COLOUR, INK = "#8a94a073", "#333333"
 CELL_INK = "#20262c"
 """On the light cells of the heat map, in dark mode too; INK and black follow the colour of the page's text."""
@@ -52,6 +57,8 @@ class Distribution:
     pool: np.ndarray
     selected: np.ndarray
     cut_off: float | None = None
+    unit: str = ""
+    """What the numbers are: the name of the axis where panels differ in it."""
 
 
 @dataclass(frozen=True)
@@ -87,28 +94,37 @@ def score_distributions(panels: Sequence[Distribution]) -> str:
         if panel.cut_off is not None:
             axis.axvline(panel.cut_off, color=INK, linewidth=1, linestyle="--", label="cut-off")
             cut_off = f", cut-off {panel.cut_off:.3f}"
-        axis.set(title=f"{panel.label}{cut_off}", xlabel="SelectIT score", ylabel="rows")
+        axis.set(title=_folded(f"{panel.label}{cut_off}", 70), xlabel=panel.unit, ylabel="rows")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return _svg(figure, "scores")
 
 
 @matplotlib.rc_context(STYLE)
-def length_distributions(panels: Sequence[Distribution]) -> str:
-    """Shares of rows per bin of response length; bins grow with the length, whole characters each."""
+def length_distributions(
+    panels: Sequence[Distribution],
+    unit: str = "response length (characters)",
+    names: tuple[str, str] = ("pool", "selected"),
+    name: str = "lengths",
+) -> str:
+    """Shares of rows per bin of length; bins grow with the length, whole units each.
+
+    Args: names: of what is filled and of the line; name: of the plot, which no other plot may have.
+    """
     figure, axes = _panels(len(panels), columns=3, height=1.9)
     longest = max(float(panel.pool.max(initial=1)) for panel in panels)
-    shortest = max(1.0, min(float(panel.pool.min(initial=longest)) for panel in panels))
+    lengths = [values for panel in panels for values in (panel.pool, panel.selected)]
+    shortest = max(1.0, min(float(values.min(initial=longest)) for values in lengths))
     bins = np.unique(np.round(np.geomspace(shortest, longest + 1, NUM_BINS))).tolist()
     for axis, panel in zip(axes, panels, strict=True):
         pool, selected = np.maximum(panel.pool, shortest), np.maximum(panel.selected, shortest)
-        axis.hist(pool, bins, weights=_shares(pool), color=POOL_COLOUR, label="pool")
+        axis.hist(pool, bins, weights=_shares(pool), color=POOL_COLOUR, label=names[0])
         line: dict[str, Any] = {"histtype": "step", "color": PALETTE[0], "linewidth": 1.4}
-        axis.hist(selected, bins, weights=_shares(selected), label="selected", **line)
-        axis.set(title=panel.label, xlabel="response length (characters)", ylabel="rows (%)", xscale="log")
+        axis.hist(selected, bins, weights=_shares(selected), label=names[1], **line)
+        axis.set(title=_folded(panel.label, 42), xlabel=unit, ylabel="rows (%)", xscale="log")
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.xaxis.set_minor_formatter(lambda value, _: "")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    return _svg(figure, "lengths")
+    return _svg(figure, name)
 
 
 @matplotlib.rc_context(STYLE)
@@ -122,8 +138,9 @@ def overlap_heat_map(labels: Sequence[str], jaccard: np.ndarray) -> str:
         text = "–" if np.isnan(value) else f"{value:.2f}"
         axis.text(other + 0.5, at + 0.5, text, ha="center", va="center", color="white" if value > 0.55 else CELL_INK)
     ticks = np.arange(len(labels)) + 0.5
-    axis.set_xticks(ticks, labels, rotation=35, ha="right", rotation_mode="anchor")
-    axis.set_yticks(ticks, labels)
+    names = [_folded(label, 30) for label in labels]
+    axis.set_xticks(ticks, names, rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_yticks(ticks, names)
     axis.set_aspect("equal")
     axis.invert_yaxis()
     axis.tick_params(length=0)
@@ -149,9 +166,9 @@ def ratio_curves(panels: Sequence[RatioPanel]) -> str:
     figure, axes = _panels(len(panels), columns=3, height=2.2)
     for axis, panel in zip(axes, panels, strict=True):
         for curve in panel.curves:
-            _draw(axis, curve, marker="o")
+            _draw(axis, curve, marker=MARKERS[curve.group % len(MARKERS)])
         for label, level, group in panel.levels:
-            axis.axhline(level, color=_colour(group), linewidth=1, linestyle=(0, (1, 2)), label=label)
+            axis.axhline(level, color=_colour(group), linewidth=1.4, linestyle=_dots(group), label=label)
         ratios = sorted({x for curve in panel.curves for x in curve.x})
         axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
         axis.set(title=panel.title, xlabel="selected rows (% of the pool)", ylabel="%")
@@ -163,7 +180,7 @@ def ratio_curves(panels: Sequence[RatioPanel]) -> str:
 def _draw(axis: Axes, curve: Curve, marker: str = "") -> None:
     line: dict[str, Any] = {
         "color": _colour(curve.group),
-        "linestyle": LINE_STYLES[curve.group // len(PALETTE) % len(LINE_STYLES)],
+        "linestyle": LINE_STYLES[curve.group % len(LINE_STYLES)],
         "linewidth": 1.4,
         "alpha": 0.35 if curve.is_repeat else 1.0,
         "label": None if curve.is_repeat else curve.label,
@@ -176,6 +193,16 @@ def _draw(axis: Axes, curve: Curve, marker: str = "") -> None:
 
 def _colour(group: int) -> str:
     return PALETTE[group % len(PALETTE)]
+
+
+def _dots(group: int) -> tuple[int, tuple[int, ...]]:
+    """The line of a row without a ratio: dots, or dots with one or two dashes between them."""
+    return 0, (1, 2) + (5, 2) * (group % 3)
+
+
+def _folded(label: str, width: int) -> str:
+    """In lines of so many characters: no label runs out of its panel."""
+    return textwrap.fill(label, width)
 
 
 def _shares(values: np.ndarray) -> np.ndarray:
@@ -204,4 +231,6 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(rf"({INK}|#000000)", "currentColor", text)
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour, variable)
     return re.sub(r'<g id="[^"]*"', "<g", text)  # these ids would repeat from plot to plot, and nothing refers to them

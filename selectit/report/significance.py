@@ -19,6 +19,12 @@ COLUMNS = (
     "p, Holm",
 )  # fmt: skip
 
+LISTING_NOTE = (
+    "p: two-sided, of the paired test. p, Holm: corrected for all comparisons of the table; the word and the marks "
+    "follow from it. Runs: evaluations of the row and of the baseline, over which an item's score is averaged. "
+    "Difference and interval in points; the interval is a paired bootstrap and is not corrected."
+)
+
 
 def significance(comparisons: Comparisons) -> list[str]:
     """Sentences under the table: the tests and marks, and what one seed cannot show."""
@@ -48,10 +54,18 @@ def _average_too(tested: Sequence[Comparison]) -> str:
 
 
 def _reasons(missing: Sequence[Comparison]) -> str:
-    places: dict[str, list[str]] = {}
+    """Each reason once, with the rows that it is true of."""
+    places: dict[str, dict[str, list[str]]] = {}
     for comparison in missing:
-        places.setdefault(comparison.reason, []).append(f"{comparison.row} on {comparison.benchmark}")
-    return "; ".join(f"{reason} ({', '.join(found)})" for reason, found in places.items())
+        places.setdefault(comparison.reason, {}).setdefault(comparison.row, []).append(comparison.benchmark)
+    told = []
+    for reason, rows in places.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for row, benchmarks in rows.items():
+            alike.setdefault(tuple(benchmarks), []).append(row)
+        found = [f"{formats.names(labels)} on {formats.names(where)}" for where, labels in alike.items()]
+        told.append(f"{reason} ({'; '.join(found)})")
+    return "; ".join(told)
 
 
 def findings(comparisons: Comparisons) -> list[str]:

@@ -191,8 +191,8 @@ def _entry(row: TableRow, benchmark: str, results: Sequence[Result], notes: Note
 
 def _place(result: Result, num_cells: int) -> str:
     cell = result.cell
-    seeds = f" at seeds {cell.select_seed}/{cell.train_seed}/{cell.eval_seed}" if num_cells > 1 else ""
-    return f"{result.row.label}{seeds}"
+    seeds = f"{cell.select_seed}/{cell.train_seed}/{cell.eval_seed}"
+    return f"{result.row.label} at select/train/eval seeds {seeds}" if num_cells > 1 else result.row.label
 
 
 def _averaged(benchmarks: Sequence[str], entries: Sequence[Sequence[Entry]]) -> tuple[str, ...]:

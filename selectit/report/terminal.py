@@ -11,6 +11,7 @@ from selectit.report.table import DAGGER, Entry
 from selectit.report.write import Report
 
 WIDTH = 100
+WIDEST_LABEL = 34
 FAILED, MISSING = "✗", "–"
 """Marks of a hole: a stage that failed, and a number that is missing for any other reason."""
 
@@ -27,7 +28,10 @@ def print_table(report: Report, console: Console) -> None:
     grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for at, column in enumerate(table.columns):
         header = Text(SHORT.get(column, column.replace("_", "_\n") if len(column) > 8 else column))
-        grid.add_column(header, justify="right" if at else "left", overflow="fold", no_wrap=at == 0, min_width=4)
+        grid.add_column(
+            header, justify="right" if at else "left", overflow="fold", min_width=4,
+            max_width=None if at else WIDEST_LABEL,  # rich leaves out the last columns where the first is too wide
+        )  # fmt: skip
     for line in table.lines:
         label = Text(line.label)
         if line.is_baseline:

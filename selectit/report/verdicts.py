@@ -6,6 +6,7 @@ Reads the file that the recipe names in `published`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from selectit.config import ArmConfig
@@ -15,7 +16,7 @@ from selectit.recipe import trains
 from selectit.report import formats
 from selectit.report.comparisons import Comparisons
 from selectit.report.formats import ABSENT, Listing
-from selectit.report.results import Result, recipe_of
+from selectit.report.results import Result, recipe_of, tell_rows
 from selectit.report.table import Table
 
 Verdict = Literal["reproduced", "not reproduced", "not comparable"]
@@ -27,6 +28,17 @@ RULE = (
 COLUMNS = ("what", "published as", "row here", "verdict", "why", "published", "ours", "our interval", "our seeds")
 
 
+@dataclass(frozen=True)
+class Ours:
+    """Our value, its interval and its seeds as text."""
+
+    value: float | None
+    """In the unit of the published number."""
+    told: tuple[str, str, str]
+    covers: bool | None
+    """Whether the interval or the seeds hold the published value; None where there is no interval or no value."""
+
+
 def verdicts(
     plan: Plan,
     results: Sequence[Result],
@@ -35,6 +47,8 @@ def verdicts(
     subset_numbers: Mapping[tuple[str, str], float],
 ) -> tuple[Listing, str]:
     """One line per published number and row of the strategy that it stands for; and whose numbers they are.
+
+    Rows that are not comparable for the same reason share a line, for nothing follows from each of them.
 
     Args: subset_numbers: (row label, `subset` of a published number) -> ours, in its unit.
     """
@@ -48,10 +62,17 @@ def verdicts(
         rows = [row for row in plan.rows if number.strategy is not None and _strategy(row) == number.strategy]
         if number.benchmark is not None and number.benchmark not in table.benchmarks:
             rows = []
+        judged: dict[tuple[Verdict, str], list[tuple[TableRow, Ours]]] = {}
         for row in rows:
-            ours, covers = _ours(number, row, results, table, comparisons, subset_numbers)
-            verdict, why = judge(number, _settings(row, results, number), _is_demonstration(plan), covers)
-            lines.append((number.what, told, row.label, verdict, why, _value(number, number.value), *ours))
+            ours = _ours(number, row, results, table, comparisons, subset_numbers)
+            found = judge(number, _settings(row, results, number), _is_demonstration(plan), ours.covers)
+            judged.setdefault(found, []).append((row, ours))
+        for (verdict, why), alike in judged.items():
+            apart = [[one] for one in alike] if verdict != "not comparable" else [alike]
+            for group in apart:
+                labels = tell_rows(plan, [row.label for row, _ in group])
+                ours_told = _together(number, [ours for _, ours in group])
+                lines.append((number.what, told, labels, verdict, why, _value(number, number.value), *ours_told))
         if not rows:
             why = (
                 f"this table has no {number.benchmark}"
@@ -118,11 +139,10 @@ def _ours(
     table: Table,
     comparisons: Comparisons,
     subset_numbers: Mapping[tuple[str, str], float],
-) -> tuple[tuple[str, str, str], bool | None]:
-    """Our value, its interval and its seeds as text, and whether they hold the published value."""
+) -> Ours:
     if number.benchmark is None:
         value = subset_numbers.get((row.label, number.what))
-        return (ABSENT if value is None else _value(number, value), ABSENT, ABSENT), None
+        return Ours(value, (ABSENT if value is None else _value(number, value), ABSENT, ABSENT), None)
     line = next(line for line in table.lines if line.label == row.label)
     entry = line.entries[table.benchmarks.index(number.benchmark)]
     values = [
@@ -138,7 +158,15 @@ def _ours(
         ranges.append((min(values), max(values)))
         seeds = f"{min(values):.1f} to {max(values):.1f}"
     covers = None if entry.mean is None else any(low <= number.value <= high for low, high in ranges)
-    return (entry.marked, told, seeds), covers
+    unmarked = replace(entry, word="")  # an arrow beside a published number would be read as a comparison with it
+    return Ours(entry.mean, (unmarked.marked, told, seeds), covers)
+
+
+def _together(number: PublishedNumber, found: Sequence[Ours]) -> tuple[str, str, str]:
+    """Lowest to highest value of several rows; of one row, with its interval and its seeds."""
+    if len(found) == 1:
+        return found[0].told
+    return formats.spread((ours.value for ours in found), lambda value: _value(number, value)), ABSENT, ABSENT
 
 
 def _value(number: PublishedNumber, value: float) -> str:

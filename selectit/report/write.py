@@ -161,7 +161,7 @@ def _texts(
     return {
         "report.html": page(contents),
         "report.md": markdown(contents),
-        "table.tex": latex(contents.name, table),
+        "table.tex": latex(contents.name, contents.description, table),
         "results.csv": results_csv(plan, outcomes, results, table, subsets, contaminated),
         "comparisons.csv": comparisons_csv(comparisons),
         "overlap.csv": overlap_csv(pairs),

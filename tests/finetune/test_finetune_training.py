@@ -97,6 +97,10 @@ def test_a_full_model_loads_with_plain_transformers_and_has_learned(tiny_llama, 
 def test_training_json_counts_what_was_trained(train_tiny):
     out = train_tiny("out")
     record = json.loads((out / "training.json").read_text(encoding="utf-8"))
+    rows = json.loads((out / "row_tokens.json").read_text(encoding="utf-8"))
+    assert len(rows["tokens"]) == len(rows["trained_tokens"]) == record["num_rows"]
+    assert sum(rows["tokens"]) == record["num_tokens"]
+    assert sum(rows["trained_tokens"]) == record["num_trained_tokens"]
     losses = logged(out)
     assert record["final_loss"] == record["tail_loss"] == losses[-1]
     assert (record["num_rows"], record["num_steps"], record["num_epochs"]) == (10, 6, 2)
