@@ -166,7 +166,7 @@ def _print_price(graph: Any, states: Any, store: Any, tflops: float | None, util
 @app.command(rich_help_panel=RECIPE)
 def validate(recipe: RecipeFile, set_: Override = []) -> None:
     """Check a recipe and its pools; every fault at once."""
-    from selectit.data import read_pool
+    from selectit.data import iter_pool
     from selectit.plan import build
     from selectit.recipe import load
 
@@ -176,7 +176,8 @@ def validate(recipe: RecipeFile, set_: Override = []) -> None:
     for pool in dict.fromkeys(row.config.pool for row in loaded.rows):
         if Path(pool.path).exists():
             try:
-                read_pool(pool)
+                for _ in iter_pool(pool):
+                    pass
             except UserError as error:
                 faults[str(error)] = None
     if faults:

@@ -50,9 +50,11 @@ class PoolIndex:
                     shortest = row if shortest is None or len(row.response) < len(shortest.response) else shortest
                     longest = row if longest is None or len(row.response) > len(longest.response) else longest
         self.row_ids: pa.Array = pa.concat_arrays(row_ids)
+        del row_ids  # or the peak would hold all of them twice
         self.examples = list({row.index: row for row in (first, shortest, longest) if row is not None}.values())
         """Usable rows: the first one and those of the shortest and the longest response. Empty where none is usable."""
         self._digests = np.concatenate(digests)
+        del digests
         first_of = _first_of_equal(self._digests)  # int32 [num_rows]
         good = np.concatenate(usable)
         self._is_first = good & (first_of == np.arange(len(first_of)))
