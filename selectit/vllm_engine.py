@@ -1,0 +1,104 @@
+"""vLLM in a Python of its own: starts it, asks it, ends it.
+
+vLLM pins other releases of torch and transformers than this project, so it is never imported here; token ids and
+numbers go over a socket that only this user can open (vllm_worker.py).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import tempfile
+from importlib.resources import files
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from selectit.errors import UserError
+
+SECONDS_TO_START = 60
+"""Until the interpreter has opened the socket; loading comes later and may take as long as it takes."""
+NUM_QUOTED_LINES = 12
+
+
+class VllmEngine:
+    """A model in vLLM, until it is closed.
+
+    Args:
+        python: an interpreter with vLLM.
+        settings: what vLLM's `LLM` takes: model, dtype, tensor_parallel_size and so on.
+    Raises: UserError where the interpreter or vLLM in it does not work, or does not take the model.
+    """
+
+    def __init__(self, python: str, settings: dict[str, Any]) -> None:
+        self._python = os.path.expanduser(python)
+        self._folder = tempfile.TemporaryDirectory(prefix="selectit-vllm-")
+        self._log = Path(self._folder.name) / "log"
+        self._connection: Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._connection = self._start()
+            facts = self.ask("load", **settings)
+        except BaseException:
+            self.close()
+            raise
+        self.version: str = facts["version"]
+        self.dtype: str = facts["dtype"]
+        self.device: str = facts["device"]
+
+    def _start(self) -> Connection:
+        key = secrets.token_bytes(32)
+        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        worker = (files("selectit") / "vllm_worker.py").read_text(encoding="utf-8")
+        script = Path(self._folder.name) / "vllm_worker.py"  # a file, for vLLM starts processes that read it again
+        script.write_text(worker, encoding="utf-8")
+        with Listener(str(Path(self._folder.name) / "socket"), "AF_UNIX", authkey=key) as listener:
+            try:
+                with self._log.open("wb") as log:
+                    self._process = subprocess.Popen(
+                        [self._python, str(script), listener.address],
+                        env={**environment, "SELECTIT_VLLM_KEY": key.hex()},
+                        cwd=self._folder.name,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+            except OSError as error:
+                raise UserError(f"vllm_python: {self._python} cannot be started ({error.strerror})") from error
+            listener._listener._socket.settimeout(SECONDS_TO_START)  # type: ignore[attr-defined]
+            try:
+                return listener.accept()
+            except (TimeoutError, OSError) as error:
+                raise UserError(f"vllm_python: {self._python} did not answer{self._quote()}") from error
+
+    def ask(self, method: str, **arguments: Any) -> Any:
+        """What `vllm_worker.Engine` returns.
+
+        Raises: UserError with the end of its log, where vLLM raises or is gone.
+        """
+        assert self._connection is not None
+        try:
+            self._connection.send((method, arguments))
+            status, value = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise UserError(f"vLLM in {self._python} was killed, most likely for memory{self._quote()}") from error
+        if status == "error":
+            raise UserError(f"vLLM in {self._python} failed: {value}{self._quote()}")
+        return value
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+        self._folder.cleanup()
+
+    def _quote(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
+        lines = [line for line in lines if line.strip()][-NUM_QUOTED_LINES:]
+        return "; the end of what it wrote:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
