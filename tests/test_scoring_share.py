@@ -120,7 +120,7 @@ def test_a_ledger_is_not_mixed_from_two_number_types(config, tmp_path):
     process = start(task, 0, 2)
     assert process.communicate() and process.returncode == 0
     other = config.model_copy(update={"model": config.model.model_copy(update={"dtype": "bfloat16"})})
-    with pytest.raises(UserError, match=r"computed in float32 on cpu, and here it would go on in bfloat16 on cpu"):
+    with pytest.raises(UserError, match=r"computed in float32 on cpu, and others would be in bfloat16 on cpu"):
         run(other, tmp_path / "out")
     run(config, tmp_path / "out")  # one process finishes what several began
 

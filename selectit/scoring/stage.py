@@ -37,7 +37,9 @@ def run(
     Raises:  NotRun where the rating processes are started by hand and have not done it all.
     """
     rating = Rating(config, earlier)
-    ledger, work = complete(rating, Task(stage=config, out=out.resolve(), earlier=tuple(earlier)), tracker)
+    ledger, work = complete(
+        rating, Task(stage=config, out=out.resolve(), earlier=tuple(path.resolve() for path in earlier)), tracker
+    )
     facts, index, tokenizer = work.facts, rating.index, rating.tokenizer
 
     found = summarise(ledger, facts.context)

@@ -91,7 +91,10 @@ def complete(job: Job, task: Task, tracker: Tracker) -> tuple[Path, WorkDone]:
         done = _last_launch(task.out)
     else:
         done = perform(job, task.out, tracker, job.config.num_processes)
-    raters = sorted({other.facts.rater for other in _told(task.out).values()})
+    told = _told(task.out)
+    for other, its in told.items():  # again, for processes that began at the same moment
+        _refuse_another_kind(done.facts, its.facts, task.out / PARTS / other)
+    raters = sorted({its.facts.rater for its in told.values()})
     done = done.model_copy(update={"facts": replace(done.facts, rater=" and ".join(raters))})
     return LedgerWriter(task.out, job.schema).finish(job.index.row_ids), done
 
@@ -174,7 +177,7 @@ def _told(out: Path) -> dict[str, WorkDone]:
 def _refuse_another_kind(mine: RaterFacts, theirs: RaterFacts, file: Path) -> None:
     if (mine.dtype, mine.device) != (theirs.dtype, theirs.device):
         raise UserError(
-            f"{file} says that records of this ledger were computed in {theirs.dtype} on {theirs.device}, and here it "
-            f"would go on in {mine.dtype} on {mine.device}. Go on where it was begun, or set the model's dtype; to "
+            f"{file} says that records of this ledger were computed in {theirs.dtype} on {theirs.device}, and others "
+            f"would be in {mine.dtype} on {mine.device}. Go on where it was begun, or set the model's dtype; to "
             f"begin anew, delete {file.parent}."
         )
