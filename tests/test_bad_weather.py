@@ -65,8 +65,18 @@ def test_a_traceback_that_the_disk_does_not_take_is_shown(work, monkeypatch):
     (work.path("evaluate") / "items.jsonl").unlink()
     monkeypatch.setattr("pathlib.Path.write_text", lambda path, *a, **k: full() if path.name == "error.txt" else 0)
     monkeypatch.setattr(execution, "_claim", lambda *_: None)
-    text, _ = run(work, monkeypatch, full)
+
+    def broken(*_):
+        raise ValueError("something else")
+
+    text, _ = run(work, monkeypatch, broken)
     assert "details could not be written (No space left on device)" in text and "Traceback" in text
+
+
+def test_a_full_disk_needs_no_traceback(work, monkeypatch):
+    (work.path("evaluate") / "items.jsonl").unlink()
+    text, _ = run(work, monkeypatch, full)
+    assert "failed: No space left on device" in text and "Traceback" not in text and "details" not in text
 
 
 def test_a_stage_that_leaves_no_result_fails_alone(work, monkeypatch):
