@@ -27,6 +27,8 @@ MANIFEST = "manifest.json"
 STAGE_FILE = "stage.json"
 """The resolved configuration, written before a stage runs."""
 ERROR = "error.txt"
+VERIFICATION = "verification.json"
+"""Of a score or losses artifact; it may be made, and made again, when the artifact is finished."""
 LOCK = ".lock"
 LIBRARIES = (
     "torch",
@@ -214,7 +216,9 @@ def listed_files(path: Path) -> list[str]:
     return [
         str(p.relative_to(path))
         for p in sorted(path.rglob("*"))
-        if p.is_file() and p.name not in (MANIFEST, f"{MANIFEST}.part", ERROR) and not is_hidden(p.relative_to(path))
+        if p.is_file()
+        and p.name not in (MANIFEST, f"{MANIFEST}.part", ERROR, VERIFICATION)
+        and not is_hidden(p.relative_to(path))
     ]
 
 

@@ -265,7 +265,8 @@ def run_alone(
 
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any) -> None:
-    from selectit.scoring.verify import VERIFICATION, verify
+    from selectit.artifact import VERIFICATION
+    from selectit.scoring.verify import verify
     from selectit.tracking import Tracker
 
     result = verify(config, folder, num_rows, fidelity, Tracker(folder, console))

@@ -54,8 +54,8 @@ def losses(
 
 
 def _verify(config: Any, folder: Path, num_rows: int) -> None:
+    from selectit.artifact import VERIFICATION
     from selectit.scoring.loss_verify import verify_losses
-    from selectit.scoring.verify import VERIFICATION
     from selectit.tracking import Tracker
 
     result = verify_losses(config, folder, num_rows, Tracker(folder, console))

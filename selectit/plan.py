@@ -178,6 +178,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
                 launcher=config.score.launcher,
+                verify=config.score.verify,
             ),
         )
         for model in raters(config)

@@ -164,7 +164,7 @@ def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_
 OTHER = {
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
     "max_length": 99, "long_rows": "skip", "text": "bare",
-    "batch_tokens": 17, "num_processes": 3, "launcher": "external",
+    "batch_tokens": 17, "num_processes": 3, "launcher": "external", "verify": 7,
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
     "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other",
 }  # fmt: skip

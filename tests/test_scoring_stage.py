@@ -107,4 +107,6 @@ def test_parts_are_merged_and_a_killed_merge_leaves_every_record_once(tmp_path, 
     again.add(records(98, 2))
     table = parquet.read_table(again.finish(row_ids))
     assert table["row_id"].to_pylist() == row_ids.to_pylist()
+    assert LedgerWriter(tmp_path).done(row_ids, [0]).all(), "killed now, the stage has nothing to do again"
+    ledger.drop_parts(tmp_path)
     assert not (tmp_path / "ledger").exists()

@@ -10,7 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from selectit.cli import app
+from selectit.cli_files import run_alone
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.plan import needed_prompts, score_stages
+from selectit.recipe import resolve_arm
 from selectit.scoring.prompts import read_rating_prompts
 from selectit.scoring.verify import rank_correlation, subset_overlap, verify
 from selectit.tracking import Tracker
@@ -60,6 +63,21 @@ def test_verify_of_a_finished_ledger_rates_nothing_again_and_finds_what_was_chan
     )  # fmt: skip
     wrong = verify(config, out, 40, "corrected", Tracker(out, Console(quiet=True)))
     assert wrong["rank_correlation"] < 0.9 and wrong["max_token_score_difference"] > 1e-3
+
+
+def test_a_stage_that_verifies_itself_may_be_verified_again(small_pool, demo, tmp_path):
+    raw = {
+        "pool": {"path": str(small_pool)}, "score": {"verify": 10}, "select": {"strategy": "selectit"},
+        "model": {"path": str(demo / "model"), "dtype": "bfloat16"},
+    }  # fmt: skip
+    arm = resolve_arm(raw)
+    [stage] = score_stages(arm, needed_prompts([arm], [0]))
+    folder = run_alone(stage, tmp_path / "runs", False)
+    found = json.loads((folder / "verification.json").read_text())
+    assert (found["num_rows"], found["dtype"]) == (10, "bfloat16") and not (folder / "ledger").exists()
+    verify(stage.config, folder, 40, "corrected", Tracker(folder, Console(quiet=True)))
+    assert run_alone(stage, tmp_path / "runs", False) == folder
+    assert json.loads((folder / "verification.json").read_text())["num_rows"] == 40
 
 
 def test_rank_correlation_and_overlap_are_what_their_names_say():

@@ -35,6 +35,8 @@ class ScoreConfig(Config):
 
     launcher: Literal["none", "external"] = execution("none")
     """What starts the processes that rate; none: the command; external: you do, on one node or many."""
+    verify: int | None = execution(None, ge=2)
+    """Rated rows that are rated again one at a time in float32 once the ledger stands; the report compares them."""
 
     @model_validator(mode="after")
     def _limit_is_given(self) -> ScoreConfig:
@@ -55,3 +57,4 @@ class ScoreStage(Config):
     batch_tokens: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
     launcher: Literal["none", "external"] = execution("none")
+    verify: int | None = execution(None, ge=2)

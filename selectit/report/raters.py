@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from selectit.artifact import VERIFICATION
 from selectit.config import DEFAULT_RATING_PROMPTS, ScoreStage, SelectITSelect
 from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
@@ -24,7 +25,6 @@ from selectit.report.results import UNTOUCHED, Result, tell_rows
 from selectit.report.subsets import Subset, selection_of
 
 MOST_UNSCORED_SHOWN = 20
-VERIFICATION = "verification.json"
 OWN_JUDGE_PROMPT = "judge_prompt.txt"
 
 

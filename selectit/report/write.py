@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import selectit.statistics
+from selectit.artifact import VERIFICATION
 from selectit.execution import Outcome
 from selectit.fingerprint import digest
 from selectit.graph import Plan, Stage
 from selectit.published import read_published
 from selectit.report.caption import DEMONSTRATION, caption
 from selectit.report.comparisons import Comparisons
-from selectit.report.raters import VERIFICATION
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.table import Table, make_table, mark_table
 

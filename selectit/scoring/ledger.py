@@ -128,7 +128,7 @@ class LedgerWriter:
             _drop_merged(self._parts)
 
     def finish(self, row_ids: pa.Array) -> Path:
-        """Write `ledger.parquet`, prompt by prompt in the order of the row ids, and drop the parts."""
+        """Write `ledger.parquet`, prompt by prompt in the order of the row ids. The parts stay until `drop_parts`."""
         key = self._schema.names[:2]
         self.flush()
         paths = self._paths()
@@ -143,7 +143,6 @@ class LedgerWriter:
                 for start in range(0, len(places), JOIN_RECORDS)
             )
             _write(tables, self._schema, path)
-        shutil.rmtree(self._out / PARTS)
         return path
 
     def _paths(self) -> list[Path]:
@@ -151,6 +150,11 @@ class LedgerWriter:
         folder = self._out / PARTS
         folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
         return [part.path for each in folders for part in _parts(each)]
+
+
+def drop_parts(out: Path) -> None:
+    """Last of all: until then a killed stage goes on from them."""
+    shutil.rmtree(out / PARTS)
 
 
 def _tables(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:

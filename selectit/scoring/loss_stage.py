@@ -17,7 +17,7 @@ from selectit.config import LossStage
 from selectit.errors import UserError
 from selectit.finetune.dataset import training_template
 from selectit.models import load_tokenizer
-from selectit.scoring.ledger import LedgerWriter
+from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_rater import make_loss_rater
 from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
@@ -115,6 +115,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
             "were read whole. score.max_length cuts them."
         )
     tracker.log({f"losses/{name}": value for name, value in summary.items()})
+    drop_parts(out)
     return summary
 
 

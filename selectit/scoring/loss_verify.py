@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from selectit.artifact import VERIFICATION
 from selectit.config import LossStage, SelectDefaults
 from selectit.data import iter_pool
 from selectit.errors import UserError
@@ -23,7 +24,7 @@ from selectit.scoring.loss_rater import StockLossRater
 from selectit.scoring.loss_stage import SUMMARY
 from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.rater import Batch
-from selectit.scoring.verify import SEED, VERIFICATION, rank_correlation, rows_of, subset_overlap
+from selectit.scoring.verify import SEED, rank_correlation, rows_of, subset_overlap
 from selectit.tracking import Tracker
 
 

@@ -15,8 +15,10 @@ import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from selectit.config import ScoreStage
+from selectit.scoring.ledger import drop_parts
 from selectit.scoring.rating import Rating
 from selectit.scoring.takeover import DETAILS, basis
+from selectit.scoring.verify import verify
 from selectit.scoring.work import Task, complete
 from selectit.tracking import Tracker
 
@@ -73,6 +75,9 @@ def run(
             "tokens; they were rated whole, as the released code does. score.max_length cuts them."
         )
     tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
+    if config.verify:
+        verify(config, out, config.verify, "corrected", tracker)  # as a selection that names no fidelity
+    drop_parts(out)
     return {**summary, "peak_memory_mb": work.peak_memory_mb}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from selectit.artifact import VERIFICATION
 from selectit.config import PoolConfig, ScoreStage, SelectDefaults
 from selectit.data import Row, iter_pool
 from selectit.errors import UserError
@@ -25,8 +26,6 @@ from selectit.scoring.stock import StockRater
 from selectit.scoring.texts import rating_texts
 from selectit.tracking import Tracker
 
-VERIFICATION = "verification.json"
-"""Read by the report too, which imports nothing heavy and so has the name again."""
 ALPHA = 0.2
 SEED = 0
 
