@@ -53,8 +53,10 @@ def test_what_was_changed_is_named(work, name):
 
 
 def test_an_extra_file_is_told_and_one_among_weights_counts_as_a_change(work):
-    (work.path("score") / "verification.json").write_text("{}")
-    assert "verification.json" in call("verify", work.runs / "small")
+    (work.path("score") / "verification.json").write_text("{}")  # made later, and no part of what was made
+    assert "verification.json" not in call("verify", work.runs / "small")
+    (work.path("score") / "notes.txt").write_text("mine")
+    assert "notes.txt" in call("verify", work.runs / "small")
     (work.path("finetune-lora") / "adapter" / "more.json").write_text("{}")
     assert "what later stages read is not what the manifest says" in call("verify", work.runs / "small", rc=1)
 
