@@ -56,8 +56,9 @@ class Losses:
         config, index, num_tokens = self.config, self.index, 0
         [done] = writer.done(index.row_ids, self.groups)
         limit = tokens_of_a_batch(config, rater.facts.device)
-        with tracker.progress("losses", index.num_usable) as advance:
-            advance(int(done.sum()))
+        mine = index.rows_of(share)
+        with tracker.progress("losses", int(mine.sum())) as advance:
+            advance(int((done & mine).sum()))
             pending = loss_batches(self.tokenizer, config, index, done, limit, rater.pads, share)
             for batch, sums in rater.rate(rater.plan(pending)):
                 records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]

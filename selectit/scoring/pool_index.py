@@ -102,6 +102,11 @@ class PoolIndex:
         if chunk:
             yield chunk
 
+    def rows_of(self, share: tuple[int, int]) -> np.ndarray:
+        """Args: share: as `groups` takes it. Returns: bool [num_rows], the usable rows with its texts."""
+        rank, world_size = share
+        return (self._number >= 0) & (self._number % world_size == rank)
+
     def _group(self, row: Row, later: np.ndarray, done: np.ndarray) -> list[Row]:
         group = [] if done[row.index] else [row]
         group += [replace(row, index=at, row_id=self.row_ids[at].as_py()) for at in later[~done[later]].tolist()]

@@ -64,9 +64,10 @@ class Rating:
         config, index, facts = self.config, self.index, rater.facts
         done = writer.done(index.row_ids, self.groups)
         answers = EarlierRatings(self._earlier, basis(self.rating_ids, facts.dtype, facts.rater, facts.device))
-        total, name = index.num_usable * len(config.prompts), Path(config.model.path).name
+        mine = index.rows_of(share)
+        total, name = int(mine.sum()) * len(config.prompts), Path(config.model.path).name
         with watching(tracker, total, name, len(config.prompts)) as watch:
-            watch.done(int(np.count_nonzero(done)))
+            watch.done(int(np.count_nonzero(done & mine)))
 
             def unanswered(texts: Sequence[Text]) -> list[Text]:
                 return _unanswered(config, texts, answers, writer, watch)
