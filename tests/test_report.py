@@ -24,6 +24,7 @@ from selectit.plan import build
 from selectit.recipe import load
 from selectit.report import figures, plots, write_report
 from selectit.report.caption import DEMONSTRATION
+from selectit.report.sources import given
 from selectit.report.subsets import overlaps, read_subsets
 from selectit.report.terminal import print_table
 from selectit.report.write import Report, read_table
@@ -96,6 +97,7 @@ class World:
         getattr(self, f"_{stage.kind.split('-')[0]}")(stage, path, **result)
         manifest = {
             "kind": stage.kind, "fingerprint": fingerprint, "identity": identity, "seconds": 61.5,
+            "config": stage.config.model_dump(mode="json"),
             "device": "cpu, 2 threads", "finished": "2026-01-01T00:00:00+00:00", "git_commit": "abc123",
             "git_dirty": True, "libraries": {"torch": "2.13.0", "trl": None},
         }  # fmt: skip
@@ -291,6 +293,16 @@ def test_caption_says_where_rows_were_evaluated_on_different_data(world):
     artifact.manifest["identity"]["config"]["data"] = {"sha256": "other"}
     told = "mmlu: not run alike in all rows (data), so its differences compare protocols too."
     assert told in made.table().caption
+
+
+def test_the_report_names_what_came_in_by_content_or_commit(world):
+    made = world()
+    manifest = made.outcomes[made.stages("full", "evaluate", "mmlu")[0]].artifact.manifest
+    manifest["identity"]["config"]["data"] = {"hub": "cais/mmlu", "revision": "c0ffee"}
+    manifest["identity"]["config"]["model"]["path"] = {"sha256": "5ca1ab1e"}
+    rows = given(made.plan, made.outcomes).rows
+    assert ("data of mmlu", "cais/mmlu", "commit c0ffee", "evaluate") in rows
+    assert ("model", Path(manifest["config"]["model"]["path"]).name, "sha256 5ca1ab1e", "evaluate") in rows
 
 
 def test_caption_says_what_one_item_is_worth(world):

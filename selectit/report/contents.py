@@ -21,7 +21,7 @@ from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prom
 from selectit.report.results import Result, recipe_of
 from selectit.report.seeds import seed_spread
 from selectit.report.significance import findings, listing
-from selectit.report.sources import result_notes, sources
+from selectit.report.sources import given, result_notes, sources
 from selectit.report.subsets import Overlap, Subset
 from selectit.report.table import Table
 from selectit.report.texts import Texts
@@ -60,6 +60,8 @@ class Contents:
     cost_note: str
     stages: Listing
     environments: Listing
+    given: Listing
+    """What came in from outside."""
     result_notes: Sequence[str]
     values: Sequence[Sequence[ValueLine]]
     """Every single value, by row of the table."""
@@ -114,6 +116,7 @@ def gather(
         cost_note=cost_note,
         stages=stages,
         environments=environments,
+        given=given(plan, outcomes),
         result_notes=result_notes(plan, evaluations),
         values=single_values(plan, results, table.benchmarks),
         shown=trained_and_asked(plan, outcomes, evaluations),

@@ -65,7 +65,8 @@ def markdown(contents: Contents) -> str:
     blocks += ["## Cost", _listing(contents.costs), _text(contents.cost_note)]
     if contents.result_notes:
         blocks += ["## Notes of the evaluation", _bullets(contents.result_notes)]
-    blocks += ["## Where each number came from", _listing(contents.stages), _listing(contents.environments)]
+    blocks += ["## Where each number came from", _listing(contents.given)]
+    blocks += [_listing(contents.stages), _listing(contents.environments)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 

@@ -6,7 +6,8 @@ Reads the manifests.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from selectit.execution import Outcome
@@ -45,6 +46,34 @@ def sources(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, Lis
         Listing(columns, tuple(rows), num_text_columns=4),
         Listing(("environment", "device", "commit", "libraries"), tuple(told), num_text_columns=4),
     )
+
+
+def given(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
+    """What came in from outside: pools, models and benchmark data, each by its content or its commit on the hub."""
+    found: dict[tuple[str, str, str], dict[str, None]] = {}
+    for stage in plan.stages:
+        artifact = outcomes.get(stage, UNTOUCHED).artifact
+        if artifact is not None:
+            identity, config = artifact.manifest["identity"]["config"], artifact.manifest["config"]
+            for key, where, content in _locations(identity, config):
+                key = f"{key} of {config['benchmark']['name']}" if key == "data" else key
+                found.setdefault((key, where, content), {})[stage.kind] = None
+    rows = [(key, where, content, formats.names(list(kinds))) for (key, where, content), kinds in found.items()]
+    return Listing(("setting", "name", "content", "read by"), tuple(sorted(rows)), num_text_columns=4)
+
+
+def _locations(identity: Any, config: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
+    """Dotted key, name of the file, folder or hub id, and what identifies it."""
+    if not isinstance(identity, dict) or config is None:
+        return
+    if identity.keys() == {"sha256"}:
+        yield key.removesuffix(".path"), Path(config).name, f"sha256 {identity['sha256']}"
+    elif identity.keys() == {"hub", "revision"}:
+        yield key.removesuffix(".path"), identity["hub"], f"commit {identity['revision']}"
+    else:
+        for name, value in identity.items():
+            inner = config.get(name) if isinstance(config, dict) else None
+            yield from _locations(value, inner, f"{key}.{name}" if key else name)
 
 
 def _environment(manifest: Mapping[str, Any]) -> dict[str, Any]:
