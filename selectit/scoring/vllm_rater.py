@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -42,12 +42,13 @@ class LoadedVllm:
     def __init__(self, config: ScoreStage, rating_ids: Sequence[int], num_engines: int | None) -> None:
         skeleton = load_skeleton(config.model)
         self._config, self._rating_ids = config, list(rating_ids)
-        num_gpus = torch.cuda.device_count()
-        spread = config.model.device_map == "auto"
-        self._settings = settings_of(config, max(num_gpus, 1) if spread else 1)
-        self.num_processes = 1 if spread else num_engines or max(num_gpus, 1)
-        self._engines = [self._start(0)]
-        engine = self._engines[0]
+        self._gpus, self._spread = names_of_gpus(), config.model.device_map == "auto"
+        num_gpus = max(len(self._gpus), 1)
+        self._settings = settings_of(config, num_gpus if self._spread else 1)
+        self.num_processes = 1 if self._spread else num_engines or num_gpus
+        self._engines: list[VllmEngine] = []
+        self._start(0)
+        [engine] = self._engines
         self._longest = engine.max_model_len - 1
         places = [f"cuda:{n}" for n in range(self._settings["tensor_parallel_size"])]
         self.facts = RaterFacts(
@@ -89,7 +90,7 @@ class LoadedVllm:
 
         with ThreadPoolExecutor(self.num_processes) as threads:  # they wait; the engines are processes
             try:
-                self._engines += threads.map(self._start, range(len(self._engines), self.num_processes))
+                list(threads.map(self._start, range(len(self._engines), self.num_processes)))
                 for engine in self._engines:
                     idle.put(engine)
                 for batch in batches:
@@ -106,9 +107,9 @@ class LoadedVllm:
                 self.__exit__()
                 raise
 
-    def _start(self, number: int) -> VllmEngine:
-        one_each = self._settings["tensor_parallel_size"] == 1 and torch.cuda.is_available()
-        return VllmEngine(python_of(self._config), self._settings, only_gpu(number) if one_each else {})
+    def _start(self, number: int) -> None:
+        own = {} if self._spread or not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[number % len(self._gpus)]}
+        self._engines.append(VllmEngine(python_of(self._config), self._settings, own))
 
     def _ask(self, engine: VllmEngine, batch: Batch) -> np.ndarray:
         """float64 [len(batch.texts), NUM_RATINGS]."""
@@ -169,11 +170,14 @@ def refuse_beyond(longest: int, config: ScoreStage, texts: Iterable[Text]) -> No
     )
 
 
-def only_gpu(number: int) -> Mapping[str, str]:
-    """The environment of an engine that sees one GPU: number 0 is the one that this process uses."""
+def names_of_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each GPU, the one that this process has taken first."""
+    if not torch.cuda.is_available():
+        return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
-    return {"CUDA_VISIBLE_DEVICES": names[(torch.cuda.current_device() + number) % len(names)]}
+    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    own = torch.cuda.current_device()
+    return names[own:] + names[:own]
 
 
 def _context(architecture: Any) -> int | None:
