@@ -3,8 +3,9 @@
     python benchmarks/scoring_vllm.py --vllm-python ~/vllm/bin/python --pool alpaca.json --tokenizer FOLDER
 
 The model has random weights. Each round has rows of its own, for vLLM remembers whole texts; loading is not counted.
-Prints both times and their ratio for each round, and the largest difference of a probability. docs/performance.md
-holds what was measured.
+Prints for each round both times and their ratio, also by CPU time of all processes, which tells more on a machine that
+is shared, with one thread each (OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind). docs/performance.md holds what was
+measured.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from scoring import DEMO, SMALL
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -62,37 +65,52 @@ def main() -> None:
             print(
                 f"{theirs.facts.engine}, {ours.facts.dtype} on {ours.facts.device}, {torch.get_num_threads()} threads"
             )
-            ratios, differences = [], []
+            ratios, cpu_ratios, differences = [], [], []
             for number in range(arguments.rounds + 1):
                 own = rows[number * arguments.num_rows : (number + 1) * arguments.num_rows]
                 groups = [
                     rating_texts(tokenizer, [[row] for row in own], n, prompt) for n, prompt in enumerate(prompts)
                 ]
-                (first, packed), (second, found) = (
-                    _rate(rater, groups, tokens_of_a_batch(config, rater.facts.device))
-                    for rater, config in ((ours, stock), (theirs, vllm))
+                first = _rate(ours, groups, tokens_of_a_batch(stock, ours.facts.device))
+                second = _rate(theirs, groups, tokens_of_a_batch(vllm, theirs.facts.device))
+                differences.append(float((np.abs(first.found - second.found) / first.found).max()))
+                if not number:  # the first one warms both up
+                    continue
+                ratios.append(first.seconds / second.seconds)
+                cpu_ratios.append(first.cpu_seconds / second.cpu_seconds)
+                num_tokens = sum(len(text.ids) for group in groups for text in group)
+                print(
+                    f"{num_tokens} tokens: {ours.facts.rater} {first.seconds:.2f} s ({first.cpu_seconds:.2f} of CPU), "
+                    f"vllm {second.seconds:.2f} s ({second.cpu_seconds:.2f}): {ratios[-1]:.2f} ({cpu_ratios[-1]:.2f})",
+                    flush=True,
                 )
-                differences.append(float(np.abs(packed - found).max()))
-                if number:  # the first one warms both up
-                    num_tokens = sum(len(text.ids) for group in groups for text in group)
-                    ratios.append(first / second)
-                    print(
-                        f"{num_tokens} tokens: {ours.facts.rater} {first:.2f} s, vllm {second:.2f} s, {ratios[-1]:.2f}"
-                    )
-    print(
-        f"vllm is {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) times as fast; probabilities "
-        f"differ by {max(differences):.1e} at most"
-    )
+    for what, found in (("", ratios), ("by CPU time ", cpu_ratios)):
+        print(f"{what}vllm is {statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f}) times as fast")
+    print(f"a probability differs by {max(differences):.1e} of itself at most")
 
 
-def _rate(rater: Loaded, groups: Sequence[Sequence[Text]], batch_tokens: int) -> tuple[float, np.ndarray]:
-    """Seconds, and float64 [num_texts, NUM_RATINGS] in the order of the groups."""
+@dataclass(frozen=True)
+class Run:
+    seconds: float
+    cpu_seconds: float
+    found: np.ndarray
+    """float64 [num_texts, NUM_RATINGS], in the order of the groups."""
+
+
+def _rate(rater: Loaded, groups: Sequence[Sequence[Text]], batch_tokens: int) -> Run:
     work = [b for group in groups for b in batches(group, common_prefix(group), batch_tokens, rater.pads)]
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), _cpu_seconds()
     found = {}
     for batch, probabilities in rater.rate(rater.plan(iter(work))):
         found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
-    return time.perf_counter() - started, np.array([found[text.keys] for group in groups for text in group])
+    seconds, cpu_seconds = time.perf_counter() - started, _cpu_seconds() - cpu_started
+    return Run(seconds, cpu_seconds, np.array([found[text.keys] for group in groups for text in group]))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and all that it has started, which stay."""
+    me = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (me, *me.children(recursive=True)))
 
 
 if __name__ == "__main__":
