@@ -38,6 +38,8 @@ def score(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
     launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
+    backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
+    vllm_python: Annotated[str | None, typer.Option(help="--backend vllm: a Python with vLLM; default: this.")] = None,
     reuse: Annotated[
         list[Path],
         typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
@@ -65,7 +67,7 @@ def score(
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
-                "num_processes": num_processes, "launcher": launcher,
+                "num_processes": num_processes, "launcher": launcher, "backend": backend, "vllm_python": vllm_python,
             },
             "select": select,
         }

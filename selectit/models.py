@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -89,6 +90,22 @@ def load_model(
             f"max_memory {model.max_memory} does not even hold the token embeddings of {model.path}; raise it"
         )
     return loaded
+
+
+def load_skeleton(model: ModelConfig) -> PreTrainedModel:
+    """The model without weights, on the meta device.
+
+    Raises: UserError where its configuration is absent.
+    """
+    try:
+        architecture = AutoConfig.from_pretrained(model.path, revision=model.revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"no configuration could be read from {model.path}: {str(error).splitlines()[0]}\n"
+            "Name a folder with config.json, or a hub id that you may read."
+        ) from error
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(architecture, dtype=resolve_dtype(model)).eval()
 
 
 def _placing(model: ModelConfig, quantized: bool) -> dict[str, Any]:

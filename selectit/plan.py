@@ -146,7 +146,7 @@ def _prompts(config: ArmConfig, seed: int) -> tuple[str, ...]:
 
 
 Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
-"""(pool, rater, max_length, long_rows) -> the rating prompts of its score stage."""
+"""(pool, rater, max_length, long_rows, backend) -> the rating prompts of its score stage."""
 
 
 def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int]) -> Prompts:
@@ -161,7 +161,7 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int]) -> Prompts:
 
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
-    return config.pool, model, config.score.max_length, config.score.long_rows
+    return config.pool, model, config.score.max_length, config.score.long_rows, config.score.backend
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
@@ -179,6 +179,8 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 num_processes=config.score.num_processes,
                 launcher=config.score.launcher,
                 verify=config.score.verify,
+                backend=config.score.backend,
+                vllm_python=config.score.vllm_python,
             ),
         )
         for model in raters(config)

@@ -5,7 +5,10 @@ Argument: the socket. Each message is (method, arguments), each answer ("done", 
 """
 
 import os
+import signal
 import sys
+import threading
+import time
 from multiprocessing.connection import Client
 
 
@@ -22,7 +25,10 @@ class Engine:
 
         config = self._llm.llm_engine.model_config
         device = "cuda" if current_platform.is_cuda_alike() else current_platform.device_type
-        return {"version": self._version, "dtype": str(config.dtype).removeprefix("torch."), "device": device}
+        return {
+            "version": self._version, "dtype": str(config.dtype).removeprefix("torch."), "device": device,
+            "max_model_len": config.max_model_len,
+        }  # fmt: skip
 
     def next_tokens(self, rows, token_ids):
         """Log-probabilities of these tokens behind each row, over the whole vocabulary."""
@@ -36,7 +42,16 @@ class Engine:
         return self._llm.generate([{"prompt_token_ids": row} for row in rows], sampling, use_tqdm=False)
 
 
+def end_with(parent):
+    """A killed parent cannot say that it has ended, and vLLM may be at work for long."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
+
+
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the way on which vLLM ends its own processes
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     connection = Client(sys.argv[1], authkey=bytes.fromhex(os.environ.pop("SELECTIT_VLLM_KEY")))
     engine = None
     while True:

@@ -165,6 +165,7 @@ OTHER = {
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
     "max_length": 99, "long_rows": "skip", "text": "bare",
     "batch_tokens": 17, "num_processes": 3, "launcher": "external", "verify": 7,
+    "backend": "vllm", "vllm_python": "/other/python",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
     "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other",
 }  # fmt: skip

@@ -15,6 +15,9 @@ NUM_RATINGS = 5
 DEFAULT_RATING_PROMPTS = "default"
 """The rating prompts that this project ships, in its own words."""
 
+Backend = Literal["transformers", "vllm"]
+"""What computes the ratings; vLLM's kernels give other last digits."""
+
 LongRows = Literal["cut", "skip", "fail"]
 """cut: the response loses its end; skip: the row gets the failure `too_long`; fail: refused before anything starts."""
 
@@ -38,10 +41,21 @@ class ScoreConfig(Config):
     verify: int | None = execution(None, ge=2)
     """Rated rows that are rated again one at a time in float32 once the ledger stands; the report compares them."""
 
+    backend: Backend = "transformers"
+    """What computes the ratings. Losses of perplexity and ifd are always computed with transformers."""
+    vllm_python: str | None = execution(None)
+    """With backend vllm: an interpreter that has it. Default: the one that runs selectit."""
+
     @model_validator(mode="after")
     def _limit_is_given(self) -> ScoreConfig:
         if self.long_rows != "cut" and self.max_length is None:
             raise ValueError(f"long_rows '{self.long_rows}' needs max_length, the tokens of a rating text at most")
+        return self
+
+    @model_validator(mode="after")
+    def _python_has_a_use(self) -> ScoreConfig:
+        if self.vllm_python is not None and self.backend != "vllm":
+            raise ValueError(f"vllm_python is used with backend vllm only, and backend is {self.backend}")
         return self
 
 
@@ -58,3 +72,5 @@ class ScoreStage(Config):
     num_processes: int | None = execution(None, ge=1)
     launcher: Literal["none", "external"] = execution("none")
     verify: int | None = execution(None, ge=2)
+    backend: Backend = "transformers"
+    vllm_python: str | None = execution(None)

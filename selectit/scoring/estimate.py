@@ -5,26 +5,22 @@ Tokenises the whole pool. Weights are loaded only where the hours are measured, 
 
 from __future__ import annotations
 
-import functools
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from selectit.config import ScoreStage
 from selectit.errors import UserError
-from selectit.models import device, load_tokenizer, resolve_dtype
+from selectit.models import device, load_skeleton, load_tokenizer, resolve_dtype
 from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.scoring.packed import obstacle
-from selectit.scoring.processes import LoadedRater
-from selectit.scoring.rater import Text, batches, common_prefix, make_rater, num_tokens
-from selectit.scoring.rating import rating_ids_of
+from selectit.scoring.rater import Batch, Text, batches, common_prefix, num_tokens
+from selectit.scoring.rating import load_rater, rating_ids_of
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches
 from selectit.scoring.work import tokens_of_a_batch
@@ -68,10 +64,12 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     index = index_ratings(config.pool)
     tokenizer = load_tokenizer(config.model)
     rating_ids = rating_ids_of(tokenizer, config, index.examples)
-    skeleton = _skeleton(config)
+    skeleton = load_skeleton(config.model)
     matrices, dtype, kind = Matrices.of(skeleton), resolve_dtype(config.model), device().type
     packs = obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
-    found = Price(index.num_rows, index.num_usable * len(config.prompts), rater="packed" if packs else "stock")
+    rater = "vllm" if config.backend == "vllm" else "packed" if packs else "stock"
+    pads = rater == "stock"
+    found = Price(index.num_rows, index.num_usable * len(config.prompts), rater=rater)
     answers = EarlierRatings(earlier, basis(rating_ids, str(dtype).removeprefix("torch."), found.rater, kind))
     draw, prefix = random.Random(SEED), None
 
@@ -87,13 +85,13 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
 
     batch_tokens = tokens_of_a_batch(config, kind)
     none_done = np.zeros((len(config.prompts), index.num_rows), dtype=bool)
-    for batch in rating_batches(tokenizer, config, index, none_done, batch_tokens, not packs, unanswered):
-        if packs and batch.prefix != prefix:
+    for batch in rating_batches(tokenizer, config, index, none_done, batch_tokens, pads, unanswered):
+        if not pads and batch.prefix != prefix:
             prefix = batch.prefix
             found.num_positions += len(prefix)
             found.flops += prefix_flops(matrices, prefix)
-        found.flops += batch_flops(matrices, batch, not packs)
-        found.num_positions += num_tokens(batch, not packs)
+        found.flops += batch_flops(matrices, batch, pads)
+        found.num_positions += num_tokens(batch, pads)
         for text in batch.texts:
             found.num_texts += 1
             found.num_tokens += len(text.ids)
@@ -113,18 +111,20 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     tokenizer = load_tokenizer(config.model)
     examples = index_ratings(config.pool).examples
-    make = functools.partial(make_rater, rating_ids=rating_ids_of(tokenizer, config, examples))
-    matrices = Matrices.of(_skeleton(config))
+    rating_ids = rating_ids_of(tokenizer, config, examples)
+    matrices = Matrices.of(load_skeleton(config.model))
     groups: dict[int, list[Text]] = {}
     for text in priced.sample:
         groups.setdefault(text.keys[0][1], []).append(text)
     flops, num_texts, prefix = 0.0, 0, None
-    with LoadedRater(config.model, make, config.num_processes) as rater:
+    with load_rater(config, rating_ids, config.num_processes) as rater:
         limit = tokens_of_a_batch(config, rater.facts.device)
         work = [b for texts in groups.values() for b in batches(texts, common_prefix(texts), limit, rater.pads)]
         random.Random(SEED).shuffle(work)  # or only the longest would be measured
         pending = rater.plan(iter(work))
-        for _ in rater.rate([work[0]] * rater.num_processes):  # each process loads its model and warms up
+        # each process loads its model and warms up: vLLM with one text, for it would remember the whole batch
+        first = Batch(work[0].texts[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
+        for _ in rater.rate([first] * rater.num_processes):
             pass
         started = time.monotonic()
         for batch, _ in rater.rate(pending):
@@ -172,26 +172,10 @@ def told(config: ScoreStage, priced: Price, speed: Speed | None) -> list[str]:
 
 def _positions_told(priced: Price) -> str:
     difference = priced.num_tokens - priced.num_positions
-    if priced.rater == "packed":
-        return f"shared prefixes save {difference:,} of them (packed path)"
+    if priced.rater != "stock":
+        return f"shared prefixes save {difference:,} of them ({priced.rater} path)"
     return f"padding adds {-difference:,} (stock path)"
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.2f} hours" if seconds >= 360 else f"{seconds:.0f} seconds"
-
-
-def _skeleton(config: ScoreStage) -> Any:
-    """The model without weights.
-
-    Raises: UserError where its configuration is absent.
-    """
-    try:
-        architecture = AutoConfig.from_pretrained(config.model.path, revision=config.model.revision)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"no configuration could be read from {config.model.path}: {str(error).splitlines()[0]}\n"
-            "Name a folder with config.json, or a hub id that you may read."
-        ) from error
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(architecture, dtype=resolve_dtype(config.model)).eval()

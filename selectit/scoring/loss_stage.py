@@ -21,7 +21,7 @@ from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_rater import make_loss_rater
 from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
-from selectit.scoring.processes import LoadedRater
+from selectit.scoring.processes import Loaded, LoadedRater
 from selectit.scoring.stage import value_counts
 from selectit.scoring.work import Task, complete, tokens_of_a_batch
 from selectit.tracking import Tracker
@@ -52,7 +52,7 @@ class Losses:
     def load(self, num_processes: int | None) -> LoadedRater:
         return LoadedRater(self.config.model, make_loss_rater, num_processes)
 
-    def do(self, rater: LoadedRater, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
+    def do(self, rater: Loaded, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
         config, index, num_tokens = self.config, self.index, 0
         [done] = writer.done(index.row_ids, self.groups)
         limit = tokens_of_a_batch(config, rater.facts.device)

@@ -10,7 +10,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class RaterFacts:
     """What a score or losses stage says of its model."""
 
     rater: str
-    """The path: packed or stock."""
+    """The path: packed, stock or vllm."""
     dtype: str
     device: str
     """The kind, such as cuda."""
@@ -42,6 +42,24 @@ class RaterFacts:
     is_offloaded: bool
     context: int | None
     """Tokens that the model was made for."""
+    engine: str | None = None
+    """With its version, where another Python rates: such as vllm 0.32.0."""
+
+
+class Loaded(Protocol):
+    """What rates, ready to: `LoadedRater`, or `selectit.scoring.vllm_rater.LoadedVllm`."""
+
+    facts: RaterFacts
+    pads: bool
+    num_processes: int
+
+    def __enter__(self) -> Loaded: ...
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None: ...
+
+    def plan(self, batches: Iterator[Batch]) -> Iterator[Batch]: ...
+
+    def rate(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]: ...
 
 
 class LoadedRater:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,13 @@ from selectit.data import Row
 from selectit.errors import UserError
 from selectit.models import load_tokenizer
 from selectit.scoring.ledger import SCHEMA, LedgerWriter, Record
-from selectit.scoring.processes import LoadedRater
+from selectit.scoring.processes import Loaded, LoadedRater
 from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
+from selectit.scoring.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.watch import Watch, watching
 from selectit.scoring.work import tokens_of_a_batch
 from selectit.tracking import Tracker
@@ -46,20 +46,28 @@ class Rating:
         self.groups = range(len(config.prompts))
 
     def refuse_long(self) -> None:
-        """Raises: UserError where long rows are to be refused and there are some."""
+        """Raises: UserError where long rows are to be refused and there are some, or rows that vLLM does not take."""
         config = self.config
         if config.long_rows == "fail" and config.max_length is not None:
-            for number, prompt in enumerate(config.prompts):
-                chunks = self.index.groups(np.zeros(self.index.num_rows, dtype=bool))
-                texts = (
-                    rating_texts(self.tokenizer, groups, number, prompt, config.max_length, "fail") for groups in chunks
-                )
-                _refuse_long(config, itertools.chain.from_iterable(texts))
+            for number in range(len(config.prompts)):
+                _refuse_long(config, self._texts(number))
+        longest = longest_text(config) if config.backend == "vllm" else None
+        if longest is not None and (config.max_length is None or config.max_length > longest):
+            lengths = self.tokenizer(list(config.prompts), return_length=True)["length"]
+            refuse_beyond(longest, config, self._texts(int(np.argmax(lengths))))
 
-    def load(self, num_processes: int | None) -> LoadedRater:
-        return LoadedRater(self.config.model, functools.partial(make_rater, rating_ids=self.rating_ids), num_processes)
+    def _texts(self, number: int) -> Iterator[Text]:
+        """All texts under one rating prompt, some thousand in memory at a time."""
+        config = self.config
+        for groups in self.index.groups(np.zeros(self.index.num_rows, dtype=bool)):
+            yield from rating_texts(
+                self.tokenizer, groups, number, config.prompts[number], config.max_length, config.long_rows
+            )
 
-    def do(self, rater: LoadedRater, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
+    def load(self, num_processes: int | None) -> Loaded:
+        return load_rater(self.config, self.rating_ids, num_processes)
+
+    def do(self, rater: Loaded, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
         """Rate what neither the stage's folder nor an earlier artifact holds."""
         config, index, facts = self.config, self.index, rater.facts
         done = writer.done(index.row_ids, self.groups)
@@ -79,6 +87,12 @@ class Rating:
                 writer.add(records)
                 watch.rated(records, sum(len(text.ids) for text in batch.texts))
         return {"num_tokens": watch.num_tokens, "peak_memory_mb": watch.peak_memory_mb}
+
+
+def load_rater(config: ScoreStage, rating_ids: Sequence[int], num_processes: int | None) -> Loaded:
+    if config.backend == "vllm":
+        return LoadedVllm(config, rating_ids, num_processes)
+    return LoadedRater(config.model, functools.partial(make_rater, rating_ids=rating_ids), num_processes)
 
 
 def rating_ids_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:

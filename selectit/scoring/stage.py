@@ -19,12 +19,16 @@ from selectit.scoring.ledger import drop_parts
 from selectit.scoring.rating import Rating
 from selectit.scoring.takeover import DETAILS, basis
 from selectit.scoring.verify import verify
+from selectit.scoring.vllm_rater import check
 from selectit.scoring.work import Task, complete
 from selectit.tracking import Tracker
 
 
 def preflight(config: ScoreStage) -> None:
-    """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, or texts that are too long."""
+    """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, texts that are too long, or a
+    Python without vLLM where it is to rate."""
+    if config.backend == "vllm":
+        check(config)
     Rating(config).refuse_long()
 
 
@@ -55,6 +59,7 @@ def run(
     details = {
         **basis(rating.rating_ids, facts.dtype, facts.rater, facts.device),
         "num_parameters": facts.num_parameters,
+        "engine": facts.engine,
         "placement": facts.placement,
         "num_processes": work.num_processes,
         "batch_tokens": work.batch_tokens,

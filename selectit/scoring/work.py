@@ -22,13 +22,15 @@ from selectit.config import Config, LossStage, ScoreStage
 from selectit.errors import NotRun, UserError
 from selectit.scoring.ledger import PARTS, LedgerWriter
 from selectit.scoring.pool_index import PoolIndex
-from selectit.scoring.processes import LoadedRater, RaterFacts
+from selectit.scoring.processes import Loaded, RaterFacts
 from selectit.tracking import Tracker
 
 TASK_FILE = "task.json"
 SHARE_MODULE = "selectit.scoring.share"
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
 """Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
+CPU_VLLM_TOKENS, GPU_VLLM_TOKENS = 16384, 131072
+"""The same for what vLLM is handed at once: it makes its own batches of it. What a kill loses is what it was handed."""
 
 
 class Task(Config):
@@ -74,9 +76,9 @@ class Job(Protocol):
     def groups(self) -> Sequence[Any]:
         """What stands under one another in the finished ledger: every usable row has a record in each."""
 
-    def load(self, num_processes: int | None) -> LoadedRater: ...
+    def load(self, num_processes: int | None) -> Loaded: ...
 
-    def do(self, rater: LoadedRater, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
+    def do(self, rater: Loaded, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
         """Write a record for every text of the share that has none. Returns: num_tokens that were read, and what else
         of `WorkDone` was measured."""
 
@@ -128,7 +130,11 @@ def perform(
 
 
 def tokens_of_a_batch(config: ScoreStage | LossStage, device: str) -> int:
-    return config.batch_tokens or (GPU_BATCH_TOKENS if device == "cuda" else CPU_BATCH_TOKENS)
+    if config.batch_tokens is not None:
+        return config.batch_tokens
+    if isinstance(config, ScoreStage) and config.backend == "vllm":
+        return GPU_VLLM_TOKENS if device == "cuda" else CPU_VLLM_TOKENS
+    return GPU_BATCH_TOKENS if device == "cuda" else CPU_BATCH_TOKENS
 
 
 def _refuse_missing(job: Job, task: Task) -> None:
