@@ -52,9 +52,11 @@ class Agreement:
         )
 
 
-def merge(adapter: Path, out: Path, model: str | None = None, dtype: Dtype | None = None) -> Agreement:
+def merge(
+    adapter: Path, out: Path, model: str | None = None, dtype: Dtype | None = None, revision: str | None = None
+) -> Agreement:
     """Args: adapter: its folder, or that of a training; model: the base; default: the one that the adapter names;
-        dtype: of the merged weights; default: the base's own.
+        dtype: of the merged weights; default: the base's own; revision: of a base on the hub.
 
     Raises: UserError where `out` is not empty, adapter or base cannot be loaded, or the merged model does not agree.
     """
@@ -66,7 +68,7 @@ def merge(adapter: Path, out: Path, model: str | None = None, dtype: Dtype | Non
     if not base:
         raise UserError(f"{folder / 'adapter_config.json'} names no base model; name it with --model")
     chosen = dtype or _stored_dtype(base)
-    config = ModelConfig(path=base, dtype=chosen)
+    config = ModelConfig(path=base, revision=revision, dtype=chosen)
     tokenizer = load_tokenizer(ModelConfig(path=str(folder)) if _has_tokenizer(folder) else config)
     ids = torch.linspace(0, len(tokenizer) - 1, NUM_CANARY_TOKENS).long()[None]
 

@@ -51,6 +51,7 @@ class VllmEngine:
         key = secrets.token_bytes(32)
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        environment.setdefault("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1")  # a full context and the token that it predicts
         worker = (files("selectit") / "vllm_worker.py").read_text(encoding="utf-8")
         script = Path(self._folder.name) / "vllm_worker.py"  # a file, for vLLM starts processes that read it again
         script.write_text(worker, encoding="utf-8")

@@ -35,6 +35,42 @@ class Engine:
     def _run(self, rows, sampling):
         return self._llm.generate([{"prompt_token_ids": row} for row in rows], sampling, use_tqdm=False)
 
+    def next_of_each(self, rows, token_ids):
+        """Of each row the most likely next token, and the log-probabilities of tokens of its own."""
+        from vllm import SamplingParams
+
+        common = {"max_tokens": 1, "temperature": 0, "ignore_eos": True, "detokenize": False}
+        wanted = [SamplingParams(logprob_token_ids=tokens, **common) for tokens in token_ids]
+        found = [output.outputs[0] for output in self._run(rows, wanted)]
+        return [
+            (one.token_ids[0], [one.logprobs[0][token].logprob for token in tokens])
+            for one, tokens in zip(found, token_ids, strict=True)
+        ]
+
+    def start_generating(self, rows, seeds, **sampling):
+        """Rows that `generate_on` goes on with. `seeds`: one for each row; None: greedy."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        for number, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
+            wanted = SamplingParams(
+                seed=seed, ignore_eos=True, detokenize=False, output_kind=RequestOutputKind.DELTA, **sampling
+            )
+            self._llm.llm_engine.add_request(str(number), {"prompt_token_ids": row}, wanted)
+
+    def generate_on(self, stopped, num_steps):
+        """After so many steps, {row: (its new tokens, whether it has ended)}; `stopped` rows go no further."""
+        engine = self._llm.llm_engine
+        engine.abort_request([str(number) for number in stopped])
+        new = {}
+        for _ in range(num_steps):
+            if not engine.has_unfinished_requests():
+                break
+            for output in engine.step():
+                tokens, _ = new.get(int(output.request_id), ([], False))
+                new[int(output.request_id)] = ([*tokens, *output.outputs[0].token_ids], output.finished)
+        return new
+
 
 def main():
     connection = Client(sys.argv[1], authkey=bytes.fromhex(os.environ.pop("SELECTIT_VLLM_KEY")))

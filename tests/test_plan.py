@@ -167,6 +167,7 @@ OTHER = {
     "batch_tokens": 17, "num_processes": 3, "launcher": "external",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
     "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other",
+    "backend": "vllm", "vllm_python": "/other/python",
 }  # fmt: skip
 
 
