@@ -26,7 +26,7 @@ from selectit.errors import UserError
 from selectit.evaluate.lm import EvaluatedLM, Weights, changes_nothing
 from selectit.evaluate.requests import Answer, Batch, Request
 from selectit.evaluate.vllm_answerer import VllmAnswerer, batches
-from selectit.finetune.merge import Dtype, merge
+from selectit.merging import dtype_name, merge_weights
 from selectit.models import load_tokenizer, resolve_dtype
 from selectit.vllm_engine import VllmEngine
 
@@ -83,7 +83,7 @@ def load_vllm_lm(model: ModelConfig, weights: Weights, python: str | None) -> Vl
         return VllmLM(_outline(model), tokenizer, functools.partial(_start, model, python))
     merged = tempfile.TemporaryDirectory(prefix="selectit-merged-")
     try:
-        model = _merge(model, weights.adapter, Path(merged.name) / "model")
+        model = _merge(model, weights.adapter, tokenizer, Path(merged.name) / "model")
         return VllmLM(_outline(model), tokenizer, functools.partial(_start, model, python), merged)
     except BaseException:
         merged.cleanup()
@@ -94,7 +94,7 @@ def _start(model: ModelConfig, python: str | None, context: int) -> VllmEngine:
     settings = {
         "model": model.path,
         "revision": model.revision,
-        "dtype": _dtype(model),
+        "dtype": dtype_name(model),
         "max_model_len": context,
         "tensor_parallel_size": max(1, torch.cuda.device_count()) if model.device_map == "auto" else 1,
     }
@@ -114,7 +114,7 @@ def _outline(model: ModelConfig) -> PreTrainedModel:
         ) from error
 
 
-def _merge(model: ModelConfig, adapter: str, out: Path) -> ModelConfig:
+def _merge(model: ModelConfig, adapter: str, tokenizer: PreTrainedTokenizerBase, out: Path) -> ModelConfig:
     """The adapter's weights in those of its base, in the number type of the evaluation."""
     try:
         folder = Path(adapter) if Path(adapter).exists() else Path(snapshot_download(adapter))
@@ -124,7 +124,7 @@ def _merge(model: ModelConfig, adapter: str, out: Path) -> ModelConfig:
     if learns_prompts:
         raise UserError(f"the adapter {adapter} is made of prompt tokens, which no weights take in. {_TO_MERGE}")
     try:
-        agreement = merge(folder, out, model.path, _dtype(model), model.revision)
+        agreement = merge_weights(folder, model, tokenizer, out)
     except UserError as error:
         raise UserError(f"{error}\n{_TO_MERGE}, or, where rounding is the reason, with model.dtype=float32.") from error
     if agreement.effect == 0:
@@ -133,11 +133,6 @@ def _merge(model: ModelConfig, adapter: str, out: Path) -> ModelConfig:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # or vLLM would find it taken
     return model.model_copy(update={"path": str(out), "revision": None})
-
-
-def _dtype(model: ModelConfig) -> Dtype:
-    names: dict[torch.dtype, Dtype] = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
-    return names.get(resolve_dtype(model), "float32")
 
 
 def interpreter(python: str | None) -> str:

@@ -6,8 +6,10 @@ numbers go over a socket that only this user can open (vllm_worker.py).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import signal
 import subprocess
 import tempfile
 from importlib.resources import files
@@ -19,6 +21,7 @@ from selectit.errors import UserError
 
 SECONDS_TO_START = 60
 """Until the interpreter has opened the socket; loading comes later and may take as long as it takes."""
+SECONDS_TO_END = 10
 NUM_QUOTED_LINES = 12
 
 
@@ -65,6 +68,7 @@ class VllmEngine:
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
+                        start_new_session=True,
                     )
             except OSError as error:
                 raise UserError(f"vllm_python: {self._python} cannot be started ({error.strerror})") from error
@@ -94,7 +98,10 @@ class VllmEngine:
             self._connection.close()
             self._connection = None
         if self._process is not None:
-            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it ends with the connection, and its engine with it
+                self._process.wait(SECONDS_TO_END)
+            with contextlib.suppress(ProcessLookupError):  # a process of the engine would keep the GPU's memory
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
         self._folder.cleanup()
