@@ -4,9 +4,11 @@ project's: no other module imports it, and it imports none of them.
 Argument: the socket. Each message is (method, arguments), each answer ("done", value) or ("error", text).
 """
 
+import multiprocessing
 import os
 import sys
-from multiprocessing.connection import Client
+import threading
+from multiprocessing.connection import Client, wait
 
 
 class Engine:
@@ -16,6 +18,7 @@ class Engine:
         # token ids come in and go out: the tokenizer is the other side's
         self._llm = LLM(skip_tokenizer_init=True, disable_log_stats=True, logprobs_mode="raw_logprobs", **settings)
         self._version = __version__
+        threading.Thread(target=_end_with, args=(multiprocessing.active_children(),), daemon=True).start()
 
     def facts(self):
         from vllm.platforms import current_platform
@@ -70,6 +73,14 @@ class Engine:
                 tokens, _ = new.get(int(output.request_id), ([], False))
                 new[int(output.request_id)] = ([*tokens, *output.outputs[0].token_ids], output.finished)
         return new
+
+
+def _end_with(processes):
+    """vLLM's own process may be killed for memory, and vLLM then waits for it for ever."""
+    if processes:
+        wait([process.sentinel for process in processes])
+        if threading.main_thread().is_alive():  # not at the ordinary end, which ends them too
+            os._exit(1)
 
 
 def main():

@@ -7,8 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -20,6 +22,7 @@ from selectit.evaluate.answers import ANSWERS_FILE, Answers
 from selectit.evaluate.lm import Weights, forget_lm, load_lm
 from selectit.evaluate.requests import Batch, Generation, GenerationSettings, Likelihood
 from selectit.evaluate.vllm_answerer import VllmAnswerer, batches
+from selectit.models import load_model
 
 PYTHON = os.environ.get("SELECTIT_VLLM_PYTHON")
 with_vllm = pytest.mark.skipif(PYTHON is None, reason="SELECTIT_VLLM_PYTHON names no Python with vLLM")
@@ -297,6 +300,20 @@ def test_a_run_that_was_interrupted_asks_only_what_is_missing(evaluate, monkeypa
 
 
 @with_vllm
+def test_an_engine_whose_process_is_killed_is_told_leaves_nothing_behind_and_is_started_again(theirs):
+    batch = Batch([Likelihood(prompts(theirs)[0], ((7,),))])
+    before = theirs._vllm.answer(batch)
+    worker = psutil.Process(theirs._vllm._engine._process.pid)
+    family = worker.children(recursive=True)
+    core = next(child for child in worker.children() if "EngineCore" in " ".join([child.name(), *child.cmdline()]))
+    core.kill()
+    with pytest.raises(UserError, match="killed, most likely for memory"):
+        theirs._vllm.answer(batch)
+    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert_same(theirs._vllm.answer(batch), before)
+
+
+@with_vllm
 def test_an_adapter_answers_as_with_transformers_and_its_merged_copy_is_deleted(evaluate, adapter, demo_model):
     for name in ("gsm8k", "mmlu"):
         ours, theirs, result = both(evaluate, name, inputs={"model": adapter}, limit=4)
@@ -314,6 +331,13 @@ def test_a_fully_tuned_checkpoint_answers_as_with_transformers(evaluate, full_ch
     ours, theirs, result = both(evaluate, "mmlu", inputs={"model": full_checkpoint}, limit=4)
     assert_equal_items(ours, theirs)
     assert result["model"]["adapter"] is False
+
+
+def test_an_adapter_that_no_weights_can_take_in_is_refused(demo_model, tmp_path):
+    config = PromptTuningConfig(num_virtual_tokens=5, task_type="CAUSAL_LM")
+    get_peft_model(load_model(demo_model), config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="evaluate this one with evaluate.backend=transformers"):
+        load_lm(demo_model, Weights(adapter=str(tmp_path)), "vllm", PYTHON)
 
 
 def test_an_adapter_that_changes_nothing_is_refused_before_vllm_is_started(demo_model, untrained_adapter, monkeypatch):
