@@ -336,7 +336,7 @@ def test_a_fully_tuned_checkpoint_answers_as_with_transformers(evaluate, full_ch
 def test_an_adapter_that_no_weights_can_take_in_is_refused(demo_model, tmp_path):
     config = PromptTuningConfig(num_virtual_tokens=5, task_type="CAUSAL_LM")
     get_peft_model(load_model(demo_model), config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="evaluate this one with evaluate.backend=transformers"):
+    with pytest.raises(UserError, match=r"evaluate this one with evaluate\.backend=transformers"):
         load_lm(demo_model, Weights(adapter=str(tmp_path)), "vllm", PYTHON)
 
 
