@@ -94,6 +94,12 @@ def _read(
     return cache
 
 
+def ending(stop: Sequence[str]) -> list[str]:
+    """The stop strings that end a row where they are found; the text is cut at the first of them all."""
+    # one inside of another would end the row before the other, which begins earlier, is whole
+    return [one for one in stop if one and not any(one in other[1:] for other in stop)]
+
+
 class _RowStops(StoppingCriteria):
     """True for each row whose new text holds a stop string."""
 
@@ -106,8 +112,7 @@ class _RowStops(StoppingCriteria):
         num_rows: int,
     ) -> None:
         self._tokenizer, self._decode, self._start = tokenizer, decode, start
-        # a stop string inside of another one would end the row before the other, which begins earlier, is whole
-        self._stop = [one for one in stop if one and not any(one in other[1:] for other in stop)]
+        self._stop = ending(stop)
         lengths = [len(tokenizer.encode(one, add_special_tokens=False)) for one in self._stop]
         self._num_looked_at = max(lengths, default=0) + 2  # written by a model it may be more tokens
         self._done = [False] * num_rows

@@ -20,6 +20,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from selectit.config import EvaluateStage, ModelConfig
+from selectit.config.evaluate import Backend
 from selectit.errors import UserError
 from selectit.evaluate.answerer import Answerer
 from selectit.evaluate.answers import Answers
@@ -97,6 +98,7 @@ class EvaluatedLM(HFLM):
 
     def describe(self) -> dict[str, Any]:
         return {
+            "backend": "transformers",
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": self.device.type,
             "adapter": isinstance(self.model, PeftModel),
@@ -167,7 +169,7 @@ class EvaluatedLM(HFLM):
         of: dict[Request, list[Any]] = {}
         for request, its_arguments in zip(requests, arguments, strict=True):
             of.setdefault(request, []).append(its_arguments)
-        batches = plan(list(of), limits(self.device, self._batch_size), self.answerer.shares)
+        batches = self._plan(list(of))
         answered: dict[Request, Answer] = {}
 
         def take(batch: Batch, answers: Sequence[Answer]) -> None:
@@ -187,6 +189,9 @@ class EvaluatedLM(HFLM):
             self.num_tokens += sum(answer.num_tokens for answer in answers)
             take(batch, answers)
         return answered
+
+    def _plan(self, requests: Sequence[Request]) -> list[Batch]:
+        return plan(requests, limits(self.device, self._batch_size), self.answerer.shares)
 
     def _answer(self, batches: Sequence[Batch], num_processes: int) -> Iterator[tuple[Batch, list[Answer]]]:
         if num_processes == 1:
@@ -245,16 +250,24 @@ def _last_change(folder: Path) -> int:
 _loaded: tuple[Any, EvaluatedLM] | None = None
 
 
-def load_lm(model: ModelConfig, weights: Weights) -> EvaluatedLM:
+def load_lm(
+    model: ModelConfig, weights: Weights, backend: Backend = "transformers", vllm_python: str | None = None
+) -> EvaluatedLM:
     """The model of one arm; asked for again with the same arguments, the same object.
 
     Raises: UserError where a checkpoint is absent or damaged, or where an adapter changes nothing.
     """
     global _loaded
-    if _loaded is None or _loaded[0] != (model, weights):
+    wanted = (model, weights, backend, vllm_python)
+    if _loaded is None or _loaded[0] != wanted:
         forget_lm()
         with quiet():
-            _loaded = ((model, weights), _load(model, weights))
+            if backend == "vllm":
+                from selectit.evaluate.vllm_lm import load_vllm_lm  # which is made of this module's class
+
+                _loaded = (wanted, load_vllm_lm(model, weights, vllm_python))
+            else:
+                _loaded = (wanted, _load(model, weights))
     return _loaded[1]
 
 
@@ -306,8 +319,12 @@ def _with_adapter(base: PreTrainedModel, adapter: str, base_name: str, tokenizer
         with adapted.disable_adapter():
             before = adapted(ids).logits
     if torch.equal(before, after):
-        raise UserError(
-            f"the adapter {adapter} changes nothing: the logits of {base_name} are the same with and without it. "
-            "It was never trained, or its weights were not saved; run its fine-tuning again."
-        )
+        raise changes_nothing(adapter, base_name)
     return adapted
+
+
+def changes_nothing(adapter: str, base_name: str) -> UserError:
+    return UserError(
+        f"the adapter {adapter} changes nothing: the logits of {base_name} are the same with and without it. "
+        "It was never trained, or its weights were not saved; run its fine-tuning again."
+    )

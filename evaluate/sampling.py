@@ -18,14 +18,16 @@ from selectit.evaluate.requests import Generation
 def sampling(requests: Sequence[Generation], device: torch.device) -> LogitsProcessorList:
     """What turns greedy generation of these requests, which have equal settings, into sampling."""
     settings = requests[0].settings
-    generators = []
-    for request in requests:
-        name = f"{settings.seed} {request.number} {request.ids}"
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-        generators.append(torch.Generator(device).manual_seed(number))
+    generators = [torch.Generator(device).manual_seed(seed_of(request)) for request in requests]
     # the warpers' order is that of transformers' own sampling
     warpers = [TemperatureLogitsWarper(settings.temperature), TopPLogitsWarper(settings.top_p)]
     return LogitsProcessorList([*warpers, _GumbelNoise(generators)])
+
+
+def seed_of(request: Generation) -> int:
+    """Of its draws, 63 bits."""
+    name = f"{request.settings.seed} {request.number} {request.ids}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
 class _GumbelNoise(LogitsProcessor):

@@ -32,6 +32,7 @@ from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
 from selectit.evaluate.sandbox import unavailable
 from selectit.evaluate.trained_template import check_template, is_trained_here
+from selectit.evaluate.vllm_lm import check_vllm
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
@@ -55,6 +56,8 @@ def preflight(config: EvaluateStage) -> None:
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
     _check_means(config)
+    if config.backend == "vllm":
+        check_vllm(config.model, config.vllm_python)
     if config.judge is not None:
         length_control.find_gamed(config)
         check_judge(config.judge)
@@ -89,7 +92,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     weights = find_weights(inputs.get("model"), config.adapter)
     if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
         check_template(tuned, config.template, chat_template(config.template, load_tokenizer(config.model)))
-    lm = load_lm(config.model, weights)
+    lm = load_lm(config.model, weights, config.backend, config.vllm_python)
     lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
     questions = load_questions(config)
@@ -131,6 +134,8 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
             references = alpaca_eval.reference_sha256(task.task_docs)
             alpaca_eval.keep_answers(result, items, references, out)
             lm.finish()
+            if config.backend == "vllm" and isinstance(config.judge, str):
+                forget_lm()  # vLLM takes nearly all of a GPU's memory, and this judge needs some
             return _judge(result, items, references, judge, gamed, out, tracker) | speed
     else:
         result.score(read_metrics(answers))

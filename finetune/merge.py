@@ -1,55 +1,23 @@
-"""An adapter merged into its base, and the proof that the merged model says what base and adapter say.
+"""A training's adapter merged into its base, with a model card: `selectit merge`.
 
 Reads an adapter folder; writes a checkpoint that plain transformers loads, in the number type of the base.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
-from transformers import AutoConfig, PreTrainedModel
+from peft import PeftConfig
+from transformers import AutoConfig
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.finetune.card import write_merged_card
-from selectit.models import device, load_model, load_tokenizer
-
-Dtype = Literal["float32", "bfloat16", "float16"]
-NUM_CANARY_TOKENS = 64
-TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 3e-2}
-"""Largest difference of a logit, by the largest logit: what rounding the merged weights costs."""
-SHARE_OF_EFFECT = 0.5
-"""Above this share of what the adapter changes, the merged model would be no nearer to it than to the base."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Of the logits on a few tokens, float32."""
-
-    difference: float
-    """Largest, between the merged model as saved and base with adapter."""
-    effect: float
-    """Largest, between base with adapter and base alone."""
-    largest: float
-    dtype: Dtype
-
-    @property
-    def holds(self) -> bool:
-        near = self.difference <= TOLERANCE[self.dtype] * self.largest
-        return near and self.difference <= SHARE_OF_EFFECT * self.effect
-
-    def __str__(self) -> str:
-        return (
-            f"In {self.dtype} its logits differ from base and adapter by {self.difference:.1e} at most, where the "
-            f"largest is {self.largest:.1f} and the adapter changes up to {self.effect:.1e}."
-        )
+from selectit.merging import Agreement, Dtype, merge_weights
+from selectit.models import load_tokenizer
 
 
 def merge(adapter: Path, out: Path, model: str | None = None, dtype: Dtype | None = None) -> Agreement:
@@ -65,40 +33,11 @@ def merge(adapter: Path, out: Path, model: str | None = None, dtype: Dtype | Non
         base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
     if not base:
         raise UserError(f"{folder / 'adapter_config.json'} names no base model; name it with --model")
-    chosen = dtype or _stored_dtype(base)
-    config = ModelConfig(path=base, dtype=chosen)
+    config = ModelConfig(path=base, dtype=dtype or _stored_dtype(base))
     tokenizer = load_tokenizer(ModelConfig(path=str(folder)) if _has_tokenizer(folder) else config)
-    ids = torch.linspace(0, len(tokenizer) - 1, NUM_CANARY_TOKENS).long()[None]
-
-    if device().type == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # PEFT imports deepspeed, which warns of a guess
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT still uses names that transformers 5 renamed
-        adapted = _with_adapter(load_model(config), folder, base)
-    before = _logits(adapted, ids)
-    with adapted.disable_adapter():
-        base_logits = _logits(adapted, ids)
-    merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    merged.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    del adapted, merged
-
-    after = _logits(load_model(ModelConfig(path=str(part), dtype=chosen)), ids)
-    agreement = Agreement(
-        (after - before).abs().max().item(),
-        (before - base_logits).abs().max().item(),
-        before.abs().max().item(),
-        chosen,
-    )
-    if not agreement.holds:
-        shutil.rmtree(part)
-        raise UserError(
-            f"the merged model would not be the adapter's: {agreement} Allowed is {TOLERANCE[chosen]:g} of the largest "
-            f"logit and {SHARE_OF_EFFECT:.0%} of the adapter's change. Nothing was written; "
-            "--dtype float32 rounds least."
-        )
+    agreement = merge_weights(folder, config, tokenizer, part)
     write_merged_card(part, folder, base, str(agreement))
     if out.exists():
         out.rmdir()
@@ -130,15 +69,3 @@ def _stored_dtype(base: str) -> Dtype:
 
 def _has_tokenizer(folder: Path) -> bool:
     return (folder / "tokenizer_config.json").is_file()
-
-
-def _with_adapter(base: PreTrainedModel, adapter: Path, name: str) -> PeftModel:
-    try:
-        return PeftModel.from_pretrained(base, str(adapter)).eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"the adapter {adapter} does not fit on {name}: {str(error).splitlines()[0]}") from error
-
-
-@torch.no_grad()
-def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    return model(input_ids=ids.to(model.device)).logits[0].float().cpu()

@@ -38,6 +38,8 @@ def evaluate(
     comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a forward pass at most; default: what fits.")] = None,
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
+    backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
+    vllm_python: Annotated[str | None, typer.Option(help="A Python with vLLM; default: this one.")] = None,
     seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
     show: Annotated[str | None, typer.Option(help="Only print what these benchmarks ask; 'all' for all.")] = None,
     items: Annotated[int, typer.Option(min=1, help="With --show: how many items of each.")] = 1,
@@ -62,7 +64,7 @@ def evaluate(
             "evaluate": {
                 "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": _judge(judge),
                 "sandbox": sandbox, "comet_python": comet_python, "batch_size": batch_size,
-                "num_processes": num_processes,
+                "num_processes": num_processes, "backend": backend, "vllm_python": vllm_python,
             },
         }
     )  # fmt: skip

@@ -277,6 +277,8 @@ def evaluate_stage(
         comet_python=evaluate.comet_python,
         batch_size=evaluate.batch_size,
         num_processes=evaluate.num_processes,
+        backend=evaluate.backend,
+        vllm_python=evaluate.vllm_python,
         seed=seed if benchmark.temperature > 0 else 0,
     )
     return Stage("evaluate", stage, (("model", tuned),) if tuned is not None else ())

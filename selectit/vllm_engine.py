@@ -7,6 +7,7 @@ numbers go over a socket that only this user can open (vllm_worker.py).
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -44,6 +45,7 @@ def _clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
+@functools.cache  # every stage of a plan asks
 def find_vllm(python: str) -> None:
     """Raises: UserError where the interpreter cannot be started or has no vLLM; vLLM itself is not imported."""
     try:
@@ -93,6 +95,7 @@ class VllmEngine:
         key = secrets.token_bytes(32)
         environment = {**_clean_environment(), **own}
         environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        environment.setdefault("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1")  # a full context and the token that it predicts
         worker = (files("selectit") / "vllm_worker.py").read_text(encoding="utf-8")
         script = Path(self._folder.name) / "vllm_worker.py"  # a file, for vLLM starts processes that read it again
         script.write_text(worker, encoding="utf-8")

@@ -285,7 +285,7 @@ def test_incomplete_results_carry_a_dagger_and_a_note(world):
     assert all("†" in text for text in (made.text("report.html"), made.text("report.md"), terminal(table)))
 
 
-def test_caption_says_where_rows_were_evaluated_on_different_data(world):
+def test_caption_says_where_rows_were_evaluated_on_different_data_or_backends(world):
     made = world()
     assert not any("not run alike" in sentence for sentence in made.table().caption)
     stage = made.stages("full", "evaluate", "mmlu")[0]
@@ -293,6 +293,8 @@ def test_caption_says_where_rows_were_evaluated_on_different_data(world):
     artifact.manifest["identity"]["config"]["data"] = {"sha256": "other"}
     told = "mmlu: not run alike in all rows (data), so its differences compare protocols too."
     assert told in made.table().caption
+    artifact.manifest["identity"]["config"]["backend"] = "vllm"
+    assert told.replace("data", "backend, data") in made.table().caption
 
 
 def test_the_report_names_what_came_in_by_content_or_commit(world):

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from selectit.config.inputs import ModelConfig
+from selectit.config.inputs import Backend, ModelConfig
 from selectit.config.schema import Config, Location, LocationMark, execution
 
 
@@ -79,6 +79,17 @@ class EvaluateConfig(Config):
     """Rows of a forward pass at most. None: as many as fit; a batch that does not fit is halved in any case."""
     num_processes: int | None = execution(None, ge=1)
     """Processes that answer. None: one per GPU; on CPU one per core where the work is enough."""
+    backend: Backend = "transformers"
+    vllm_python: str | None = execution(None, min_length=1)
+    """A Python with vLLM. None: the one that runs this."""
+
+    @model_validator(mode="after")
+    def _backend_is_told_only_what_it_reads(self) -> EvaluateConfig:
+        if self.vllm_python is not None and self.backend != "vllm":
+            raise ValueError(f"vllm_python is for backend vllm, and backend is {self.backend}; set backend: vllm")
+        if self.num_processes is not None and self.backend == "vllm":
+            raise ValueError("num_processes is for backend transformers; vLLM starts its own, one engine in all")
+        return self
 
 
 class BenchmarkConfig(Config):
@@ -131,6 +142,8 @@ class EvaluateStage(Config):
     comet_python: str | None = execution(None)
     batch_size: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
+    backend: Backend = "transformers"
+    vllm_python: str | None = execution(None)
     seed: int = 42
 
     def location_files(self, field: str) -> list[Path] | None:

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from selectit.config.schema import Config, Location, execution
 
+Backend = Literal["transformers", "vllm"]
+"""What computes probabilities and texts. It counts: other kernels round otherwise, and samples are other draws."""
+
 
 class PoolConfig(Config):
     path: Location

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.inputs import Backend, ModelConfig, PoolConfig
 from selectit.config.schema import Config, LocationMark, execution
 
 NUM_RATINGS = 5
@@ -14,9 +14,6 @@ NUM_RATINGS = 5
 
 DEFAULT_RATING_PROMPTS = "default"
 """The rating prompts that this project ships, in its own words."""
-
-Backend = Literal["transformers", "vllm"]
-"""What computes the ratings; vLLM's kernels give other last digits."""
 
 LongRows = Literal["cut", "skip", "fail"]
 """cut: the response loses its end; skip: the row gets the failure `too_long`; fail: refused before anything starts."""

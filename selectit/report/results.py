@@ -61,7 +61,7 @@ def recipe_of(plan: Plan) -> Recipe:
 def settings_of(artifact: Artifact) -> dict[str, Any]:
     """How a benchmark was run, as it was then: data by its content, which may have changed between two rows."""
     config = artifact.manifest["identity"]["config"]
-    return {**config["benchmark"], **{key: config.get(key) for key in ("data", "limit", "judge")}}
+    return {**config["benchmark"], **{key: config.get(key) for key in ("data", "limit", "judge", "backend")}}
 
 
 def tell_rows(plan: Plan, labels: Iterable[str]) -> str:

@@ -13,9 +13,9 @@ from tiny_training import logged
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+from selectit import merging
 from selectit.cli import app
 from selectit.errors import UserError
-from selectit.finetune import merge as merging
 from selectit.finetune.card import NOTICES, base_licence
 from selectit.finetune.merge import merge
 from selectit.finetune.publish import push
