@@ -168,7 +168,6 @@ OTHER = {
     "backend": "vllm", "vllm_python": "/other/python",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
     "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other",
-    "backend": "vllm", "vllm_python": "/other/python",
 }  # fmt: skip
 
 
