@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from selectit.cli import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
+from selectit.scoring import attention, products
 from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.scoring.estimate import price, stated
 from selectit.scoring.rater import Batch, common_prefix, make_rater
@@ -21,10 +22,12 @@ from selectit.scoring.rater import Batch, common_prefix, make_rater
 
 @pytest.mark.parametrize(
     ("make", "tolerance"),
-    [(PACKED["grouped queries"], 0.1), (PACKED["tied embeddings"], 0.1), (STOCK["bias"], 0.01),
+    [(PACKED["grouped queries"], 0.01), (PACKED["tied embeddings"], 0.01), (STOCK["bias"], 0.01),
      (STOCK["not of the LLaMA family"], 0.01)],
 )  # fmt: skip
-def test_counted_operations_are_those_that_torch_counts(make, tolerance):
+def test_counted_operations_are_those_that_torch_counts(make, tolerance, monkeypatch):
+    monkeypatch.setattr(products, "_ON_CPU", False)  # torch counts its own layers, not those of oneDNN
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 1)  # a block multiplies what it then masks
     model, rows = make().requires_grad_(False), texts([*MIXED, 150, 90, 120], prefix=30)
     rater = make_rater(model, RATING_IDS)
     prefix = () if rater.pads else common_prefix(rows)

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from selectit.errors import UserError
-from selectit.scoring import processes
+from selectit.scoring import processes, products
 from selectit.scoring.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
 from selectit.scoring.packed import PackedRater, obstacle
 from selectit.scoring.processes import rate_all
@@ -170,6 +170,22 @@ def test_both_attentions_equal_the_masked_one(attention, num_kv_heads):
         expected = weights.masked_fill(unseen, float("-inf")).softmax(-1) @ values_of_heads
         found = attention(queries, keys, values, 0.3)
         torch.testing.assert_close(found, expected.transpose(0, 1).flatten(1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_matrix_products_are_those_of_a_linear_layer(bias, monkeypatch):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(96, 160, bias=bias)
+    rows, part = torch.randn(33, 96), slice(32, 80)
+    with torch.inference_mode():
+        exact = torch.nn.functional.linear(rows.double(), layer.weight.double(), layer.bias.double() if bias else None)
+        found = products.linear(rows, layer.weight, layer.bias)
+        some = products.linear(rows[5:6], layer.weight[part], layer.bias[part] if bias else None)
+        monkeypatch.setattr(products, "_ON_CPU", False)
+        torchs = products.linear(rows, layer.weight, layer.bias)
+    for result in (found, torchs):
+        torch.testing.assert_close(result.double(), exact, rtol=0, atol=1e-5)
+    torch.testing.assert_close(some.double(), exact[5:6, part], rtol=0, atol=1e-5)
 
 
 def test_half_precision_on_cpu_goes_through_the_stock_model():

@@ -6,6 +6,7 @@ output head meets some hundred positions at a time, so that the logits of a whol
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 
 from selectit.scoring.loss_texts import LossText
 from selectit.scoring.packed import PackedRater, obstacle
+from selectit.scoring.products import linear
 from selectit.scoring.rater import Batch, Halving, Rater, Text
 from selectit.scoring.stock import StockRater
 
@@ -100,7 +102,8 @@ class PackedLossRater(PackedRater):
         kept, targets = kept.to(hidden.device), targets.to(hidden.device)
         head = self._model.lm_head
         states = self._norm(hidden[kept], self._model.model.norm)
-        return token_losses(states, packed.ids[targets], head, head.out_features)
+        logits = functools.partial(linear, weight=head.weight, bias=head.bias)
+        return token_losses(states, packed.ids[targets], logits, head.out_features)
 
 
 def token_losses(

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import rms_norm, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
 from selectit.scoring.attention import attend
+from selectit.scoring.products import linear
 from selectit.scoring.rater import Batch
 from selectit.scoring.stock import LENGTH_DEPENDENT_ROPE, rating_probabilities
 
@@ -98,7 +99,9 @@ class PackedRater:
         prefix = self._prefix_of(batch.prefix)
         packed = self._pack([text.ids[len(prefix.ids) :] for text in batch.texts], len(prefix.ids))
         hidden = self._last_hidden(packed, prefix)
-        logits = self._model.lm_head(self._norm(hidden, self._model.model.norm))
+        logits = linear(
+            self._norm(hidden, self._model.model.norm), self._model.lm_head.weight, self._model.lm_head.bias
+        )
         return rating_probabilities(logits, self._rating_ids)
 
     def _no_keys(self) -> torch.Tensor:
@@ -169,11 +172,11 @@ class PackedRater:
                 )
                 for (first, past), (start, end) in zip(spans, packed.spans, strict=True)
             ]
-            hidden.addmm_(torch.cat(found), layer.self_attn.o_proj.weight.t())
+            hidden.add_(linear(torch.cat(found), layer.self_attn.o_proj.weight))
             normed = self._norm(hidden, layer.post_attention_layernorm)
             gate, up, down = _projections(layer.mlp)
             inner = silu(linear(normed, gate.weight), inplace=True).mul_(linear(normed, up.weight))
-            hidden.addmm_(inner, down.weight.t())
+            hidden.add_(linear(inner, down.weight))
         return hidden
 
     def _norm(self, hidden: torch.Tensor, norm: Any) -> torch.Tensor:
