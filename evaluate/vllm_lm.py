@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from peft import PeftConfig
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
@@ -25,7 +25,7 @@ from selectit.evaluate.lm import EvaluatedLM, Weights, changes_nothing
 from selectit.evaluate.requests import Answer, Batch, Request
 from selectit.evaluate.vllm_answerer import VllmAnswerer, batches
 from selectit.merging import dtype_name, merge_weights
-from selectit.models import load_tokenizer, resolve_dtype
+from selectit.models import load_outline, load_tokenizer
 from selectit.vllm_engine import VllmEngine, find_vllm
 
 _TO_MERGE = "vLLM is given adapters merged into their base; evaluate this one with evaluate.backend=transformers"
@@ -77,11 +77,11 @@ def load_vllm_lm(model: ModelConfig, weights: Weights, python: str | None) -> Vl
         model = model.model_copy(update={"path": weights.checkpoint, "revision": None})
     tokenizer = load_tokenizer(model)
     if weights.adapter is None:
-        return VllmLM(_outline(model), tokenizer, functools.partial(_start, model, python))
+        return VllmLM(load_outline(model), tokenizer, functools.partial(_start, model, python))
     merged = tempfile.TemporaryDirectory(prefix="selectit-merged-")
     try:
         model = _merge(model, weights.adapter, tokenizer, Path(merged.name) / "model")
-        return VllmLM(_outline(model), tokenizer, functools.partial(_start, model, python), merged)
+        return VllmLM(load_outline(model), tokenizer, functools.partial(_start, model, python), merged)
     except BaseException:
         merged.cleanup()
         raise
@@ -96,19 +96,6 @@ def _start(model: ModelConfig, python: str | None, context: int) -> VllmEngine:
         "tensor_parallel_size": max(1, torch.cuda.device_count()) if model.device_map == "auto" else 1,
     }
     return VllmEngine(python or sys.executable, settings)
-
-
-def _outline(model: ModelConfig) -> PreTrainedModel:
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            model.path, revision=model.revision, dtype=resolve_dtype(model), device_map="meta"
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"no model could be loaded from {model.path}: {str(error).splitlines()[0]}\n"
-            "Name a folder with config.json and weights, or a hub id that you may read "
-            "(gated models: accept the licence on the hub and set HF_TOKEN)."
-        ) from error
 
 
 def _merge(model: ModelConfig, adapter: str, tokenizer: PreTrainedTokenizerBase, out: Path) -> ModelConfig:

@@ -80,11 +80,7 @@ def load_model(
             "model lays its layers on all GPUs of the machine (docs/cluster.md)."
         ) from error
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"no model could be loaded from {model.path}: {str(error).splitlines()[0]}\n"
-            "Name a folder with config.json and weights, or a hub id that you may read "
-            "(gated models: accept the licence on the hub and set HF_TOKEN)."
-        ) from error
+        raise _not_loaded(model, error) from error
     if loaded.device.type == "meta":
         raise UserError(
             f"max_memory {model.max_memory} does not even hold the token embeddings of {model.path}; raise it"
@@ -92,8 +88,29 @@ def load_model(
     return loaded
 
 
+def load_outline(model: ModelConfig) -> PreTrainedModel:
+    """The model on the meta device, its weights found and not read.
+
+    Raises: UserError where it is absent, gated or damaged.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            model.path, revision=model.revision, dtype=resolve_dtype(model), device_map="meta"
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(model, error) from error
+
+
+def _not_loaded(model: ModelConfig, error: Exception) -> UserError:
+    return UserError(
+        f"no model could be loaded from {model.path}: {str(error).splitlines()[0]}\n"
+        "Name a folder with config.json and weights, or a hub id that you may read "
+        "(gated models: accept the licence on the hub and set HF_TOKEN)."
+    )
+
+
 def load_skeleton(model: ModelConfig) -> PreTrainedModel:
-    """The model without weights, on the meta device.
+    """The model from its configuration alone, on the meta device.
 
     Raises: UserError where its configuration is absent.
     """
