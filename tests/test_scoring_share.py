@@ -125,6 +125,11 @@ def test_a_ledger_is_not_mixed_from_two_number_types(config, tmp_path):
     run(config, tmp_path / "out")  # one process finishes what several began
 
 
+def test_a_share_is_prepared_before_the_libraries_that_read_it_are_imported():
+    code = "import sys, selectit.scoring.share; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_the_place_of_a_process_is_what_its_launcher_says():
     torchrun = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8", "SLURM_PROCID": "1"}
     assert place_in(torchrun) == Place(9, 16, 1, 8)

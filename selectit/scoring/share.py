@@ -2,6 +2,7 @@
 
 `srun --ntasks-per-node=1 python -m selectit.scoring.share FOLDER/ledger/task.json`, or the same under torchrun or
 accelerate. A process that is alone on its node uses all of its GPUs or cores; one of several there uses one GPU.
+Libraries are imported inside of functions: what `prepare_process` sets is read when they are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -19,12 +21,9 @@ from rich.console import Console
 from selectit.config import ScoreStage
 from selectit.environment import prepare_process
 from selectit.errors import UserError
-from selectit.models import take_gpu
-from selectit.scoring.ledger import PARTS
-from selectit.scoring.loss_stage import Losses
-from selectit.scoring.rating import Rating
-from selectit.scoring.work import Job, Task, perform
-from selectit.tracking import Tracker
+
+if TYPE_CHECKING:
+    from selectit.scoring.work import Job, Task
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ def place_in(environment: Mapping[str, str]) -> Place:
 
 def read_task(file: Path) -> Task:
     """Raises: UserError where the file is absent or not one that a stage wrote."""
+    from selectit.scoring.work import Task
+
     try:
         return Task.model_validate_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -66,6 +67,13 @@ def read_task(file: Path) -> Task:
 
 def main(file: Path) -> None:
     """Raises: UserError, see `read_task` and `selectit.scoring.work.perform`."""
+    from selectit.models import take_gpu
+    from selectit.scoring.ledger import PARTS
+    from selectit.scoring.loss_stage import Losses
+    from selectit.scoring.rating import Rating
+    from selectit.scoring.work import perform
+    from selectit.tracking import Tracker
+
     task, place = read_task(file), place_in(os.environ)
     if place.num_local > 1:
         if task.stage.model.device_map == "auto":

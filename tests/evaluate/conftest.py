@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
+from judge_server import JudgeServer
 from lm_eval.api.model import LM
 from rich.console import Console
 
@@ -70,6 +71,13 @@ class OracleLM(LM):
 
     def loglikelihood_rolling(self, requests):
         raise NotImplementedError
+
+
+@pytest.fixture
+def server():
+    server = JudgeServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from judge_server import JudgeServer, completion
+from judge_server import completion
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
@@ -31,13 +31,6 @@ def folder(tmp_path):
     (home / "question.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     (home / "model_answer" / "gpt-4-0314.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
     return tmp_path / "data"
-
-
-@pytest.fixture
-def server():
-    server = JudgeServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import yaml
-from judge_server import JudgeServer, completion
+from judge_server import completion
 from rich.console import Console
 
 from selectit.artifact import Store
@@ -19,13 +19,6 @@ from selectit.execution import Session
 from selectit.plan import build
 from selectit.recipe import load
 from selectit.report import write_report
-
-
-@pytest.fixture
-def server():
-    server = JudgeServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture
