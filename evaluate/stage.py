@@ -38,6 +38,7 @@ from selectit.evaluate.vllm_lm import check_vllm
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
+from selectit.trained_on import check_base
 
 release = forget_lm
 NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
@@ -47,7 +48,7 @@ NO_GAMES += "behind an endpoint (evaluate.judge.model)"
 
 def preflight(config: EvaluateStage) -> None:
     """Raises: UserError for a data file that is not there, a model without the chat template that is asked for
-    or trained in another one, or a judge that cannot judge.
+    or trained in another one, an adapter of another base, or a judge that cannot judge.
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
@@ -57,6 +58,8 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
+    if config.adapter is not None:
+        check_base(config.adapter, config.model)
     _check_means(config)
     if config.backend == "vllm":
         check_vllm(config.model, config.vllm_python)
