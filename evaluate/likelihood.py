@@ -11,13 +11,16 @@ from transformers import PreTrainedModel
 
 from selectit.evaluate.prefix import SharedPrefix, accepts
 from selectit.evaluate.requests import Answer, Ids, Likelihood
+from selectit.models import refuse_not_finite
 
 
 @torch.no_grad()
 def log_likelihoods(
     model: PreTrainedModel | PeftModel, shared: SharedPrefix, requests: Sequence[Likelihood], prefix: Ids
 ) -> list[Answer]:
-    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory."""
+    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory; UserError where
+    logits are not finite.
+    """
     rows = [request.ids[len(prefix) :] for request in requests]
     longest = max(map(len, rows))
     padded = torch.zeros(len(rows), longest, dtype=torch.long)  # causal attention never sees padding on the right
@@ -28,6 +31,7 @@ def log_likelihoods(
     owner = [number for number, span in enumerate(wanted) for _ in span]
     column = [place[position] for span in wanted for position in span]
     chosen = logits[owner, column].float()  # [sum of num_open, vocabulary]
+    refuse_not_finite(chosen, model)
     log_probs = chosen.log_softmax(dim=-1)
     greedy = chosen.argmax(dim=-1).tolist()
     answers, end = [], 0
