@@ -25,6 +25,7 @@ from selectit.evaluate.files import (
     ON_HUB,
     TRANSLATION,
     data_files,
+    needs_tokenizer,
 )
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.length_control import GamedAnswers
@@ -95,7 +96,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     lm = load_lm(config.model, weights, config.backend, config.vllm_python)
     lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
-    questions = load_questions(config)
+    questions = load_questions(config, lm.tokenizer if needs_tokenizer(benchmark) else None)
     questions.notes.extend(notes)
     started = time.monotonic()
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
@@ -104,7 +105,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
     tracker.log(speed)
 
-    items = read_items(answers, benchmark.metric)
+    items = questions.in_order(read_items(answers, benchmark.metric))
     result.model, result.num_items = lm.describe(), len(items)
     result.notes = questions.notes + _truncation_note(lm, items)
     result.complete = not questions.notes
