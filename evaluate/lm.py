@@ -29,6 +29,7 @@ from selectit.evaluate.harness import quiet
 from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
 from selectit.models import is_offloaded, load_model, load_tokenizer, placement, take_gpu
 from selectit.templates import chat_template
+from selectit.trained_on import check_base
 from selectit.workers import Workers, how_to_start, processes_for
 
 IF_KILLED = (
@@ -255,12 +256,15 @@ def load_lm(
 ) -> EvaluatedLM:
     """The model of one arm; asked for again with the same arguments, the same object.
 
-    Raises: UserError where a checkpoint is absent or damaged, or where an adapter changes nothing.
+    Raises: UserError where a checkpoint is absent or damaged, where an adapter changes nothing or was trained on
+        another base.
     """
     global _loaded
     wanted = (model, weights, backend, vllm_python)
     if _loaded is None or _loaded[0] != wanted:
         forget_lm()
+        if weights.adapter is not None:
+            check_base(weights.adapter, model)
         with quiet():
             if backend == "vllm":
                 from selectit.evaluate.vllm_lm import load_vllm_lm  # which is made of this module's class

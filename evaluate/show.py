@@ -18,7 +18,17 @@ from selectit.config import EvaluateStage
 from selectit.errors import UserError
 from selectit.evaluate import mathematics
 from selectit.evaluate.benchmark import ask, load_questions
-from selectit.evaluate.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION, chosen_tasks, needs_tokenizer
+from selectit.evaluate.files import (
+    CODE,
+    COMET,
+    EXPORTED,
+    JUDGED,
+    MATHEMATICS,
+    TRANSLATION,
+    chosen_tasks,
+    needs_tokenizer,
+)
+from selectit.evaluate.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template
@@ -124,6 +134,8 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     if benchmark.name in MATHEMATICS:
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
+    elif (grader := grader_name(benchmark)) is not None:
+        grade_items(items, grader, benchmark.metric)
     first = [item for item in items if item.task == items[0].task]
     return [_asked(item, lm.requests[item.prompt]) for item in first]
 

@@ -190,7 +190,7 @@ def drawn(data):
     ("benchmark", "text", "value", "where"),
     [
         ("gsm8k", "", 0.0, {}),
-        ("gsm8k", GARBLED, 0.005, {"gsm8k": 0.005}),
+        ("gsm8k", GARBLED, 0.025, {"gsm8k": 0.025}),
         ("bbh", "", 0.013, {"dyck_languages": 0.35}),
         ("bbh", GARBLED, 0.0, {}),
     ],
