@@ -66,7 +66,9 @@ GRADERS = {
         ("gsm8k",),
         ("exact_match,flexible-extract", "exact_match,strict-match"),
     ),
-    "selectit_gsm8k": NamedGrader("selectit.evaluate.released_graders:grade_selectit_gsm8k", ("gsm8k",), ("exact_match",)),
+    "selectit_gsm8k": NamedGrader(
+        "selectit.evaluate.released_graders:grade_selectit_gsm8k", ("gsm8k",), ("exact_match",)
+    ),
     "bbh": NamedGrader("selectit.evaluate.bbh_answers:grade_bbh", ("bbh",), ("exact_match",)),
     "selectit_bbh": NamedGrader("selectit.evaluate.released_graders:grade_selectit_bbh", ("bbh",), ("exact_match",)),
     "tydiqa": NamedGrader("selectit.evaluate.span_answers:grade_tydiqa", ("tydiqa",), ("f1", "exact_match")),

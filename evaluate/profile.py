@@ -144,7 +144,7 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
         faults.append(f".prompts: {benchmark.name} has no prompts of {benchmark.prompts}; it has {', '.join(known)}")
     elif benchmark.prompts is not None and benchmark.chat_template:
         faults.append(
-            f".chat_template: the prompts of {benchmark.prompts} are whole; leave out `prompts` for the training template"
+            f".chat_template: prompts of {benchmark.prompts} are whole; leave out `prompts` for the training template"
         )
     if benchmark.name in _PASS_AT_K and (most := max(benchmark.pass_at)) > benchmark.num_samples:
         faults.append(f".pass_at: pass@{most} needs num_samples of at least {most}")

@@ -1,8 +1,7 @@
-"""Prompts of released evaluation scripts, for tasks whose `prompts` name one: evaluate/tasks/<benchmark>_<prompts>.yaml.
+"""Prompts of released evaluation scripts: the task classes of evaluate/tasks/<benchmark>_<prompts>.yaml.
 
-`selectit`: the scripts that Blue-Raincoat/SelectIT releases with its paper, which are open-instruct's of 2023.
-`instructdiff`: those of zhuchichi56/Instruct-diff. A class builds the whole prompt of an item as one text, which lm-eval
-asks as it is. Reads evaluate/tydiqa_words.yaml.
+`selectit`: the scripts that Blue-Raincoat/SelectIT releases with its paper, which are open-instruct's of 2023. A class
+builds the whole prompt of an item as one text, which lm-eval asks as it is. Reads evaluate/tydiqa_words.yaml.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from lm_eval.api.instance import Instance
 from transformers import PreTrainedTokenizerBase
 
 from selectit.evaluate.task import DataDirTask
@@ -23,7 +21,6 @@ MAX_PROMPT_TOKENS = 2048
 """Of MMLU, without special tokens: demonstrations are dropped until a prompt is no longer, whatever the context."""
 MAX_CONTEXT_TOKENS = 512
 """Of TyDiQA's passages, with the tokenizer's start token."""
-NUM_FIRST_TOKENS = 10
 LETTERS = "ABCD"
 
 

@@ -125,8 +125,8 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
         assert config.template is not None
         tokenizer.chat_template = chat_template(config.template, tokenizer)
     if benchmark.name != "tydiqa":  # whose data folder may lack its first languages
-        first = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
-        benchmark = benchmark.model_copy(update={"tasks": tuple(first) or None})
+        alone = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
+        benchmark = benchmark.model_copy(update={"tasks": tuple(alone) or None})
     config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
     questions = load_questions(config, tokenizer)
     lm = KnowingLM(tokenizer)

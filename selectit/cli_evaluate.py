@@ -128,7 +128,9 @@ def _show(stages: list[Any], num_items: int) -> None:
 
     for config in stages:
         if needs_tokenizer(config.benchmark) and config.model.path == NO_MODEL:
-            why = "in chat format" if config.benchmark.chat_template else "in prompts that are cut to a number of tokens"
+            why = (
+                "in chat format" if config.benchmark.chat_template else "in prompts that are cut to a number of tokens"
+            )
             raise UserError(
                 f"{config.benchmark.name} is asked {why}, whose text needs a tokenizer: add --model <folder or hub "
                 "id>; its weights are not loaded"

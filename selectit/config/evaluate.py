@@ -107,8 +107,7 @@ class BenchmarkConfig(Config):
     """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
     name, and then TyDiQA's demonstrations, as released scripts do."""
     prompts: Literal["selectit", "instructdiff"] | None = None
-    """Whose released prompts are asked, evaluate/tasks/<benchmark>_<prompts>.yaml. Default: those of the benchmark's own
-    task."""
+    """Whose released prompts are asked (evaluate/tasks/<benchmark>_<prompts>.yaml); default: the benchmark's own."""
     num_fewshot: int | None = None
     """Only where the benchmark's shots are not fixed by its task."""
     max_gen_toks: int | None = None

@@ -1,4 +1,4 @@
-"""Released graders against slow rules written by hand, on tables of odd answers; and what an empty or garbled answer gets.
+"""Released graders against slow rules written by hand, on odd answers; and what an empty or garbled answer gets.
 
 The slow rules walk over characters where the project has patterns. Exact match is also compared with lm-eval's copy of
 Hugging Face's, which the released scripts call.
@@ -64,12 +64,13 @@ def slow_same(answer, gold):
 
 
 GSM8K = [
-    "", " ", "\t", "eight", "8", " 8", "8.", "8,", "8!", "-8", "+8", "- 8", "−8", "$8", "8$", "8%", "8 apples", "08",
-    "8.0", "8.00", "8.", ".8", "-.8", "0.8", "-0.8", "+0.8", "8-", "8e3", "8/2", "4/8", "1,000", "1,0,0", "1,2,3,4",
-    "1,00,000", "10,00", "1 000", "1.000", "1.000.000", "12,345.67", "122.", "1.22", "12.2", "-122", "$1,234.50",
-    "So the answer is 8.", "The answer is 8 or 9", "9 and then 8", "8 and then 9", "8. 9", "8.9.10", "8..9", "8--9",
-    "8-9", "8x", "x8", "5 * 4 = 20 computers. 9 + 20 is 29. So the answer is 29.", "2+2=4", "2 + .5 = 2.5",
-    "three 3s", "3rd", "answer: 3)", "(3)", "#### 3", "[3]", "3\\%", "3°", "٣", "８", "½", "3²", "1e-3", "0x1F", GARBLED,
+    "", " ", "\t", "eight", "8", " 8", "8.", "8,", "8!", "-8", "+8", "- 8", "−8", "$8", "8$", "8%", "8 apples",
+    "08", "8.0", "8.00", "8.", ".8", "-.8", "0.8", "-0.8", "+0.8", "8-", "8e3", "8/2", "4/8", "1,000", "1,0,0",
+    "1,2,3,4", "1,00,000", "10,00", "1 000", "1.000", "1.000.000", "12,345.67", "122.", "1.22", "12.2", "-122",
+    "$1,234.50", "So the answer is 8.", "The answer is 8 or 9", "9 and then 8", "8 and then 9", "8. 9",
+    "8.9.10", "8..9", "8--9", "8-9", "8x", "x8", "5 * 4 = 20 computers. 9 + 20 is 29. So the answer is 29.",
+    "2+2=4", "2 + .5 = 2.5", "three 3s", "3rd", "answer: 3)", "(3)", "#### 3", "[3]", "3\\%", "3°", "٣", "８",
+    "½", "3²", "1e-3", "0x1F", GARBLED,
 ]  # fmt: skip
 GOLDS = ["8", "3", "29", "122", "-8", "1000", "1,000", "1234.50", "0", "3.5", "12", "1"]
 
@@ -94,19 +95,36 @@ def test_gsm8ks_rule_read_by_hand():
 
 
 BBH = [
-    "", " ", ".", "...", "True", "true", "TRUE.", "(A)", "(A", "A", "A)", "a", " (A) ", "(A).", "So the answer is (A).",
-    "So the answer is (A)", "the answer is (A).", "The answer is (A).", "|he answer is (A).", "THE ANSWER IS (A).",
-    "The answer is  (A) .", "The answer is(A).", "The answer is: (A).", "The Answer is (A).", "answer is (A).",
-    "The answer is (B). So the answer is (A).", "The answer is (A). No, the answer is (B).", "The answer is .",
-    "The answer is (A)\n.", "The answer is\n(A).", "The answer is (A)!", "The answer is True.", "The answer is true .",
-    "The answer is not True.", "The answer is 3.5.", "The answer is -25.", "The answer is 25.", "The answer is - 25.",
-    "The answer is yes.", "The answer is Yes, it is.", "The answer is no.", "So the answer is valid.", "valid", "invalid",
-    "[invalid]", "Invalid.", "The answer is \"valid\".", "] )", "])", "] ) }", ") ]", "The answer is ] ).", "The answer is ]).",
-    "< >", "<>", "   ", "The answer is apple bee cat.", "apple bee cat", "apple, bee, cat", "apple  bee cat", "Apple Bee Cat",
-    "The answer is 06/01/2022.", "06012022", "The answer is plausible. The answer is yes.", "Wathe answer is yes.",
-    "Let's think step by step.\nIt is (A). So the answer is (A).", "the answer is the answer is yes.", GARBLED,
+    "", " ", ".", "...", "True", "true", "TRUE.", "(A)", "(A", "A", "A)", "a", " (A) ", "(A).",
+    "So the answer is (A).", "So the answer is (A)", "the answer is (A).", "The answer is (A).",
+    "|he answer is (A).", "THE ANSWER IS (A).", "The answer is  (A) .", "The answer is(A).",
+    "The answer is: (A).", "The Answer is (A).", "answer is (A).", "The answer is (B). So the answer is (A).",
+    "The answer is (A). No, the answer is (B).", "The answer is .", "The answer is (A)\n.",
+    "The answer is\n(A).", "The answer is (A)!", "The answer is True.", "The answer is true .",
+    "The answer is not True.", "The answer is 3.5.", "The answer is -25.", "The answer is 25.",
+    "The answer is - 25.", "The answer is yes.", "The answer is Yes, it is.", "The answer is no.",
+    "So the answer is valid.", "valid", "invalid", "[invalid]", "Invalid.", "The answer is \"valid\".", "] )",
+    "])", "] ) }", ") ]", "The answer is ] ).", "The answer is ]).", "< >", "<>", "   ",
+    "The answer is apple bee cat.", "apple bee cat", "apple, bee, cat", "apple  bee cat", "Apple Bee Cat",
+    "The answer is 06/01/2022.", "06012022", "The answer is plausible. The answer is yes.",
+    "Wathe answer is yes.", "Let's think step by step.\nIt is (A). So the answer is (A).",
+    "the answer is the answer is yes.", GARBLED,
 ]  # fmt: skip
-TARGETS = ["(A)", "True", "yes", "no", "valid", "invalid", "-25", "25", "] )", "]", "] ) }", "apple bee cat", "06/01/2022"]
+TARGETS = [
+    "(A)",
+    "True",
+    "yes",
+    "no",
+    "valid",
+    "invalid",
+    "-25",
+    "25",
+    "] )",
+    "]",
+    "] ) }",
+    "apple bee cat",
+    "06/01/2022",
+]
 
 
 def slow_bbh(text):
@@ -130,12 +148,13 @@ def test_bbh_reads_every_odd_answer_by_the_scripts_rule():
 
 
 TYDIQA = [
-    "", " ", ".", "!?", "the", "a", "The", "an", "a an the", "the the", "Paris", " Paris", "paris", "PARIS.", "Paris,", "in Paris",
-    "Paris in France", "Paris Paris", "the Paris", "Paris the", "thePar is", "Par is", "Par-is", "Pa ris", "«Paris»", "„Paris“",
-    "“Paris”", "'Paris'", "(Paris)", "Paris。", "Парис", "парис", "باريس", "الباريس", "باریس", "প্যারিস", "পারি", "파리",
-    "파리의", "파리 는", "పారిస్", "Pariisi", "Pariisissa", "1,000", "1000", "1 000", "1.000", "1000.", "12 May 1990",
-    "May 12, 1990", "12. toukokuuta 1990", "1990", "١٩٩٠", "१९९०", "a dog", "dog", "the dog's", "dogs", "An apple a day",
-    "apple day", "Answer: Paris", "Passage: Paris", "  Paris   France ", "Paris\u00a0France", "Paris\u3000France", GARBLED,
+    "", " ", ".", "!?", "the", "a", "The", "an", "a an the", "the the", "Paris", " Paris", "paris", "PARIS.",
+    "Paris,", "in Paris", "Paris in France", "Paris Paris", "the Paris", "Paris the", "thePar is", "Par is",
+    "Par-is", "Pa ris", "«Paris»", "„Paris“", "“Paris”", "'Paris'", "(Paris)", "Paris。", "Парис", "парис",
+    "باريس", "الباريس", "باریس", "প্যারিস", "পারি", "파리", "파리의", "파리 는", "పారిస్", "Pariisi", "Pariisissa",
+    "1,000", "1000", "1 000", "1.000", "1000.", "12 May 1990", "May 12, 1990", "12. toukokuuta 1990", "1990",
+    "١٩٩٠", "१९९०", "a dog", "dog", "the dog's", "dogs", "An apple a day", "apple day", "Answer: Paris",
+    "Passage: Paris", "  Paris   France ", "Paris\u00a0France", "Paris\u3000France", GARBLED,
 ]  # fmt: skip
 ANSWERS = [
     ["Paris"], ["the Paris"], ["Paris", "in France"], ["باريس"], ["파리"], ["1000"], ["12 May 1990"], ["1990"],
@@ -198,7 +217,9 @@ def drawn(data):
 def test_what_an_empty_and_a_garbled_answer_score_stands_in_the_notes(data, benchmark, text, value, where):
     grade = {"gsm8k": grade_selectit_gsm8k, "bbh": grade_selectit_bbh}[benchmark]
     scores = {
-        task: fmean(grade(text, row).score for row in rows) for (of, task), rows in drawn(data).items() if of == benchmark
+        task: fmean(grade(text, row).score for row in rows)
+        for (of, task), rows in drawn(data).items()
+        if of == benchmark
     }
     assert {task: score for task, score in scores.items() if score} == pytest.approx(where)
     assert fmean(scores.values()) == pytest.approx(value, abs=5e-5)

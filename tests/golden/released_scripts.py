@@ -1,11 +1,12 @@
 """The prompts and items of SelectIT's released evaluation scripts, written once more and independently of the project.
 
-Written from a description of the scripts, in their order and with the standard library; reads the authors' files as they
-are published. The tests compare every prompt with the project's, byte for byte.
+Written from a description of the scripts, in their order and with the standard library; reads the authors' files as
+they are published. The tests compare every prompt with the project's, byte for byte.
 """
 
 import csv
 import hashlib
+import io
 import json
 import random
 from pathlib import Path
@@ -30,7 +31,7 @@ def _stock(path):
 
 def gsm8k(data, seed=42, size=200):
     """[(place in the file, prompt)] in the order of the script."""
-    rows = [json.loads(line) for line in open(data / "gsm8k" / "test.jsonl", encoding="utf-8")]
+    rows = [json.loads(line) for line in (data / "gsm8k" / "test.jsonl").read_text().splitlines()]
     random.seed(seed)
     chosen = random.sample(list(enumerate(rows)), size)
     prefix = "Answer the following questions.\n\n"
@@ -59,7 +60,7 @@ def bbh(data, tasks, seed=42, size=40):
     random.seed(seed)
     chosen = {}
     for task in sorted(tasks):
-        rows = json.load(open(data / "bbh" / f"{task}.json", encoding="utf-8"))["examples"]
+        rows = json.loads((data / "bbh" / f"{task}.json").read_text())["examples"]
         chosen[task] = random.sample(list(enumerate(rows)), size)
     return {
         task: [(place, bbh_file(task) + "\n\nQ: " + row["input"] + "\nA:") for place, row in rows]
@@ -70,7 +71,7 @@ def bbh(data, tasks, seed=42, size=40):
 def mmlu(data, subject, num_tokens, most=2048):
     """[(prompt, number of its demonstrations)] of a subject's test file. Args: num_tokens: of a text."""
     dev, test = (
-        [cells for cells in csv.reader(open(data / "mmlu" / split / f"{subject}_{split}.csv", newline=""))][1:]
+        list(csv.reader(io.StringIO((data / "mmlu" / split / f"{subject}_{split}.csv").read_bytes().decode())))[1:]
         for split in ("dev", "test")
     )
     header = "The following are multiple choice questions (with answers) about "
@@ -99,7 +100,7 @@ def tydiqa(folder, words, encode, decode, seed=42, size=100, most=512):
     """{language: [(id, prompt)]}. Args: words: by language; encode: with special tokens; decode: keeps them."""
 
     def rows(name):
-        for article in json.load(open(folder / f"tydiqa-goldp-v1.1-{name}.json", encoding="utf-8"))["data"]:
+        for article in json.loads((folder / f"tydiqa-goldp-v1.1-{name}.json").read_text())["data"]:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
                     context = paragraph["context"]
