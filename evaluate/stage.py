@@ -36,7 +36,7 @@ from selectit.evaluate.results import ITEMS_FILE, Item, Result, count_outcomes, 
 from selectit.evaluate.sandbox import unavailable
 from selectit.evaluate.trained_template import check_template, is_trained_here
 from selectit.evaluate.vllm_lm import check_vllm
-from selectit.models import load_tokenizer
+from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
 from selectit.trained_on import check_base
@@ -49,12 +49,15 @@ NO_GAMES += "behind an endpoint (evaluate.judge.model)"
 
 def preflight(config: EvaluateStage) -> None:
     """Raises: UserError for a data file that is not there, a model without the chat template that is asked for
-    or trained in another one, an adapter of another base, or a judge that cannot judge.
+    or trained in another one or with a tokenizer that is not its own, an adapter of another base, or a judge that
+    cannot judge.
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
+    tokenizer = load_tokenizer(config.model)
+    refuse_ids_beyond_embedding(tokenizer, load_skeleton(config.model))
     if config.template is not None:
-        text = chat_template(config.template, load_tokenizer(config.model))
+        text = chat_template(config.template, tokenizer)
         if config.adapter is not None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
