@@ -29,7 +29,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
     "msgget": (68, 186), "msgsnd": (69, 189), "semget": (64, 190), "mq_open": (240, 180), "vmsplice": (278, 75),
     "io_uring_setup": (425, 425), "io_setup": (206, 0), "userfaultfd": (323, 282), "inotify_init": (253, None),
-    "inotify_init1": (294, 26), "fanotify_init": (300, 262), "bpf": (321, 280), "perf_event_open": (298, 241),
+    "inotify_init1": (294, 26), "landlock_add_rule": (445, 445),
+    "fanotify_init": (300, 262), "bpf": (321, 280), "perf_event_open": (298, 241),
     # the keys of the user who runs the evaluation
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
 }  # fmt: skip
