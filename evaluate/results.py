@@ -86,6 +86,9 @@ class Result:
     reason: str = ""
     complete: bool = False
     notes: list[str] = field(default_factory=list)
+    """What happened in this run."""
+    protocol_notes: list[str] = field(default_factory=list)
+    """What is true of every number under this profile (BenchmarkConfig.notes)."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
