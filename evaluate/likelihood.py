@@ -1,4 +1,6 @@
-"""Log-probabilities of continuations and of first tokens: rows right-padded behind their shared prefix, logits only where wanted."""
+"""Log-probabilities of continuations and of first tokens: rows right-padded behind their shared prefix, and logits only
+where they are wanted.
+"""
 
 from __future__ import annotations
 

@@ -62,8 +62,9 @@ Request = Likelihood | FirstTokens | Generation
 
 @dataclass(frozen=True)
 class Answer:
-    """`value` is [[log-probability, is greedy] per continuation], [[token, log-probability] per first token, most probable
-    first], or a text."""
+    """`value` is [[log-probability, is greedy] per continuation], [[token, log-probability] per first token], most
+    probable first, or a text.
+    """
 
     value: Any
     num_tokens: int

@@ -15,8 +15,8 @@ from selectit.evaluate.released_graders import instructdiff_letter
 
 SUBJECTS = {
     "anatomy": 135, "clinical_knowledge": 265, "college_biology": 144, "college_chemistry": 100,
-    "college_medicine": 173, "high_school_biology": 310, "high_school_psychology": 545, "human_aging": 223, "medical_genetics": 100,
-    "nutrition": 306, "professional_medicine": 272, "virology": 166,
+    "college_medicine": 173, "high_school_biology": 310, "high_school_psychology": 545, "human_aging": 223,
+    "medical_genetics": 100, "nutrition": 306, "professional_medicine": 272, "virology": 166,
 }  # fmt: skip
 MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
 ALPACA = (
