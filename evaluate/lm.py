@@ -28,7 +28,16 @@ from selectit.evaluate.answers import Answers
 from selectit.evaluate.batches import ByPrefix, limits, plan
 from selectit.evaluate.ends import end_token_ids, ends_saved_in, split_stops
 from selectit.evaluate.harness import quiet
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
+from selectit.evaluate.requests import (
+    Answer,
+    Batch,
+    FirstTokens,
+    Generation,
+    GenerationSettings,
+    Ids,
+    Likelihood,
+    Request,
+)
 from selectit.evaluate.results import Ending
 from selectit.models import (
     is_offloaded,
@@ -140,6 +149,9 @@ class EvaluatedLM(HFLM):
         ids = super().tok_encode(string, add_special_tokens=add_special_tokens, **kwargs)
         return self._without_appended(string, ids)
 
+    def _encode_prompt(self, string: str) -> list[int]:
+        return self._without_appended(string, self.tok_batch_encode([string])[0][0].tolist())
+
     def _without_appended(self, string: str, ids: list[int]) -> list[int]:
         if not self._appended or tuple(ids[-len(self._appended) :]) != self._appended:
             return ids
@@ -171,6 +183,22 @@ class EvaluatedLM(HFLM):
             answers.append((log_probability, is_greedy))
         return answers
 
+    def first_tokens(self, requests: list[Any]) -> list[list[tuple[str, float]]]:
+        """Args:   requests: (prompt, how many), of tasks whose answer is the first token.
+        Returns: the most probable next tokens, each as its own text, with their log-probabilities, most probable first.
+        """
+        asked: list[Request] = []
+        for context, most in (request.args for request in requests):
+            ids = self._encode_prompt(context)
+            if len(ids) > self.max_length:
+                self.truncated_prompts.add(context)
+            asked.append(FirstTokens(tuple(ids[-self.max_length :]), most))
+        found = self._ask(asked, [request.args for request in requests])
+        return [
+            [(self.tokenizer.decode([token], skip_special_tokens=True), value) for token, value in found[request].value]
+            for request in asked
+        ]
+
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         asked: list[Request] = []
@@ -181,7 +209,7 @@ class EvaluatedLM(HFLM):
             room = self.max_length - settings.max_new_tokens
             assert room > 0, f"{settings.max_new_tokens} new tokens leave no room in a context of {self.max_length}"
             if context not in encoded:
-                encoded[context] = self._without_appended(context, self.tok_batch_encode([context])[0][0].tolist())
+                encoded[context] = self._encode_prompt(context)
             if len(encoded[context]) > room:
                 self.truncated_prompts.add(context)
             ids = tuple(encoded[context][-room:])

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from selectit.evaluate.ends import AnswerEnd, Decode
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
+from selectit.evaluate.requests import (
+    Answer,
+    Batch,
+    FirstTokens,
+    Generation,
+    GenerationSettings,
+    Ids,
+    Likelihood,
+    Request,
+)
 from selectit.evaluate.sampling import seed_of
 from selectit.models import not_finite
 from selectit.vllm_engine import VllmEngine
@@ -44,6 +53,9 @@ class VllmAnswerer:
             if isinstance(batch.requests[0], Likelihood):
                 rows = [r for r in batch.requests if isinstance(r, Likelihood)]
                 return _log_likelihoods(self._engine, self._name, rows)
+            if isinstance(batch.requests[0], FirstTokens):
+                asked = [r for r in batch.requests if isinstance(r, FirstTokens)]
+                return _first_tokens(self._engine, self._name, asked)
             return self._generate(self._engine, [r for r in batch.requests if isinstance(r, Generation)])
         except BaseException:  # what it was about to say would be the next question's answer
             self.close()
@@ -131,6 +143,17 @@ def _log_likelihoods(engine: VllmEngine, name: str, requests: Sequence[Likelihoo
             len(request.ids) + sum(map(len, request.continuations)),
         )
         for request in requests
+    ]
+
+
+def _first_tokens(engine: VllmEngine, name: str, requests: Sequence[FirstTokens]) -> list[Answer]:
+    """Args: requests: which all ask for as many tokens."""
+    found = engine.ask("top_of_each", rows=[list(request.ids) for request in requests], most=requests[0].most)
+    if not all(math.isfinite(value) for pairs in found for _, value in pairs):
+        raise not_finite(name, engine.dtype)
+    return [
+        Answer([list(pair) for pair in pairs], len(request.ids) + 1)
+        for request, pairs in zip(requests, found, strict=True)
     ]
 
 
