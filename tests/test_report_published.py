@@ -326,6 +326,18 @@ def test_a_win_rate_is_compared_with_the_same_judge_prompt_and_reference_only(
     assert line[4] == word and why in reasons(made)
 
 
+def test_a_length_controlled_rate_meets_the_column_of_that_rate(world, tmp_path, monkeypatch):
+    number = {**KNOWN, "benchmark": "alpaca_eval_2", "metric": "length_controlled_winrate", "value": 7.84}
+    number["profile"] = "chat"
+    monkeypatch.setitem(VALUES["selectit"], "alpaca_eval_2", 0.2)
+    chat = {"profile": "chat", "benchmarks": ["alpaca_eval_2"]}
+    made = world(published=published(tmp_path, number), **{**ONLY_SELECTIT, "evaluate": chat})
+    controlled = {"value": 0.09, "stderr": 0.01, "num_items": 805}
+    made.change("selectit", "alpaca_eval_2", metric="win_rate", metrics={"length_controlled_winrate": controlled})
+    [line] = lines(by_content(made))
+    assert line[6:8] == ["7.84 %", "9.00 %"]
+
+
 def test_a_demonstration_gets_no_verdict(world, tmp_path):
     made = by_content(world(published=published(tmp_path, KNOWN), demonstration=True, **ONLY_SELECTIT))
     assert lines(made)[0][4] == "not comparable" and "this recipe is a demonstration" in reasons(made)
@@ -366,10 +378,7 @@ def test_numbers_of_other_methods_are_counted_by_name(world, monkeypatch):
     made = by_content(world(published="instructdiff", **medical))
     made.report()
     told = reasons(made)
-    assert (
-        "InstructDiff: 7 numbers of methods that are none of our strategies (entropy min, entropy mid, entropy max"
-        in told
-    )
+    assert "InstructDiff: 7 numbers of methods that are none of our strategies (entropy min, entropy mid," in told
     assert "InstructDiff: 9 numbers of strategies that no arm here has (all, PPL min" in told
     section = [line for line in told.splitlines() if line.startswith("| InstructDiff |")]
     assert [line.split(" | ")[3] for line in section] == ["base", "selectit"]
