@@ -27,7 +27,7 @@ class OracleLM(LM):
 
     def __init__(self):
         super().__init__()
-        self.prompts = []
+        self.prompts, self.endings = [], {}
 
     num_tokens = 0
 
