@@ -21,7 +21,7 @@ MMLU_WITH_DROPPED = {
     "high_school_world_history": 2,
     "professional_law": 153,
 }
-"""Questions whose prompt loses demonstrations, as counted with transformers' conversion of LLaMA-2's tokenizer.model. It
+"""Questions whose prompt loses demonstrations, by transformers' conversion of LLaMA-2's tokenizer.model. It
 joins other pieces than SentencePiece in two prompts of professional_law, of which SentencePiece counts 151.
 """
 SENTENCES = {
