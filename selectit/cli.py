@@ -254,7 +254,7 @@ def main() -> None:
         sys.exit(1)
     except Preempted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
-        sys.exit(EXIT_PREEMPTED)
+        sys.exit(stopped.code)
 
 
 if __name__ == "__main__":
