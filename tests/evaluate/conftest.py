@@ -1,5 +1,6 @@
 """What the evaluation tests share: where data is, a model that knows all answers, adapters, and a quiet tracker."""
 
+import functools
 import io
 from pathlib import Path
 
@@ -29,6 +30,12 @@ class OracleLM(LM):
         self.prompts = []
 
     num_tokens = 0
+
+    @functools.cached_property
+    def tokenizer(self):
+        from selectit.models import load_tokenizer
+
+        return load_tokenizer(ModelConfig(path=str(ROOT / "demo" / "model")))
 
     def use(self, config, template, out):
         self.template = template
