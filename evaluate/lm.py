@@ -27,7 +27,16 @@ from selectit.evaluate.answerer import Answerer
 from selectit.evaluate.answers import Answers
 from selectit.evaluate.batches import ByPrefix, limits, plan
 from selectit.evaluate.harness import quiet
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
+from selectit.evaluate.requests import (
+    Answer,
+    Batch,
+    FirstTokens,
+    Generation,
+    GenerationSettings,
+    Ids,
+    Likelihood,
+    Request,
+)
 from selectit.models import (
     is_offloaded,
     load_model,
@@ -140,6 +149,22 @@ class EvaluatedLM(HFLM):
             log_probability, is_greedy = found[asked[ids]].value[at]
             answers.append((log_probability, is_greedy))
         return answers
+
+    def first_tokens(self, requests: list[Any]) -> list[list[tuple[str, float]]]:
+        """Args:   requests: (prompt, how many), of tasks whose answer is the first token.
+        Returns: the most probable next tokens, each as its own text, with their log-probabilities, most probable first.
+        """
+        asked: list[Request] = []
+        for context, most in (request.args for request in requests):
+            ids = self.tok_batch_encode([context])[0][0].tolist()
+            if len(ids) > self.max_length:
+                self.truncated_prompts.add(context)
+            asked.append(FirstTokens(tuple(ids[-self.max_length :]), most))
+        found = self._ask(asked, [request.args for request in requests])
+        return [
+            [(self.tokenizer.decode([token], skip_special_tokens=True), value) for token, value in found[request].value]
+            for request in asked
+        ]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)

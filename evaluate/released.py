@@ -2,6 +2,7 @@
 
 `selectit`: the scripts that Blue-Raincoat/SelectIT releases with its paper, which are open-instruct's of 2023. A class
 builds the whole prompt of an item as one text, which lm-eval asks as it is. Reads evaluate/tydiqa_words.yaml.
+`instructdiff`: zhuchichi56/Instruct-diff, whose medical script reads the first token alone.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
+from lm_eval.api.instance import Instance
 from transformers import PreTrainedTokenizerBase
 
+from selectit.evaluate.released_graders import LETTERS, instructdiff_letter
 from selectit.evaluate.task import DataDirTask
 
+NUM_FIRST_TOKENS = 10
+"""Of InstructDiff's medical script."""
 MAX_PROMPT_TOKENS = 2048
 """Of MMLU, without special tokens: demonstrations are dropped until a prompt is no longer, whatever the context."""
 MAX_CONTEXT_TOKENS = 512
 """Of TyDiQA's passages, with the tokenizer's start token."""
-LETTERS = "ABCD"
 
 
 class ReleasedTask(DataDirTask):
@@ -118,3 +122,14 @@ def _tydiqa_words() -> dict[str, dict[str, str]]:
     """By language: the sentence of instruction and the words before passage, question and answer."""
     found = (files("selectit.evaluate") / "tydiqa_words.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(found)  # type: ignore[no-any-return]
+
+
+class InstructdiffChoice(DataDirTask):
+    """Asked for its most probable first tokens alone; the prompts stand in the task files."""
+
+    def construct_requests(self, doc: dict[str, Any], ctx: str | list[str], **kwargs: Any) -> Instance:
+        metadata = kwargs["metadata"]
+        return Instance("first_tokens", doc, (ctx, NUM_FIRST_TOKENS), 0, metadata)  # type: ignore[arg-type]
+
+    def process_results(self, doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
+        return {"acc": float(LETTERS.index(instructdiff_letter(results[0])) == self.doc_to_target(doc))}

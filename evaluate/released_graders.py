@@ -1,7 +1,8 @@
 """Graders of released evaluation scripts, which keep each rule even where it gives points for nothing.
 
-`selectit`: open-instruct's of 2023, as Blue-Raincoat/SelectIT releases them with its paper. What an empty and a garbled
-answer are worth stands in the notes of the profiles that name these graders, and in the tests.
+`selectit`: open-instruct's of 2023, as Blue-Raincoat/SelectIT releases them with its paper. `instructdiff`: the medical
+script of zhuchichi56/Instruct-diff. What an empty and a garbled answer are worth stands in the notes of the profiles
+that use these rules, and in the tests.
 """
 
 from __future__ import annotations
@@ -62,3 +63,20 @@ def _f1(answer: Sequence[str], gold: Sequence[str]) -> float:
         return 0.0
     precision, recall = num_same / len(answer), num_same / len(gold)
     return 2 * precision * recall / (precision + recall)
+
+
+def instructdiff_letter(first_tokens: Sequence[tuple[str, float]]) -> str:
+    """The letter that InstructDiff's medical script takes for an answer.
+
+    Args: first_tokens: texts and log-probabilities, most probable first. A letter that stands there in several forms
+        ("A", " a") counts with the last of them, as the script overwrites the others; without a letter the first one in
+        the alphabet that the most probable token holds is taken, else A.
+    """
+    found: dict[str, float] = {}
+    for text, log_probability in first_tokens:
+        if (letter := text.strip().upper()) in tuple(LETTERS):
+            found[letter] = log_probability
+    if found:
+        return max(found, key=lambda letter: found[letter])
+    most_probable = first_tokens[0][0].upper() if first_tokens else ""
+    return next((letter for letter in LETTERS if letter in most_probable), "A")

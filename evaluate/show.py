@@ -44,6 +44,8 @@ class Asked:
     until: tuple[str, ...]
     """Generation: stop strings."""
     max_gen_toks: int | None
+    num_first_tokens: int | None = None
+    """Where the answer is read out of the most probable first tokens: how many of them."""
 
 
 @dataclass
@@ -75,6 +77,10 @@ class KnowingLM(LM):
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
         return [(0.0 if request.idx == right_choice(request.doc) else -1.0, True) for request in requests]
+
+    def first_tokens(self, requests: list[Instance]) -> list[list[tuple[str, float]]]:
+        self._remember(requests)
+        return [[("ABCD"[right_choice(request.doc)], 0.0)] for request in requests]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
@@ -143,6 +149,8 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
 def _asked(item: Item, requests: list[Instance]) -> Asked:
     if requests[0].request_type == "loglikelihood":
         return Asked(item, tuple(dict.fromkeys(request.args[1] for request in requests)), (), None)
+    if requests[0].request_type == "first_tokens":
+        return Asked(item, (), (), None, requests[0].args[1])
     settings = requests[0].args[1]
     return Asked(item, (), tuple(settings["until"]), settings.get("max_gen_toks"))
 
@@ -176,6 +184,9 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
         shown = ", ".join(map(repr, first.continuations))
         lines.append(f"answered by the most probable of these as next text: {shown}")
         return lines
+    if first.num_first_tokens is not None:
+        lines.append(f"answered by the most probable letter, A to D, among the {first.num_first_tokens} first tokens")
+        return lines
     stops = ", ".join(map(repr, first.until)) or "none"
     draw = f"temperature {benchmark.temperature:g}, top_p {benchmark.top_p:g}" if benchmark.temperature else "greedy"
     many = f"; {benchmark.num_samples} completions of each" if benchmark.num_samples > 1 else ""
@@ -188,7 +199,7 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
 
 def _told(benchmark: str, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
-    if one.continuations:
+    if one.continuations or one.num_first_tokens is not None:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
     if benchmark in (*CODE, *EXPORTED):
         return f"right answer:\n{given}\nread as a whole; its task's tests are run on it (not here)"

@@ -124,7 +124,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
             found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
         result.score(found)
-        result.notes.extend(programs.unsolvable(items, benchmark.name, config.sandbox))
+        result.notes.extend(programs.notes(items, benchmark.name, config.sandbox))
     elif benchmark.name in EXPORTED:
         programs.write_samples(items, out)
         result.reason = programs.EXPORTED_NOT_GRADED

@@ -56,7 +56,10 @@ JudgeSetting = Annotated[
 """`hf:<model>`: an in-process log-probability judge; a mapping: a judge behind an endpoint."""
 
 
-PROFILES = ("paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation")
+PROFILES = (
+    "paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation",
+    "instructdiff-general", "instructdiff-mathematics", "instructdiff-medical", "instructdiff-code",
+)  # fmt: skip
 """Those of evaluate/profiles/; any other value is a path."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from selectit.config import Config
+from selectit.config import BenchmarkConfig, Config, is_execution
 from selectit.config.recipe import SHIPPED_NUMBERS
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import load_profile
@@ -23,8 +23,9 @@ from selectit.unique_keys import UniqueKeyLoader
 
 OF_A_ROW = ("values",)
 """Keys of a table's row that are no settings."""
-FREE_OF_METRIC = {"name", "metric", "revision"}
+APART = {"name", "metric", "revision"}
 """Fields of a profile's entry that are compared as settings of their own, or not at all."""
+NOT_COMPARED = {name for name, info in BenchmarkConfig.model_fields.items() if name in APART or is_execution(info)}
 
 
 class PublishedTable(Config):
@@ -125,7 +126,7 @@ def _with_profile(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     entries = load_profile(profile).benchmarks
     if benchmark not in entries:
         raise UserError(f"profile {raw['profile']} has no benchmark {benchmark}; it has {', '.join(entries)}")
-    entry = entries[benchmark].model_dump(mode="json", exclude=FREE_OF_METRIC)
+    entry = entries[benchmark].model_dump(mode="json", exclude=NOT_COMPARED)
     given = raw.get("evaluate") or {}
     for key, value in given.items():
         if key in entry and entry[key] != value:

@@ -52,6 +52,10 @@ class OracleLM(LM):
     def loglikelihood(self, requests):
         return [(0.0 if request.idx == self.choose(request.doc) else -1.0, True) for request in requests]
 
+    def first_tokens(self, requests):
+        self.prompts += [request.args[0] for request in requests]
+        return [[("ABCD"[self.choose(request.doc)], -0.1), ("The", -3.0)] for request in requests]
+
     def choose(self, doc):
         return next(doc[key] for key in ("answer", "label", "cop") if key in doc)
 
