@@ -21,7 +21,7 @@ from selectit.evaluate.benchmark import ask, load_questions
 from selectit.evaluate.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION, chosen_tasks
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
-from selectit.templates import chat_template
+from selectit.templates import chat_template, template_name
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def print_asked(config: EvaluateStage, num_items: int, write: Callable[[str], No
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     benchmark = config.benchmark
     tasks = chosen_tasks(benchmark)
-    form = f"chat format, template {config.template}" if benchmark.chat_template else "base-model prompt"
+    form = f"chat format, template {template_name(config.template or '')}" if benchmark.chat_template else "base-model prompt"
     lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]
     if len(tasks) > 1:
         lines.append(f"tasks: {len(tasks)}, of which this is the first: {', '.join(tasks)}")

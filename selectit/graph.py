@@ -9,6 +9,7 @@ from pathlib import Path
 
 from selectit.config import ArmConfig, EvaluateStage, LossStage, ScoreStage, StageConfig
 from selectit.recipe import Recipe
+from selectit.templates import template_name
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class Plan:
             return f"score {Path(config.pool.path).name} with {Path(config.model.path).name}"
         if isinstance(config, LossStage):
             names = f"{Path(config.pool.path).name} with {Path(config.model.path).name}"
-            return f"losses of {names}, {LOSS_TEXTS[config.text]} ({config.template})"
+            return f"losses of {names}, {LOSS_TEXTS[config.text]} ({template_name(config.template)})"
         what = f"evaluate {config.benchmark.name} of" if isinstance(config, EvaluateStage) else stage.kind.split("-")[0]
         if stage not in self.owners:
             return f"{what} {Path(config.model.path).name}" if isinstance(config, EvaluateStage) else what

@@ -182,10 +182,16 @@ def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
             if target.exists() or location.startswith(("./", "../", "~", "/")):
                 resolved[key] = f"{prefix}{target.resolve()}"
             continue
-        if nested := next(iter(nested_configs(info)), None):
+        of_section = nested_configs(info)
+        # of a section with several forms, the one that has the most of the keys that are given
+        if nested := max(of_section, key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None):
             many = isinstance(value, list)
             resolved[key] = [_absolute(v, nested, folder) for v in value] if many else _absolute(value, nested, folder)
     return resolved
+
+
+def _keys(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, dict) else set()
 
 
 def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from selectit.config.inputs import Backend, ModelConfig
-from selectit.config.schema import Config, Location, LocationMark, execution
+from selectit.config.schema import Config, Location, LocationMark, Template, execution
 
 
 class JudgeConfig(Config):
@@ -135,7 +135,7 @@ class EvaluateStage(Config):
     """Name of the profile the benchmark's settings come from, for the report."""
     data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
     limit: int | None = None
-    template: Literal["alpaca", "llmzoo", "chat"] | None = None
+    template: Template | None = None
     """Only where the benchmark asks for chat format."""
     judge: JudgeSetting | None = None
     sandbox: Literal["bwrap", "none"] = execution("bwrap")

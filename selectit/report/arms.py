@@ -27,6 +27,7 @@ from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing
 from selectit.report.results import UNTOUCHED
 from selectit.report.subsets import selection_of, summaries, training_of
+from selectit.templates import template_name
 
 TRAINING_FILE = "training.json"
 TRAINING_NUMBERS = {
@@ -104,7 +105,7 @@ def strategy(config: ArmConfig) -> str:
 
 def _by_loss(config: ArmConfig, select: PerplexitySelect | IFDSelect) -> str:
     template = config.finetune.template if select.template == "training" else select.template
-    by = f"by {Path((config.score.models or (config.model,))[0].path).name}, template {template}"
+    by = f"by {Path((config.score.models or (config.model,))[0].path).name}, template {template_name(template)}"
     if isinstance(select, PerplexitySelect):
         which = {"top": "the highest", "mid": "the highest from rank int(0.33 n) on", "low": "the lowest"}[select.order]
         over = {"response": "the response", "full": "prompt and response"}[select.over]
@@ -129,7 +130,7 @@ def training(config: ArmConfig) -> str:
         length = f"{finetune.budget_tokens} trained tokens"
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
-        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; template {finetune.template}"
+        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; template {template_name(finetune.template)}"
     )
 
 
