@@ -27,6 +27,7 @@ from selectit.evaluate.files import (
     chosen_tasks,
     data_files,
 )
+from selectit.evaluate.graders import GRADERS, grader_name
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 
@@ -39,9 +40,6 @@ _SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
 
 _METRICS = {
     "mmlu": ("acc",),
-    "bbh": ("exact_match",),
-    "gsm8k": ("exact_match,flexible-extract", "exact_match,strict-match"),
-    "tydiqa": ("f1", "exact_match"),
     "alpaca_eval": ("win_rate",),
     "alpaca_eval_2": ("win_rate",),
     "arena_hard": ("win_rate",),
@@ -51,7 +49,8 @@ _METRICS = {
     "medmcqa": ("acc",),
     "mmlu_medical": ("acc",),
 }
-"""What may stand in the table; those of benchmarks that are sampled follow from `pass_at` and `num_samples`."""
+"""What may stand in the table; those of benchmarks that are sampled follow from `pass_at` and `num_samples`, those of
+answers that are read out of texts from the grader."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,10 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
         faults.append(f".num_samples: {benchmark.name} is scored on one answer; leave it out")
     elif benchmark.num_samples > 1 and benchmark.temperature == 0:
         faults.append(".temperature: 0 is greedy, all samples would be equal; raise it or set num_samples to 1")
-    metrics = _metrics(benchmark)
+    try:
+        metrics = _metrics(benchmark)
+    except UserError as error:
+        return [*faults, f".grader: {error}"]
     if benchmark.metric not in metrics:
         faults.append(f".metric: '{benchmark.metric}' is not one of {', '.join(metrics)}")
     return faults
@@ -154,4 +156,6 @@ def _metrics(benchmark: BenchmarkConfig) -> tuple[str, ...]:
         return (f"avg@{benchmark.num_samples}",)
     if benchmark.name in _PASS_AT_K:
         return tuple(f"pass@{k}" for k in benchmark.pass_at)
+    if (grader := grader_name(benchmark)) is not None:
+        return GRADERS[grader].metrics
     return _METRICS[benchmark.name]

@@ -19,6 +19,7 @@ from selectit.errors import UserError
 from selectit.evaluate import mathematics
 from selectit.evaluate.benchmark import ask, load_questions
 from selectit.evaluate.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION, chosen_tasks
+from selectit.evaluate.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
 from selectit.templates import chat_template, template_name
@@ -123,6 +124,8 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     if benchmark.name in MATHEMATICS:
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
+    elif (grader := grader_name(benchmark)) is not None:
+        grade_items(items, grader, benchmark.metric)
     first = [item for item in items if item.task == items[0].task]
     return [_asked(item, lm.requests[item.prompt]) for item in first]
 
@@ -150,7 +153,11 @@ def print_asked(config: EvaluateStage, num_items: int, write: Callable[[str], No
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     benchmark = config.benchmark
     tasks = chosen_tasks(benchmark)
-    form = f"chat format, template {template_name(config.template or '')}" if benchmark.chat_template else "base-model prompt"
+    form = (
+        f"chat format, template {template_name(config.template or '')}"
+        if benchmark.chat_template
+        else "base-model prompt"
+    )
     lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]
     if len(tasks) > 1:
         lines.append(f"tasks: {len(tasks)}, of which this is the first: {', '.join(tasks)}")

@@ -29,8 +29,8 @@ def check_template(weights: str, template: str, text: str) -> None:
     was = f"'{names[0]}'" if names else f"that of {file}"
     cure = f"set the template to {names[0] if names else file} (finetune.template, --template)"
     raise UserError(
-        f"{weights} was trained in the template {was} and would be asked in '{template_name(template)}', a form that it does not "
-        f"know; {cure}, or evaluate the benchmarks that are not in chat format"
+        f"{weights} was trained in the template {was} and would be asked in '{template_name(template)}', a form "
+        f"that it does not know; {cure}, or evaluate the benchmarks that are not in chat format"
     )
 
 

@@ -1,7 +1,7 @@
 """A subset as training rows: token ids, and labels on the assistant turns and their end tokens only.
 
-Reads messages.jsonl of a select artifact. What is labelled, `selectit.chat` finds. Rows that are too long lose their end,
-are counted, and are refused where too many are; rows that cannot be labelled are left out or refused.
+Reads messages.jsonl of a select artifact. What is labelled, `selectit.chat` finds. Rows that are too long lose their
+end, are counted, and are refused where too many are; rows that cannot be labelled are left out or refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from selectit.chat import BadRow, Encoded, Form, Span
 from selectit.config import BadRows, FinetuneConfig
 from selectit.errors import UserError
@@ -85,8 +86,7 @@ def as_conversation(row_id: str, messages: Sequence[dict[str, Any]], template: s
 
 def _join_input(message: dict[str, Any], separator: str) -> dict[str, Any]:
     content = message["content"] + (separator + message["input"] if message.get("input") else "")
-    kept = {key: message[key] for key in ("role", "train") if key in message}
-    return {**kept, "content": content}
+    return {**{key: value for key, value in message.items() if key != "input"}, "content": content}
 
 
 def tokenize(
@@ -98,7 +98,8 @@ def tokenize(
     """Apply the template, mask and truncate.
 
     Args:   bad_rows: what becomes of rows that cannot be labelled.
-    Raises: UserError where such rows are refused or no other is left, and where more than `max_truncated_share` of the rows are longer than `max_length`.
+    Raises: UserError where such rows are refused or no other is left, and where more than
+        `max_truncated_share` of the rows are longer than `max_length`.
     """
     limit = finetune.max_length
     whole, left_out = [], []

@@ -18,9 +18,7 @@ EXAMPLE_FILE = "trained_row.json"
 ROW_TOKENS_FILE = "row_tokens.json"
 
 
-def write_example(
-    conversation: Conversation, row: TrainingRow, form: Form, out: Path
-) -> None:
+def write_example(conversation: Conversation, row: TrainingRow, form: Form, out: Path) -> None:
     """Args: row: made of the conversation, in this form."""
     told = {"row_id": row.row_id, "template": template_name(form.name), "segments": segments(conversation, row, form)}
     (out / EXAMPLE_FILE).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

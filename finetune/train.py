@@ -92,7 +92,6 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     model = load_for_training(config)
     _refuse_rows_beyond_context(training_set, model)
     tokenizer.chat_template = form.text
-    set_ends(model, form)
     with gathered_layer_by_layer(model):
         logits_before = canary_logits(model, training_set.rows[0].input_ids)
         if finetune.packing:
@@ -126,6 +125,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             f"({finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning rate "
             "of 0."
         )
+    set_ends(model, form)
     save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
     if rank() == 0:
         steps = [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -82,17 +82,16 @@ class Form:
         messages, control = self._marked(messages)
         text, marked = self._render(messages)
         turns = [message for message in messages if message["role"] == "assistant"]
-        if self.marks:
-            spans = self._of_marks(marked, turns)
-        else:
-            spans = self._of_prefixes(text, messages)
+        spans = self._of_marks(marked, turns) if self.marks else self._of_prefixes(text, messages)
         if not self.marks_end:
             spans = [self._with_end(text, span) for span in spans]
         text, cuts, spans = _without_markers(text, spans, control)
         ids, offsets = self._tokenize(text, cuts)
         self._refuse_control_tokens(ids, offsets, cuts)
         trained = [span for span, turn in zip(spans, turns, strict=True) if turn.get("train", True)]
-        return Encoded(text, ids, offsets, tuple(self._tokens_of(ids, offsets, text, span) for span in trained), control)
+        return Encoded(
+            text, ids, offsets, tuple(self._tokens_of(ids, offsets, text, span) for span in trained), control
+        )
 
     def _marked(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """The messages with a marker inside each control token, and the tokens."""
@@ -107,20 +106,25 @@ class Form:
         return put, tuple(found)
 
     def _render(self, messages: Sequence[Mapping[str, Any]], prompt: bool = False) -> tuple[str, list[Span]]:
+        """The text, and where the template's marks stand in it."""
         plain = [{"role": message["role"], "content": message["content"]} for message in messages]
+        special: dict[str, Any] = dict(self.tokenizer.special_tokens_map)
         try:
-            rendered, spans = render_jinja_template(
+            made: Any = render_jinja_template(
                 conversations=[plain],
                 chat_template=self.text,
                 return_assistant_tokens_mask=self.marks,
                 add_generation_prompt=prompt,
-                **self.tokenizer.special_tokens_map,
+                **special,
             )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
             raise BadRow("template_error", f"the template refuses it: {str(error).splitlines()[0]}") from error
+        rendered, spans = made
         return rendered[0], [(int(start), int(end)) for start, end in spans[0]] if self.marks else []
 
     def _of_marks(self, marked: list[Span], turns: Sequence[Mapping[str, Any]]) -> list[Span]:
+        if len(marked) > len(turns):
+            marked = _joined(marked)
         if len(marked) != len(turns):
             raise BadRow(
                 "unmarked_turn", f"the template marks {len(marked)} of its {len(turns)} assistant turns as trained on"
@@ -137,8 +141,8 @@ class Form:
             if not text.startswith(before) or (spans and len(before) < spans[-1][1]):
                 raise BadRow(
                     "unproven_turn",
-                    "the template has no marks around what is trained on, and renders the beginning of the conversation "
-                    "otherwise once it continues, so its assistant turns cannot be told apart",
+                    "the template has no marks around what is trained on, and renders the beginning of the "
+                    "conversation otherwise once it continues, so its assistant turns cannot be told apart",
                 )
             content, end = re.escape(message["content"].strip()), re.escape(self.end_token)
             found = re.compile(rf"{content}\s*{end}").search(text, len(before))
@@ -201,7 +205,9 @@ class Form:
             first += 1
         if first < last and text[end : offsets[last - 1][1]].strip():
             token = text[offsets[last - 1][0] : offsets[last - 1][1]]
-            raise BadRow("straddling_token", f"the token {token!r} holds the end of an answer and what stands behind it")
+            raise BadRow(
+                "straddling_token", f"the token {token!r} holds the end of an answer and what stands behind it"
+            )
         own = ids[first:last]
         if not len(own) or not _ends_with(own, self.end_id, self.tokenizer):
             raise BadRow(
@@ -263,12 +269,24 @@ def _end_of_turn(tokenizer: PreTrainedTokenizerBase, text: str, after: int) -> t
     return None, after
 
 
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """Spans that touch become one: Phi-3's template marks the end of the text behind the last turn once more."""
+    joined: list[Span] = []
+    for start, end in spans:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def _ends_with(ids: np.ndarray, end_id: int, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Line ends and blanks may stand behind the end token: templates write them, and some marks hold them."""
+    """Blanks and other special tokens may stand behind the end token: templates write them, and marks hold them."""
+    special = set(tokenizer.all_special_ids)
     for token in reversed(ids.tolist()):
         if token == end_id:
             return True
-        if str(tokenizer.decode([token])).strip():
+        if token not in special and str(tokenizer.decode([token])).strip():
             return False
     return False
 

@@ -199,8 +199,8 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
     if isinstance(select, IFDSelect):
         if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
             raise UserError(
-                f"select.unconditioned is marker, and template '{template_name(template)}' has no response marker; set it to bare, "
-                f"or select.template to {' or '.join(RESPONSE_MARKER)}"
+                f"select.unconditioned is marker, and template '{template_name(template)}' has no response marker; "
+                f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
             )
         texts["unconditioned"] = select.unconditioned
     return {

@@ -118,6 +118,8 @@ class BenchmarkConfig(Config):
     top_p: float = Field(1.0, gt=0, le=1)
     chat_template: bool = False
     """True: prompts stand in the training template; False: the benchmark's own base-model prompt."""
+    grader: str | None = None
+    """What reads and scores answers that are texts, one of evaluate/graders.py; default: the benchmark's own."""
     metric: str
     """The metric that goes into the table."""
     revision: str | None = None

@@ -130,7 +130,8 @@ def training(config: ArmConfig) -> str:
         length = f"{finetune.budget_tokens} trained tokens"
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
-        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; template {template_name(finetune.template)}"
+        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; "
+        f"template {template_name(finetune.template)}"
     )
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from selectit.config import LossStage, PoolConfig
 from selectit.chat import BadRow, load_form
+from selectit.config import LossStage, PoolConfig
 from selectit.data import Row
 from selectit.finetune.dataset import as_conversation
 from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN
@@ -92,7 +92,9 @@ def loss_texts(
         scored[0] = False  # nothing stands before it that could predict it
         if config.text != "conditioned" and scored.any():
             bos = ids[:1] if ids[0] == tokenizer.bos_token_id else ids[:0]
-            ids, scored = _without_instructions(ids, [(s, min(e, limit)) for s, e in row.spans if s < limit], bos, opening)
+            ids, scored = _without_instructions(
+                ids, [(s, min(e, limit)) for s, e in row.spans if s < limit], bos, opening
+            )
         texts.append(
             LossText(
                 keys,
@@ -108,7 +110,9 @@ def _opening(tokenizer: PreTrainedTokenizerBase, config: LossStage) -> np.ndarra
     """int64, what stands before each response that is taken alone."""
     if config.text != "marker":
         return np.zeros(0, dtype=np.int64)
-    return np.array(tokenizer(response_marker(config.template, tokenizer), add_special_tokens=False)["input_ids"], dtype=np.int64)
+    return np.array(
+        tokenizer(response_marker(config.template, tokenizer), add_special_tokens=False)["input_ids"], dtype=np.int64
+    )
 
 
 def _without_instructions(

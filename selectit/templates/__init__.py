@@ -1,8 +1,8 @@
 """Prompt templates: one home for training, losses and evaluation.
 
-A template is a Jinja chat template, so the same text goes to the trainer's loss mask, to chat-format benchmarks and into
-the saved tokenizer. `chat_template` gives it as one tokenizer takes it: with a start token only where that tokenizer
-writes one itself, and without today's date.
+A template is a Jinja chat template, so the same text goes to the trainer's loss mask, to chat-format benchmarks and
+into the saved tokenizer. `chat_template` gives it as one tokenizer takes it: with a start token only where that
+tokenizer writes one itself, and without today's date.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def _of_tokenizer(tokenizer: Any) -> str:
     if isinstance(template, dict):
         if "default" not in template and len(template) != 1:
             raise UserError(
-                f"the tokenizer of {tokenizer.name_or_path} has chat templates named {', '.join(template)}, and none is "
-                "'default'; write the one that is meant into a .jinja file and name it as finetune.template"
+                f"the tokenizer of {tokenizer.name_or_path} has chat templates named {', '.join(template)}, and none "
+                "is 'default'; write the one that is meant into a .jinja file and name it as finetune.template"
             )
         template = template.get("default") or next(iter(template.values()))
     if not template:

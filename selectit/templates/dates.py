@@ -70,7 +70,7 @@ def _environment() -> jinja2.Environment:
     from jinja2.parser import Parser
 
     class Generation(Extension):
-        tags = {"generation"}
+        tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
 
         def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
             next(parser.stream)
