@@ -34,18 +34,18 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind(
-            name="score", version=1, module="selectit.scoring.stage",
+            name="score", version=2, module="selectit.scoring.stage",
             outputs=("ledger.parquet", "score.json"), content=("ledger.parquet",),
             told=("num_ratings", "num_taken_over", "num_failures", "mean_mass"),
             takes_over=("config.model.path",),
         ),
         Kind(
-            name="losses", version=1, module="selectit.scoring.loss_stage",
+            name="losses", version=2, module="selectit.scoring.loss_stage",
             outputs=("ledger.parquet", "losses.json"), content=("ledger.parquet",),
             told=("num_losses", "num_failures", "mean_loss"),
         ),
         Kind(
-            name="select", version=1, module="selectit.selection.stage",
+            name="select", version=2, module="selectit.selection.stage",
             outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
             told=("num_selected", "num_rows"),
         ),
