@@ -1,4 +1,4 @@
-"""What a model is asked, as token ids: log-likelihoods of continuations, or text to be generated.
+"""What a model is asked, as token ids: log-likelihoods of continuations, the most probable next tokens, or a text.
 
 A request is its content, so that equal ones are asked once and an answer on disk is found again by its key.
 """
@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from selectit.evaluate.results import Ending
 
 Ids = tuple[int, ...]
 
@@ -35,6 +37,12 @@ class GenerationSettings:
     """0: greedy."""
     top_p: float = 1.0
     seed: int = 0
+    ends: Ids = ()
+    """Token ids each of which ends an answer."""
+    stop_ids: Ids = ()
+    """The stop strings that are one token, by its id."""
+    marked_stop: tuple[str, ...] = ()
+    """The stop strings that hold a special token, which a decoded text does not show, and more."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +54,31 @@ class Generation:
     num_open: int = field(default=1, init=False)
 
 
-Request = Likelihood | Generation
+@dataclass(frozen=True)
+class FirstTokens:
+    """The most probable tokens behind one row."""
+
+    ids: Ids
+    most: int
+    """How many of them."""
+    settings: None = None
+    num_open: int = field(default=1, init=False)
+
+
+Request = Likelihood | FirstTokens | Generation
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`value` is [[log-probability, is greedy] per continuation], or a text."""
+    """`value` is [[log-probability, is greedy] per continuation], [[token, log-probability] per first token], most
+    probable first, or a text.
+    """
 
     value: Any
     num_tokens: int
     """Tokens of the request and of what was generated."""
+    ending: Ending | None = None
+    """Of a text."""
 
 
 @dataclass(frozen=True)

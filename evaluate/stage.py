@@ -25,6 +25,7 @@ from selectit.evaluate.files import (
     ON_HUB,
     TRANSLATION,
     data_files,
+    needs_tokenizer,
 )
 from selectit.evaluate.graders import GRADERS, grade_items, grader_name
 from selectit.evaluate.judge import Judge, check_judge, load_judge
@@ -80,6 +81,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
     result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    result.protocol_notes = list(benchmark.notes)
     if config.data == HUB:
         result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
     if benchmark.chat_template and config.template is None:
@@ -103,7 +105,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     lm = load_lm(config.model, weights, config.backend, config.vllm_python)
     lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
-    questions = load_questions(config)
+    questions = load_questions(config, lm.tokenizer if needs_tokenizer(benchmark) else None)
     questions.notes.extend(notes)
     started = time.monotonic()
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
@@ -112,9 +114,10 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
     tracker.log(speed)
 
-    items = read_items(answers, benchmark.metric)
+    items = questions.in_order(read_items(answers, benchmark.metric))
+    _mark_endings(lm, items)
     result.model, result.num_items = lm.describe(), len(items)
-    result.notes = questions.notes + _truncation_note(lm, items)
+    result.notes = questions.notes + _truncation_note(items)
     result.complete = not questions.notes
     result.tasks = task_numbers(items)
     num_answers = sum(len(item.outputs) for item in items)
@@ -122,7 +125,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
             found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
         result.score(found)
-        result.notes.extend(programs.unsolvable(items, benchmark.name, config.sandbox))
+        result.notes.extend(programs.notes(items, benchmark.name, config.sandbox))
     elif benchmark.name in EXPORTED:
         programs.write_samples(items, out)
         result.reason = programs.EXPORTED_NOT_GRADED
@@ -228,8 +231,21 @@ def _leave_room(config: EvaluateStage, context_tokens: int) -> tuple[EvaluateSta
     return config.model_copy(update={"benchmark": benchmark}), [note]
 
 
-def _truncation_note(lm: EvaluatedLM, items: list[Item]) -> list[str]:
-    cut = sum(item.prompt in lm.truncated_prompts for item in items)
+def _mark_endings(lm: EvaluatedLM, items: list[Item]) -> None:
+    """lm-eval hands on texts alone, so what else is known of an answer is found again by its prompt and its text."""
+    left = {prompt: list(found) for prompt, found in lm.endings.items()}
+    for item in items:
+        item.truncated = item.prompt in lm.truncated_prompts
+        known = left.get(item.prompt, [])
+        for output in item.outputs if known else ():
+            found = next((one for one in known if one[0] == output), None)
+            if found is not None:
+                known.remove(found)  # of equal samples each has an ending of its own
+            item.endings.append(found[1] if found else None)
+
+
+def _truncation_note(items: list[Item]) -> list[str]:
+    cut = sum(bool(item.truncated) for item in items)
     return [f"{cut} of {len(items)} prompts were longer than the context and lost their beginning"] if cut else []
 
 

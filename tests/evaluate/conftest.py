@@ -1,5 +1,6 @@
 """What the evaluation tests share: where data is, a model that knows all answers, adapters, and a quiet tracker."""
 
+import functools
 import io
 from pathlib import Path
 
@@ -26,9 +27,15 @@ class OracleLM(LM):
 
     def __init__(self):
         super().__init__()
-        self.prompts = []
+        self.prompts, self.endings = [], {}
 
     num_tokens = 0
+
+    @functools.cached_property
+    def tokenizer(self):
+        from selectit.models import load_tokenizer
+
+        return load_tokenizer(ModelConfig(path=str(ROOT / "demo" / "model")))
 
     def use(self, config, template, out):
         self.template = template
@@ -44,6 +51,10 @@ class OracleLM(LM):
 
     def loglikelihood(self, requests):
         return [(0.0 if request.idx == self.choose(request.doc) else -1.0, True) for request in requests]
+
+    def first_tokens(self, requests):
+        self.prompts += [request.args[0] for request in requests]
+        return [[("ABCD"[self.choose(request.doc)], -0.1), ("The", -3.0)] for request in requests]
 
     def choose(self, doc):
         return next(doc[key] for key in ("answer", "label", "cop") if key in doc)
@@ -92,6 +103,25 @@ def data():
     if not (SHARED / "mmlu").is_dir():
         pytest.skip("the real benchmark files (shared/data) are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def llama_tokenizer(data):
+    """LLaMA-2's, as transformers converts it."""
+    from transformers import LlamaTokenizer
+
+    return LlamaTokenizer.from_pretrained(data / "tokenizer", add_bos_token=True)
+
+
+@pytest.fixture(scope="session")
+def llama_lm(llama_tokenizer):
+    """With LLaMA-2's tokenizer, and weights of that vocabulary that know nothing."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from selectit.evaluate.lm import EvaluatedLM
+
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    return EvaluatedLM(LlamaForCausalLM(LlamaConfig(**small)), llama_tokenizer)
 
 
 @pytest.fixture(scope="session")
