@@ -1,16 +1,17 @@
 """Answers on disk as they come, in answers.jsonl of the stage's folder: what a killed run had is not asked again.
 
-The folder belongs to one fingerprint, and so to one model; a line's key holds everything else of its request.
+A line that is not a whole answer is passed over, and its batch asked again. The folder belongs to one fingerprint, and so to one model; a line's key holds everything else of its request.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selectit.evaluate.requests import Answer, Batch, Request, request_key
+from selectit.evaluate.requests import Answer, Batch, Generation, Request, request_key
 
 ANSWERS_FILE = "answers.jsonl"
 
@@ -26,16 +27,25 @@ class Answers:
         self._found: dict[str, Answer] = {}
         content = self._path.read_bytes() if self._path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            key, value, num_tokens = json.loads(line)
-            self._found[key] = Answer(value, num_tokens)
+        for line in whole.split(b"\n"):
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(found, list) and len(found) == 3 and isinstance(found[0], str) and _is_count(found[2]):
+                self._found[found[0]] = Answer(*found[1:])
         if len(whole) < len(content):  # the line that a killed run was writing
             self._path.write_bytes(whole)
 
     def of(self, batch: Batch) -> list[Answer] | None:
         """None where one is missing: a batch is answered as a whole, or rounding would differ after a restart."""
-        found = [self._found.get(self._key(request)) for request in batch.requests]
-        return [answer for answer in found if answer is not None] if all(found) else None
+        answers = []
+        for request in batch.requests:
+            answer = self._found.get(self._key(request))
+            if answer is None or not _is_answer_to(request, answer.value):
+                return None
+            answers.append(answer)
+        return answers
 
     def add(self, batch: Batch, answers: Sequence[Answer]) -> None:
         lines = []
@@ -52,3 +62,20 @@ class Answers:
 
     def _key(self, request: Request) -> str:
         return request_key(request, self._model)
+
+
+def _is_answer_to(request: Request, value: Any) -> bool:
+    if isinstance(request, Generation):
+        return isinstance(value, str)
+    return isinstance(value, list) and len(value) == len(request.continuations) and all(map(_is_likelihood, value))
+
+
+def _is_likelihood(value: Any) -> bool:
+    """[log-probability, is greedy]"""
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], bool):
+        return False
+    return isinstance(value[0], float) and math.isfinite(value[0])
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

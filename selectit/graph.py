@@ -64,7 +64,7 @@ KINDS = {
             told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
         ),
         Kind(
-            name="evaluate", version=2, module="selectit.evaluate.stage",
+            name="evaluate", version=3, module="selectit.evaluate.stage",
             outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
             told=("value", "stderr", "num_items"),
         ),

@@ -42,7 +42,7 @@ def test_the_result_names_the_judge_what_it_took_and_where_its_answers_came_from
     assert result["judge"]["verdict"] == "logprobs" and result["judge"]["endpoint"] == server.url
     assert len(result["judge"]["prompt_sha256"]) == len(result["judge"]["reference_sha256"]) == 64
     usage = result["judge_usage"]
-    assert (usage["num_asked"], usage["num_cached"], usage["num_failures"]) == (8, 0, 0)
+    assert (usage["num_asked"], usage["num_cached"], usage["num_refused"], usage["num_unreadable"]) == (8, 0, 0, 0)
     assert usage["usd"] == pytest.approx((800 * 10 + 8 * 30) / 1e6)
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
