@@ -22,7 +22,7 @@ _SECOND = {frozenset(("model_1", "model_2")): "model_2", frozenset("mM"): "M"}
 _RANKS = {1: 1, 2: 2, "1": 1, "2": 2}
 _THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _LIST = re.compile(r"\[\s*\{[^\[\]]*\]")
-_MARKUP = re.compile(r"</?[A-Za-z]{1,20}>|\\(?:boxed|text|textbf|mathbf|mathrm)(?![A-Za-z])|[\"'`*_$#()\[\]{}“”‘’«»]")
+_MARKUP = re.compile(r"</?[A-Za-z]{1,20}>|\\(?:boxed|text|textbf|mathbf|mathrm)(?![A-Za-z])|[\"'`*_$#>()\[\]{}“”‘’«»]")
 _THING = r"(?:assistant|model|output|response|answer|one|choice)"
 _BEFORE = (
     r"(?:(?:so|thus|hence|therefore|overall),? )?(?:(?:i (?:would )?(?:choose|prefer|pick|select))|"
@@ -31,6 +31,9 @@ _BEFORE = (
 )
 _SENTENCE = re.compile(
     rf"(?P<named>{_BEFORE})?(?P<letter>[mM])(?: ?[,;:–—-]? ?(?:because|since) .*| ?[.!,:;]?)", re.IGNORECASE
+)
+_CLAUSE = re.compile(
+    rf"(?:^|[,;:–—] |\b(?:but|so|and|that) )(?:{_BEFORE})(?P<letter>[mM])(?=[ .,;:!]|$)", re.IGNORECASE
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 _FENCE = re.compile(r"\s*```\w*\s*")
@@ -54,11 +57,14 @@ def verdict_of_text(text: str) -> float | None:
     """1 for M, 0 for m: a letter or AlpacaEval's ranking, a list of {"model": ..., "rank": 1 or 2}.
 
     A letter counts as the first sentence, as a line of its own, or named as the verdict (`Final answer: M`); a ranking
-    counts anywhere. What a judge thought before it answered is left out.
+    counts anywhere. A letter named within a sentence (`but the better one is m, I think`) is no verdict, and speaks
+    against another one. What a judge thought before it answered is left out.
     """
     answer = _without_thoughts(text).strip()
-    found = {*_rankings(answer), *_letters(answer)}
-    return found.pop() if len(found) == 1 else None
+    sentences = _sentences(answer)
+    found = {*_rankings(answer), *_letters(sentences)}
+    spoken = {float(match["letter"] == "M") for line in sentences for one in line for match in _CLAUSE.finditer(one)}
+    return next(iter(found)) if len(found) == 1 and spoken <= found else None
 
 
 def verdict_of_logprobs(top: Sequence[Mapping[str, Any]]) -> float | None:
@@ -98,11 +104,15 @@ def _game(inner: str) -> str | None:
     return f"{better}{'>' * len(match['sign'])}{worse}"
 
 
-def _letters(answer: str) -> Iterator[float]:
-    """Verdicts by letter: a line of its own, a sentence of its own in the first line, or named as the verdict."""
+def _sentences(answer: str) -> list[list[str]]:
+    """The sentences of each line, without markup."""
     lines = [line for line in answer.splitlines() if line.strip() and not _FENCE.fullmatch(line)]
-    for number, line in enumerate(lines):
-        sentences = _SENTENCE_END.split(" ".join(_MARKUP.sub("", line).split()))
+    return [_SENTENCE_END.split(" ".join(_MARKUP.sub("", line).split())) for line in lines]
+
+
+def _letters(lines: Sequence[Sequence[str]]) -> Iterator[float]:
+    """Verdicts by letter: a line of its own, a sentence of its own in the first line, or named as the verdict."""
+    for number, sentences in enumerate(lines):
         for sentence in sentences:
             match = _SENTENCE.fullmatch(sentence)
             if match and (match["named"] or number == 0 or len(sentences) == 1):

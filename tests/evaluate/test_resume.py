@@ -121,6 +121,7 @@ def test_the_size_of_a_batch_changes_no_answer(evaluate):
 
 
 BATCH = Batch([Likelihood((1, 2), ((3,), (4,))), Likelihood((1, 5), ((3,),))])
+PROMPT = Generation((1, 2), GenerationSettings(("\n",), 8))
 ANSWERS = [Answer([[-0.1, True], [-3.0000000000000004, False]], 4), Answer([[-1.5, False]], 3)]
 
 
@@ -149,3 +150,63 @@ def test_a_line_that_was_being_written_is_left_out_and_its_batch_asked_again(tmp
     assert kept.of(BATCH) is None and kept.of(Batch(BATCH.requests[:1])) == ANSWERS[:1]
     kept.add(BATCH, ANSWERS)
     assert Answers(tmp_path, {}).of(BATCH) == ANSWERS
+
+
+def test_damaged_lines_are_left_out_and_their_batches_asked_again(tmp_path):
+    """Whatever stands in a line: another shape, other types, other lengths, no UTF-8, no JSON."""
+    Answers(tmp_path, {}).add(BATCH, ANSWERS)
+    Answers(tmp_path, {}).add(Batch([PROMPT]), [Answer("Paris.", 5)])
+    path = tmp_path / ANSWERS_FILE
+    whole = [json.loads(line) for line in path.read_bytes().splitlines()]
+    first, prompt = whole[0][0], whole[2][0]
+    pairs = whole[0][1]
+    damaged = [
+        None,
+        3,
+        "x",
+        {},
+        {"key": first},
+        [],
+        [first],
+        [first, pairs],
+        [first, pairs, 4, 4],
+        [None, pairs, 4],
+        [[first], pairs, 4],
+        [first, pairs, "4"],
+        [first, pairs, -1],
+        [first, pairs, True],
+        [first, pairs, None],
+        [first, None, 4],
+        [first, "text", 4],
+        [first, pairs[:1], 4],
+        [first, [*pairs, pairs[0]], 4],
+        [first, [pairs[0], None], 4],
+        [first, [pairs[0], [-1.0]], 4],
+        [first, [pairs[0], ["-1", True]], 4],
+        [first, [pairs[0], [None, True]], 4],
+        [first, [pairs[0], [-1.0, 1]], 4],
+        [first, [pairs[0], [float("nan"), True]], 4],
+        [first, [pairs[0], [float("-inf"), True]], 4],
+        [first, [pairs[0], [10**400, True]], 4],
+    ]
+    lines = [json.dumps(line).encode() for line in damaged]
+    lines += [b"\xff\xfe[", b"\0" * 20, b"[" * 100_000, json.dumps(whole[0]).encode()[:-4], b"", b"{\r}"]
+    for line in lines:
+        path.write_bytes(line + b"\n" + b"".join(json.dumps(one).encode() + b"\n" for one in whole[1:]))
+        kept = Answers(tmp_path, {})
+        assert kept.of(BATCH) is None and kept.of(Batch(BATCH.requests[1:])) == ANSWERS[1:], line[:60]
+        assert kept.of(Batch([PROMPT])) == [Answer("Paris.", 5)]
+        kept.add(BATCH, ANSWERS)
+        assert Answers(tmp_path, {}).of(BATCH) == ANSWERS
+    for value in (None, 3, ["Paris."], pairs):
+        path.write_text(json.dumps([prompt, value, 5]) + "\n")
+        assert Answers(tmp_path, {}).of(Batch([PROMPT])) is None
+
+
+def test_a_run_goes_on_over_damaged_answers(evaluate, config_of, asked):
+    _, out = evaluate("gsm8k", batch_size=2)
+    whole, num_asked = items(out), len(asked)
+    (out / ANSWERS_FILE).write_bytes(b'[1]\n{"a": 2}\n\xff\xfe\nnull\n["key", "text"]\n["half')
+    asked.clear()
+    _, out = evaluate("gsm8k", batch_size=2)
+    assert len(asked) == num_asked and items(out) == whole
