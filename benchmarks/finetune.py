@@ -44,6 +44,7 @@ from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.trainer import ResponseTrainer
 from selectit.flops import training_flops
 from selectit.models import device, load_tokenizer, resolve_dtype
+from selectit.trained_on import identify_base
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SMALL = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}
@@ -104,7 +105,7 @@ def _ways(
             global_batch_size=batch, micro_batch_size=micro_batch_size, num_train_epochs=1, **settings
         )
         stage = FinetuneStage(model=ModelConfig(path="random"), finetune=finetune, seed=0)
-        run = TrainingRun(stage=stage, messages=folder, out=folder)
+        run = TrainingRun(stage=stage, messages=folder, out=folder, base=identify_base(stage.model))
         started = copy.deepcopy(model)
         return ResponseTrainer(
             run, rows, model=started, args=sft_config(stage, run.checkpoints, None), processing_class=tokenizer,

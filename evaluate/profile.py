@@ -26,7 +26,9 @@ from selectit.evaluate.files import (
     TRANSLATION,
     chosen_tasks,
     data_files,
+    prompt_forms,
 )
+from selectit.evaluate.graders import GRADERS, grader_name
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 
@@ -39,9 +41,6 @@ _SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
 
 _METRICS = {
     "mmlu": ("acc",),
-    "bbh": ("exact_match",),
-    "gsm8k": ("exact_match,flexible-extract", "exact_match,strict-match"),
-    "tydiqa": ("f1", "exact_match"),
     "alpaca_eval": ("win_rate",),
     "alpaca_eval_2": ("win_rate",),
     "arena_hard": ("win_rate",),
@@ -51,7 +50,8 @@ _METRICS = {
     "medmcqa": ("acc",),
     "mmlu_medical": ("acc",),
 }
-"""What may stand in the table; those of benchmarks that are sampled follow from `pass_at` and `num_samples`."""
+"""What may stand in the table; those of benchmarks that are sampled follow from `pass_at` and `num_samples`, those of
+answers that are read out of texts from the grader."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
         return None, [": needs at least `metric`"]
     try:
         benchmark = BenchmarkConfig.model_validate({**entry, "name": key})
-        chosen_tasks(benchmark)
+        if benchmark.prompts is None or benchmark.prompts in prompt_forms(key):
+            chosen_tasks(benchmark)
     except ValidationError as error:
         return None, [_fault(one) for one in error.errors()]
     except UserError as error:
@@ -137,13 +138,24 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
     faults = []
     if benchmark.num_fewshot is not None and benchmark.name not in _OWN_SHOTS:
         faults.append(f".num_fewshot: the shots of {benchmark.name} are fixed by its task; leave it out")
+    if benchmark.prompts is not None and not (known := prompt_forms(benchmark.name)):
+        faults.append(f".prompts: {benchmark.name} has one form of prompts; leave it out")
+    elif benchmark.prompts is not None and benchmark.prompts not in known:
+        faults.append(f".prompts: {benchmark.name} has no prompts of {benchmark.prompts}; it has {', '.join(known)}")
+    elif benchmark.prompts is not None and benchmark.chat_template:
+        faults.append(
+            f".chat_template: prompts of {benchmark.prompts} are whole; leave out `prompts` for the training template"
+        )
     if benchmark.name in _PASS_AT_K and (most := max(benchmark.pass_at)) > benchmark.num_samples:
         faults.append(f".pass_at: pass@{most} needs num_samples of at least {most}")
     if benchmark.num_samples > 1 and benchmark.name not in _SAMPLED:
         faults.append(f".num_samples: {benchmark.name} is scored on one answer; leave it out")
     elif benchmark.num_samples > 1 and benchmark.temperature == 0:
         faults.append(".temperature: 0 is greedy, all samples would be equal; raise it or set num_samples to 1")
-    metrics = _metrics(benchmark)
+    try:
+        metrics = _metrics(benchmark)
+    except UserError as error:
+        return [*faults, f".grader: {error}"]
     if benchmark.metric not in metrics:
         faults.append(f".metric: '{benchmark.metric}' is not one of {', '.join(metrics)}")
     return faults
@@ -154,4 +166,6 @@ def _metrics(benchmark: BenchmarkConfig) -> tuple[str, ...]:
         return (f"avg@{benchmark.num_samples}",)
     if benchmark.name in _PASS_AT_K:
         return tuple(f"pass@{k}" for k in benchmark.pass_at)
+    if (grader := grader_name(benchmark)) is not None:
+        return GRADERS[grader].metrics
     return _METRICS[benchmark.name]

@@ -12,12 +12,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from selectit.evaluate.released_graders import instructdiff_letter
+
 RESULT_FILE = "result.json"
 ITEMS_FILE = "items.jsonl"
 MAX_CELL_CHARS = 500
 
-_UNSCORED = "bypass"
-"""lm-eval's metric of tasks that are scored afterwards."""
+Outcome = Literal["read", "unparsed"]
+"""Whether an answer could be read out of a model's text."""
+Ending = Literal["end", "stop", "limit"]
+"""By an end token, by a stop string, or at the limit of new tokens."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,18 @@ class Item:
     """The question as it stands there; not written."""
     prompt: str
     outputs: list[Any]
-    """Texts; for multiple choice the log-probability of each choice."""
+    """Texts; for multiple choice the log-probability of each choice, or the first tokens with theirs."""
     answer: str | None
     target: Any
     score: float | None
     """The table's metric on this item; None until a sandbox or a judge has spoken."""
     details: dict[str, Any] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    """One per output where a grader reads an answer out of a text."""
+    endings: list[Ending | None] = field(default_factory=list)
+    """One per output, how its generation ended; None where that is not known."""
+    truncated: bool | None = None
+    """Whether the prompt was longer than the context and lost its beginning; None where that is not known."""
 
     def line(self) -> dict[str, Any]:
         source_id = self.doc.get("task_id") or self.doc.get("id")
@@ -57,6 +67,9 @@ class Item:
             **({} if self.answer is None else {"answer": self.answer}),
             "target": self.target,
             "score": self.score,
+            **({"outcomes": self.outcomes} if self.outcomes else {}),
+            **({"endings": self.endings} if self.endings else {}),
+            **({} if self.truncated is None else {"truncated": self.truncated}),
             **self.details,
         }
 
@@ -75,12 +88,19 @@ class Result:
     reason: str = ""
     complete: bool = False
     notes: list[str] = field(default_factory=list)
+    """What happened in this run."""
+    protocol_notes: list[str] = field(default_factory=list)
+    """What is true of every number under this profile (BenchmarkConfig.notes)."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, str | None] | None = None
     """The hub's data set and its commit; None: a folder."""
     lm_eval_version: str = ""
+    grader: dict[str, Any] | None = None
+    """Name and version of what read the answers out of texts; None where nothing is read out of them."""
+    outcomes: dict[Outcome, int] | None = None
+    """How many answers could be read and how many could not; None where nothing is read out of them."""
     scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None
     judge_usage: dict[str, Any] | None = None
@@ -113,62 +133,34 @@ def mean_metric(scores: Sequence[float]) -> Metric:
     return Metric(statistics.fmean(scores), stderr, len(scores))
 
 
-def read_metrics(results: Mapping[str, Any]) -> dict[str, Metric]:
-    """The benchmark's metrics: of its group, or of its only task. {} where lm-eval does not score it."""
-    (numbers,) = (results.get("groups") or results["results"]).values()
-    return {
-        name: Metric(float(numbers[key]), _number(numbers.get(key.replace(",", "_stderr,", 1))), numbers["sample_len"])
-        for key, name in _names(numbers).items()
-    }
-
-
-def read_tasks(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """{task: its metrics and num_items}, one entry per subject, language or sub-task."""
-    leaves = {task: results["results"][task] for task in results["samples"]}
-    return {
-        task: {
-            "num_items": numbers["sample_len"],
-            **{name: float(numbers[key]) for key, name in _names(numbers).items()},
-        }
-        for task, numbers in leaves.items()
-    }
+def count_outcomes(items: Sequence[Item]) -> dict[Outcome, int]:
+    found = [outcome for item in items for outcome in item.outcomes]
+    return {"read": found.count("read"), "unparsed": found.count("unparsed")}
 
 
 def read_items(results: Mapping[str, Any], metric: str) -> list[Item]:
     """Items in the order of tasks and of their upstream files, scored by the table's metric where lm-eval scores it."""
     items = []
     for task, samples in results["samples"].items():
-        name, _, wanted = metric.partition(",")
-        chosen = wanted or samples[0]["filter"]  # several filters list every item once for each
-        for sample in sorted((s for s in samples if s["filter"] == chosen), key=lambda s: s["doc_id"]):
-            items.append(_item(task, sample, sample.get(name)))
+        for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
+            items.append(_item(task, sample, sample.get(metric)))
     return items
 
 
 def _item(task: str, sample: Mapping[str, Any], score: Any) -> Item:
     first = sample["resps"][0][0]
-    answer: str | None
     if isinstance(first, tuple):  # multiple choice: one (log-probability, is greedy) per choice
         outputs = [response[0][0] for response in sample["resps"]]
         answer, target = "ABCD"[outputs.index(max(outputs))], "ABCD"[sample["target"]]
+    elif isinstance(first, list):  # first tokens: (text, log-probability) of each
+        outputs = [list(pair) for pair in first]
+        answer, target = instructdiff_letter(first), "ABCD"[sample["target"]]
     else:
-        outputs, target = list(sample["resps"][0]), sample["target"]
-        answer = None if _UNSCORED in sample else str(sample["filtered_resps"][0]).strip()
+        outputs, answer, target = list(sample["resps"][0]), None, sample["target"]
     return Item(
         task=task, item_id=sample["doc_id"], doc=sample["doc"], prompt=sample["arguments"][0][0],
         outputs=outputs, answer=answer, target=target, score=None if score is None else float(score),
     )  # fmt: skip
-
-
-def _names(numbers: Mapping[str, Any]) -> dict[str, str]:
-    """lm-eval's key -> our name: the filter is part of it only where a metric has several."""
-    keys = [key for key in numbers if "," in key and "_stderr," not in key and not key.startswith(_UNSCORED)]
-    metrics = [key.partition(",")[0] for key in keys]
-    return {key: key if metrics.count(metric) > 1 else metric for key, metric in zip(keys, metrics, strict=True)}
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or value == "N/A" else float(value)
 
 
 def sample_rows(items: Sequence[Item], count: int = 8) -> tuple[list[str], list[list[Any]]]:

@@ -25,17 +25,21 @@ from selectit.evaluate.files import (
     ON_HUB,
     TRANSLATION,
     data_files,
+    needs_tokenizer,
 )
+from selectit.evaluate.graders import GRADERS, grade_items, grader_name
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.length_control import GamedAnswers
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
-from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, read_metrics, read_tasks, sample_rows
+from selectit.evaluate.metrics import metrics_of, task_numbers
+from selectit.evaluate.results import ITEMS_FILE, Item, Result, count_outcomes, read_items, sample_rows
 from selectit.evaluate.sandbox import unavailable
 from selectit.evaluate.trained_template import check_template, is_trained_here
 from selectit.evaluate.vllm_lm import check_vllm
-from selectit.models import load_tokenizer
+from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
+from selectit.trained_on import check_base
 
 release = forget_lm
 NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
@@ -45,16 +49,21 @@ NO_GAMES += "behind an endpoint (evaluate.judge.model)"
 
 def preflight(config: EvaluateStage) -> None:
     """Raises: UserError for a data file that is not there, a model without the chat template that is asked for
-    or trained in another one, or a judge that cannot judge.
+    or trained in another one or with a tokenizer that is not its own, an adapter of another base, or a judge that
+    cannot judge.
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
+    tokenizer = load_tokenizer(config.model)
+    refuse_ids_beyond_embedding(tokenizer, load_skeleton(config.model))
     if config.template is not None:
-        text = chat_template(config.template, load_tokenizer(config.model))
+        text = chat_template(config.template, tokenizer)
         if config.adapter is not None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
+    if config.adapter is not None:
+        check_base(config.adapter, config.model)
     _check_means(config)
     if config.backend == "vllm":
         check_vllm(config.model, config.vllm_python)
@@ -72,6 +81,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
     result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    result.protocol_notes = list(benchmark.notes)
     if config.data == HUB:
         result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
     if benchmark.chat_template and config.template is None:
@@ -95,7 +105,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     lm = load_lm(config.model, weights, config.backend, config.vllm_python)
     lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
-    questions = load_questions(config)
+    questions = load_questions(config, lm.tokenizer if needs_tokenizer(benchmark) else None)
     questions.notes.extend(notes)
     started = time.monotonic()
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
@@ -104,17 +114,17 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
     tracker.log(speed)
 
-    items = read_items(answers, benchmark.metric)
+    items = questions.in_order(read_items(answers, benchmark.metric))
     result.model, result.num_items = lm.describe(), len(items)
     result.notes = questions.notes + _truncation_note(lm, items)
     result.complete = not questions.notes
-    result.tasks = read_tasks(answers)
+    result.tasks = task_numbers(items)
     num_answers = sum(len(item.outputs) for item in items)
     if benchmark.name in CODE:
         with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
             found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
         result.score(found)
-        result.notes.extend(programs.unsolvable(items, benchmark.name, config.sandbox))
+        result.notes.extend(programs.notes(items, benchmark.name, config.sandbox))
     elif benchmark.name in EXPORTED:
         programs.write_samples(items, out)
         result.reason = programs.EXPORTED_NOT_GRADED
@@ -137,8 +147,16 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
             if config.backend == "vllm" and isinstance(config.judge, str):
                 forget_lm()  # vLLM takes nearly all of a GPU's memory, and this judge needs some
             return _judge(result, items, references, judge, gamed, out, tracker) | speed
+    elif (grader := grader_name(benchmark)) is not None:
+        grade_items(items, grader, benchmark.metric)
+        others = [name for name in GRADERS[grader].metrics if name != benchmark.metric]
+        result.score(metrics_of(items, benchmark.name, benchmark.metric, others))
+        result.tasks = task_numbers(items, benchmark.metric, others)
+        result.grader = {"name": grader, "version": GRADERS[grader].version}
+        result.outcomes = count_outcomes(items)
     else:
-        result.score(read_metrics(answers))
+        result.score(metrics_of(items, benchmark.name, benchmark.metric))
+        result.tasks = task_numbers(items, benchmark.metric)
     metrics = _finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed

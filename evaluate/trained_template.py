@@ -9,6 +9,7 @@ from pathlib import Path
 
 from selectit.errors import UserError
 from selectit.templates import chat_template
+from selectit.trained_on import RECORD_FILE
 
 TEMPLATE_FILE = "chat_template.jinja"
 TRAINING_FILE = "training.json"
@@ -36,5 +37,5 @@ def check_template(weights: str, template: str, text: str) -> None:
 
 
 def is_trained_here(model: str) -> bool:
-    """Whether a folder is the model that a fine-tuning of this project wrote."""
-    return (Path(model).parent / TRAINING_FILE).is_file()
+    """Whether a folder is a model that this project trained or merged."""
+    return (Path(model) / RECORD_FILE).is_file() or (Path(model).parent / TRAINING_FILE).is_file()

@@ -15,7 +15,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
-from selectit.config import FinetuneStage, LoraSettings
+from selectit.config import FinetuneStage
 from selectit.errors import UserError, did_you_mean
 from selectit.models import device, resolve_dtype
 
@@ -79,8 +79,9 @@ def is_zero3(config: FinetuneStage) -> bool:
     return config.finetune.deepspeed.startswith("zero3")
 
 
-def lora_config(settings: LoraSettings, model: PreTrainedModel) -> LoraConfig:
+def lora_config(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
     """Raises: UserError where a target module is not a linear layer of this model: PEFT skips it in silence."""
+    settings = config.finetune.lora
     if settings.target_modules != "all-linear":
         output = model.get_output_embeddings()
         legal = {
@@ -104,6 +105,7 @@ def lora_config(settings: LoraSettings, model: PreTrainedModel) -> LoraConfig:
         use_rslora=settings.use_rslora,
         use_dora=settings.use_dora,
         bias="none",
+        revision=None if Path(config.model.path).exists() else config.model.revision,
     )
 
 

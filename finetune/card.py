@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, try_to_load_from_cache
 
-from selectit.config import FinetuneStage, is_execution
+from selectit.config import FinetuneStage, ModelConfig, is_execution
 from selectit.errors import UserError
 from selectit.finetune.dataset import TrainingSet
 
@@ -72,16 +72,18 @@ def write_card(
     (folder / CARD_FILE).write_text(_with_metadata(body, base.path, licence, library), encoding="utf-8")
 
 
-def write_merged_card(folder: Path, adapter: Path, base: str, agreement: str) -> None:
+def write_merged_card(folder: Path, adapter: Path, model: ModelConfig, agreement: str) -> None:
     """The card of a merged model: the adapter's own, behind what was merged and how far the two agree."""
     path = adapter / CARD_FILE
     lines = _without_metadata(path.read_text(encoding="utf-8")).splitlines() if path.exists() else []
     lines = [f"#{line}" if line.startswith("# ") else line for line in lines]
-    licence = base_licence(base)
+    base, licence = model.path, base_licence(model.path, model.revision)
+    at = f" at revision {model.revision}" if model.revision else ""
     body = [
         f"# {Path(base).name} with an adapter merged into it by selectit",
         "",
-        f"Merged on selectit {version('selectit')}, peft {version('peft')}. {agreement}",
+        f"Merged into {Path(base).name if Path(base).is_dir() else base}{at} by selectit {version('selectit')}, "
+        f"peft {version('peft')}. {agreement}",
         "",
         f"Licence of the base: {told_licence(licence)}",
         "",

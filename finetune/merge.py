@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig
 from transformers import AutoConfig
 
 from selectit.config import ModelConfig
@@ -18,27 +17,31 @@ from selectit.errors import UserError
 from selectit.finetune.card import write_merged_card
 from selectit.merging import Agreement, Dtype, merge_weights
 from selectit.models import load_tokenizer
+from selectit.trained_on import RECORD_FILE, base_of, check_base
 
 
-def merge(adapter: Path, out: Path, model: str | None = None, dtype: Dtype | None = None) -> Agreement:
-    """Args: adapter: its folder, or that of a training; model: the base; default: the one that the adapter names;
+def merge(
+    adapter: Path, out: Path, model: str | None = None, dtype: Dtype | None = None, revision: str | None = None
+) -> Agreement:
+    """Args: adapter: its folder, or that of a training; model, revision: the base; default: what the adapter names;
         dtype: of the merged weights; default: the base's own.
 
-    Raises: UserError where `out` is not empty, adapter or base cannot be loaded, or the merged model does not agree.
+    Raises: UserError where `out` is not empty, adapter or base cannot be loaded, the base is another one than the
+        training's, or the merged model does not agree.
     """
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name another --out")
-    folder, base = find_adapter(adapter), model
-    if base is None:
-        base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
-    if not base:
-        raise UserError(f"{folder / 'adapter_config.json'} names no base model; name it with --model")
-    config = ModelConfig(path=base, dtype=dtype or _stored_dtype(base))
+    folder = find_adapter(adapter)
+    base = base_of(str(folder), model, revision)
+    config = base.model_copy(update={"dtype": dtype or _stored_dtype(base)})
+    check_base(str(folder), config)
     tokenizer = load_tokenizer(ModelConfig(path=str(folder)) if _has_tokenizer(folder) else config)
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     agreement = merge_weights(folder, config, tokenizer, part)
-    write_merged_card(part, folder, base, str(agreement))
+    write_merged_card(part, folder, config, str(agreement))
+    if (folder / RECORD_FILE).is_file():
+        shutil.copyfile(folder / RECORD_FILE, part / RECORD_FILE)
     if out.exists():
         out.rmdir()
     part.rename(out)
@@ -56,12 +59,12 @@ def find_adapter(folder: Path) -> Path:
     raise UserError(f"{folder} holds no adapter: neither adapter_config.json nor adapter/adapter_config.json is there")
 
 
-def _stored_dtype(base: str) -> Dtype:
+def _stored_dtype(base: ModelConfig) -> Dtype:
     try:
-        found = AutoConfig.from_pretrained(base).dtype
+        found = AutoConfig.from_pretrained(base.path, revision=base.revision).dtype
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the base {base} cannot be read: {str(error).splitlines()[0]}\nName where it is with --model."
+            f"the base {base.path} cannot be read: {str(error).splitlines()[0]}\nName where it is with --model."
         ) from error
     names: dict[Any, Dtype] = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
     return names.get(found, "float32")

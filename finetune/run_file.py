@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from selectit.config import Config, FinetuneStage
 from selectit.errors import UserError
+from selectit.trained_on import Base
 
 RUN_FILE = "train_config.json"
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -26,6 +27,8 @@ class TrainingRun(Config):
     """The subset's messages.jsonl."""
     out: Path
     """The artifact folder."""
+    base: Base
+    """What the training starts from, by its content."""
 
     @property
     def checkpoints(self) -> Path:

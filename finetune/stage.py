@@ -24,6 +24,7 @@ from selectit.finetune.run_file import TrainingRun, write_run
 from selectit.finetune.train import TRAINING_FILE, train, weight_sizes
 from selectit.models import load_tokenizer
 from selectit.tracking import Tracker
+from selectit.trained_on import identify_base
 
 
 def preflight(config: FinetuneStage) -> None:
@@ -45,7 +46,8 @@ def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: T
     """
     finetune = config.finetune
     assert finetune.method != "none", "an arm without training has no finetune stage"
-    training = TrainingRun(stage=config, messages=(Path(inputs["subset"]) / MESSAGES_FILE).resolve(), out=out.resolve())
+    messages = (Path(inputs["subset"]) / MESSAGES_FILE).resolve()
+    training = TrainingRun(stage=config, messages=messages, out=out.resolve(), base=identify_base(config.model))
     run_file = write_run(training)
     record = out / TRAINING_FILE
     if not _is_over(training):

@@ -47,6 +47,7 @@ from selectit.finetune.weights import canary_logits, gathered_layer_by_layer, lo
 from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
 from selectit.models import device, load_tokenizer, resolve_dtype
 from selectit.tracking import METRICS_FILE, Tracker
+from selectit.trained_on import TrainedOn, write_record
 
 TRAINING_FILE = "training.json"
 
@@ -96,7 +97,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            peft_config=lora_config(finetune.lora, model) if finetune.trains_adapter else None,
+            peft_config=lora_config(config, model) if finetune.trains_adapter else None,
             callbacks=[NoCheckpointAtTheEnd(), StopAfterStep(stop), TrackerCallback(tracker, stack)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -118,6 +119,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     if rank() == 0:
         steps = [entry for entry in trainer.state.log_history if "loss" in entry]
         write_card(run.weights, config, run.messages, training_set, steps)
+        write_record(run.weights, TrainedOn(base=run.base))
         write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
         write_row_tokens(training_set, run.out)
         _write_record(run, training_set, trainer, dtype, tokens_until(trainer.state.global_step, order, tokens))

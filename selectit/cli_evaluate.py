@@ -13,7 +13,7 @@ import typer
 import yaml
 from rich.table import Table
 
-from selectit.cli_files import FILES, console, run_stages
+from selectit.cli_files import FILES, check_revision, console, run_stages
 from selectit.errors import UserError
 
 evaluate_app = typer.Typer()
@@ -23,9 +23,15 @@ NO_MODEL = "none"
 
 @evaluate_app.command(rich_help_panel=FILES)
 def evaluate(
-    model: Annotated[str | None, typer.Option(help="Model folder or hub id.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or hub id; default: the base that --adapter names.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and every item.")] = None,
     adapter: Annotated[str | None, typer.Option(help="PEFT adapter on top of the model.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Commit, tag or branch of a hub model; default: the adapter's base's, or main.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     profile: Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")] = "paper-2023",
     data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
     benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
@@ -51,14 +57,24 @@ def evaluate(
     from selectit.faults import check_benchmarks
     from selectit.recipe import resolve_arm
 
-    if show is None and (model is None or out is None):
-        raise UserError("selectit evaluate needs --model and --out; --show prints what is asked without either")
+    if show is None and ((model is None and adapter is None) or out is None):
+        raise UserError(
+            "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
+        )
+    adapter = _adapter(adapter)
+    if model is not None:
+        check_revision(model, revision)
+    if adapter is not None:
+        from selectit.trained_on import base_of
+
+        base = base_of(adapter, model, revision)
+        model, revision = base.path, base.revision
     benchmarks = (None if show == "all" else show) if show is not None else benchmarks
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
     arm = resolve_arm(
         {
             "pool": {"path": "none"},
-            "model": {"path": model or NO_MODEL},
+            "model": {"path": model or NO_MODEL, "revision": revision, "dtype": dtype},
             "select": {"strategy": "full"},
             "finetune": {"method": "none", "template": template},
             "evaluate": {
@@ -72,7 +88,7 @@ def evaluate(
     if faults := check_benchmarks(arm.evaluate, settings):
         raise UserError("\n".join(faults))
     stages = {
-        name: planning.evaluate_stage(arm, benchmark, settings.name, seed, adapter=_adapter(adapter))
+        name: planning.evaluate_stage(arm, benchmark, settings.name, seed, adapter=adapter)
         for name, benchmark in settings.benchmarks.items()
         if chosen is None or name in chosen
     }
@@ -108,11 +124,16 @@ def evaluate(
 
 
 def _show(stages: list[Any], num_items: int) -> None:
+    from selectit.evaluate.files import needs_tokenizer
+
     for config in stages:
-        if config.benchmark.chat_template and config.model.path == NO_MODEL:
+        if needs_tokenizer(config.benchmark) and config.model.path == NO_MODEL:
+            why = (
+                "in chat format" if config.benchmark.chat_template else "in prompts that are cut to a number of tokens"
+            )
             raise UserError(
-                f"{config.benchmark.name} is asked in chat format, whose text needs a tokenizer: add --model <folder "
-                "or hub id>; its weights are not loaded"
+                f"{config.benchmark.name} is asked {why}, whose text needs a tokenizer: add --model <folder or hub "
+                "id>; its weights are not loaded"
             )
     from selectit.evaluate.show import print_asked
 

@@ -180,6 +180,8 @@ def finetune(
     pool: PoolFile,
     model: Annotated[str, typer.Option(help="Model folder or hub id.")],
     out: Annotated[Path, typer.Option(help="Folder for the adapter or the model.")],
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
     seed: Annotated[int, typer.Option(help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
@@ -189,9 +191,15 @@ def finetune(
     from selectit import plan as planning
     from selectit.recipe import parse_overrides, resolve_arm
 
+    check_revision(model, revision)
     settings = {"method": method, **parse_overrides([f"finetune.{s}" for s in set_]).get("finetune", {})}
     arm = resolve_arm(
-        {"pool": {"path": pool}, "model": {"path": model}, "select": {"strategy": "full"}, "finetune": settings}
+        {
+            "pool": {"path": pool},
+            "model": {"path": model, "revision": revision, "dtype": dtype},
+            "select": {"strategy": "full"},
+            "finetune": settings,
+        }
     )
     if arm.finetune.method == "none":
         raise UserError("--method none trains nothing; legal here are lora, qlora and full")
@@ -200,6 +208,14 @@ def finetune(
     folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
     name = "adapter" if arm.finetune.trains_adapter else "model"
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
+
+
+def check_revision(model: str, revision: str | None) -> None:
+    """Raises: UserError for a revision of a folder, which has none."""
+    if revision is not None and Path(model).exists():
+        raise UserError(
+            f"--revision {revision} is of a hub model, and --model {model} is a folder here; leave one of them out"
+        )
 
 
 def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:

@@ -7,17 +7,19 @@ Every row keeps its raw form, so that a written subset is what came in.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import json
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
 from selectit.errors import UserError
+from selectit.row_ids import RowIds, check_is_object, draw, row_id
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
 COLUMNS = {
@@ -37,7 +39,8 @@ COPIED_ROWS = 2**16
 class Row:
     """One training example.
 
-    `row_id` is the row's own `id` where the pool has that column, else position and content hash.
+    `index` counts from 0 the rows that the pool's settings leave; with `pool.sample` these are the drawn ones.
+    `row_id` is the row's own `id` where the pool has that column, else its position in the file and content hash.
     `instruction` and `response` are the first user turn (Alpaca: instruction, "\\n", input) and the first
     assistant turn, which is what SelectIT rates. `failure` says why a row can be neither scored nor selected.
     """
@@ -64,28 +67,30 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
 
     Raises: as `read_pool`; for rows that cannot be used and for ids that stand twice once all have been read.
     """
-    bad: list[Row] = []
+    bad: list[tuple[int, Row]] = []
     num_bad = 0
-    ids = _RowIds(pool)
     row_format: str = pool.format
-    number = -1
-    for number, raw in enumerate(itertools.islice(_raw_rows(pool), pool.limit)):
+    ids = RowIds(pool, _raw_rows)
+    index = -1
+    for index, (position, raw) in enumerate(itertools.islice(_rows_in_file(pool), pool.limit)):
         if row_format == "auto":
-            row_format = _detect_format(pool, raw)
-        _check_columns(pool, number, raw, row_format)
-        row = _row(pool, row_format, number, ids.of(number, raw), raw)
+            row_format = _detect_format(pool, position, raw)
+        _check_columns(pool, position, raw, row_format)
+        named = ids.of(position, raw) if pool.sample is None else row_id(position, raw)
+        row = _row(pool, row_format, index, position, named, raw)
         if row.failure:
             num_bad += 1
-            bad += [row] if num_bad <= MOST_SHOWN else []
+            bad += [(position, row)] if num_bad <= MOST_SHOWN else []
         yield row
-    if number < 0:
+    if index < 0:
         raise UserError(f"pool {pool.path} has no rows; name a file with at least one row")
-    ids.check()
-    _check_bad_rows(pool, bad, num_bad, number + 1)
+    if pool.sample is None:  # those of a whole pool are checked before a draw
+        ids.check()
+    _check_bad_rows(pool, bad, num_bad, index + 1)
 
 
-def _row(pool: PoolConfig, row_format: str, index: int, row_id: str, raw: dict[str, Any]) -> Row:
-    messages = _messages(pool, row_format, index, raw)
+def _row(pool: PoolConfig, row_format: str, index: int, position: int, named: str, raw: dict[str, Any]) -> Row:
+    messages = _messages(pool, row_format, position, raw)
     first = {"user": "", "assistant": ""}
     for message in reversed(messages):
         first[message["role"]] = message["content"]
@@ -96,7 +101,7 @@ def _row(pool: PoolConfig, row_format: str, index: int, row_id: str, raw: dict[s
         failure = "empty_response"
     elif not instruction.strip():
         failure = "empty_instruction"
-    return Row(index, row_id, instruction, first["assistant"], messages, raw, failure)
+    return Row(index, named, instruction, first["assistant"], messages, raw, failure)
 
 
 def write_rows(pool: PoolConfig, rows: Iterable[Row], out: Path, stem: str = "subset") -> Path:
@@ -108,16 +113,19 @@ def write_rows(pool: PoolConfig, rows: Iterable[Row], out: Path, stem: str = "su
     elif suffix == ".jsonl":
         write_jsonl(path, (row.raw for row in rows))
     else:
-        _copy_rows(Path(pool.path), (row.index for row in rows), path)
+        _copy_rows(pool, (row.index for row in rows), path)
     return path
 
 
-def _copy_rows(source: Path, indices: Iterable[int], path: Path) -> None:
-    """Args: indices: ascending, of rows of a Parquet file."""
+def _copy_rows(pool: PoolConfig, indices: Iterable[int], path: Path) -> None:
+    """Args: indices: ascending, of rows of a pool that is a Parquet file."""
     import numpy as np
     import pyarrow.parquet as parquet
 
+    source = Path(pool.path)
     chosen = np.fromiter(indices, dtype=np.int64)
+    if pool.sample is not None:
+        chosen = _drawn(pool)[chosen]
     num_rows = 0
     with parquet.ParquetFile(source) as file, parquet.ParquetWriter(path, file.schema_arrow) as writer:
         for batch in file.iter_batches(COPIED_ROWS):
@@ -148,10 +156,56 @@ def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def _rows_in_file(pool: PoolConfig) -> Iterable[tuple[int, Any]]:
+    """Position in the file, and the row: of all rows, or of those that `pool.sample` draws."""
+    if pool.sample is None:
+        return enumerate(_raw_rows(pool))
+    drawn = _drawn(pool)
+    return zip(drawn.tolist(), _raw_rows_at(pool, drawn), strict=True)
+
+
+def _drawn(pool: PoolConfig) -> np.ndarray:
+    """int64 [num_rows of the draw], positions in the file, ascending.
+
+    Raises: UserError for a pool with fewer rows, and as `RowIds` does for its ids.
+    """
+    path = Path(pool.path)
+    stat = path.stat() if path.is_file() else None
+    return _draw(pool.model_copy(update={"limit": None}), None if stat is None else (stat.st_size, stat.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=8)
+def _draw(pool: PoolConfig, state_of_file: tuple[int, int] | None) -> np.ndarray:
+    """Once in a process for each state of a file, however often the pool is read."""
+    return draw(pool, _raw_rows)
+
+
+def _raw_rows_at(pool: PoolConfig, positions: np.ndarray) -> Iterator[Any]:
+    """The rows at ascending positions; those between them become no Python objects where the form allows it."""
+    path = Path(pool.path)
+    if _is_dataset(path):
+        yield from _rows_of(_dataset(pool).select(positions))
+    elif path.suffix == ".parquet":
+        start = 0
+        for batch in _parquet_batches(path):
+            first, last = positions.searchsorted([start, start + batch.num_rows])
+            if first < last:
+                yield from batch.take(positions[first:last] - start).to_pylist()
+            start += batch.num_rows
+    else:
+        wanted = iter(positions.tolist())
+        at = next(wanted, None)
+        for position, raw in enumerate(_raw_rows(pool)):
+            if position == at:
+                yield raw
+                if (at := next(wanted, None)) is None:
+                    return
+
+
 def _raw_rows(pool: PoolConfig) -> Iterable[Any]:
     path = Path(pool.path)
-    if path.is_dir() or not path.suffix or not path.exists():
-        return _read_dataset(pool)
+    if _is_dataset(path):
+        return _rows_of(_dataset(pool))
     if path.suffix == ".jsonl":
         return iter_jsonl(path)
     if path.suffix == ".json":
@@ -165,24 +219,35 @@ def _raw_rows(pool: PoolConfig) -> Iterable[Any]:
             raise UserError(f"pool {path}: found a JSON {type(content).__name__}; a pool is a list of rows")
         return content
     if path.suffix == ".parquet":
-        import pyarrow.parquet as parquet
-
-        return (row for batch in parquet.ParquetFile(path).iter_batches(BATCH_ROWS) for row in batch.to_pylist())
+        return (row for batch in _parquet_batches(path) for row in batch.to_pylist())
     raise UserError(f"pool {path}: files that can be read end in {', '.join(SUFFIXES)}")
 
 
-def _read_dataset(pool: PoolConfig) -> Iterator[dict[str, Any]]:
+def _parquet_batches(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet as parquet
+
+    return parquet.ParquetFile(path).iter_batches(BATCH_ROWS)  # type: ignore[no-any-return]
+
+
+def _is_dataset(path: Path) -> bool:
+    return path.is_dir() or not path.suffix or not path.exists()
+
+
+def _rows_of(dataset: Any) -> Iterator[dict[str, Any]]:
+    return (row for batch in dataset.with_format("arrow").iter(BATCH_ROWS) for row in batch.to_pylist())
+
+
+def _dataset(pool: PoolConfig) -> Any:
     """A hub dataset id, or a local folder in the hub's layout; its rows stay on disk."""
     if pool.path.startswith(("/", ".", "~")) and not Path(pool.path).exists():
         raise UserError(f"pool {pool.path} does not exist; name a {', '.join(SUFFIXES)} file or a hub dataset id")
     try:
-        dataset = _load_dataset(pool.path, pool.revision, pool.split)
+        return _load_dataset(pool.path, pool.revision, pool.split)
     except Exception as error:
         raise UserError(
             f"pool {pool.path}: neither a file here nor a readable hub dataset with split '{pool.split}' "
             f"({str(error).splitlines()[0]})"
         ) from error
-    return (row for batch in dataset.with_format("arrow").iter(BATCH_ROWS) for row in batch.to_pylist())
 
 
 @functools.lru_cache(maxsize=4)
@@ -193,72 +258,26 @@ def _load_dataset(path: str, revision: str | None, split: str) -> Any:
     return load_dataset(path, revision=revision, split=split)
 
 
-def _detect_format(pool: PoolConfig, row: Any) -> str:
+def _detect_format(pool: PoolConfig, position: int, row: Any) -> str:
     keys = set(row) if isinstance(row, dict) else set()
     for row_format, columns in COLUMNS.items():
         if set(columns) <= keys:
             return row_format
     legal = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in COLUMNS.items())
     found = ", ".join(sorted(keys)) if keys else type(row).__name__
-    raise UserError(f"pool {pool.path}, row 0: columns found: {found}. A row needs the columns of one form ({legal}).")
+    raise UserError(
+        f"pool {pool.path}, row {position}: columns found: {found}. A row needs the columns of one form ({legal})."
+    )
 
 
 def _check_columns(pool: PoolConfig, index: int, row: Any, row_format: str) -> None:
-    if not isinstance(row, dict):
-        raise UserError(f"pool {pool.path}, row {index}: found {type(row).__name__}; a row is an object")
+    check_is_object(pool, index, row)
     for column in COLUMNS[row_format]:
         if column not in row:
             raise UserError(
                 f"pool {pool.path}, row {index}: column '{column}' is missing; found {', '.join(sorted(row))}. "
                 f"Every row of the form '{row_format}' has {', '.join(COLUMNS[row_format])}."
             )
-
-
-def content_hash(row: Mapping[str, Any]) -> str:
-    text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-class _RowIds:
-    """Ids of a pool's rows, one row after the other: their own, or position and content hash where none has one.
-
-    Of an id of its own, eight bytes are kept.
-    """
-
-    def __init__(self, pool: PoolConfig) -> None:
-        self._pool = pool
-        self._hashes = array("q")
-
-    def of(self, index: int, row: Mapping[str, Any]) -> str:
-        own = row.get("id")
-        if own is None and not self._hashes:
-            return f"{index}-{content_hash(row)[:8]}"
-        if own is None or index > len(self._hashes):
-            raise UserError(
-                f"pool {self._pool.path}, row {index if own is None else 0}: no 'id', but other rows have one. "
-                "Give every row an id, or none (position and content hash are used then)."
-            )
-        self._hashes.append(hash(str(own)))
-        return str(own)
-
-    def check(self) -> None:
-        """Raises: UserError for an id that stands twice; rows of equal hash are read again, so it is certain."""
-        import numpy as np
-
-        hashes = np.array(self._hashes)
-        order = np.argsort(hashes, kind="stable")
-        equal = np.flatnonzero(np.diff(hashes[order]) == 0)
-        suspects = {*order[equal].tolist(), *order[equal + 1].tolist()}
-        seen: dict[str, int] = {}
-        for index, row in enumerate(_raw_rows(self._pool)) if suspects else ():
-            if index not in suspects:
-                continue
-            if (own := str(row["id"])) in seen:
-                raise UserError(
-                    f"pool {self._pool.path}, row {index}: id '{own}' stands in row {seen[own]} already. "
-                    "Remove the repeated row, or the id column (position and content hash are used then)."
-                )
-            seen[own] = index
 
 
 def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]) -> tuple[dict[str, str], ...]:
@@ -299,11 +318,11 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
     return tuple(messages)
 
 
-def _check_bad_rows(pool: PoolConfig, bad: Sequence[Row], num_bad: int, num_rows: int) -> None:
-    """Args: bad: the first of the rows that cannot be used."""
+def _check_bad_rows(pool: PoolConfig, bad: Sequence[tuple[int, Row]], num_bad: int, num_rows: int) -> None:
+    """Args: bad: position in the file and row, of the first of those that cannot be used."""
     if not bad or pool.bad_rows == "exclude":
         return
-    shown = "; ".join(f"row {row.index} ({row.row_id}): {str(row.failure).replace('_', ' ')}" for row in bad)
+    shown = "; ".join(f"row {at} ({row.row_id}): {str(row.failure).replace('_', ' ')}" for at, row in bad)
     more = f" and {num_bad - len(bad)} more" if num_bad > len(bad) else ""
     raise UserError(
         f"pool {pool.path}: {num_bad} of {num_rows} rows cannot be used: {shown}{more}. "

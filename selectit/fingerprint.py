@@ -53,7 +53,9 @@ def digest(value: Any) -> str:
 
 
 class Hasher:
-    """Content hashes of files and folders, remembered by path, size and modification time.
+    """Content hashes of files and folders, remembered by path, size, inode and the times of the last changes.
+
+    A copy that keeps the modification time of another file (`cp -p`, `rsync -t`) still has a change time of its own.
 
     Args: memory: the JSON file that keeps them between runs; weights of tens of GB are read once.
     """
@@ -69,7 +71,7 @@ class Hasher:
 
     def file(self, path: Path) -> str:
         stat = path.stat()
-        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
         if key not in self._known:
             with path.open("rb") as f:
                 self._known[key] = hashlib.file_digest(f, "sha256").hexdigest()

@@ -49,17 +49,17 @@ KINDS = {
             told=("num_selected", "num_rows"),
         ),
         Kind(
-            name="finetune-lora", version=2, module="selectit.finetune.stage",
+            name="finetune-lora", version=3, module="selectit.finetune.stage",
             outputs=("adapter", "training.json"), content=("adapter",),
             told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
         ),
         Kind(
-            name="finetune-qlora", version=1, module="selectit.finetune.stage",
+            name="finetune-qlora", version=2, module="selectit.finetune.stage",
             outputs=("adapter", "training.json"), content=("adapter",),
             told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
         ),
         Kind(
-            name="finetune-full", version=2, module="selectit.finetune.stage",
+            name="finetune-full", version=3, module="selectit.finetune.stage",
             outputs=("model", "training.json"), content=("model",),
             told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
         ),

@@ -129,7 +129,7 @@ def test_real_alpaca_rows_are_read(shared):
 
 
 def test_two_ids_of_one_hash_are_not_taken_for_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("selectit.data.hash", lambda text: 7, raising=False)
+    monkeypatch.setattr("selectit.row_ids.hash", lambda text: 7, raising=False)
     rows = [{**ALPACA[0], "id": n} for n in range(3)]
     assert [row.row_id for row in read_pool(pool(write(tmp_path / "pool.json", rows)))] == ["0", "1", "2"]
 

@@ -31,6 +31,7 @@ PAGES = [*ROOT.glob("README.md"), *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS: dict[str, type[config.Config]] = {
     "The recipe": config.RecipeConfig,
     "`pool`": config.PoolConfig,
+    "`pool.sample`": config.SampleConfig,
     "`model`": config.ModelConfig,
     "`score`": config.ScoreConfig,
     "`finetune`": config.FinetuneConfig,

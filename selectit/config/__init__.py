@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage, JudgeConfig, JudgeSetting
 from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
-from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.inputs import ModelConfig, PoolConfig, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import (
@@ -68,6 +68,7 @@ __all__ = [
     "RandomSelect",
     "Ratio",
     "RecipeConfig",
+    "SampleConfig",
     "ScoreConfig",
     "ScoreStage",
     "SeedsConfig",

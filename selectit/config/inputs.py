@@ -12,6 +12,15 @@ Backend = Literal["transformers", "vllm"]
 """What computes probabilities and texts. It counts: other kernels round otherwise, and samples are other draws."""
 
 
+class SampleConfig(Config):
+    """A seeded draw from a pool: uniform without replacement over its row ids."""
+
+    num_rows: int = Field(ge=1)
+    """Rows that are drawn; the pool must have at least as many."""
+    seed: int
+    """With the same seed a larger draw holds every smaller one."""
+
+
 class PoolConfig(Config):
     path: Location
     """JSON, JSONL or Parquet file, or a hub dataset id."""
@@ -21,8 +30,10 @@ class PoolConfig(Config):
     """Split of a hub dataset; a file has none."""
     format: Literal["auto", "alpaca", "sharegpt", "messages"] = "auto"
     """alpaca: instruction/input/output; sharegpt: conversations[from,value]; messages: messages[role,content]."""
+    sample: SampleConfig | None = None
+    """Only the rows of a seeded draw, in file order; it comes before everything else. Default: all rows."""
     limit: int | None = Field(None, ge=1)
-    """Only the first rows, in file order."""
+    """Only the first rows, in file order; with `sample`, the first of the drawn ones."""
     bad_rows: Literal["refuse", "exclude"] = "refuse"
     """A row with an empty instruction or response: stop, or never score and never select it."""
 

@@ -14,8 +14,9 @@ from selectit.config.schema import Config, LocationMark
 from selectit.config.score import ScoreConfig
 from selectit.config.select import SelectConfig, SelectDefaults
 
-SHIPPED_NUMBERS = "selectit"
-"""The word in `published` for the numbers of the SelectIT paper."""
+SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
+"""The words in `published` for the files in selectit/published/, one for each paper."""
+PublishedLocation = Annotated[str, LocationMark(keywords=SHIPPED_NUMBERS)]
 
 
 class SeedsConfig(Config):
@@ -86,6 +87,13 @@ class RecipeConfig(Config):
     seeds: SeedsConfig = SeedsConfig()
     baseline: str
     """The arm that differences are taken to."""
-    published: Annotated[str, LocationMark(keywords=(SHIPPED_NUMBERS,))] | None = None
-    """Numbers of others that the report puts beside ours: `selectit` (of the paper), or a file of the same form."""
+    published: tuple[PublishedLocation, ...] | PublishedLocation | None = None
+    """Published results that the report compares with ours: names of papers that ship, or files of the same form."""
+    published_margin: float = Field(2.0, gt=0, allow_inf_nan=False)
+    """Points within which a result agrees with a published one."""
     wandb: WandbConfig = WandbConfig()
+
+    @property
+    def published_files(self) -> tuple[str, ...]:
+        """The names and files of `published`, one or a list."""
+        return (self.published,) if isinstance(self.published, str) else self.published or ()

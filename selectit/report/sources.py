@@ -73,7 +73,16 @@ def _locations(identity: Any, config: Any, key: str = "") -> Iterator[tuple[str,
     else:
         for name, value in identity.items():
             inner = config.get(name) if isinstance(config, dict) else None
-            yield from _locations(value, inner, f"{key}.{name}" if key else name)
+            found = _locations(value, inner, f"{key}.{name}" if key else name)
+            part = _part(identity) if name == "path" else ""
+            yield from ((setting, where, f"{content}{part}") for setting, where, content in found)
+
+
+def _part(pool: Mapping[str, Any]) -> str:
+    """Which rows of a pool are read, where not all of them are."""
+    sample, limit = pool.get("sample"), pool.get("limit")
+    drawn = f"; {sample['num_rows']:,} of its rows drawn with seed {sample['seed']}" if sample else ""
+    return drawn + (f"; the first {limit:,} {'of these' if drawn else 'rows'} only" if limit else "")
 
 
 def _environment(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,12 +107,12 @@ def _standing(folder: Path, fingerprint: str) -> Comparisons | None:
 def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
     """All that can change a byte of the report."""
     config = recipe_of(plan).config
-    told = {"name", "description", "demonstration", "baseline", "seeds", "grid"}
+    told = {"name", "description", "demonstration", "baseline", "seeds", "grid", "published_margin"}
     number = {stage: index for index, stage in enumerate(plan.stages)}
     return {
         "version": _version(),
         "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=told)},
-        "published": None if config.published is None else read_published(config.published).model_dump(mode="json"),
+        "published": [read_published(location).model_dump(mode="json") for location in config.published_files],
         "rows": [
             {
                 "label": row.label,

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from selectit.data import Row
 from selectit.errors import UserError
+from selectit.row_ids import uniform_number
 
 
 def random_scores(rows: Iterable[Row], seed: int, strategy: str) -> np.ndarray:
@@ -22,8 +22,7 @@ def random_scores(rows: Iterable[Row], seed: int, strategy: str) -> np.ndarray:
 
     Returns: float64 [num_rows] in [0, 1).
     """
-    hashes = (hashlib.sha256(f"{strategy}\n{seed}\n{row.row_id}".encode()).digest() for row in rows)
-    return np.fromiter((int.from_bytes(h[:8], "big") / 2**64 for h in hashes), dtype=float)
+    return np.fromiter((uniform_number(strategy, seed, row.row_id) for row in rows), dtype=float)
 
 
 def length_scores(rows: Iterable[Row], field: str, count: Callable[[str], int]) -> np.ndarray:

@@ -1,0 +1,203 @@
+"""Answers read out of texts: what is meant counts, and where nothing can be read there is no point."""
+
+import json
+
+import pytest
+
+from selectit.errors import UserError
+from selectit.evaluate.bbh_answers import grade_bbh
+from selectit.evaluate.graders import GRADERS, grade_items, grader_name
+from selectit.evaluate.number_answers import grade_gsm8k
+from selectit.evaluate.profile import load_profile
+from selectit.evaluate.results import Item
+from selectit.evaluate.span_answers import grade_tydiqa
+
+EMPTY = ["", " ", "\n\n", "[invalid]", "I do not know", "qwe rty uio", "...", "?!"]
+
+
+def gsm8k(text, gold="8"):
+    return grade_gsm8k(text, {"answer": f"Because.\n#### {gold}"})
+
+
+def bbh(text, gold, question=""):
+    return grade_bbh(text, {"input": question, "target": gold})
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("The answer is 8...", "8"),
+        ("So it is 15. ... Done", "15"),
+        ("That makes 122; (a), (b), ..", "122"),
+        ("The answer is $1,234.50.", "1234.5"),
+        ("The answer is -3.", "-3"),
+        ("The answer is −3", "-3"),
+        ("The answer is -$3.", "-3"),
+        ("The answer is 8. The next question has 12 apples and 7 pears.", "8"),
+        ("5 + 3 = 8", "8"),
+        ("11 - 3 is 8", "8"),
+        ("The answer is 5 + 3 = 8 apples.", "8"),
+        ("The answer is 16/2.", "8"),
+        ("**Answer:** **18** dollars", "18"),
+        (r"so $\boxed{2{,}125}$", "2,125"),
+        ("#### 1,450,000", "1,450,000"),
+        ("The answer is 8.0", "8"),
+        ("Answer: 1 1/2 hours", "1.5"),
+        ("She pays Rs.500", "500"),
+    ],
+)
+def test_gsm8k_reads_numbers_as_they_are_meant(text, gold):
+    assert gsm8k(text, gold).score == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("The answer is -8.", "8"),
+        ("The answer is 8.", "-8"),
+        ("The answer is 8.5", "8"),
+        ("The answer is 1 1/2", "1"),
+        ("The answer is 80", "8"),
+        ("The answer is 2125", "2,126"),
+        ("The answer is 3/8.", "3"),
+    ],
+)
+def test_gsm8k_takes_no_other_number(text, gold):
+    assert gsm8k(text, gold).score == 0
+
+
+@pytest.mark.parametrize("text", EMPTY)
+def test_gsm8k_without_a_number_is_unparsed(text):
+    found = gsm8k(text)
+    assert found.answer is None and found.score == 0 and found.others == {"exact_match,strict-match": 0}
+
+
+def test_strict_match_wants_the_answer_announced():
+    assert gsm8k("5 + 3 = 8").others == {"exact_match,strict-match": 0}
+    assert gsm8k("So the answer is 8").others == {"exact_match,strict-match": 1}
+
+
+OPTIONS = "Which one?\nOptions:\n(A) red\n(B) blue\n(C) rita, sue and bob poo"
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("So the answer is (B).", "(B)"),
+        ("The answer is B", "(B)"),
+        ("The answer is (b).".replace("b", "B"), "(B)"),
+        ("The answer is option B.", "(B)"),
+        ("the answer is blue.", "(B)"),
+        ("(B)", "(B)"),
+        ("B.", "(B)"),
+        (r"\boxed{B}", "(B)"),
+        ("So the answer is (C).", "rita, sue and bob poo"),
+        ("So the answer is rita, sue and bob poo.", "rita, sue and bob poo"),
+    ],
+)
+def test_an_option_is_read_from_its_letter_or_its_text(text, gold):
+    assert bbh(text, gold, OPTIONS).score == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The answer is (A) or (B).", "The answer is A, B", "The answer is (A).", "The answer is (Q).", "A lot", OPTIONS],
+)
+def test_another_letter_or_several_are_no_point(text):
+    assert bbh(text, "(B)", OPTIONS).score == 0
+
+
+@pytest.mark.parametrize(
+    "gold", ["(A)", "True", "False", "yes", "No", "valid", "invalid", "-12", "8", ") ]", "bat cat"]
+)
+@pytest.mark.parametrize("text", EMPTY)
+def test_bbh_without_an_answer_is_unparsed_and_no_point(text, gold):
+    found = bbh(text, gold, "Sort the words. List: cat bat" if gold == "bat cat" else OPTIONS if gold == "(A)" else "")
+    assert (found.answer, found.score) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "score"),
+    [
+        ("So the answer is invalid.", "invalid", 1),
+        ("So the answer is valid.", "invalid", 0),
+        ("The answer is: the argument is invalid.", "invalid", 1),
+        ("The answer is not valid.", "valid", 0),
+        ("The answer is valid or invalid.", "valid", 0),
+        ("The answer is Yes/No.", "Yes", 0),
+        ("so the answer is true", "True", 1),
+        ("The answer is Yes, because there is no other.", "Yes", 1),
+        ("So the answer is -12.", "-12", 1),
+        ("So the answer is 12.", "-12", 0),
+        ("So the answer is -12.", "12", 0),
+        ("So the answer is A * B = 3 * -4 = -12.", "-12", 1),
+        ("So the answer is ] ) }.", "] ) }", 1),
+        ("So the answer is ])}.", "] ) }", 1),
+        ("So the answer is ) ] }.", "] ) }", 0),
+        ("So the answer is ] ).", "] ) }", 0),
+        ("So the answer is bat cat dog.", "bat cat dog", 1),
+        ("So the answer is Bat, cat, dog.", "bat cat dog", 1),
+        ("So the answer is bat dog cat.", "bat cat dog", 0),
+        ("So the answer is o'connor it&t.", "it&t o'connor", 0),
+        ("So the answer is it&t o'connor.", "it&t o'connor", 1),
+    ],
+)
+def test_bbh_compares_what_the_task_means(text, gold, score):
+    assert bbh(text, gold).score == score
+
+
+def test_tydiqa_takes_words_and_no_empty_answer():
+    row = {"id": "english-1-0", "answers": ["the Eiffel Tower", "Eiffel"]}
+    assert grade_tydiqa(" Eiffel tower.", row).score == 1
+    assert grade_tydiqa("eiffel tower in Paris", row).score == pytest.approx(2 * 2 / 6)
+    for text in ("", " ", "the", "..."):
+        found = grade_tydiqa(text, {**row, "answers": ["the", "..."]})
+        assert (found.answer, found.score, found.others) == (None, 0, {"exact_match": 0})
+
+
+def test_tydiqa_is_scored_as_lm_evals_own_task():
+    from lm_eval.tasks.tydiqa import utils
+
+    texts = ["the Tower, of London", "الكتاب في البيت", "a b c c", "Helsinki!", "x"]
+    for language, code in (("english", "en"), ("arabic", "ar"), ("finnish", "fi")):
+        for text in texts:
+            for gold in texts:
+                row = {"id": f"{language}-1", "answers": [gold, "London"]}
+                theirs = utils.process_results_lang(row, [text], code)
+                ours = grade_tydiqa(text, row)
+                assert ours.score == pytest.approx(theirs["f1"])
+                assert ours.others == {"exact_match": float(theirs["exact_match"])}
+
+
+def test_several_answers_of_an_item_are_averaged_and_each_has_an_outcome():
+    item = Item("gsm8k_cot", 0, {"answer": "#### 8"}, "", ["The answer is 8", "no", "it is 7"], None, "", None)
+    grade_items([item], "gsm8k", "exact_match,flexible-extract")
+    assert item.score == pytest.approx(1 / 3) and item.outcomes == ["read", "unparsed", "read"] and item.answer == "8"
+
+
+def test_a_profile_names_a_grader_of_its_benchmark_only(tmp_path):
+    assert grader_name(load_profile("full").benchmarks["bbh"]) == "bbh"
+    path = tmp_path / "mine.yaml"
+    path.write_text("benchmarks:\n  gsm8k: {metric: f1, grader: bbh}\n  mmlu: {metric: acc, grader: bbh}\n")
+    with pytest.raises(
+        UserError, match=r"benchmarks.gsm8k.grader: 'bbh' does not grade gsm8k.*Graders of gsm8k: gsm8k"
+    ):
+        load_profile(str(path))
+    with pytest.raises(UserError, match=r"benchmarks.mmlu.grader: 'bbh' does not grade mmlu.*Leave `grader` out"):
+        load_profile(str(path))
+
+
+@pytest.mark.parametrize("name", GRADERS)
+def test_every_grader_can_be_loaded(name):
+    assert callable(GRADERS[name].load())
+
+
+def test_items_and_results_count_what_could_not_be_read(evaluate, monkeypatch, oracle):
+    monkeypatch.setattr(oracle, "answer", lambda doc: "" if len(doc["question"]) % 2 else "The answer is 1.")
+    _, out = evaluate("gsm8k")
+    result = json.loads((out / "result.json").read_text())
+    items = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+    unparsed = [item for item in items if item["outputs"] == [""]]
+    assert result["grader"] == {"name": "gsm8k", "version": 1}
+    assert result["outcomes"] == {"read": len(items) - len(unparsed), "unparsed": len(unparsed)}
+    assert unparsed and all(item["outcomes"] == ["unparsed"] and item["score"] == 0 for item in unparsed)
