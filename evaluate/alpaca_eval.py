@@ -75,7 +75,7 @@ def keep_answers(result: Result, items: Sequence[Item], references: str, out: Pa
 
 
 def kept_answers(out: Path) -> tuple[Result, list[Item], str] | None:
-    """What `keep_answers` put by in this folder; None where there is nothing, or nothing whole, and it is asked again."""
+    """What `keep_answers` put by in this folder; None where there is nothing whole, which is then generated again."""
     path = out / ANSWERS_FILE
     if not path.is_file():
         return None

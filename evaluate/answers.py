@@ -1,6 +1,7 @@
 """Answers on disk as they come, in answers.jsonl of the stage's folder: what a killed run had is not asked again.
 
-A line that is not a whole answer is passed over, and its batch asked again. The folder belongs to one fingerprint, and so to one model; a line's key holds everything else of its request.
+A line that is not a whole answer is passed over, and its batch asked again. The folder belongs to one fingerprint, and
+so to one model; a line's key holds everything else of its request.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from selectit.evaluate.requests import Answer, Batch, Generation, Request, request_key
+from selectit.evaluate.results import Ending
 
 ANSWERS_FILE = "answers.jsonl"
 
@@ -32,7 +34,8 @@ class Answers:
                 found = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(found, list) and len(found) == 3 and isinstance(found[0], str) and _is_count(found[2]):
+            # a line of three is of a release that did not say how an answer ended
+            if isinstance(found, list) and len(found) == 4 and isinstance(found[0], str):
                 self._found[found[0]] = Answer(*found[1:])
         if len(whole) < len(content):  # the line that a killed run was writing
             self._path.write_bytes(whole)
@@ -42,7 +45,7 @@ class Answers:
         answers = []
         for request in batch.requests:
             answer = self._found.get(self._key(request))
-            if answer is None or not _is_answer_to(request, answer.value):
+            if answer is None or not _is_answer_to(request, answer):
                 return None
             answers.append(answer)
         return answers
@@ -52,7 +55,7 @@ class Answers:
         for request, answer in zip(batch.requests, answers, strict=True):
             key = self._key(request)
             self._found[key] = answer
-            lines.append(json.dumps([key, answer.value, answer.num_tokens]) + "\n")
+            lines.append(json.dumps([key, answer.value, answer.num_tokens, answer.ending]) + "\n")
         with self._path.open("a", encoding="utf-8") as f:
             f.write("".join(lines))
 
@@ -64,10 +67,14 @@ class Answers:
         return request_key(request, self._model)
 
 
-def _is_answer_to(request: Request, value: Any) -> bool:
+def _is_answer_to(request: Request, answer: Answer) -> bool:
+    value = answer.value
+    if not isinstance(answer.num_tokens, int) or isinstance(answer.num_tokens, bool) or answer.num_tokens < 0:
+        return False
     if isinstance(request, Generation):
-        return isinstance(value, str)
-    return isinstance(value, list) and len(value) == len(request.continuations) and all(map(_is_likelihood, value))
+        return isinstance(value, str) and answer.ending in (None, *get_args(Ending))
+    is_whole = isinstance(value, list) and len(value) == len(request.continuations) and all(map(_is_likelihood, value))
+    return is_whole and answer.ending is None
 
 
 def _is_likelihood(value: Any) -> bool:
@@ -75,7 +82,3 @@ def _is_likelihood(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], bool):
         return False
     return isinstance(value[0], float) and math.isfinite(value[0])
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -53,9 +53,9 @@ class LeftOut:
 
     def reason(self) -> str:
         return (
-            f"not judged: {self}, and evaluate.judge.max_missing allows {self.max_missing:.2%}. Set evaluate.judge so that "
-            "the judge answers (max_tokens, verdict, prompt, extra_body, another model), or allow more, and run the same "
-            "command; verdicts that were paid are not asked again"
+            f"not judged: {self}, and evaluate.judge.max_missing allows {self.max_missing:.2%}. Set "
+            "evaluate.judge so that the judge answers (max_tokens, verdict, prompt, extra_body, another model), or "
+            "allow more, and run the same command; verdicts that were paid are not asked again"
         )
 
 

@@ -67,8 +67,9 @@ class EndpointJudge:
         self._mask = KeyMask(self._key)
         self._prompt = read_prompt(config.prompt)
         self._verdict: str = config.verdict
-        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)[:100]}-{digest([config.model, config.base_url])[:12]}.jsonl"
-        self._cache = AnswerCache(Path(config.cache).expanduser() / name)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", config.model)[:200]
+        file = f"{name}-{digest([config.model, config.base_url])[:12]}.jsonl"
+        self._cache = AnswerCache(Path(config.cache).expanduser() / file)
         self._usage: dict[str, Any] = {}
         self._left_out: LeftOut | None = None
         self._answered_by: list[str] = []
@@ -169,7 +170,7 @@ class EndpointJudge:
         return Question(tuple(self._prompt.fill(**shown)), is_switched, digest({**settings, **shown}))
 
     def _settings(self) -> dict[str, Any]:
-        """What decides an answer besides its question; of a usual request the same keys as ever, for the cache's sake."""
+        """What decides an answer besides its question; a usual request keeps its key in the cache."""
         temperature, max_tokens = self._config.temperature, self._config.max_tokens or MAX_TOKENS[self._verdict]
         extra = {"extra_body": self._config.extra_body} if self._config.extra_body else {}
         return {

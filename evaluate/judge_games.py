@@ -1,4 +1,4 @@
-"""Arena-Hard's judge behind an endpoint: explains itself, and gives one of five verdicts in either order of the answers."""
+"""Arena-Hard's judge behind an endpoint: explains itself, and gives one of five verdicts in either order of answers."""
 
 from __future__ import annotations
 

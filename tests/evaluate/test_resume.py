@@ -155,39 +155,19 @@ def test_a_line_that_was_being_written_is_left_out_and_its_batch_asked_again(tmp
 def test_damaged_lines_are_left_out_and_their_batches_asked_again(tmp_path):
     """Whatever stands in a line: another shape, other types, other lengths, no UTF-8, no JSON."""
     Answers(tmp_path, {}).add(BATCH, ANSWERS)
-    Answers(tmp_path, {}).add(Batch([PROMPT]), [Answer("Paris.", 5)])
+    Answers(tmp_path, {}).add(Batch([PROMPT]), [Answer("Paris.", 5, "end")])
     path = tmp_path / ANSWERS_FILE
     whole = [json.loads(line) for line in path.read_bytes().splitlines()]
     first, prompt = whole[0][0], whole[2][0]
     pairs = whole[0][1]
     damaged = [
-        None,
-        3,
-        "x",
-        {},
-        {"key": first},
-        [],
-        [first],
-        [first, pairs],
-        [first, pairs, 4, 4],
-        [None, pairs, 4],
-        [[first], pairs, 4],
-        [first, pairs, "4"],
-        [first, pairs, -1],
-        [first, pairs, True],
-        [first, pairs, None],
-        [first, None, 4],
-        [first, "text", 4],
-        [first, pairs[:1], 4],
-        [first, [*pairs, pairs[0]], 4],
-        [first, [pairs[0], None], 4],
-        [first, [pairs[0], [-1.0]], 4],
-        [first, [pairs[0], ["-1", True]], 4],
-        [first, [pairs[0], [None, True]], 4],
-        [first, [pairs[0], [-1.0, 1]], 4],
-        [first, [pairs[0], [float("nan"), True]], 4],
-        [first, [pairs[0], [float("-inf"), True]], 4],
-        [first, [pairs[0], [10**400, True]], 4],
+        *(None, 3, "x", {}, {"key": first}, [], [first], [first, pairs], [first, pairs, 4], [first, pairs, 4, None, 4]),
+        *([key, pairs, 4, None] for key in (None, 3, [first])),
+        *([first, pairs, count, None] for count in ("4", -1, True, None, 4.0)),
+        *([first, pairs, 4, ending] for ending in ("end", 3, ["end"], {})),
+        *([first, value, 4, None] for value in (None, "text", {}, pairs[:1], [*pairs, pairs[0]], [pairs[0], None])),
+        *([first, [pairs[0], pair], 4, None] for pair in ([-1.0], ["-1", True], [None, True], [-1.0, 1], [True, True])),
+        *([first, [pairs[0], [odd, True]], 4, None] for odd in (float("nan"), float("-inf"), 10**400)),
     ]
     lines = [json.dumps(line).encode() for line in damaged]
     lines += [b"\xff\xfe[", b"\0" * 20, b"[" * 100_000, json.dumps(whole[0]).encode()[:-4], b"", b"{\r}"]
@@ -195,11 +175,12 @@ def test_damaged_lines_are_left_out_and_their_batches_asked_again(tmp_path):
         path.write_bytes(line + b"\n" + b"".join(json.dumps(one).encode() + b"\n" for one in whole[1:]))
         kept = Answers(tmp_path, {})
         assert kept.of(BATCH) is None and kept.of(Batch(BATCH.requests[1:])) == ANSWERS[1:], line[:60]
-        assert kept.of(Batch([PROMPT])) == [Answer("Paris.", 5)]
+        assert kept.of(Batch([PROMPT])) == [Answer("Paris.", 5, "end")]
         kept.add(BATCH, ANSWERS)
         assert Answers(tmp_path, {}).of(BATCH) == ANSWERS
-    for value in (None, 3, ["Paris."], pairs):
-        path.write_text(json.dumps([prompt, value, 5]) + "\n")
+    odd = [(value, 5, "end") for value in (None, 3, ["Paris."], pairs)]
+    for value, num_tokens, ending in (*odd, ("Paris.", "5", "end"), ("Paris.", 5, "over"), ("Paris.", 5, ["end"])):
+        path.write_text(json.dumps([prompt, value, num_tokens, ending]) + "\n")
         assert Answers(tmp_path, {}).of(Batch([PROMPT])) is None
 
 
