@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from selectit.evaluate.requests import Answer, Batch, Generation, Request, request_key
+from selectit.evaluate.requests import Answer, Batch, FirstTokens, Generation, Request, request_key
 from selectit.evaluate.results import Ending
 
 ANSWERS_FILE = "answers.jsonl"
@@ -73,12 +73,22 @@ def _is_answer_to(request: Request, answer: Answer) -> bool:
         return False
     if isinstance(request, Generation):
         return isinstance(value, str) and answer.ending in (None, *get_args(Ending))
-    is_whole = isinstance(value, list) and len(value) == len(request.continuations) and all(map(_is_likelihood, value))
-    return is_whole and answer.ending is None
+    if not isinstance(value, list) or answer.ending is not None:
+        return False
+    if isinstance(request, FirstTokens):
+        return len(value) > 0 and all(map(_is_token, value))
+    return len(value) == len(request.continuations) and all(map(_is_likelihood, value))
 
 
 def _is_likelihood(value: Any) -> bool:
     """[log-probability, is greedy]"""
-    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], bool):
-        return False
-    return isinstance(value[0], float) and math.isfinite(value[0])
+    return isinstance(value, list) and len(value) == 2 and _is_log_probability(value[0]) and isinstance(value[1], bool)
+
+
+def _is_token(value: Any) -> bool:
+    """[token id, log-probability]"""
+    return isinstance(value, list) and len(value) == 2 and type(value[0]) is int and _is_log_probability(value[1])
+
+
+def _is_log_probability(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)

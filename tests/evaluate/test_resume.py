@@ -13,7 +13,7 @@ import pytest
 
 from selectit.evaluate.answerer import Answerer
 from selectit.evaluate.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Likelihood
+from selectit.evaluate.requests import Answer, Batch, FirstTokens, Generation, GenerationSettings, Likelihood
 from selectit.evaluate.sandbox import unavailable
 
 RUN = """
@@ -182,6 +182,16 @@ def test_damaged_lines_are_left_out_and_their_batches_asked_again(tmp_path):
     for value, num_tokens, ending in (*odd, ("Paris.", "5", "end"), ("Paris.", 5, "over"), ("Paris.", 5, ["end"])):
         path.write_text(json.dumps([prompt, value, num_tokens, ending]) + "\n")
         assert Answers(tmp_path, {}).of(Batch([PROMPT])) is None
+
+
+def test_most_probable_tokens_are_kept_and_damaged_ones_asked_again(tmp_path):
+    batch, answers = Batch([FirstTokens((1, 2), 2)]), [Answer([[7, -0.1], [5, -2.5]], 3)]
+    Answers(tmp_path, {}).add(batch, answers)
+    assert Answers(tmp_path, {}).of(batch) == answers
+    key = json.loads((tmp_path / ANSWERS_FILE).read_text())[0]
+    for value in ([], "x", [[7]], [["7", -0.1]], [[7, None]], [[True, -0.1]], [[7, float("nan")]]):
+        (tmp_path / ANSWERS_FILE).write_text(json.dumps([key, value, 3, None]) + "\n")
+        assert Answers(tmp_path, {}).of(batch) is None, value
 
 
 def test_a_run_goes_on_over_damaged_answers(evaluate, config_of, asked):
