@@ -88,7 +88,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         overrides: `dotted.key=value` texts; values are YAML, relative paths are read from the current folder.
     Raises: UserError listing every fault, each with its dotted path, the value found and what is legal.
     """
-    raw = _merge(_read(path, ()), _absolute(parse_overrides(overrides), RecipeConfig, Path.cwd()))
+    given = _with_baselines(parse_overrides(overrides), "--set")
+    raw = _merge(_read(path, ()), _absolute(given, RecipeConfig, Path.cwd()))
     return _resolve(path, raw)
 
 
@@ -139,10 +140,23 @@ def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
             f"recipe {path}: found {type(raw).__name__}; a recipe is a mapping (name:, pool:, model:, arms: ...)"
         )
     parent = raw.get("extends")
+    raw = _with_baselines(raw, str(path))
     raw = _absolute(raw, RecipeConfig, path.resolve().parent)
     if parent is None:
         return raw
     return _merge(_read((path.parent / str(parent)), (*children, path.resolve())), raw)
+
+
+def _with_baselines(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """`baseline: random`, as recipes had it, is read as `baselines: [random]`.
+
+    Raises: UserError where both are given.
+    """
+    if "baseline" not in raw:
+        return raw
+    if "baselines" in raw:
+        raise UserError(f"{where}: give `baselines` alone; `baseline` is its old form with one arm")
+    return {("baselines" if key == "baseline" else key): [v] if key == "baseline" else v for key, v in raw.items()}
 
 
 def _merge(base: Any, top: Any) -> Any:
