@@ -9,9 +9,9 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selectit.evaluate.generation import generate
-from selectit.evaluate.likelihood import log_likelihoods
+from selectit.evaluate.likelihood import first_tokens, log_likelihoods
 from selectit.evaluate.prefix import SharedPrefix, shares_prefixes
-from selectit.evaluate.requests import Answer, Batch, Generation, Likelihood
+from selectit.evaluate.requests import Answer, Batch, FirstTokens, Generation, Likelihood
 
 _CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
 """What torch's message names where memory on the CPU is refused; the class is a plain RuntimeError."""
@@ -48,6 +48,9 @@ class Answerer:
         if isinstance(batch.requests[0], Likelihood):
             rows = [request for request in batch.requests if isinstance(request, Likelihood)]
             return log_likelihoods(self._model, self._prefix, rows, batch.prefix)
+        if isinstance(batch.requests[0], FirstTokens):
+            asked = [request for request in batch.requests if isinstance(request, FirstTokens)]
+            return first_tokens(self._model, self._prefix, asked, batch.prefix)
         prompts = [request for request in batch.requests if isinstance(request, Generation)]
         shared = self._prefix if self.shares else None
         return generate(self._model, self._tokenizer, self._decode, shared, prompts, batch.prefix)

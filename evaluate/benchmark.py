@@ -6,7 +6,7 @@ Reads benchmark data from the hub or a folder. The questions of a profile's `ite
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +19,15 @@ from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
-from transformers import set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 
 from selectit.config import BenchmarkConfig, EvaluateStage
 from selectit.errors import UserError
 from selectit.evaluate.files import chosen_tasks, data_files, lm_eval_tasks, task_file
 from selectit.evaluate.harness import ProgressHook, quiet
 from selectit.evaluate.readers import tydiqa_languages
+from selectit.evaluate.released import ReleasedTask
+from selectit.evaluate.results import Item
 
 HUB = "hub"
 LM_EVAL_VERSION = version("lm_eval")
@@ -43,31 +45,46 @@ class Questions:
 
     tasks: dict[str, Task]
     groups: dict[str, Group]
-    samples: dict[str, list[int]] | None
-    """Task -> sorted item ids; None: the first `limit` items, or all."""
+    drawn: dict[str, list[int]] | None
+    """Task -> item ids in the order in which they were drawn; None: the first `limit` items, or all."""
     limit: int | None
     notes: list[str] = field(default_factory=list)
     """What is missing of the benchmark."""
 
     def num_items(self, task: str) -> int:
-        if self.samples is not None:
-            return len(self.samples[task])
+        if self.drawn is not None:
+            return len(self.drawn[task])
         return min(len(self.tasks[task].task_docs), self.limit or len(self.tasks[task].task_docs))
+
+    @property
+    def samples(self) -> dict[str, list[int]] | None:
+        """As lm-eval wants them: it labels the items wrongly in any order but the ascending one."""
+        return None if self.drawn is None else {name: sorted(ids) for name, ids in self.drawn.items()}
+
+    def in_order(self, items: Sequence[Item]) -> list[Item]:
+        """Items in the order in which they were drawn, task by task."""
+        if self.drawn is None:
+            return list(items)
+        place = {(name, item_id): at for name, ids in self.drawn.items() for at, item_id in enumerate(ids)}
+        tasks = {name: at for at, name in enumerate(dict.fromkeys(item.task for item in items))}
+        return sorted(items, key=lambda item: (tasks[item.task], place[item.task, item.item_id]))
 
     @property
     def num_requests(self) -> int:
         return sum(self.num_items(name) * _requests_per_item(task) for name, task in self.tasks.items())
 
 
-def load_questions(config: EvaluateStage) -> Questions:
-    """Raises: UserError where data is missing or cannot be fetched."""
+def load_questions(config: EvaluateStage, tokenizer: PreTrainedTokenizerBase | None = None) -> Questions:
+    """Args:   tokenizer: the evaluated model's; None: no prompt is cut to a number of tokens (`needs_tokenizer`).
+    Raises: UserError where data is missing or cannot be fetched.
+    """
     benchmark = config.benchmark
     folder = None if config.data == HUB else Path(config.data)
     if folder is not None:
         data_files(benchmark, folder)
     names, notes = _available(benchmark, folder)
     # lm-eval looks a group's tasks up by name, so both folders are indexed
-    folders = [task_file(benchmark.name).parent]
+    folders = [task_file(benchmark.name, benchmark.prompts).parent]
     if benchmark.name in _STOCK_FOLDERS:
         folders.insert(0, Path(lm_eval.tasks.__file__).parent / _STOCK_FOLDERS[benchmark.name])
     with quiet():
@@ -79,10 +96,12 @@ def load_questions(config: EvaluateStage) -> Questions:
         loaded = manager.load([_specification(benchmark, names)])
     for task in loaded["tasks"].values():
         _set(task, benchmark)
-    samples = _draw(loaded["tasks"], benchmark, config.limit)
+        if isinstance(task, ReleasedTask):
+            task.tokenizer = tokenizer
+    drawn = _draw(loaded["tasks"], benchmark, config.limit)
     if config.limit is not None:
         notes.append(f"limited to {config.limit} items per task (evaluate.limit)")
-    return Questions(loaded["tasks"], loaded["groups"], samples, None if samples else config.limit, notes)
+    return Questions(loaded["tasks"], loaded["groups"], drawn, None if drawn else config.limit, notes)
 
 
 def ask(lm: LM, questions: Questions, config: EvaluateStage, advance: Callable[[int], None]) -> dict[str, Any]:
@@ -104,7 +123,7 @@ def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[st
     """lm-eval's names of the tasks that can be run, and notes on those that cannot."""
     wanted = chosen_tasks(benchmark)
     if benchmark.name != "tydiqa" or folder is None:
-        return [lm_eval_tasks(benchmark.name)[task] for task in wanted], []
+        return [_tasks(benchmark)[task] for task in wanted], []
     present = tydiqa_languages(folder, _num_fewshot(benchmark))
     if not present.intersection(wanted):
         raise UserError(
@@ -113,7 +132,11 @@ def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[st
         )
     missing = [language for language in wanted if language not in present]
     notes = [f"languages without questions or demonstrations in the data folder: {', '.join(missing)}"]
-    return [lm_eval_tasks("tydiqa")[language] for language in wanted if language in present], notes if missing else []
+    return [_tasks(benchmark)[language] for language in wanted if language in present], notes if missing else []
+
+
+def _tasks(benchmark: BenchmarkConfig) -> dict[str, str]:
+    return lm_eval_tasks(benchmark.name, benchmark.prompts)
 
 
 def _num_fewshot(benchmark: BenchmarkConfig) -> int:
@@ -122,7 +145,7 @@ def _num_fewshot(benchmark: BenchmarkConfig) -> int:
 
 def _specification(benchmark: BenchmarkConfig, names: list[str]) -> str | dict[str, Any]:
     """The task or group of evaluate/tasks/<benchmark>.yaml; of a group, the tasks that are run."""
-    config = load_yaml(task_file(benchmark.name))
+    config = load_yaml(task_file(benchmark.name, benchmark.prompts))
     if "group" not in config:
         return config["task"]
     members = {key: value for key, value in config["task"][0].items() if key != "group"}
@@ -148,18 +171,27 @@ def _set(task: Task, benchmark: BenchmarkConfig) -> None:
     task.set_config("generation_kwargs", settings, update=True)
 
 
-def _draw(tasks: dict[str, Task], benchmark: BenchmarkConfig, limit: int | None) -> dict[str, list[int]] | None:
-    if benchmark.items_per_task is None:
-        return None
-    return {
-        name: sample_ids(len(task.task_docs), benchmark.items_per_task, benchmark.sample_seed)[:limit]
-        for name, task in tasks.items()
-    }
+def _draw(tasks: Mapping[str, Task], benchmark: BenchmarkConfig, limit: int | None) -> dict[str, list[int]] | None:
+    """The items that the profile draws, cut at the limit; and where one generator draws, demonstrations after them."""
+    size, seed = benchmark.items_per_task, benchmark.sample_seed
+    if benchmark.draws == "each_task":
+        if size is None:
+            return None
+        drawn = {name: sample_ids(len(task.task_docs), size, random.Random(seed)) for name, task in tasks.items()}
+    else:
+        generator = random.Random(seed)
+        drawn = {name: sample_ids(len(tasks[name].task_docs), size, generator) for name in sorted(tasks)}
+        for name in sorted(tasks):
+            if isinstance(task := tasks[name], ReleasedTask):
+                task.draw_demonstrations(generator)
+    return {name: ids[:limit] for name, ids in drawn.items()}
 
 
-def sample_ids(num_items: int, size: int, seed: int) -> list[int]:
-    """A uniform sample of item ids, in ascending order: lm-eval labels the items wrongly in any other."""
-    return sorted(random.Random(seed).sample(range(num_items), min(size, num_items)))
+def sample_ids(num_items: int, size: int | None, generator: random.Random) -> list[int]:
+    """Item ids in the order in which they are drawn; all of them, undrawn, where no more than `size` are there."""
+    if size is None or num_items <= size:
+        return list(range(num_items))
+    return generator.sample(range(num_items), size)
 
 
 def _requests_per_item(task: Task) -> int:

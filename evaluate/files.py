@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
@@ -65,6 +66,10 @@ LANGUAGE_CODES = {
 _TASK_PREFIXES = {"mmlu": "mmlu_", "mmlu_medical": "mmlu_", "bbh": "bbh_cot_fewshot_", "tydiqa": "tydiqa_goldp_"}
 
 
+_CUT_PROMPTS = ("mmlu_selectit", "tydiqa_selectit")
+"""Task files whose prompts are cut to a number of tokens of the evaluated model."""
+
+
 class _NameLoader(yaml.SafeLoader):
     """Reads a task YAML without importing what its `!function` names."""
 
@@ -72,8 +77,22 @@ class _NameLoader(yaml.SafeLoader):
 _NameLoader.add_constructor("!function", lambda loader, node: str(node.value))
 
 
-def task_file(benchmark: str) -> Path:
-    return Path(str(files("selectit.evaluate") / "tasks" / f"{benchmark.removesuffix('_comet')}.yaml"))
+def task_file(benchmark: str, prompts: str | None = None) -> Path:
+    """Args: prompts: the released form of the benchmark's prompts (`BenchmarkConfig.prompts`); None: its usual one."""
+    form = "" if prompts is None else f"_{prompts}"
+    return Path(str(files("selectit.evaluate") / "tasks" / f"{benchmark.removesuffix('_comet')}{form}.yaml"))
+
+
+@cache
+def prompt_forms(benchmark: str) -> tuple[str, ...]:
+    """Whose released prompts a benchmark can be asked in, besides its own task's."""
+    forms = get_args(get_args(BenchmarkConfig.model_fields["prompts"].annotation)[0])
+    return tuple(form for form in forms if task_file(benchmark, form).is_file())
+
+
+def needs_tokenizer(benchmark: BenchmarkConfig) -> bool:
+    """Whether the text of its prompts depends on the evaluated model's tokenizer."""
+    return benchmark.chat_template or task_file(benchmark.name, benchmark.prompts).stem in _CUT_PROMPTS
 
 
 def languages(benchmark: str) -> tuple[str, str]:
@@ -83,12 +102,12 @@ def languages(benchmark: str) -> tuple[str, str]:
 
 
 @cache
-def lm_eval_tasks(benchmark: str) -> dict[str, str]:
+def lm_eval_tasks(benchmark: str, prompts: str | None = None) -> dict[str, str]:
     """Task names as a profile spells them (anatomy, word_sorting, finnish) -> lm-eval's; {} without tasks."""
     if benchmark not in _TASK_PREFIXES:
         return {}
     prefix = _TASK_PREFIXES[benchmark]
-    group = yaml.load(task_file(benchmark).read_text(encoding="utf-8"), Loader=_NameLoader)
+    group = yaml.load(task_file(benchmark, prompts).read_text(encoding="utf-8"), Loader=_NameLoader)
     languages = {code: language for language, code in LANGUAGE_CODES.items()}
     names = [name.removeprefix(prefix) for name in group["task"][0]["task"]]
     return {languages[name] if benchmark == "tydiqa" else name: prefix + name for name in names}
@@ -99,7 +118,7 @@ def chosen_tasks(benchmark: BenchmarkConfig) -> tuple[str, ...]:
 
     Raises: UserError for a task that the benchmark does not have.
     """
-    legal = lm_eval_tasks(benchmark.name)
+    legal = lm_eval_tasks(benchmark.name, benchmark.prompts)
     for task in benchmark.tasks or ():
         if task not in legal:
             raise UserError(

@@ -66,8 +66,15 @@ GRADERS = {
         ("gsm8k",),
         ("exact_match,flexible-extract", "exact_match,strict-match"),
     ),
+    "selectit_gsm8k": NamedGrader(
+        "selectit.evaluate.released_graders:grade_selectit_gsm8k", ("gsm8k",), ("exact_match",)
+    ),
     "bbh": NamedGrader("selectit.evaluate.bbh_answers:grade_bbh", ("bbh",), ("exact_match",)),
+    "selectit_bbh": NamedGrader("selectit.evaluate.released_graders:grade_selectit_bbh", ("bbh",), ("exact_match",)),
     "tydiqa": NamedGrader("selectit.evaluate.span_answers:grade_tydiqa", ("tydiqa",), ("f1", "exact_match")),
+    "selectit_tydiqa": NamedGrader(
+        "selectit.evaluate.released_graders:grade_selectit_tydiqa", ("tydiqa",), ("f1", "exact_match")
+    ),
 }
 """Of several graders of a benchmark, the first is the one that a profile gets without naming one."""
 

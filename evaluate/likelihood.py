@@ -1,4 +1,6 @@
-"""Log-probabilities of continuations: rows right-padded behind their shared prefix, logits only where wanted."""
+"""Log-probabilities of continuations and of first tokens: rows right-padded behind their shared prefix, and logits only
+where they are wanted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from selectit.evaluate.prefix import SharedPrefix, accepts
-from selectit.evaluate.requests import Answer, Ids, Likelihood
+from selectit.evaluate.requests import Answer, FirstTokens, Ids, Likelihood
 
 
 @torch.no_grad()
@@ -19,12 +21,10 @@ def log_likelihoods(
 ) -> list[Answer]:
     """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory."""
     rows = [request.ids[len(prefix) :] for request in requests]
-    longest = max(map(len, rows))
-    padded = torch.zeros(len(rows), longest, dtype=torch.long)  # causal attention never sees padding on the right
-    for number, row in enumerate(rows):
-        padded[number, : len(row)] = torch.tensor(row)
     wanted = [range(len(row) - request.num_open, len(row)) for row, request in zip(rows, requests, strict=True)]
-    logits, place = _logits(model, shared, padded, prefix, sorted({position for span in wanted for position in span}))
+    logits, place = _logits(
+        model, shared, _padded(rows), prefix, sorted({position for span in wanted for position in span})
+    )
     owner = [number for number, span in enumerate(wanted) for _ in span]
     column = [place[position] for span in wanted for position in span]
     chosen = logits[owner, column].float()  # [sum of num_open, vocabulary]
@@ -36,6 +36,30 @@ def log_likelihoods(
         values = [_score(log_probs, greedy, end, continuation) for continuation in request.continuations]
         answers.append(Answer(values, len(request.ids) + sum(map(len, request.continuations))))
     return answers
+
+
+@torch.no_grad()
+def first_tokens(
+    model: PreTrainedModel | PeftModel, shared: SharedPrefix, requests: Sequence[FirstTokens], prefix: Ids
+) -> list[Answer]:
+    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory."""
+    rows = [request.ids[len(prefix) :] for request in requests]
+    last = [len(row) - 1 for row in rows]
+    logits, place = _logits(model, shared, _padded(rows), prefix, sorted(set(last)))
+    log_probs = logits[range(len(rows)), [place[position] for position in last]].float().log_softmax(dim=-1)
+    answers = []
+    for request, row in zip(requests, log_probs, strict=True):
+        values, tokens = row.topk(min(request.most, len(row)))
+        found = [[token, value] for token, value in zip(tokens.tolist(), values.tolist(), strict=True)]
+        answers.append(Answer(found, len(request.ids) + 1))
+    return answers
+
+
+def _padded(rows: Sequence[Ids]) -> torch.Tensor:
+    padded = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for number, row in enumerate(rows):  # causal attention never sees padding on the right
+        padded[number, : len(row)] = torch.tensor(row)
+    return padded
 
 
 def _score(log_probs: torch.Tensor, greedy: list[int], end: int, continuation: Ids) -> list[Any]:

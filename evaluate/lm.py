@@ -19,6 +19,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from selectit.adapters import load_adapter
 from selectit.config import EvaluateStage, ModelConfig
 from selectit.config.evaluate import Backend
 from selectit.errors import UserError
@@ -26,8 +27,24 @@ from selectit.evaluate.answerer import Answerer
 from selectit.evaluate.answers import Answers
 from selectit.evaluate.batches import ByPrefix, limits, plan
 from selectit.evaluate.harness import quiet
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
-from selectit.models import is_offloaded, load_model, load_tokenizer, placement, take_gpu
+from selectit.evaluate.requests import (
+    Answer,
+    Batch,
+    FirstTokens,
+    Generation,
+    GenerationSettings,
+    Ids,
+    Likelihood,
+    Request,
+)
+from selectit.models import (
+    is_offloaded,
+    load_model,
+    load_tokenizer,
+    placement,
+    refuse_ids_beyond_embedding,
+    take_gpu,
+)
 from selectit.templates import chat_template
 from selectit.trained_on import check_base
 from selectit.workers import Workers, how_to_start, processes_for
@@ -59,6 +76,7 @@ class EvaluatedLM(HFLM):
         self.truncated_prompts: set[str] = set()
         self.num_tokens = 0
         self._own_template = tokenizer.chat_template
+        refuse_ids_beyond_embedding(tokenizer, model)
         self._anchor = self.tok_encode("a", add_special_tokens=False)
         own: Any = model.generation_config
         clean: Any = GenerationConfig(
@@ -132,6 +150,22 @@ class EvaluatedLM(HFLM):
             answers.append((log_probability, is_greedy))
         return answers
 
+    def first_tokens(self, requests: list[Any]) -> list[list[tuple[str, float]]]:
+        """Args:   requests: (prompt, how many), of tasks whose answer is the first token.
+        Returns: the most probable next tokens, each as its own text, with their log-probabilities, most probable first.
+        """
+        asked: list[Request] = []
+        for context, most in (request.args for request in requests):
+            ids = self.tok_batch_encode([context])[0][0].tolist()
+            if len(ids) > self.max_length:
+                self.truncated_prompts.add(context)
+            asked.append(FirstTokens(tuple(ids[-self.max_length :]), most))
+        found = self._ask(asked, [request.args for request in requests])
+        return [
+            [(self.tokenizer.decode([token], skip_special_tokens=True), value) for token, value in found[request].value]
+            for request in asked
+        ]
+
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         asked: list[Request] = []
@@ -167,6 +201,7 @@ class EvaluatedLM(HFLM):
     def _ask(self, requests: list[Request], arguments: Sequence[Any]) -> dict[Request, Answer]:
         """Args: arguments: lm-eval's own of each request, told to its hook when the request is answered."""
         assert self._answers is not None
+        refuse_ids_beyond_embedding(self.tokenizer, self.model, (ids for request in requests for ids in _read(request)))
         of: dict[Request, list[Any]] = {}
         for request, its_arguments in zip(requests, arguments, strict=True):
             of.setdefault(request, []).append(its_arguments)
@@ -215,6 +250,13 @@ class EvaluatedLM(HFLM):
         self.model.to("cpu")  # the first GPU is for its process
         torch.cuda.empty_cache()
         return Workers(self._load_again, num_processes, "spawn", IF_KILLED)
+
+
+def _read(request: Request) -> Iterator[Ids]:
+    """All token ids that a model must know to answer."""
+    yield request.ids
+    if isinstance(request, Likelihood):
+        yield from request.continuations
 
 
 @dataclass(frozen=True)
@@ -313,10 +355,7 @@ def _with_adapter(base: PreTrainedModel, adapter: str, base_name: str, tokenizer
             f"{base_name} is spread over {', '.join(placement(base))}, and an adapter needs all layers on GPUs or all "
             "in memory. Use more GPUs, raise max_memory, or merge it first (selectit merge) and evaluate the result."
         )
-    try:
-        adapted = PeftModel.from_pretrained(base, adapter).eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"the adapter {adapter} does not fit on {base_name}: {str(error).splitlines()[0]}") from error
+    adapted = load_adapter(base, adapter, base_name)
     ids = tokenizer(_GUARD_PROMPT, return_tensors="pt").input_ids.to(adapted.device)
     with torch.no_grad():
         after = adapted(ids).logits

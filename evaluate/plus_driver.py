@@ -81,7 +81,8 @@ def close(answer, expected, atol):
             close(one, other, atol) for one, other in zip(answer, expected, strict=True)
         )
     if isinstance(expected, (int, float, complex)) and isinstance(answer, (int, float, complex)):
-        return answer == expected or abs(answer - expected) <= atol + RTOL * abs(expected)
+        near = abs(expected) < math.inf and abs(answer - expected) <= atol + RTOL * abs(expected)
+        return answer == expected or near
     return answer == expected
 
 

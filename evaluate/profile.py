@@ -26,6 +26,7 @@ from selectit.evaluate.files import (
     TRANSLATION,
     chosen_tasks,
     data_files,
+    prompt_forms,
 )
 from selectit.evaluate.graders import GRADERS, grader_name
 
@@ -115,7 +116,8 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
         return None, [": needs at least `metric`"]
     try:
         benchmark = BenchmarkConfig.model_validate({**entry, "name": key})
-        chosen_tasks(benchmark)
+        if benchmark.prompts is None or benchmark.prompts in prompt_forms(key):
+            chosen_tasks(benchmark)
     except ValidationError as error:
         return None, [_fault(one) for one in error.errors()]
     except UserError as error:
@@ -136,6 +138,14 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
     faults = []
     if benchmark.num_fewshot is not None and benchmark.name not in _OWN_SHOTS:
         faults.append(f".num_fewshot: the shots of {benchmark.name} are fixed by its task; leave it out")
+    if benchmark.prompts is not None and not (known := prompt_forms(benchmark.name)):
+        faults.append(f".prompts: {benchmark.name} has one form of prompts; leave it out")
+    elif benchmark.prompts is not None and benchmark.prompts not in known:
+        faults.append(f".prompts: {benchmark.name} has no prompts of {benchmark.prompts}; it has {', '.join(known)}")
+    elif benchmark.prompts is not None and benchmark.chat_template:
+        faults.append(
+            f".chat_template: prompts of {benchmark.prompts} are whole; leave out `prompts` for the training template"
+        )
     if benchmark.name in _PASS_AT_K and (most := max(benchmark.pass_at)) > benchmark.num_samples:
         faults.append(f".pass_at: pass@{most} needs num_samples of at least {most}")
     if benchmark.num_samples > 1 and benchmark.name not in _SAMPLED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -24,6 +25,8 @@ EXPORTED_NOT_GRADED = (
 )
 PLUS_TIMES = 5
 """Times the sandbox's usual limits of time, for hundreds of tests instead of a few."""
+
+_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")
 
 _TRUTH_OF_A_MATCH = """
 
@@ -70,7 +73,21 @@ def score(
     return {name: mean_metric(values) for name, values in rates.items()}
 
 
-def unsolvable(items: Sequence[Item], benchmark: str, sandbox: SandboxKind) -> list[str]:
+def notes(items: Sequence[Item], benchmark: str, sandbox: SandboxKind) -> list[str]:
+    """What may have failed for another reason than the answer."""
+    return _missing_modules(items) + _unsolvable(items, benchmark, sandbox)
+
+
+def _missing_modules(items: Sequence[Item]) -> list[str]:
+    reasons = [reason for item in items for reason in item.details["reasons"]]
+    found = [match[1] for reason in reasons if (match := _NO_MODULE.match(reason))]
+    if not found:
+        return []
+    shown = ", ".join(f"{name} ({count})" for name, count in Counter(found).most_common(5))
+    return [f"{len(found)} of {len(reasons)} answers failed for a module that the sandbox does not have: {shown}"]
+
+
+def _unsolvable(items: Sequence[Item], benchmark: str, sandbox: SandboxKind) -> list[str]:
     """A note where the published solution of a task that nothing passed does not pass here either.
 
     Tests that need a class of the program, and solutions that take long, cannot be run as the sandbox runs them.

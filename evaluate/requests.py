@@ -1,4 +1,4 @@
-"""What a model is asked, as token ids: log-likelihoods of continuations, or text to be generated.
+"""What a model is asked, as token ids: log-likelihoods of continuations, the most probable next tokens, or a text.
 
 A request is its content, so that equal ones are asked once and an answer on disk is found again by its key.
 """
@@ -46,12 +46,25 @@ class Generation:
     num_open: int = field(default=1, init=False)
 
 
-Request = Likelihood | Generation
+@dataclass(frozen=True)
+class FirstTokens:
+    """The most probable tokens behind one row."""
+
+    ids: Ids
+    most: int
+    """How many of them."""
+    settings: None = None
+    num_open: int = field(default=1, init=False)
+
+
+Request = Likelihood | FirstTokens | Generation
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`value` is [[log-probability, is greedy] per continuation], or a text."""
+    """`value` is [[log-probability, is greedy] per continuation], [[token, log-probability] per first token], most
+    probable first, or a text.
+    """
 
     value: Any
     num_tokens: int

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from selectit.evaluate.released_graders import instructdiff_letter
+
 RESULT_FILE = "result.json"
 ITEMS_FILE = "items.jsonl"
 MAX_CELL_CHARS = 500
@@ -41,7 +43,7 @@ class Item:
     """The question as it stands there; not written."""
     prompt: str
     outputs: list[Any]
-    """Texts; for multiple choice the log-probability of each choice."""
+    """Texts; for multiple choice the log-probability of each choice, or the first tokens with theirs."""
     answer: str | None
     target: Any
     score: float | None
@@ -86,6 +88,9 @@ class Result:
     reason: str = ""
     complete: bool = False
     notes: list[str] = field(default_factory=list)
+    """What happened in this run."""
+    protocol_notes: list[str] = field(default_factory=list)
+    """What is true of every number under this profile (BenchmarkConfig.notes)."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     tasks: dict[str, dict[str, float]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -147,6 +152,9 @@ def _item(task: str, sample: Mapping[str, Any], score: Any) -> Item:
     if isinstance(first, tuple):  # multiple choice: one (log-probability, is greedy) per choice
         outputs = [response[0][0] for response in sample["resps"]]
         answer, target = "ABCD"[outputs.index(max(outputs))], "ABCD"[sample["target"]]
+    elif isinstance(first, list):  # first tokens: (text, log-probability) of each
+        outputs = [list(pair) for pair in first]
+        answer, target = instructdiff_letter(first), "ABCD"[sample["target"]]
     else:
         outputs, answer, target = list(sample["resps"][0]), None, sample["target"]
     return Item(

@@ -1,37 +1,40 @@
-"""Grades one completion against its tests. Runs inside the sandbox as `python -c`, and is imported nowhere.
+"""Both sides of one grading. Runs as `python -c` with its side as the argument, and is imported nowhere.
 
-Two processes. The child, forked before the tests are read, holds the completion and answers calls to its
-function. The parent holds the tests and sees of every answer only plain values (numbers, text, lists...),
-rebuilt on its own side. So no exit, overridden `__eq__`, printed text or look into files, arguments or frames
-can pass a test: what passes is the value alone.
+`program` runs the completion and answers calls to its function. `grader` runs the tests, and sees of every answer
+only plain values (numbers, text, lists...), rebuilt on its own side. The two are in sandboxes of their own and have two
+pipes between them, on which the one side's calls and the other's answers go. The tests and the verdict are never
+in the program's sandbox, so no exit, overridden `__eq__`, printed text or look into files, frames or processes can
+pass a test: what passes is the value alone. sandbox.py starts both.
 
-stdin: two frames (ten digits of length, JSON): {program, entry_point, limits}, then {prompt, test, token}.
-stdout: one JSON line {token, passed, reason}.
+A frame is ten digits of length and that much JSON.
+program: stdin: {program, entry_point, limits, calls, packages}, then calls; stdout: {ready}, then answers.
+grader: stdin, a socket, again and again: a byte with the ends of the program's pipes, a frame for the program,
+{prompt, test, entry_point, seconds, memory}; back on it, as lines: {started}, then {passed, reason}.
 """
 
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
 import sys
-
-sys.path = [folder for folder in sys.path if folder]  # never import what the completion may write to its folder
-
-import contextlib  # noqa: E402
-import ctypes  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import platform  # noqa: E402
-import resource  # noqa: E402
-import signal  # noqa: E402
 
 MAX_REPLY_BYTES = 16_000_000
 MAX_ITERATOR_ITEMS = 100_000
-PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 4, 38, 22
-SYSTEM_CALLS = {  # architecture: (its audit number, clone, clone3, fork and vfork where they exist)
-    "x86_64": (0xC000003E, (56, 435, 57, 58)),
-    "aarch64": (0xC00000B7, (220, 435)),
-}
+MAX_REASON_CHARS = 300
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 4, 38, 22
 
 
 class Rejected(BaseException):
     """Ends a test; not an Exception, so that no `except Exception` of a test can swallow it."""
+
+    reasons = ()
+    """All of them, for a bare `except:` of a test: a program that once gave no answer does not pass for that."""
+
+    def __init__(self, reason):
+        super().__init__(reason)
+        Rejected.reasons += (reason,)
 
 
 def encode(value):
@@ -52,6 +55,8 @@ def encode(value):
         return {"bytes": bytes(value).hex()}
     if isinstance(value, range):
         return {"range": [value.start, value.stop, value.step]}
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a number of numpy
+        return encode(value.item())
     if hasattr(value, "__next__") or type(value) in (type({}.keys()), type({}.values()), type({}.items())):
         return {"iterator": [encode(item) for _, item in zip(range(MAX_ITERATOR_ITEMS), value, strict=False)]}
     raise TypeError(f"a value of type {type(value).__name__} is not a plain value")
@@ -98,47 +103,59 @@ def write_frame(fd, data):
         text = text[os.write(fd, text) :]
 
 
-def forbid_processes(libc):
-    """No fork, no thread. RLIMIT_NPROC does not bind where the sandbox was started by root; seccomp does."""
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    if platform.machine() not in SYSTEM_CALLS:
-        return
-    architecture, numbers = SYSTEM_CALLS[platform.machine()]
-    allow, deny = 0x7FFF0000, 0x00050001  # deny: the call fails with EPERM
-    rules = [(0x20, 0, 0, 4), (0x15, 1, 0, architecture), (0x06, 0, 0, deny), (0x20, 0, 0, 0)]
-    rules += [(0x35, len(numbers) + 1, 0, 0x40000000)]  # the x32 twins of the same calls
-    rules += [(0x15, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
-    rules += [(0x06, 0, 0, allow), (0x06, 0, 0, deny)]
+def control(what, value, more=0):
+    """prctl, or an OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(what, value, more, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl {what} is not available")
+
+
+def refuse_calls(rules):
+    """Install the filter of sandbox_calls.py; it holds for all threads that come and cannot be taken off."""
 
     class Rule(ctypes.Structure):
         _fields_ = [("code", ctypes.c_ushort), ("jt", ctypes.c_ubyte), ("jf", ctypes.c_ubyte), ("k", ctypes.c_uint32)]
 
-    class Program(ctypes.Structure):
+    class Filter(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("rules", ctypes.POINTER(Rule))]
 
-    program = Program(len(rules), (Rule * len(rules))(*[Rule(*rule) for rule in rules]))
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0):
-        raise OSError(ctypes.get_errno(), "seccomp is not available")
+    own = [Rule(code, jt, jf, os.getpid() if k < 0 else k) for code, jt, jf, k in rules]
+    control(PR_SET_NO_NEW_PRIVS, 1)
+    control(PR_SET_SECCOMP, 2, ctypes.byref(Filter(len(own), (Rule * len(own))(*own))))
 
 
-def serve(order, requests, replies, libc):
-    """The child: define the function, then answer calls until killed."""
+class Packages:
+    """Finds the packages that are offered, and no neighbour of theirs."""
+
+    def __init__(self, folders):
+        self.folders = folders
+
+    def find_spec(self, name, path=None, target=None):
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name, [self.folders[name]]) if path is None and name in self.folders else None
+
+
+def serve():
+    """The program's side: define the function, then answer calls until killed."""
+    order = read_frame(0)
+    control(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for name, value in order["limits"].items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+    sys.meta_path.append(Packages(order["packages"]))
+    refuse_calls(order["calls"])
+    requests, replies = os.dup(0), os.dup(1)
+    write_frame(replies, {"ready": True})
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
-    first, second = sorted((requests, replies))
-    os.closerange(3, first)
-    os.closerange(first + 1, second)
-    os.closerange(second + 1, 4096)
-    for name, value in order["limits"].items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-    forbid_processes(libc)
+    os.close(nowhere)
+    function, failure = None, {}
     try:
         namespace = {"__name__": "candidate"}
         exec(compile(order["program"], "<completion>", "exec"), namespace)
         function = namespace[order["entry_point"]]
     except Exception as error:
-        function = None
         failure = {"program": f"{type(error).__name__}: {str(error)[:200]}"}
     while True:
         call = read_frame(requests)
@@ -149,15 +166,15 @@ def serve(order, requests, replies, libc):
             arguments = decode(call["arguments"])
             reply = {"value": encode(function(*arguments, **decode(call["keywords"])))}
         except Exception as error:
-            reply = {"error": [type(error).__name__, str(error)[:200]]}
-        with contextlib.suppress(Exception):  # arguments that cannot be told stay as they were for the test
+            name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+            reply = {"error": [name, str(error)[:200]]}
+        with contextlib.suppress(Exception):  # arguments that cannot be sent stay as they were for the test
             reply["arguments"] = encode(arguments)
         write_frame(replies, reply)
 
 
 def caller(requests, replies):
     """The function under test, as the tests see it."""
-    import builtins
 
     def candidate(*arguments, **keywords):
         try:
@@ -171,18 +188,29 @@ def caller(requests, replies):
                 elif type(original) is type(now) in (dict, set):
                     original.clear()
                     original.update(now)
-            if "error" not in reply:
-                return decode(reply["value"])
-            name, message = reply["error"]
-            kind = getattr(builtins, name, RuntimeError)
-            raised = kind(message) if issubclass(kind, Exception) else RuntimeError(message)
+            raised = error_of(*reply["error"]) if "error" in reply else None
+            value = None if raised else decode(reply["value"])
         except OSError as error:
             raise Rejected("the program ended before it answered") from error
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except Exception as error:
             raise Rejected("the answer is not a plain value") from error
-        raise raised
+        if raised:
+            raise raised
+        return value
 
     return candidate
+
+
+def error_of(name, message):
+    """The exception that the program's function raised, as the nearest of Python's own."""
+    import builtins
+
+    kind = getattr(builtins, name)
+    assert issubclass(kind, Exception)
+    try:
+        return kind(message)
+    except TypeError:  # UnicodeDecodeError takes more
+        return kind.__base__(message)
 
 
 def whole(prompt):
@@ -194,12 +222,12 @@ def whole(prompt):
     return prompt
 
 
-def grade(tests, candidate, entry_point):
+def grade(tests, candidate):
     """Why the candidate does not pass; an empty text where every test passes."""
     namespace = {"__name__": "test"}
     try:
         exec(compile(whole(tests["prompt"]), "<prompt>", "exec"), namespace)  # its imports and helper functions
-        namespace[entry_point] = candidate
+        namespace[tests["entry_point"]] = candidate
         exec(compile(tests["test"], "<test>", "exec"), namespace)
         namespace["check"](candidate)
     except AssertionError:
@@ -207,47 +235,73 @@ def grade(tests, candidate, entry_point):
     except Rejected as error:
         return str(error)
     except Exception as error:
-        return f"{type(error).__name__}: {str(error)[:200]}"
+        return f"{type(error).__name__}: {error}"
     return ""
 
 
 def stop(*_):
-    raise Rejected("out of time")
+    raise Rejected("timed out")
 
 
-def main():
-    if hasattr(sys, "set_int_max_str_digits"):
-        sys.set_int_max_str_digits(0)
-    libc = ctypes.CDLL(None, use_errno=True)
-    # Without it a completion could read the tests out of this process's memory, or write to its stdout.
-    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "this process cannot be protected from its child")
-    order = read_frame(0)
-    seconds = order.pop("seconds")
-    request_out, request_in = os.pipe()
-    reply_out, reply_in = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            serve(order, request_out, reply_in, libc)
-        finally:
-            os._exit(1)
-    os.close(request_out)
-    os.close(reply_in)
+def judge(host, order, tests, requests, replies):
+    """One grading, in a process of its own."""
+    control(PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (tests["memory"], tests["memory"]))
     signal.signal(signal.SIGALRM, stop)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    tests = read_frame(0)
-    answer = os.dup(1)
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
-        reason = grade(tests, caller(request_in, reply_out), order["entry_point"])
+        write_frame(requests, order)
+        started = read_frame(replies) == {"ready": True}
+    except (OSError, Rejected):
+        started = False
+    write_line(host, {"started": started})
+    if not started:
+        return
+    signal.setitimer(signal.ITIMER_REAL, tests["seconds"])
+    try:
+        reason = grade(tests, caller(requests, replies))
     except Rejected as error:  # the clock ran out between two lines of this file
         reason = str(error)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    os.kill(child, signal.SIGKILL)
-    os.write(answer, json.dumps({"token": tests["token"], "passed": not reason, "reason": reason}).encode())
+    # what a program says of its errors may hold what no file takes
+    reason = (reason or "".join(Rejected.reasons[:1])).encode(errors="replace").decode()[:MAX_REASON_CHARS]
+    write_line(host, {"passed": not reason, "reason": reason})
+
+
+def write_line(fd, data):
+    os.write(fd, json.dumps(data).encode() + b"\n")
+
+
+def grade_all():
+    """The grader's side: a process for each grading, until the host hangs up."""
+    import socket
+
+    control(PR_SET_PDEATHSIG, signal.SIGKILL)
+    control(PR_SET_DUMPABLE, 0)  # without a sandbox, the program must not read the tests out of this process's memory
+    host = socket.socket(fileno=os.dup(0))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    while True:
+        mark, pipes, _, _ = socket.recv_fds(host, 1, 2)
+        if not mark:
+            return
+        order, tests = read_frame(host.fileno()), read_frame(host.fileno())
+        child = os.fork()
+        if child == 0:
+            try:
+                os.dup2(nowhere, 2)
+                judge(host.fileno(), order, tests, *pipes)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        for pipe in pipes:
+            os.close(pipe)
+        _, status = os.waitpid(child, 0)
+        if status:
+            write_line(host.fileno(), {"passed": False, "reason": "the tests ended before they were through"})
 
 
 if __name__ == "__main__":
-    main()
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)
+    {"program": serve, "grader": grade_all}[sys.argv[1]]()

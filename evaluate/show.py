@@ -18,7 +18,16 @@ from selectit.config import EvaluateStage
 from selectit.errors import UserError
 from selectit.evaluate import mathematics
 from selectit.evaluate.benchmark import ask, load_questions
-from selectit.evaluate.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION, chosen_tasks
+from selectit.evaluate.files import (
+    CODE,
+    COMET,
+    EXPORTED,
+    JUDGED,
+    MATHEMATICS,
+    TRANSLATION,
+    chosen_tasks,
+    needs_tokenizer,
+)
 from selectit.evaluate.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
@@ -35,6 +44,8 @@ class Asked:
     until: tuple[str, ...]
     """Generation: stop strings."""
     max_gen_toks: int | None
+    num_first_tokens: int | None = None
+    """Where the answer is read out of the most probable first tokens: how many of them."""
 
 
 @dataclass
@@ -66,6 +77,10 @@ class KnowingLM(LM):
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
         return [(0.0 if request.idx == right_choice(request.doc) else -1.0, True) for request in requests]
+
+    def first_tokens(self, requests: list[Instance]) -> list[list[tuple[str, float]]]:
+        self._remember(requests)
+        return [[("ABCD"[right_choice(request.doc)], 0.0)] for request in requests]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
@@ -109,18 +124,19 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     Raises: UserError where chat format is asked for and there is no tokenizer to render it with.
     """
     benchmark = config.benchmark
-    tokenizer = None
-    if benchmark.chat_template:
-        if config.template is None:
-            raise UserError(f"{benchmark.name} asks for chat format; name the template (--template)")
-        tokenizer = load_tokenizer(config.model)
+    if benchmark.chat_template and config.template is None:
+        raise UserError(f"{benchmark.name} asks for chat format; name the template (--template)")
+    tokenizer = load_tokenizer(config.model) if needs_tokenizer(benchmark) else None
+    if tokenizer is not None and benchmark.chat_template:
+        assert config.template is not None
         tokenizer.chat_template = chat_template(config.template, tokenizer)
     if benchmark.name != "tydiqa":  # whose data folder may lack its first languages
-        benchmark = benchmark.model_copy(update={"tasks": chosen_tasks(benchmark)[:1] or None})
+        alone = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
+        benchmark = benchmark.model_copy(update={"tasks": tuple(alone) or None})
     config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
-    questions = load_questions(config)
+    questions = load_questions(config, tokenizer)
     lm = KnowingLM(tokenizer)
-    items = read_items(ask(lm, questions, config, lambda number: None), benchmark.metric)
+    items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None), benchmark.metric))
     if benchmark.name in MATHEMATICS:
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
@@ -133,6 +149,8 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
 def _asked(item: Item, requests: list[Instance]) -> Asked:
     if requests[0].request_type == "loglikelihood":
         return Asked(item, tuple(dict.fromkeys(request.args[1] for request in requests)), (), None)
+    if requests[0].request_type == "first_tokens":
+        return Asked(item, (), (), None, requests[0].args[1])
     settings = requests[0].args[1]
     return Asked(item, (), tuple(settings["until"]), settings.get("max_gen_toks"))
 
@@ -141,7 +159,7 @@ def print_asked(config: EvaluateStage, num_items: int, write: Callable[[str], No
     """Args: write: takes one block of text."""
     benchmark = config.benchmark
     found = asked(config, num_items)
-    write("\n".join(_settings(config, found[0])))
+    write("\n".join([*_settings(config, found[0]), *(f"note: {note}" for note in benchmark.notes)]))
     for one in found:
         prompt = one.item.prompt
         write(f"---- {one.item.task}, item {one.item.item_id}: the prompt, {len(prompt)} characters")
@@ -154,14 +172,20 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     benchmark = config.benchmark
     tasks = chosen_tasks(benchmark)
     form = f"chat format, template {config.template}" if benchmark.chat_template else "base-model prompt"
+    if benchmark.prompts is not None:
+        form = f"the prompts of {benchmark.prompts}'s released scripts"
     lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]
     if len(tasks) > 1:
         lines.append(f"tasks: {len(tasks)}, of which this is the first: {', '.join(tasks)}")
     if benchmark.items_per_task is not None:
-        lines.append(f"items: {benchmark.items_per_task} of each task, drawn with seed {benchmark.sample_seed}")
+        of = "each task" if benchmark.draws == "each_task" else "each task by one generator, tasks sorted by name"
+        lines.append(f"items: {benchmark.items_per_task} of {of}, drawn with seed {benchmark.sample_seed}")
     if first.continuations:
         shown = ", ".join(map(repr, first.continuations))
         lines.append(f"answered by the most probable of these as next text: {shown}")
+        return lines
+    if first.num_first_tokens is not None:
+        lines.append(f"answered by the most probable letter, A to D, among the {first.num_first_tokens} first tokens")
         return lines
     stops = ", ".join(map(repr, first.until)) or "none"
     draw = f"temperature {benchmark.temperature:g}, top_p {benchmark.top_p:g}" if benchmark.temperature else "greedy"
@@ -175,7 +199,7 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
 
 def _told(benchmark: str, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
-    if one.continuations:
+    if one.continuations or one.num_first_tokens is not None:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
     if benchmark in (*CODE, *EXPORTED):
         return f"right answer:\n{given}\nread as a whole; its task's tests are run on it (not here)"

@@ -25,6 +25,7 @@ from selectit.evaluate.files import (
     ON_HUB,
     TRANSLATION,
     data_files,
+    needs_tokenizer,
 )
 from selectit.evaluate.graders import GRADERS, grade_items, grader_name
 from selectit.evaluate.judge import Judge, check_judge, load_judge
@@ -35,7 +36,7 @@ from selectit.evaluate.results import ITEMS_FILE, Item, Result, count_outcomes, 
 from selectit.evaluate.sandbox import unavailable
 from selectit.evaluate.trained_template import check_template, is_trained_here
 from selectit.evaluate.vllm_lm import check_vllm
-from selectit.models import load_tokenizer
+from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
 from selectit.trained_on import check_base
@@ -48,12 +49,15 @@ NO_GAMES += "behind an endpoint (evaluate.judge.model)"
 
 def preflight(config: EvaluateStage) -> None:
     """Raises: UserError for a data file that is not there, a model without the chat template that is asked for
-    or trained in another one, an adapter of another base, or a judge that cannot judge.
+    or trained in another one or with a tokenizer that is not its own, an adapter of another base, or a judge that
+    cannot judge.
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
+    tokenizer = load_tokenizer(config.model)
+    refuse_ids_beyond_embedding(tokenizer, load_skeleton(config.model))
     if config.template is not None:
-        text = chat_template(config.template, load_tokenizer(config.model))
+        text = chat_template(config.template, tokenizer)
         if config.adapter is not None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
@@ -77,6 +81,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
     result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    result.protocol_notes = list(benchmark.notes)
     if config.data == HUB:
         result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
     if benchmark.chat_template and config.template is None:
@@ -100,7 +105,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     lm = load_lm(config.model, weights, config.backend, config.vllm_python)
     lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
-    questions = load_questions(config)
+    questions = load_questions(config, lm.tokenizer if needs_tokenizer(benchmark) else None)
     questions.notes.extend(notes)
     started = time.monotonic()
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
@@ -109,7 +114,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
     tracker.log(speed)
 
-    items = read_items(answers, benchmark.metric)
+    items = questions.in_order(read_items(answers, benchmark.metric))
     result.model, result.num_items = lm.describe(), len(items)
     result.notes = questions.notes + _truncation_note(lm, items)
     result.complete = not questions.notes
@@ -119,7 +124,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
             found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
         result.score(found)
-        result.notes.extend(programs.unsolvable(items, benchmark.name, config.sandbox))
+        result.notes.extend(programs.notes(items, benchmark.name, config.sandbox))
     elif benchmark.name in EXPORTED:
         programs.write_samples(items, out)
         result.reason = programs.EXPORTED_NOT_GRADED

@@ -12,7 +12,16 @@ from typing import Any
 from lm_eval.models.utils import postprocess_generated_text
 
 from selectit.evaluate.generation import ending
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Ids, Likelihood, Request
+from selectit.evaluate.requests import (
+    Answer,
+    Batch,
+    FirstTokens,
+    Generation,
+    GenerationSettings,
+    Ids,
+    Likelihood,
+    Request,
+)
 from selectit.evaluate.sampling import seed_of
 from selectit.vllm_engine import VllmEngine
 
@@ -45,6 +54,8 @@ class VllmAnswerer:
         try:
             if isinstance(batch.requests[0], Likelihood):
                 return _log_likelihoods(self._engine, [r for r in batch.requests if isinstance(r, Likelihood)])
+            if isinstance(batch.requests[0], FirstTokens):
+                return _first_tokens(self._engine, [r for r in batch.requests if isinstance(r, FirstTokens)])
             return self._generate(self._engine, [r for r in batch.requests if isinstance(r, Generation)])
         except BaseException:  # what it was about to say would be the next question's answer
             self.close()
@@ -131,6 +142,15 @@ def _log_likelihoods(engine: VllmEngine, requests: Sequence[Likelihood]) -> list
             len(request.ids) + sum(map(len, request.continuations)),
         )
         for request in requests
+    ]
+
+
+def _first_tokens(engine: VllmEngine, requests: Sequence[FirstTokens]) -> list[Answer]:
+    """Args: requests: which all ask for as many tokens."""
+    found = engine.ask("top_of_each", rows=[list(request.ids) for request in requests], most=requests[0].most)
+    return [
+        Answer([list(pair) for pair in pairs], len(request.ids) + 1)
+        for request, pairs in zip(requests, found, strict=True)
     ]
 
 

@@ -124,11 +124,16 @@ def evaluate(
 
 
 def _show(stages: list[Any], num_items: int) -> None:
+    from selectit.evaluate.files import needs_tokenizer
+
     for config in stages:
-        if config.benchmark.chat_template and config.model.path == NO_MODEL:
+        if needs_tokenizer(config.benchmark) and config.model.path == NO_MODEL:
+            why = (
+                "in chat format" if config.benchmark.chat_template else "in prompts that are cut to a number of tokens"
+            )
             raise UserError(
-                f"{config.benchmark.name} is asked in chat format, whose text needs a tokenizer: add --model <folder "
-                "or hub id>; its weights are not loaded"
+                f"{config.benchmark.name} is asked {why}, whose text needs a tokenizer: add --model <folder or hub "
+                "id>; its weights are not loaded"
             )
     from selectit.evaluate.show import print_asked
 

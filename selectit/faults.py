@@ -23,7 +23,6 @@ from selectit.config import (
     nested_configs,
     other_arm,
 )
-from selectit.config.recipe import SHIPPED_NUMBERS
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
 from selectit.fetch import SOURCES
@@ -177,16 +176,14 @@ def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
     return by_itself and other.pool == config.pool
 
 
-def check_published(location: str | None, faults: list[str]) -> None:
-    if location is None:
-        return
-    if location != SHIPPED_NUMBERS and not Path(location).is_file():
-        faults.append(f"published: there is no file {location}; write {SHIPPED_NUMBERS} or the path of a YAML file")
-        return
-    try:
-        read_published(location)
-    except UserError as error:
-        faults.append(str(error))
+def check_published(locations: Sequence[str], faults: list[str]) -> None:
+    for location in dict.fromkeys(locations):
+        if locations.count(location) > 1:
+            faults.append(f"published: {location} is named {locations.count(location)} times")
+        try:
+            read_published(location)
+        except UserError as error:
+            faults.append(str(error))
 
 
 def check_locations(rows: Sequence[Row], faults: list[str]) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from selectit.adapters import load_adapter
 from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.models import device, load_model, resolve_dtype
@@ -62,7 +62,7 @@ def merge_weights(adapter: Path, base: ModelConfig, tokenizer: PreTrainedTokeniz
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # PEFT imports deepspeed, which warns of a guess
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT still uses names that transformers 5 renamed
-        adapted = _with_adapter(load_model(base), adapter, base.path)
+        adapted = load_adapter(load_model(base), adapter, base.path)
     before = _logits(adapted, ids)
     with adapted.disable_adapter():
         base_logits = _logits(adapted, ids)
@@ -92,13 +92,6 @@ def dtype_name(model: ModelConfig) -> Dtype:
     """The number type that `load_model` gives it."""
     names: dict[torch.dtype, Dtype] = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
     return names.get(resolve_dtype(model), "float32")
-
-
-def _with_adapter(base: PreTrainedModel, adapter: Path, name: str) -> PeftModel:
-    try:
-        return PeftModel.from_pretrained(base, str(adapter)).eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"the adapter {adapter} does not fit on {name}: {str(error).splitlines()[0]}") from error
 
 
 @torch.no_grad()

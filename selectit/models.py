@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,10 +20,15 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from selectit.checkpoint import damage
 from selectit.config import ModelConfig
 from selectit.errors import UserError
+from selectit.loading_report import refuse_incomplete
 
 logging.disable_progress_bar()  # one bar per stage is drawn, by the tracker
+
+_CANNOT_BE_READ = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")
 
 
 def device() -> torch.device:
@@ -62,13 +71,11 @@ def load_model(
     """The causal language model in evaluation mode on `device()`, or spread as `device_map` says.
 
     Args: attention: transformers' name of an implementation; quantization: linear layers in 4 bits.
-    Raises: UserError where it is absent, gated or damaged, or does not fit.
+    Raises: UserError where it is absent, gated, damaged or incomplete, or does not fit.
     """
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
-            model.path,
-            revision=model.revision,
-            dtype=resolve_dtype(model),
+        loaded = _load(
+            model,
             attn_implementation=attention,
             quantization_config=quantization,
             **_placing(model, quantization is not None),
@@ -79,8 +86,6 @@ def load_model(
             f"the weights of {model.path} do not fit on one GPU in {resolve_dtype(model)}. device_map: auto of the "
             "model lays its layers on all GPUs of the machine (docs/cluster.md)."
         ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise _not_loaded(model, error) from error
     if loaded.device.type == "meta":
         raise UserError(
             f"max_memory {model.max_memory} does not even hold the token embeddings of {model.path}; raise it"
@@ -91,19 +96,39 @@ def load_model(
 def load_outline(model: ModelConfig) -> PreTrainedModel:
     """The model on the meta device, its weights found and not read.
 
-    Raises: UserError where it is absent, gated or damaged.
+    Raises: UserError where it is absent, gated, damaged or incomplete.
     """
+    return _load(model, device_map="meta")
+
+
+def _load(model: ModelConfig, **placing: Any) -> PreTrainedModel:
+    """Raises: UserError where weights cannot be read, are missing or do not belong there."""
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            model.path, revision=model.revision, dtype=resolve_dtype(model), device_map="meta"
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            revision=model.revision,
+            dtype=resolve_dtype(model),
+            ignore_mismatched_sizes=True,  # refused below, with the names
+            output_loading_info=True,
+            **placing,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except _CANNOT_BE_READ as error:
+        if any(words in str(error) for words in _OUT_OF_MEMORY):
+            raise
         raise _not_loaded(model, error) from error
+    loaded, report = found
+    refuse_incomplete(loaded, model.path, report)
+    return loaded
 
 
 def _not_loaded(model: ModelConfig, error: Exception) -> UserError:
+    if found := damage(Path(model.path)):
+        return UserError("\n".join(found))
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return UserError(
-        f"no model could be loaded from {model.path}: {str(error).splitlines()[0]}\n"
+        f"no model could be loaded from {model.path}: {reason}\n"
         "Name a folder with config.json and weights, or a hub id that you may read "
         "(gated models: accept the licence on the hub and set HF_TOKEN)."
     )
@@ -147,3 +172,33 @@ def placement(model: Any) -> list[str]:
 def is_offloaded(model: Any) -> bool:
     """Whether weights come to their device for each batch and leave it again."""
     return any(parameter.device.type == "meta" for parameter in model.parameters())
+
+
+def num_embeddings(model: Any) -> int:
+    """Rows of the input embedding: ids from 0 to one less can be read. Also of a skeleton, or of ZeRO-3's shares."""
+    embedding = model.get_input_embeddings()
+    return getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0]
+
+
+def refuse_ids_beyond_embedding(tokenizer: Any, model: Any, texts: Iterable[Iterable[int]] = ()) -> None:
+    """Token ids without a row in the embedding, before anything is computed. For scoring, losses, training (rows'
+    input_ids) and evaluation alike; `load_skeleton` gives a model for it that costs nothing.
+
+    Added tokens that no text has may lie beyond the embedding, as in Gemma 3; the tokenizer's own pieces may not.
+
+    Args:   texts: token ids of all that will be read; looked at only where the tokenizer has ids beyond.
+    Raises: UserError with both sizes and the first such token.
+    """
+    rows, added = num_embeddings(model), set(tokenizer.get_added_vocab().values())
+    beyond = {number for number in tokenizer.get_vocab().values() if number >= rows}
+    if not beyond:
+        return
+    used = beyond - added or {number for ids in texts for number in ids if number >= rows}
+    if used:
+        first = int(min(used))
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} ids and the embedding of "
+            f"{model.name_or_path} {rows} rows: {tokenizer.decode([first])!r} is id {first}, which the "
+            "model cannot read. Use the tokenizer that belongs to these weights, or the checkpoint whose embedding "
+            "was resized for it"
+        )

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from selectit.config import (
     ArmConfig,
     FinetuneConfig,
+    LocationMark,
     RecipeConfig,
     location_mark,
     nested_configs,
@@ -35,6 +36,7 @@ from selectit.faults import (
     strategies_without,
     validate,
 )
+from selectit.unique_keys import UniqueKeyLoader
 
 SECTIONS = tuple(ArmConfig.model_fields)
 UNTRAINED_SELECT = {"strategy": "full"}
@@ -63,21 +65,6 @@ class Recipe:
     rows: tuple[Row, ...]
     profiles: Mapping[str, Profile]
     """Arm name -> the profile it is evaluated with."""
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """A repeated key would silently drop an arm; here it is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key_node.tag != "tag:yaml.org,2002:merge" and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice in one mapping", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -189,17 +176,24 @@ def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
         if info is None:
             continue
         mark = location_mark(info)
-        if mark is not None and isinstance(value, str) and value not in mark.keywords:
-            location = mark.strip(value)
-            prefix = value[: len(value) - len(location)]
-            target = folder / Path(location).expanduser()
-            if target.exists() or location.startswith(("./", "../", "~", "/")):
-                resolved[key] = f"{prefix}{target.resolve()}"
+        if mark is not None and isinstance(value, str):
+            resolved[key] = _absolute_location(value, mark, folder)
+            continue
+        if mark is not None and isinstance(value, list):
+            resolved[key] = [_absolute_location(v, mark, folder) if isinstance(v, str) else v for v in value]
             continue
         if nested := next(iter(nested_configs(info)), None):
             many = isinstance(value, list)
             resolved[key] = [_absolute(v, nested, folder) for v in value] if many else _absolute(value, nested, folder)
     return resolved
+
+
+def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
+    location = mark.strip(value)
+    target = folder / Path(location).expanduser()
+    if value in mark.keywords or not (target.exists() or location.startswith(("./", "../", "~", "/"))):
+        return value
+    return f"{value[: len(value) - len(location)]}{target.resolve()}"
 
 
 def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:
@@ -221,7 +215,7 @@ def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:
     profiles = check_profiles(rows, faults)
     check_references(config, rows, faults)
     check_locations(rows, faults)
-    check_published(config.published, faults)
+    check_published(config.published_files, faults)
     if faults:
         raise recipe_error(path, faults)
     return Recipe(path, config, tuple(rows), profiles)

@@ -55,6 +55,15 @@ class Engine:
             for one, tokens in zip(found, token_ids, strict=True)
         ]
 
+    def top_of_each(self, rows, most):
+        """The most probable next tokens of each row with their log-probabilities, most probable first."""
+        from vllm import SamplingParams
+
+        wanted = SamplingParams(max_tokens=1, temperature=0, ignore_eos=True, detokenize=False, logprobs=most)
+        found = [output.outputs[0].logprobs[0] for output in self._run(rows, wanted)]
+        ranked = [sorted(of_row.items(), key=lambda pair: pair[1].rank) for of_row in found]
+        return [[(token, one.logprob) for token, one in pairs[:most]] for pairs in ranked]
+
     def start_generating(self, rows, seeds, **sampling):
         """Rows that `generate_on` goes on with. `seeds`: one for each row; None: greedy."""
         from vllm import SamplingParams

@@ -92,7 +92,9 @@ def test_a_wheel_holds_every_data_file_and_works_from_another_folder(root, tmp_p
         if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".json")
     ]
     data += [
-        p.relative_to(root) for p in (root / "selectit").rglob("*") if p.suffix in (".jinja", ".txt", ".css", ".py")
+        p.relative_to(root)
+        for p in (root / "selectit").rglob("*")
+        if p.suffix in (".jinja", ".txt", ".css", ".py", ".yaml")
     ]
     assert {str(path) for path in data} <= inside
     code = (

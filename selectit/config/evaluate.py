@@ -56,7 +56,10 @@ JudgeSetting = Annotated[
 """`hf:<model>`: an in-process log-probability judge; a mapping: a judge behind an endpoint."""
 
 
-PROFILES = ("paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation")
+PROFILES = (
+    "paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation",
+    "instructdiff-general", "instructdiff-mathematics", "instructdiff-medical", "instructdiff-code",
+)  # fmt: skip
 """Those of evaluate/profiles/; any other value is a path."""
 
 
@@ -103,6 +106,11 @@ class BenchmarkConfig(Config):
     """A seeded sample of this many items per task; default: every item."""
     sample_seed: int = 42
     """Seed of that sample."""
+    draws: Literal["each_task", "one_generator"] = "each_task"
+    """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
+    name, and then TyDiQA's demonstrations, as released scripts do."""
+    prompts: Literal["selectit", "instructdiff"] | None = None
+    """Whose released prompts are asked (evaluate/tasks/<benchmark>_<prompts>.yaml); default: the benchmark's own."""
     num_fewshot: int | None = None
     """Only where the benchmark's shots are not fixed by its task."""
     max_gen_toks: int | None = None
@@ -124,6 +132,8 @@ class BenchmarkConfig(Config):
     """The metric that goes into the table."""
     revision: str | None = None
     """Branch, tag or commit of its data set; only where evaluate.data is `hub`. Default: main."""
+    notes: tuple[str, ...] = execution(())
+    """What a reader of its numbers must know; shown with the prompts and kept in the result."""
 
 
 class EvaluateStage(Config):

@@ -14,8 +14,9 @@ from selectit.config.schema import Config, LocationMark
 from selectit.config.score import ScoreConfig
 from selectit.config.select import SelectConfig, SelectDefaults
 
-SHIPPED_NUMBERS = "selectit"
-"""The word in `published` for the numbers of the SelectIT paper."""
+SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
+"""The words in `published` for the files in selectit/published/, one for each paper."""
+PublishedLocation = Annotated[str, LocationMark(keywords=SHIPPED_NUMBERS)]
 
 
 class SeedsConfig(Config):
@@ -100,7 +101,12 @@ class RecipeConfig(Config):
     primary: PrimaryConfig | None = None
     """The comparison that is tested alone; all others are corrected for their number."""
     margin: float = Field(2.0, gt=0, allow_inf_nan=False)
-    """Points within which two values count as equivalent."""
-    published: Annotated[str, LocationMark(keywords=(SHIPPED_NUMBERS,))] | None = None
-    """Numbers of others that the report puts beside ours: `selectit` (of the paper), or a file of the same form."""
+    """Points within which two rows are equivalent, and a result agrees with a published one."""
+    published: tuple[PublishedLocation, ...] | PublishedLocation | None = None
+    """Published results that the report compares with ours: names of papers that ship, or files of the same form."""
     wandb: WandbConfig = WandbConfig()
+
+    @property
+    def published_files(self) -> tuple[str, ...]:
+        """The names and files of `published`, one or a list."""
+        return (self.published,) if isinstance(self.published, str) else self.published or ()

@@ -15,8 +15,8 @@ import numpy as np
 from selectit.graph import Plan
 from selectit.report import formats
 from selectit.report.comparisons import Comparison, Comparisons, RowError
-from selectit.report.results import Result
 from selectit.report.item_runs import RowRuns, alike, obstacle, read_rows
+from selectit.report.results import Result
 from selectit.report.table import AVERAGE, Table, baselines_of
 from selectit.report.words import Tested, judged
 from selectit.statistics.items import Mean, Units, item_weights, make_units

@@ -26,7 +26,7 @@ from selectit.report.subsets import Overlap, Subset
 from selectit.report.table import Table
 from selectit.report.texts import Texts
 from selectit.report.values import ValueLine, single_values
-from selectit.report.verdicts import verdicts
+from selectit.report.verdicts import PublishedSection, verdicts
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Contents:
     findings: Sequence[str]
     comparisons: Listing
     seed_spread: Listing
-    published: Listing
-    published_source: str
+    published: PublishedSection
     arms: Listing
     arm_notes: Sequence[str]
     plots: Sequence[Plot]
@@ -85,7 +84,6 @@ def gather(
     cost_listing, cost_note = costs(plan, outcomes)
     stages, environments = sources(plan, outcomes)
     chosen, subset_numbers = composition(subsets, texts)
-    published, published_source = verdicts(plan, results, table, comparisons, subset_numbers)
     contamination_listing, contamination_note = contamination.listing(contaminated, subsets, table.benchmarks)
     return Contents(
         name=config.name,
@@ -96,8 +94,7 @@ def gather(
         findings=findings(comparisons),
         comparisons=listing(comparisons),
         seed_spread=seed_spread(plan, results, table),
-        published=published,
-        published_source=published_source,
+        published=verdicts(plan, outcomes, results, subsets, subset_numbers),
         arms=arm_listing,
         arm_notes=arm_notes,
         plots=draw(plan, outcomes, table, subsets, pairs),

@@ -14,7 +14,6 @@ from selectit.report.formats import Listing
 from selectit.report.seeds import SEED_SPREAD
 from selectit.report.significance import LISTING_NOTE
 from selectit.report.table import Table
-from selectit.report.verdicts import RULE
 
 
 def markdown(contents: Contents) -> str:
@@ -32,9 +31,10 @@ def markdown(contents: Contents) -> str:
         blocks += [LISTING_NOTE]
     if contents.seed_spread.rows:
         blocks += ["## Spread over seeds by purpose", SEED_SPREAD, _listing(contents.seed_spread)]
-    if contents.published.rows:
-        blocks += ["## Published numbers beside ours", f"Source: {_text(contents.published_source)}."]
-        blocks += [_listing(contents.published), RULE]
+    if (published := contents.published).sources:
+        blocks += ["## Published results", f"Sources: {_text('; '.join(published.sources))}."]
+        blocks += [_listing(published.listing)] if published.listing.rows else []
+        blocks += [_numbered(published.reasons), _bullets(published.rest), _text(published.rule)]
     blocks += ["## Arms", _listing(contents.arms), _bullets(contents.arm_notes)]
     if contents.composition.rows:
         blocks += ["## What was chosen", _listing(contents.composition), CALCULATION_RULE]
@@ -87,7 +87,11 @@ def _differences(table: Table) -> str:
 
 
 def _notes(table: Table) -> str:
-    return "\n".join(rf"- \[{number}\] {_text(note)}" for number, note in enumerate(table.notes, start=1))
+    return _numbered(table.notes)
+
+
+def _numbered(notes: Iterable[str]) -> str:
+    return "\n".join(rf"- \[{number}\] {_text(note)}" for number, note in enumerate(notes, start=1))
 
 
 def _bullets(sentences: Iterable[str]) -> str:

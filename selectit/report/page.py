@@ -20,7 +20,6 @@ from selectit.report.seeds import SEED_SPREAD
 from selectit.report.significance import LISTING_NOTE
 from selectit.report.table import DAGGER
 from selectit.report.values import NOTE as VALUES_NOTE
-from selectit.report.verdicts import RULE
 
 FOLDER = Path(__file__).parent
 ARTIFACTS = "../artifacts"
@@ -47,7 +46,6 @@ def page(contents: Contents) -> str:
         correlations_note=CORRELATIONS_NOTE,
         any_mark=any(entry.mark for line in table.lines for entry in (*line.entries, line.average)),
         seed_spread_note=SEED_SPREAD,
-        published_rule=RULE,
         calculation_rule=CALCULATION_RULE,
         fidelity_note=FIDELITY_NOTE,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),

@@ -112,7 +112,7 @@ def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]
     return {
         "version": _version(),
         "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=told)},
-        "published": None if config.published is None else read_published(config.published).model_dump(mode="json"),
+        "published": [read_published(location).model_dump(mode="json") for location in config.published_files],
         "rows": [
             {
                 "label": row.label,

@@ -6,7 +6,7 @@ Reads the pool and the model; writes ledger.parquet and losses.json. Goes on whe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ import pyarrow.parquet as parquet
 from selectit.config import LossStage
 from selectit.errors import UserError
 from selectit.finetune.dataset import training_template
-from selectit.models import load_tokenizer
+from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_rater import make_loss_rater
-from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
+from selectit.scoring.loss_texts import LossText, index_losses, loss_batches, loss_texts
 from selectit.scoring.processes import Loaded, LoadedRater
 from selectit.scoring.stage import value_counts
 from selectit.scoring.work import Task, complete, tokens_of_a_batch
@@ -32,8 +32,8 @@ SUMMARY = "losses.json"
 class Losses:
     """A `selectit.scoring.work.Job`: one model over one pool.
 
-    Raises: UserError for a pool that cannot be read or has no row to read, or a template that does not mark the
-        response.
+    Raises: UserError for a pool that cannot be read or has no row to read, a template that does not mark the
+        response, or a tokenizer that is not the model's.
     """
 
     schema = SCHEMA
@@ -48,6 +48,11 @@ class Losses:
         self.tokenizer = load_tokenizer(config.model)
         training_template(config.template, self.tokenizer)
         self.groups = (config.text,)
+        refuse_ids_beyond_embedding(self.tokenizer, load_skeleton(config.model), self._all_ids())
+
+    def _all_ids(self) -> Iterator[np.ndarray]:
+        for groups in self.index.groups(np.zeros(self.index.num_rows, dtype=bool)):
+            yield from (text.ids for text in loss_texts(self.tokenizer, self.config, groups))
 
     def load(self, num_processes: int | None) -> LoadedRater:
         return LoadedRater(self.config.model, make_loss_rater, num_processes)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from selectit.config import ScoreStage
 from selectit.data import Row
 from selectit.errors import UserError
-from selectit.models import load_tokenizer
+from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.scoring.ledger import SCHEMA, LedgerWriter, Record
 from selectit.scoring.processes import Loaded, LoadedRater
 from selectit.scoring.prompts import rating_text
@@ -33,7 +33,7 @@ class Rating:
     """A `selectit.scoring.work.Job`: one rater over one pool.
 
     Args:   earlier: finished score artifacts of the same checkpoint.
-    Raises: UserError for a pool that cannot be read or a tokenizer that cannot rate.
+    Raises: UserError for a pool that cannot be read, or a tokenizer that cannot rate or is not the model's.
     """
 
     schema = SCHEMA
@@ -44,6 +44,8 @@ class Rating:
         self.tokenizer = load_tokenizer(config.model)
         self.rating_ids = rating_ids_of(self.tokenizer, config, self.index.examples)
         self.groups = range(len(config.prompts))
+        all_ids = (text.ids for number in self.groups for text in self._texts(number))
+        refuse_ids_beyond_embedding(self.tokenizer, load_skeleton(config.model), all_ids)
 
     def refuse_long(self) -> None:
         """Raises: UserError where long rows are to be refused and there are some, or rows that vLLM does not take."""

@@ -20,7 +20,7 @@ import torch
 
 from selectit.config import ScoreStage
 from selectit.errors import UserError
-from selectit.models import load_skeleton, resolve_dtype
+from selectit.models import load_outline, load_skeleton, resolve_dtype
 from selectit.scoring.processes import RaterFacts
 from selectit.scoring.rater import Batch, Text
 from selectit.vllm_engine import VllmEngine, find_vllm
@@ -40,7 +40,7 @@ class LoadedVllm:
     pads = False
 
     def __init__(self, config: ScoreStage, rating_ids: Sequence[int], num_engines: int | None) -> None:
-        skeleton = load_skeleton(config.model)
+        skeleton = load_outline(config.model)  # refuses weights that are missing, which vLLM may leave as they are
         self._config, self._rating_ids = config, list(rating_ids)
         self._gpus, self._spread = names_of_gpus(), config.model.device_map == "auto"
         num_gpus = max(len(self._gpus), 1)

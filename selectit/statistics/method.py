@@ -14,10 +14,8 @@ import numpy as np
 from scipy import optimize, stats
 
 from selectit.statistics import ALPHA, CONFIDENCE
+from selectit.statistics.equivalence import POWER, Error, joined
 from selectit.statistics.items import Units
-
-POWER = 0.8
-"""Of the smallest difference that a comparison could have shown."""
 
 
 @dataclass(frozen=True)
@@ -79,27 +77,22 @@ def seed_error(runs: Runs, base: Runs) -> SeedError | None:
     if len(shared) > 1:
         ours, theirs = _keep(runs, shared), _keep(base, shared)
         (own, own_select), (other, other_select) = _by_train_seed(ours), _by_train_seed(theirs)
-        train = _Part(float(np.var(own - other, ddof=1)) / len(shared), len(shared) - 1)
+        train = Error(float(np.var(own - other, ddof=1)) / len(shared), len(shared) - 1)
         variance, freedom = _together([train, own_select, other_select])
         return SeedError(float((own - other).mean()), variance, freedom, True, len(shared))
     if min(runs.num_train_seeds, base.num_train_seeds) < 2:
         return None
     ours_mean, ours_variance, ours_freedom = _mean_over_seeds(runs)
     base_mean, base_variance, base_freedom = _mean_over_seeds(base)
-    variance, freedom = _welch(_Part(ours_variance, ours_freedom), _Part(base_variance, base_freedom))
+    error, freedom = joined([Error(ours_variance, ours_freedom), Error(base_variance, base_freedom)])
     num_seeds = min(runs.num_train_seeds, base.num_train_seeds)
-    return SeedError(ours_mean - base_mean, variance, freedom, False, num_seeds)
+    freedom = min(freedom, ours_freedom + base_freedom)  # infinite where no seed differs
+    return SeedError(ours_mean - base_mean, error**2, freedom, False, num_seeds)
 
 
 def seed_variance(runs: Runs) -> float:
     """Variance over seeds of a row's mean; 0 where there is one training seed or none."""
     return 0.0 if runs.num_train_seeds < 2 else _mean_over_seeds(runs)[1]
-
-
-@dataclass(frozen=True)
-class _Part:
-    variance: float
-    degrees_of_freedom: float
 
 
 def _keep(runs: Runs, train_seeds: Sequence[int]) -> Runs:
@@ -109,12 +102,12 @@ def _keep(runs: Runs, train_seeds: Sequence[int]) -> Runs:
 
 def _mean_over_seeds(runs: Runs) -> tuple[float, float, float]:
     by_seed, select = _by_train_seed(runs)
-    train = _Part(float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1)
+    train = Error(float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1)
     variance, freedom = _together([train, select])
     return float(by_seed.mean()), variance, freedom
 
 
-def _by_train_seed(runs: Runs) -> tuple[np.ndarray, _Part]:
+def _by_train_seed(runs: Runs) -> tuple[np.ndarray, Error]:
     """float64 [num_train_seeds], and what crossed selection seeds add to the variance of the mean over all.
 
     Averages over the same draws of the subset do not spread with the draw. Its variance is the two-way layout's:
@@ -123,11 +116,12 @@ def _by_train_seed(runs: Runs) -> tuple[np.ndarray, _Part]:
     selects, trains = (sorted({seeds[at] for seeds in runs.seeds}) for at in (0, 1))
     value = dict(zip(runs.seeds, runs.values, strict=True))
     by_seed = np.array([np.mean([v for (_, t), v in value.items() if t == train]) for train in trains])
-    if len(selects) < 2 or len(trains) < 2 or len(value) < len(selects) * len(trains):
-        return by_seed, _Part(0.0, 0.0)
-    grid = np.array([[value[s, t] for t in trains] for s in selects])  # [num_select_seeds, num_train_seeds]
+    whole = [train for train in trains if all((select, train) in value for select in selects)]
+    if len(selects) < 2 or len(whole) < 2:  # lists in step, or one draw
+        return by_seed, Error(0.0, 0.0)
+    grid = np.array([[value[s, t] for t in whole] for s in selects])  # [num_select_seeds, num_train_seeds]
     draws, residual = _mean_squares(grid)
-    return by_seed, _Part(max(0.0, draws - residual) / grid.size, len(selects) - 1)
+    return by_seed, Error(max(0.0, draws - residual) / grid.size, len(selects) - 1)
 
 
 def _mean_squares(grid: np.ndarray) -> tuple[float, float]:
@@ -141,22 +135,14 @@ def _mean_squares(grid: np.ndarray) -> tuple[float, float]:
     )
 
 
-def _welch(one: _Part, other: _Part) -> tuple[float, float]:
-    """Source: Welch (1947), Satterthwaite (1946)."""
-    total = one.variance + other.variance
-    if total == 0:
-        return 0.0, min(one.degrees_of_freedom, other.degrees_of_freedom)
-    return total, total**2 / sum(part.variance**2 / part.degrees_of_freedom for part in (one, other))
-
-
-def _together(parts: Sequence[_Part]) -> tuple[float, float]:
+def _together(parts: Sequence[Error]) -> tuple[float, float]:
     """The sum of variances with the fewest degrees of freedom of any part.
 
     Satterthwaite's, which are more, let a variance that is small by luck count as well known: with two selection seeds
     7 % of equal methods were called different.
     """
-    known = [part for part in parts if part.degrees_of_freedom > 0]
-    return sum(part.variance for part in known), min(part.degrees_of_freedom for part in known)
+    known = [part for part in parts if part.freedom > 0]
+    return sum(part.variance for part in known), min(part.freedom for part in known)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What the evaluation tests share: where data is, a model that knows all answers, adapters, and a quiet tracker."""
 
+import functools
 import io
 from pathlib import Path
 
@@ -30,6 +31,12 @@ class OracleLM(LM):
 
     num_tokens = 0
 
+    @functools.cached_property
+    def tokenizer(self):
+        from selectit.models import load_tokenizer
+
+        return load_tokenizer(ModelConfig(path=str(ROOT / "demo" / "model")))
+
     def use(self, config, template, out):
         self.template = template
 
@@ -44,6 +51,10 @@ class OracleLM(LM):
 
     def loglikelihood(self, requests):
         return [(0.0 if request.idx == self.choose(request.doc) else -1.0, True) for request in requests]
+
+    def first_tokens(self, requests):
+        self.prompts += [request.args[0] for request in requests]
+        return [[("ABCD"[self.choose(request.doc)], -0.1), ("The", -3.0)] for request in requests]
 
     def choose(self, doc):
         return next(doc[key] for key in ("answer", "label", "cop") if key in doc)

@@ -1,12 +1,14 @@
 """The six benchmarks over the real files, answered by a model that knows the answers."""
 
 import json
+import random
 
 import pytest
 
 from selectit.errors import NotRun
 from selectit.evaluate.benchmark import sample_ids
 from selectit.evaluate.judge_hf import LogProbabilityJudge
+from selectit.evaluate.profile import load_profile
 from selectit.evaluate.readers import read_humaneval
 from selectit.evaluate.sandbox import unavailable
 
@@ -47,7 +49,15 @@ def test_alpaca_eval_without_a_judge_writes_the_outputs_and_says_so(oracle, eval
     outputs = json.loads((out / "model_outputs.json").read_text())
     assert [row["output"] for row in outputs] == [row["output"] for row in reference]
     assert set(outputs[0]) == {"dataset", "instruction", "output", "generator"}
-    assert oracle.prompts[0] == "<alpaca>" + reference[0]["instruction"]
+    assert oracle.prompts[0] == f"<|user|>\n{reference[0]['instruction']}\n<|assistant|>\n"
+    assert written["protocol_notes"] == list(load_profile("paper-2023").benchmarks["alpaca_eval"].notes)
+
+
+def test_alpaca_eval_stands_in_the_training_template_where_a_profile_says_so(oracle, evaluate, data):
+    changes = {"prompts": None, "chat_template": True}
+    evaluate("alpaca_eval", profile="paper-2023", data=str(data), limit=1, changes=changes)
+    reference = json.loads((data / "alpaca_eval" / "text_davinci_003.json").read_text())[0]
+    assert oracle.prompts == ["<alpaca>" + reference["instruction"]]
 
 
 def test_equal_outputs_are_a_draw_and_the_judge_is_named(oracle, evaluate, data, demo_model):
@@ -84,16 +94,31 @@ def test_missing_languages_are_named_and_the_benchmark_is_incomplete(oracle, eva
         assert language in note
 
 
-def test_sampled_items_are_seeded_sorted_and_named_by_their_place_in_the_file(oracle, evaluate, data):
-    ids = sample_ids(1319, 200, seed=42)
-    assert ids == sorted(set(ids)) and len(ids) == 200 and ids == sample_ids(1319, 200, seed=42)
-    assert ids != sample_ids(1319, 200, seed=43)
-    assert sample_ids(3, 200, seed=42) == [0, 1, 2]
+def test_drawn_items_are_seeded_and_named_by_their_place_in_the_file(oracle, evaluate, data):
+    ids = sample_ids(1319, 200, random.Random(42))
+    assert len(set(ids)) == 200 and ids == sample_ids(1319, 200, random.Random(42)) != sorted(ids)
+    assert set(ids) != set(sample_ids(1319, 200, random.Random(43)))
+    assert sample_ids(3, 200, random.Random(42)) == sample_ids(3, None, random.Random(42)) == [0, 1, 2]
     _, out = evaluate("gsm8k", profile="paper-2023", data=str(data), limit=4)
     assert [item["item_id"] for item in items(out)] == ids[:4]
     lines = (data / "gsm8k" / "test.jsonl").read_text().splitlines()
     for item in items(out):
         assert json.loads(lines[item["item_id"]])["question"] in item["prompt"]
+
+
+def test_each_task_draws_from_the_seed_or_one_generator_draws_for_all(oracle, evaluate, data):
+    def drawn(draws):
+        changes = {"draws": draws, "tasks": ("snarks", "navigate", "penguins_in_a_table")}
+        _, out = evaluate("bbh", profile="paper-2023", data=str(data), changes=changes)
+        found = {}
+        for item in items(out):
+            found.setdefault(item["task"].removeprefix("bbh_cot_fewshot_"), []).append(item["item_id"])
+        return found
+
+    sizes = {"navigate": 250, "penguins_in_a_table": 146, "snarks": 178}
+    one = random.Random(42)
+    assert drawn("one_generator") == {task: one.sample(range(size), 40) for task, size in sizes.items()}
+    assert drawn("each_task") == {task: random.Random(42).sample(range(size), 40) for task, size in sizes.items()}
 
 
 def test_without_bubblewrap_nothing_is_generated(oracle, evaluate, monkeypatch):

@@ -4,8 +4,10 @@ import gzip
 import json
 
 import pytest
+from hostile_programs import HOSTILE
 
 from selectit.errors import NotRun, UserError
+from selectit.evaluate import sandbox
 from selectit.evaluate.plus_driver import arguments_of
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.programs import entry_point_of, program_of
@@ -119,6 +121,26 @@ def test_an_object_that_equals_everything_passes_nothing():
 
 
 @needs_bwrap
+@pytest.mark.parametrize(("answer", "passes"), [("1e308", False), ("float('nan')", False), ("float('inf')", True)])
+def test_no_number_is_near_infinity(answer, passes):
+    given = {**HUMANEVAL_PLUS[0], "canonical_solution": "    return float('inf')\n"}
+    row = {**given, "plus": json.dumps({"base_input": [[2]], "plus_input": [[4]], "atol": 1e-6})}
+    assert run_program(program_of("humaneval_plus", row, f"    return {answer}\n"), "bwrap").passed is passes
+
+
+@needs_bwrap
+def test_answers_that_need_a_missing_module_are_counted_in_a_note(oracle, evaluate, folder):
+    oracle.answer = lambda doc: (
+        "    import numpy as np\n    return np.float64(n / 2)\n"
+        if doc["entry_point"] == "half"
+        else "    import pandas.io\n"
+    )
+    metrics, out = evaluate("humaneval_plus", profile="code", data=str(folder))
+    assert metrics["value"] == 0.5
+    assert notes(out) == ["1 of 2 answers failed for a module that the sandbox does not have: pandas (1)"]
+
+
+@needs_bwrap
 def test_a_task_whose_published_solution_fails_here_is_told(oracle, evaluate, folder):
     rows = [*MBPP[:4], {**MBPP[4], "test_list": ["assert add_11(1) == 0"] * 3}, MBPP[5]]
     (folder / "mbpp" / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -180,3 +202,25 @@ def test_mbpp_without_its_examples_is_refused(oracle, evaluate, folder):
     with pytest.raises(UserError, match="tasks 2, 3 and 4"):
         evaluate("mbpp", profile="code", data=str(folder), sandbox="none")
     assert load_profile("code").benchmarks["mbpp"].metric == "pass@1"
+
+
+@needs_bwrap
+def test_no_hostile_program_scores_in_an_evaluation(oracle, evaluate, tmp_path, monkeypatch):
+    """Every fifth of them, each as the answer to a task of its own; one right answer shows that right ones score."""
+    monkeypatch.setattr(sandbox, "WALL_SECONDS", 4)
+    monkeypatch.setitem(sandbox.LIMITS, "CPU", 1)
+    monkeypatch.setattr(sandbox, "_num_processors", lambda: 6)
+    answers = [*list(HOSTILE.values())[::5], "    return n + n\n"]
+    row = {
+        "prompt": 'def double(n: int) -> int:\n    """ Return n times two. """\n', "entry_point": "double",
+        "canonical_solution": "    return 2 * n\n",
+        "test": "def check(candidate):\n    for n in range(3, 50):\n        assert candidate(n) == 2 * n\n",
+    }  # fmt: skip
+    rows = [{"task_id": f"HumanEval/{number}", **row} for number in range(len(answers))]
+    (tmp_path / "data" / "humaneval").mkdir(parents=True)
+    path = tmp_path / "data" / "humaneval" / "HumanEval.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    oracle.answer = lambda doc: answers[int(doc["task_id"].split("/")[1])]
+    metrics, out = evaluate("humaneval", profile="code", data=str(tmp_path / "data"))
+    assert [item["score"] for item in items(out)] == [0.0] * (len(answers) - 1) + [1.0]
+    assert metrics["value"] == 1 / len(answers) and len(answers) >= 30

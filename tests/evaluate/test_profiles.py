@@ -22,16 +22,48 @@ def test_every_profile_parses_and_carries_the_papers_benchmarks(name):
     assert name in profile_names()
 
 
-def test_the_paper_profile_is_the_papers_protocol():
+def test_the_paper_profile_is_the_released_evaluation():
     benchmarks = load_profile("paper-2023").benchmarks
-    assert benchmarks["mmlu"].num_fewshot == 5 and benchmarks["mmlu"].items_per_task is None
-    assert benchmarks["gsm8k"].items_per_task == 200 and benchmarks["gsm8k"].max_gen_toks == 512
-    assert benchmarks["bbh"].items_per_task == 40 and benchmarks["bbh"].until == ("</s>", "\n\n")
-    assert benchmarks["tydiqa"].items_per_task == 100 and benchmarks["tydiqa"].max_gen_toks == 50
+    asked = {name: (b.prompts, b.grader, b.items_per_task, b.max_gen_toks, b.until) for name, b in benchmarks.items()}
+    assert asked == {
+        "mmlu": ("selectit", None, None, None, None),
+        "bbh": ("selectit", "selectit_bbh", 40, 512, ("\n\n",)),
+        "gsm8k": ("selectit", "selectit_gsm8k", 200, 512, ("\n",)),
+        "tydiqa": ("selectit", "selectit_tydiqa", 100, 50, ("\n",)),
+        "humaneval": (None, None, None, 512, ("\nclass", "\ndef", "\n#", "\nif", "\nprint")),
+        "alpaca_eval": ("selectit", None, None, 256, ()),
+    }
+    for name in ("bbh", "gsm8k", "tydiqa"):
+        assert (benchmarks[name].draws, benchmarks[name].sample_seed) == ("one_generator", 42)
+    assert (benchmarks["mmlu"].num_fewshot, benchmarks["tydiqa"].num_fewshot) == (5, 1)
     humaneval = benchmarks["humaneval"]
     assert (humaneval.num_samples, humaneval.metric) == (20, "pass@10")
     assert (humaneval.temperature, humaneval.top_p) == (0.8, 0.95)
-    assert benchmarks["alpaca_eval"].chat_template and benchmarks["alpaca_eval"].max_gen_toks == 2048
+    assert all(benchmark.notes for benchmark in benchmarks.values())
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("humaneval: {metric: pass@1, prompts: selectit}", "humaneval has one form of prompts; leave it out"),
+        (
+            "gsm8k: {metric: 'exact_match', prompts: instructdiff}",
+            "gsm8k has no prompts of instructdiff; it has selectit",
+        ),
+        (
+            "alpaca_eval: {metric: win_rate, prompts: selectit, chat_template: true}",
+            "leave out `prompts` for the training",
+        ),
+        ("gsm8k: {metric: 'exact_match', prompts: selectti}", "Input should be 'selectit' or 'instructdiff'"),
+        ("bbh: {metric: exact_match, draws: at_once}", "Input should be 'each_task' or 'one_generator'"),
+    ],
+)
+def test_a_form_of_prompts_that_a_benchmark_does_not_have_is_refused(tmp_path, entry, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"benchmarks:\n  {entry}\n")
+    with pytest.raises(UserError) as refused:
+        load_profile(str(path))
+    assert says in str(refused.value)
 
 
 def test_an_unknown_profile_names_the_nearest():

@@ -36,11 +36,13 @@ def test_the_right_answer_goes_through_the_extraction_and_is_right(configure, da
     text = "\n".join(lines)
     assert text.count("end of the prompt") in (1, 2), "tydiqa's sample has one question a language"
     if benchmark in ("mmlu", "bbh", "gsm8k", "tydiqa"):
-        assert text.count(f"{load_profile(profile).benchmarks[benchmark].metric} 1\n") == text.count("right answer")
+        assert text.count(f"{load_profile(profile).benchmarks[benchmark].metric} 1\n") == text.count("right answer: ")
     settings = lines[0]
     assert ("most probable" in settings) == (benchmark == "mmlu")
     assert ("stop strings: " in settings) == (benchmark != "mmlu")
-    assert ("chat format, template alpaca" in settings) == (benchmark == "alpaca_eval")
+    assert ("chat format, template alpaca" in settings) == (benchmark == "alpaca_eval" and profile != "paper-2023")
+    notes = load_profile(profile).benchmarks[benchmark].notes
+    assert settings.count("note: ") == len(notes) and all(note in settings for note in notes)
 
 
 def test_only_chat_format_needs_a_tokenizer(configure, demo_model):
@@ -61,4 +63,4 @@ def test_the_command_prints_prompts_and_needs_neither_model_nor_folder(demo_data
     assert "stop strings: '</s>', '\\n', and the end token; 48 new tokens at most; greedy" in shown.output
     assert "add --model" in str(run("--show", "alpaca_eval").exception)
     assert "'gsm8k'" in str(run("--show", "gsm9k").exception)
-    assert "needs --model and --out" in str(run().exception)
+    assert "needs --model (or --adapter) and --out" in str(run().exception)

@@ -20,7 +20,7 @@ from selectit.errors import UserError
 from selectit.evaluate import stage, vllm_lm
 from selectit.evaluate.answers import ANSWERS_FILE, Answers
 from selectit.evaluate.lm import Weights, forget_lm, load_lm
-from selectit.evaluate.requests import Batch, Generation, GenerationSettings, Likelihood
+from selectit.evaluate.requests import Batch, FirstTokens, Generation, GenerationSettings, Likelihood
 from selectit.evaluate.vllm_answerer import VllmAnswerer, batches
 from selectit.models import load_model
 
@@ -92,6 +92,10 @@ class PlainEngine:
         found = [self.next_of(row) for row in rows]
         return [(int(p.argmax()), p[tokens].tolist()) for p, tokens in zip(found, token_ids, strict=True)]
 
+    def top_of_each(self, rows, most):
+        top = [self.next_of(row).topk(most) for row in rows]
+        return [list(zip(tokens.tolist(), values.tolist(), strict=True)) for values, tokens in top]
+
     def start_generating(self, rows, seeds, max_tokens, temperature, top_p, stop_token_ids):
         assert seeds == [None] * len(rows) and temperature == 0
         self.rows = {number: (list(row), max_tokens) for number, row in enumerate(rows)}
@@ -144,6 +148,17 @@ def likelihood_requests(lm):
     return [*asked, Likelihood(full, ((5,), (*full[-2:], 6)))]
 
 
+def first_token_requests(lm):
+    return [FirstTokens(ids, 10) for ids in prompts(lm)]
+
+
+def assert_same_first_tokens(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert [token for token, _ in one.value] == [token for token, _ in other.value] and len(one.value) == 10
+        values = [[value for _, value in answer.value] for answer in (one, other)]
+        assert values[0] == pytest.approx(values[1], abs=1e-4)
+
+
 def assert_same(found, expected):
     for one, other in zip(found, expected, strict=True):
         if isinstance(one.value, str):
@@ -181,6 +196,10 @@ def test_requests_become_questions_whose_answers_are_transformers_own(ours):
     found = answer_all(answerer.answer, generated)
     assert_same([found[request] for request in generated], transformers_answers(ours, generated))
     assert engine.num_steps < sum(request.settings.max_new_tokens for request in generated), "stop strings end rows"
+
+    first = first_token_requests(ours)
+    found = answer_all(answerer.answer, first)
+    assert_same_first_tokens([found[request] for request in first], transformers_answers(ours, first))
 
 
 def test_an_engine_that_fails_is_closed_and_another_started_for_the_next_benchmark(ours):
@@ -257,6 +276,9 @@ def test_every_kind_of_request_is_answered_as_by_transformers(demo_model):
     theirs = load_lm(demo_model, Weights(), "vllm", PYTHON)
     found = answer_all(theirs._vllm.answer, asked)
     assert_same([found[request] for request in asked], expected)
+    first = first_token_requests(lm)
+    expected, found = transformers_answers(lm, first), answer_all(theirs._vllm.answer, first)
+    assert_same_first_tokens([found[request] for request in first], expected)
 
 
 @with_vllm
