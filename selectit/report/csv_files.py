@@ -24,7 +24,7 @@ RESULT_COLUMNS = (
     "status", "reason", "complete", "profile", "num_rows", "overlapping_rows", "row_mean", "row_std", "row_error",
     "row_difference", "is_baseline", "artifact", "fingerprint",
 )  # fmt: skip
-"""The columns that begin with `row_` are of all seeds of the row and benchmark; the difference is to the first baseline."""
+"""Columns that begin with `row_` are of all seeds of the row and benchmark; the difference is to the first baseline."""
 OVERLAP_COLUMNS = (
     "row", "select_seed", "other_row", "other_select_seed", "num_rows", "other_num_rows", "num_common", "jaccard",
 )  # fmt: skip
