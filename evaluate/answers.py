@@ -27,8 +27,9 @@ class Answers:
         content = self._path.read_bytes() if self._path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
         for line in whole.splitlines():
-            key, value, num_tokens = json.loads(line)
-            self._found[key] = Answer(value, num_tokens)
+            key, *found = json.loads(line)
+            if len(found) == 3:  # else of a release that did not say how an answer ended
+                self._found[key] = Answer(*found)
         if len(whole) < len(content):  # the line that a killed run was writing
             self._path.write_bytes(whole)
 
@@ -42,7 +43,7 @@ class Answers:
         for request, answer in zip(batch.requests, answers, strict=True):
             key = self._key(request)
             self._found[key] = answer
-            lines.append(json.dumps([key, answer.value, answer.num_tokens]) + "\n")
+            lines.append(json.dumps([key, answer.value, answer.num_tokens, answer.ending]) + "\n")
         with self._path.open("a", encoding="utf-8") as f:
             f.write("".join(lines))
 

@@ -115,8 +115,9 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     tracker.log(speed)
 
     items = questions.in_order(read_items(answers, benchmark.metric))
+    _mark_endings(lm, items)
     result.model, result.num_items = lm.describe(), len(items)
-    result.notes = questions.notes + _truncation_note(lm, items)
+    result.notes = questions.notes + _truncation_note(items)
     result.complete = not questions.notes
     result.tasks = task_numbers(items)
     num_answers = sum(len(item.outputs) for item in items)
@@ -230,8 +231,21 @@ def _leave_room(config: EvaluateStage, context_tokens: int) -> tuple[EvaluateSta
     return config.model_copy(update={"benchmark": benchmark}), [note]
 
 
-def _truncation_note(lm: EvaluatedLM, items: list[Item]) -> list[str]:
-    cut = sum(item.prompt in lm.truncated_prompts for item in items)
+def _mark_endings(lm: EvaluatedLM, items: list[Item]) -> None:
+    """lm-eval hands on texts alone, so what else is known of an answer is found again by its prompt and its text."""
+    left = {prompt: list(found) for prompt, found in lm.endings.items()}
+    for item in items:
+        item.truncated = item.prompt in lm.truncated_prompts
+        known = left.get(item.prompt, [])
+        for output in item.outputs if known else ():
+            found = next((one for one in known if one[0] == output), None)
+            if found is not None:
+                known.remove(found)  # of equal samples each has an ending of its own
+            item.endings.append(found[1] if found else None)
+
+
+def _truncation_note(items: list[Item]) -> list[str]:
+    cut = sum(bool(item.truncated) for item in items)
     return [f"{cut} of {len(items)} prompts were longer than the context and lost their beginning"] if cut else []
 
 

@@ -11,7 +11,9 @@ from finished_work import Work, call
 from selectit import flops
 from selectit.config import FinetuneConfig, ModelConfig
 from selectit.errors import UserError
+from selectit.evaluate.profile import load_profile
 from selectit.pricing import tokens
+from selectit.pricing.work import num_items
 
 LLAMA_2_7B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
@@ -34,6 +36,18 @@ QWEN_3_06B = {
 )
 def test_parameters_are_counted_from_a_config_alone(config, published):
     assert flops.shape_from_config(config, "x").num_parameters == published
+
+
+def test_the_items_of_an_evaluation_are_those_that_its_profile_asks():
+    def items(profile):
+        return {name: num_items(one, None) for name, one in load_profile(profile).benchmarks.items()}
+
+    assert items("paper-2023") == {
+        "mmlu": 14042, "bbh": 27 * 40, "gsm8k": 200, "tydiqa": 900, "humaneval": 164, "alpaca_eval": 805,
+    }  # fmt: skip
+    assert items("instructdiff-medical") == {"medqa": 1273, "medmcqa": 4183, "mmlu_medical": 2739}
+    assert items("medical") == {"medqa": 1273, "medmcqa": 4183, "mmlu_medical": 1089}
+    assert sum(items("instructdiff-mathematics").values()) == 500 + 272 + 675 + 30 + 40
 
 
 def test_the_count_is_that_of_the_weights(demo):

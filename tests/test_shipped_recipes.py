@@ -12,7 +12,7 @@ from test_end_to_end import results, run
 from selectit.artifact import Store
 from selectit.graph import KINDS
 from selectit.plan import build
-from selectit.recipe import load
+from selectit.recipe import Recipe, load
 from selectit.states import inspect
 
 ROOT = Path(__file__).parents[1]
@@ -102,3 +102,17 @@ def assert_runs(name: str, tmp_path: Path, *overrides: str) -> None:
     rows = results(tmp_path / recipe.config.name)
     assert {row["arm"] for row in rows} == set(recipe.config.arms)
     assert all(row["value"] for row in rows)
+    assert_no_verdict_on_a_miniature(recipe, (tmp_path / recipe.config.name / "report.md").read_text())
+
+
+def assert_no_verdict_on_a_miniature(recipe: Recipe, report: str) -> None:
+    """Every published number is there, and none is compared with the demonstration's model, pool and items."""
+    if not recipe.config.published_files:
+        return
+    section = report.partition("## Published results\n")[2].partition("\n## ")[0]
+    lines = [line.split(" | ") for line in section.splitlines() if line.count(" | ") == 10 and "---" not in line][1:]
+    assert lines and {line[4] for line in lines} == {"not comparable"}
+    reasons = {line.split(" ")[1]: line for line in section.splitlines() if line.startswith("- \\[")}
+    for line in lines:
+        of_a_benchmark = line[2] in ("mmlu", "gsm8k")
+        assert ("limit 1 here, none there" if of_a_benchmark else "how the paper measures it") in reasons[line[5]], line

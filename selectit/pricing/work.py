@@ -37,15 +37,27 @@ ASSUMED_BATCH_SIZE = 8
 """Rows of an evaluation's forward pass where the recipe leaves it to the memory."""
 
 BENCHMARKS = {
-    "mmlu": (57, 14042, 695),
-    "bbh": (27, 6511, 1027),
-    "gsm8k": (1, 1319, 829),
+    "mmlu": (57, 14042, 766),
+    "bbh": (27, 6511, 1012),
+    "gsm8k": (1, 1319, 839),
     "tydiqa": (9, 5077, 1106),
-    "humaneval": (1, 164, 155),
+    "humaneval": (1, 164, 160),
+    "humaneval_plus": (1, 164, 160),
     "alpaca_eval": (1, 805, 70),
-    "alpaca_eval_2": (1, 805, 70),
+    "alpaca_eval_2": (1, 805, 74),
+    "math500": (1, 500, 109),
+    "minerva": (1, 272, 176),
+    "olympiadbench": (1, 675, 134),
+    "aime24": (1, 30, 145),
+    "amc23": (1, 40, 122),
+    "medqa": (1, 1273, 264),
+    "medmcqa": (1, 4183, 73),
+    "mmlu_medical": (6, 1089, 702),
+    "mmlu_medical_instructdiff": (12, 2739, 101),
 }
-"""Tasks and items of the whole test set, and mean prompt tokens; docs/performance.md says where these are from."""
+"""Tasks and items of the whole test set, and mean prompt tokens; with a form of prompts behind the name where that
+changes the items. docs/performance.md says where these are from.
+"""
 JUDGE_PROMPT_TOKENS = 200
 
 
@@ -194,19 +206,23 @@ def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
 
 
 def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
-    if benchmark.name not in BENCHMARKS:
-        raise UserError(
-            f"how many items {benchmark.name} has, and how long they are, is not in selectit/pricing/work.py"
-        )
-    num_tasks, total, _ = BENCHMARKS[benchmark.name]
+    num_tasks, total, _ = _size(benchmark)
     per_task = min(total / num_tasks, benchmark.items_per_task or total, limit or total)
     return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else num_tasks))
+
+
+def _size(benchmark: BenchmarkConfig) -> tuple[int, int, int]:
+    """Its line of BENCHMARKS. Raises: UserError where it has none."""
+    for name in (f"{benchmark.name}_{benchmark.prompts}", benchmark.name):
+        if name in BENCHMARKS:
+            return BENCHMARKS[name]
+    raise UserError(f"how many items {benchmark.name} has, and how long they are, is not in selectit/pricing/work.py")
 
 
 def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     benchmark, shape = config.benchmark, shape_of(config.model)
     items = num_items(benchmark, config.limit)
-    prompt_tokens = BENCHMARKS[benchmark.name][2]
+    prompt_tokens = _size(benchmark)[2]
     generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0
     answers = items * benchmark.num_samples
     width = bytes_per_parameter(config.model, on_gpu)
