@@ -85,7 +85,6 @@ class EvaluatedLM(HFLM):
         """Of each prompt the texts that were generated for it, and how each ended."""
         self.num_tokens = 0
         self._own_template = tokenizer.chat_template
-        refuse_ids_beyond_embedding(tokenizer, model)
         self._appended = _appended(tokenizer)
         self._anchor = self.tok_encode("a", add_special_tokens=False)
         own: Any = model.generation_config
@@ -109,8 +108,10 @@ class EvaluatedLM(HFLM):
     def use(self, config: EvaluateStage, template: str | None, out: Path) -> None:
         """Set up for one benchmark: nothing asked yet but what answers.jsonl in `out` holds.
 
-        Args: template: the training template by name, or None.
+        Args:   template: the training template by name, or None.
+        Raises: UserError where the tokenizer is not the model's.
         """
+        refuse_ids_beyond_embedding(self.tokenizer, self.model)
         self._batch_size, self._seed = config.batch_size, config.seed
         self._num_processes = 1 if config.model.device_map == "auto" else config.num_processes
         self.truncated_prompts, self.endings, self.num_tokens = set(), {}, 0
