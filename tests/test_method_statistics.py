@@ -214,7 +214,7 @@ def test_equal_methods_over_many_tables(num_items, num_seeds, seed_spread, inter
     tables = 2_000
     most = ALPHA + 3 * (ALPHA * (1 - ALPHA) / tables) ** 0.5
     share = false_words(tables, num_items, num_seeds, seed_spread, interaction, seed=1)
-    print(f"{num_items} items, {num_seeds} seeds, spread {seed_spread}, interaction {interaction}: {share:.3f}")
+    print(f"\n{num_items} items, {num_seeds} seeds, spread {seed_spread}, interaction {interaction}: {share:.3f}")
     assert share <= most
 
 
