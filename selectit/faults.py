@@ -25,7 +25,7 @@ from selectit.config import (
 )
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
-from selectit.fetch import SOURCES
+from selectit.fetch import NAMES, PREFIX, name_of
 from selectit.published import read_published
 
 if TYPE_CHECKING:
@@ -208,11 +208,18 @@ def check_locations(rows: Sequence[Row], faults: list[str]) -> None:
 
 
 def _check_location(config: Config, name: str, location: str, key: str, faults: list[str]) -> None:
+    if location.startswith(PREFIX):
+        unknown = location.removeprefix(PREFIX)
+        faults.append(f"{key}: {location} is not known; allowed are {', '.join(NAMES)}.{did_you_mean(unknown, NAMES)}")
+        return
     path = Path(location)
+    if name_of(path) is not None:
+        return  # fetched when it is first read
     may_be_hub = name == "path" or name == "judge"
     looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
     if not path.exists() and (looks_like_file or not may_be_hub):
-        cure = f"; `selectit data fetch {path.name}` fetches it" if path.name in SOURCES else ""
+        cure = f"; write {PREFIX}{path.name}, or: selectit data fetch {path.name} --out {path.parent}"
+        cure = cure if path.name in NAMES else ""
         faults.append(
             f"{key}: {location} does not exist; paths in a recipe are read from the recipe's own folder{cure}"
         )

@@ -271,7 +271,7 @@ def test_numbers_with_a_name_and_no_setting_never_agree(world, tmp_path):
     """As such files were once filled: bare names, no size, no training, no protocol, under whichever paper."""
     values = (14.0, 14.667, 16.0, 48.0)
     numbers = [{**OLD_FORM, "value": v, "arm": f"A{v}", "setting": "not further known"} for v in values]
-    made = by_content(world(published=published(tmp_path, *numbers), published_margin=99, **ONLY_SELECTIT))
+    made = by_content(world(published=published(tmp_path, *numbers), margin=99, **ONLY_SELECTIT))
     assert [line[4] for line in lines(made)] == ["not comparable"] * 4
     assert "'Model' is neither a hub id nor sha256:..." in reasons(made)
 

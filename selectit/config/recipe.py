@@ -12,7 +12,7 @@ from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.schema import Config, LocationMark
 from selectit.config.score import ScoreConfig
-from selectit.config.select import SelectConfig, SelectDefaults
+from selectit.config.select import IFDSelect, PerplexitySelect, SelectConfig, SelectDefaults, SelectITSelect
 
 SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
 """The words in `published` for the files in selectit/published/, one for each paper."""
@@ -61,6 +61,18 @@ class ArmConfig(Config):
     select: SelectConfig
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def raters(self) -> tuple[ModelConfig, ...]:
+        """Models that rate the arm's pool or take its losses: all of `score.models` at level `model`, else the first;
+        the arm's own where none is named. None for a strategy that reads neither.
+        """
+        if not isinstance(self.select, SelectITSelect | PerplexitySelect | IFDSelect):
+            return ()
+        models = self.score.models or (self.model,)
+        if self.score.dtype is not None:
+            models = tuple(model.model_copy(update={"dtype": self.score.dtype}) for model in models)
+        return models if isinstance(self.select, SelectITSelect) and self.select.level == "model" else models[:1]
 
 
 class PrimaryConfig(Config):
