@@ -156,7 +156,7 @@ def _stage(name: str, arguments: argparse.Namespace) -> EvaluateStage:
 def _requests(stage: EvaluateStage, tokenizer: PreTrainedTokenizerBase) -> Requests:
     recorder = Recorder(tokenizer)
     tokenizer.chat_template = chat_template("alpaca", tokenizer)
-    ask(recorder, load_questions(stage), stage, lambda _: None)
+    ask(recorder, load_questions(stage, tokenizer), stage, lambda _: None)
     return {kind: requests for kind, requests in recorder.requests.items() if requests}
 
 

@@ -25,3 +25,8 @@ def announced(text: str) -> list[str]:
 
 def first_sentence(text: str) -> str:
     return _END_OF_SENTENCE.split(text.lstrip(), maxsplit=1)[0].strip()
+
+
+def without(text: str, question: str) -> str:
+    """The text without verbatim copies of the question, in which its numbers and options stand."""
+    return text.replace(question.strip(), " ") if question.strip() else text

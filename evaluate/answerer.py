@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from selectit.evaluate.ends import Decode
 from selectit.evaluate.generation import generate
 from selectit.evaluate.likelihood import first_tokens, log_likelihoods
 from selectit.evaluate.prefix import SharedPrefix, shares_prefixes
@@ -22,7 +21,7 @@ class Answerer:
         self,
         model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
-        decode: Callable[[list[int]], str],
+        decode: Decode,
     ) -> None:
         self._model, self._tokenizer, self._decode = model, tokenizer, decode
         self.shares = shares_prefixes(model)
@@ -30,7 +29,9 @@ class Answerer:
         self._fits: float = float("inf")  # tokens
 
     def answer(self, batch: Batch) -> list[Answer]:
-        """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where not even one request fits into memory."""
+        """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where not even one request fits into memory; UserError
+        where logits are not finite.
+        """
         size = _num_tokens(batch)
         if size <= self._fits or len(batch.requests) == 1:
             try:

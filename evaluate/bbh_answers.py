@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from selectit.evaluate.answer_phrases import announced_texts, first_sentence
+from selectit.evaluate.answer_phrases import announced_texts, first_sentence, without
 from selectit.evaluate.graders import Graded
 from selectit.evaluate.number_answers import numbers, written
 
@@ -27,7 +27,7 @@ _QUOTES = " \t*`\"'$"
 
 def grade_bbh(text: str, doc: Mapping[str, Any]) -> Graded:
     gold = str(doc["target"]).strip()
-    answer = read_bbh(text, gold, str(doc["input"]))
+    answer = read_bbh(without(text, str(doc["input"])), gold, str(doc["input"]))
     right = read_bbh(f"The answer is {gold}", gold, str(doc["input"]))
     return Graded(answer, float(answer is not None and answer == right))
 

@@ -13,13 +13,16 @@ from transformers import PreTrainedModel
 
 from selectit.evaluate.prefix import SharedPrefix, accepts
 from selectit.evaluate.requests import Answer, FirstTokens, Ids, Likelihood
+from selectit.models import refuse_not_finite
 
 
 @torch.no_grad()
 def log_likelihoods(
     model: PreTrainedModel | PeftModel, shared: SharedPrefix, requests: Sequence[Likelihood], prefix: Ids
 ) -> list[Answer]:
-    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory."""
+    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory; UserError where
+    logits are not finite.
+    """
     rows = [request.ids[len(prefix) :] for request in requests]
     wanted = [range(len(row) - request.num_open, len(row)) for row, request in zip(rows, requests, strict=True)]
     logits, place = _logits(
@@ -28,6 +31,7 @@ def log_likelihoods(
     owner = [number for number, span in enumerate(wanted) for _ in span]
     column = [place[position] for span in wanted for position in span]
     chosen = logits[owner, column].float()  # [sum of num_open, vocabulary]
+    refuse_not_finite(chosen, model)
     log_probs = chosen.log_softmax(dim=-1)
     greedy = chosen.argmax(dim=-1).tolist()
     answers, end = [], 0
@@ -42,11 +46,13 @@ def log_likelihoods(
 def first_tokens(
     model: PreTrainedModel | PeftModel, shared: SharedPrefix, requests: Sequence[FirstTokens], prefix: Ids
 ) -> list[Answer]:
-    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory."""
+    """Raises: as `log_likelihoods`."""
     rows = [request.ids[len(prefix) :] for request in requests]
     last = [len(row) - 1 for row in rows]
     logits, place = _logits(model, shared, _padded(rows), prefix, sorted(set(last)))
-    log_probs = logits[range(len(rows)), [place[position] for position in last]].float().log_softmax(dim=-1)
+    chosen = logits[range(len(rows)), [place[position] for position in last]].float()  # [num_rows, vocabulary]
+    refuse_not_finite(chosen, model)
+    log_probs = chosen.log_softmax(dim=-1)
     answers = []
     for request, row in zip(requests, log_probs, strict=True):
         values, tokens = row.topk(min(request.most, len(row)))

@@ -9,7 +9,7 @@ import functools
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from selectit.errors import UserError
 from selectit.evaluate.answerer import Answerer
 from selectit.evaluate.answers import Answers
 from selectit.evaluate.batches import ByPrefix, limits, plan
+from selectit.evaluate.ends import end_token_ids, ends_saved_in, split_stops
 from selectit.evaluate.harness import quiet
 from selectit.evaluate.requests import (
     Answer,
@@ -37,10 +38,12 @@ from selectit.evaluate.requests import (
     Likelihood,
     Request,
 )
+from selectit.evaluate.results import Ending
 from selectit.models import (
     is_offloaded,
     load_model,
     load_tokenizer,
+    num_embeddings,
     placement,
     refuse_ids_beyond_embedding,
     take_gpu,
@@ -70,15 +73,24 @@ class EvaluatedLM(HFLM):
         model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
         load_again: Callable[[int], Callable[[Batch], list[Answer]]] | None = None,
+        ends: Sequence[int] = (),
     ) -> None:
-        """Args: load_again: what the process of GPU n answers with, from its own copy; None: there is one process."""
+        """Args:
+        load_again: what the process of GPU n answers with, from its own copy; None: there is one process.
+        ends: ids that end an answer, beside those of the model and its tokenizer.
+        """
         super().__init__(pretrained=model, tokenizer=tokenizer)
         self.truncated_prompts: set[str] = set()
+        self.endings: dict[str, list[tuple[str, Ending]]] = {}
+        """Of each prompt the texts that were generated for it, and how each ended."""
         self.num_tokens = 0
         self._own_template = tokenizer.chat_template
-        refuse_ids_beyond_embedding(tokenizer, model)
+        self._appended = _appended(tokenizer)
         self._anchor = self.tok_encode("a", add_special_tokens=False)
         own: Any = model.generation_config
+        listed = [own.eos_token_id] if isinstance(own.eos_token_id, int) else own.eos_token_id or ()
+        self._saved_ends = [*listed, *ends]
+        self._ends = self._find_ends()
         clean: Any = GenerationConfig(
             bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=self.tokenizer.pad_token_id
         )
@@ -96,15 +108,22 @@ class EvaluatedLM(HFLM):
     def use(self, config: EvaluateStage, template: str | None, out: Path) -> None:
         """Set up for one benchmark: nothing asked yet but what answers.jsonl in `out` holds.
 
-        Args: template: the training template by name, or None.
+        Args:   template: the training template by name, or None.
+        Raises: UserError where the tokenizer is not the model's.
         """
-        self._answers = Answers(out, self.describe())
+        refuse_ids_beyond_embedding(self.tokenizer, self.model)
         self._batch_size, self._seed = config.batch_size, config.seed
         self._num_processes = 1 if config.model.device_map == "auto" else config.num_processes
-        self.truncated_prompts, self.num_tokens = set(), 0
+        self.truncated_prompts, self.endings, self.num_tokens = set(), {}, 0
         self.tokenizer.chat_template = self._own_template
         if template is not None:
             self.tokenizer.chat_template = chat_template(template, self.tokenizer)
+        self._ends = self._find_ends()
+        self._answers = Answers(out, self.describe())
+
+    def _find_ends(self) -> tuple[int, ...]:
+        found = end_token_ids(self.tokenizer, self._saved_ends, self.tokenizer.chat_template)
+        return tuple(token for token in found if token < num_embeddings(self.model))
 
     def finish(self) -> None:
         """The benchmark's items are written."""
@@ -123,7 +142,22 @@ class EvaluatedLM(HFLM):
             "adapter": isinstance(self.model, PeftModel),
             "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "context_tokens": self.max_length,
+            "end_tokens": self.tokenizer.convert_ids_to_tokens(list(self._ends)),
         }
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
+        """As lm-eval's, without the end token that some tokenizers append: nothing could follow it."""
+        ids = super().tok_encode(string, add_special_tokens=add_special_tokens, **kwargs)
+        return self._without_appended(string, ids)
+
+    def _encode_prompt(self, string: str) -> list[int]:
+        return self._without_appended(string, self.tok_batch_encode([string])[0][0].tolist())
+
+    def _without_appended(self, string: str, ids: list[int]) -> list[int]:
+        if not self._appended or tuple(ids[-len(self._appended) :]) != self._appended:
+            return ids
+        bare = self.tokenizer.encode(string, add_special_tokens=False)
+        return ids if ids == bare else ids[: -len(self._appended)]
 
     def tok_decode(self, tokens: int | list[int], skip_special_tokens: bool = True) -> str:
         ids = [tokens] if isinstance(tokens, int) else list(tokens)
@@ -156,7 +190,7 @@ class EvaluatedLM(HFLM):
         """
         asked: list[Request] = []
         for context, most in (request.args for request in requests):
-            ids = self.tok_batch_encode([context])[0][0].tolist()
+            ids = self._encode_prompt(context)
             if len(ids) > self.max_length:
                 self.truncated_prompts.add(context)
             asked.append(FirstTokens(tuple(ids[-self.max_length :]), most))
@@ -176,7 +210,7 @@ class EvaluatedLM(HFLM):
             room = self.max_length - settings.max_new_tokens
             assert room > 0, f"{settings.max_new_tokens} new tokens leave no room in a context of {self.max_length}"
             if context not in encoded:
-                encoded[context] = self.tok_batch_encode([context])[0][0].tolist()
+                encoded[context] = self._encode_prompt(context)
             if len(encoded[context]) > room:
                 self.truncated_prompts.add(context)
             ids = tuple(encoded[context][-room:])
@@ -184,6 +218,10 @@ class EvaluatedLM(HFLM):
             seen[ids, settings] += 1
             asked.append(Generation(ids, settings, number))
         found = self._ask(asked, [request.args for request in requests])
+        for request, answered in zip(requests, asked, strict=True):
+            answer = found[answered]
+            assert answer.ending is not None
+            self.endings.setdefault(request.args[0], []).append((answer.value, answer.ending))
         return [found[request].value for request in asked]
 
     def _settings(self, told: dict[str, Any], eos: str) -> GenerationSettings:
@@ -194,9 +232,9 @@ class EvaluatedLM(HFLM):
         temperature, top_p = settings.pop("temperature"), settings.pop("top_p", 1.0)
         max_new_tokens = settings.pop("max_gen_toks")
         assert not settings, f"generation settings that are not read here: {settings}"
-        if not sampled:
-            return GenerationSettings(tuple(stop), max_new_tokens)
-        return GenerationSettings(tuple(stop), max_new_tokens, temperature, top_p, self._seed)
+        stop_ids, marked = split_stops(stop, self.tokenizer)
+        greedy = GenerationSettings(tuple(stop), max_new_tokens, ends=self._ends, stop_ids=stop_ids, marked_stop=marked)
+        return replace(greedy, temperature=temperature, top_p=top_p, seed=self._seed) if sampled else greedy
 
     def _ask(self, requests: list[Request], arguments: Sequence[Any]) -> dict[Request, Answer]:
         """Args: arguments: lm-eval's own of each request, told to its hook when the request is answered."""
@@ -250,6 +288,13 @@ class EvaluatedLM(HFLM):
         self.model.to("cpu")  # the first GPU is for its process
         torch.cuda.empty_cache()
         return Workers(self._load_again, num_processes, "spawn", IF_KILLED)
+
+
+def _appended(tokenizer: PreTrainedTokenizerBase) -> Ids:
+    """What a tokenizer puts behind every text."""
+    whole, bare = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False)
+    start = next((n for n in range(len(whole) - len(bare) + 1) if whole[n : n + len(bare)] == bare), 0)
+    return tuple(whole[start + len(bare) :])
 
 
 def _read(request: Request) -> Iterator[Ids]:
@@ -346,7 +391,8 @@ def _load(model: ModelConfig, weights: Weights) -> EvaluatedLM:
     tokenizer = load_tokenizer(model)
     if weights.adapter is None:
         return EvaluatedLM(load_model(model), tokenizer, again)
-    return EvaluatedLM(_with_adapter(load_model(model), weights.adapter, model.path, tokenizer), tokenizer, again)
+    adapted = _with_adapter(load_model(model), weights.adapter, model.path, tokenizer)
+    return EvaluatedLM(adapted, tokenizer, again, ends_saved_in(weights.adapter))
 
 
 def _with_adapter(base: PreTrainedModel, adapter: str, base_name: str, tokenizer: PreTrainedTokenizerBase) -> PeftModel:
@@ -355,7 +401,8 @@ def _with_adapter(base: PreTrainedModel, adapter: str, base_name: str, tokenizer
             f"{base_name} is spread over {', '.join(placement(base))}, and an adapter needs all layers on GPUs or all "
             "in memory. Use more GPUs, raise max_memory, or merge it first (selectit merge) and evaluate the result."
         )
-    adapted = load_adapter(base, adapter, base_name)
+    adapted: Any = load_adapter(base, adapter, base_name)
+    adapted.name_or_path = f"{base_name} with {adapter}"
     ids = tokenizer(_GUARD_PROMPT, return_tensors="pt").input_ids.to(adapted.device)
     with torch.no_grad():
         after = adapted(ids).logits

@@ -21,13 +21,15 @@ from statistics import fmean
 from typing import Any
 
 from selectit.errors import UserError
+from selectit.evaluate.answer_phrases import without
 from selectit.evaluate.results import Item, Metric, mean_metric
 
 LIMITS = {"seconds": 10, "last_seconds": 20}
 """Of processor time for an answer, so that a busy machine grades like an idle one; the grader says why two."""
 WALL_SECONDS = 300
 """After which a grader is ended that neither works nor answers."""
-NO_REFERENCE = "the published answer is not a formula to math-verify"
+UNPARSED = "no final answer was found"
+"""As the grader says it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Grade:
     right: bool
     reason: str
     """Why it is not right; empty where it is."""
+    answer: str | None = None
+    """What math-verify read out of the text."""
 
 
 def check_installed() -> None:
@@ -51,21 +55,42 @@ def score(items: Sequence[Item], metric: str, advance: Callable[[int], None]) ->
 
     Args: advance: called with the number of answers that were graded.
     """
-    asked = [(tuple(item.doc["final_answers"]), answer) for item in items for answer in item.outputs]
+    asked = [_asked(item, answer) for item in items for answer in item.outputs]
     different = list(dict.fromkeys(asked))
     grades = dict(zip(different, grade_all(different, advance), strict=True))
     advance(len(asked) - len(different))
     for item in items:
-        found = [grades[tuple(item.doc["final_answers"]), answer] for answer in item.outputs]
+        found = [grades[_asked(item, answer)] for answer in item.outputs]
         item.score = fmean(grade.right for grade in found)
+        item.answer = found[0].answer
+        item.outcomes = ["unparsed" if one.reason == UNPARSED else "read" for one in found]
         item.details = {"right": [one.right for one in found], "reasons": [one.reason for one in found]}
     return {metric: mean_metric([item.score for item in items if item.score is not None])}
 
 
+def _asked(item: Item, answer: str) -> tuple[tuple[str, ...], str]:
+    """The published answers and the text without copies of the problem, which may be worth as much as its answer."""
+    return tuple(item.doc["final_answers"]), without(answer, item.doc["problem"])
+
+
 def notes(items: Sequence[Item]) -> list[str]:
-    """What no model can get right here."""
-    unreadable = sum(NO_REFERENCE in item.details["reasons"] for item in items)
-    return [f"{unreadable} of {len(items)} items count as wrong: {NO_REFERENCE}"] if unreadable else []
+    """The items that nothing got right and whose published answer is not right for itself: no model can."""
+    wrong = [item for item in items if not item.score]
+    asked = [(tuple(item.doc["final_answers"]), boxed(item.doc["final_answers"][0])) for item in wrong]
+    grades = grade_all(asked, lambda number: None) if asked else []
+    names = [str(item.item_id) for item, grade in zip(wrong, grades, strict=True) if not grade.right]
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return [
+        f"{len(names)} of {len(items)} items count as wrong whatever is answered, for math-verify does not find their "
+        f"published answer equal to itself: {'items' if len(names) > 1 else 'item'} {shown}"
+    ]
+
+
+def boxed(final_answer: str) -> str:
+    """A published answer as a model that follows the request would give it."""
+    return f"The final answer is $\\boxed{{{final_answer.strip().strip('$. ').replace('$', '')}}}$."
 
 
 def grade_all(answers: Sequence[tuple[tuple[str, ...], str]], advance: Callable[[int], None]) -> list[Grade]:
@@ -112,7 +137,7 @@ class _Grader:
             self.stop()
             return Grade(False, "out of time")
         told: dict[str, Any] = json.loads(line)
-        return Grade(told["right"], told["reason"])
+        return Grade(told["right"], told["reason"], told["read"])
 
     def stop(self) -> None:
         if self._process is not None:

@@ -4,18 +4,55 @@ math-verify's own limits are seconds on the clock, so that its verdict would dep
 work in a main thread only. Here processor time is limited: first by an exception, then, where a formula is computed
 in one long step (10^10^10), by the end of the process.
 
-stdin: lines of JSON {final_answers, answer, seconds, last_seconds}. stdout: a line {right, reason} for each.
+What math-verify reads as something else than is written is rewritten before it reads it, in published and in given
+answers alike: numbers such as 4.5e33 (it takes the e for Euler's), 1./3, an empty set, signs it does not know. Small
+numbers, which it rounds to six decimals, are compared to six significant digits.
+
+stdin: lines of JSON {final_answers, answer, seconds, last_seconds}. stdout: a line {right, reason, read} for each.
 """
 
+import dataclasses
 import json
 import logging
+import re
 import resource
 import signal
 import sys
 
-from math_verify import parse, verify
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
 MEMORY_BYTES = 4 << 30
+SIX_DIGITS = 5e-6
+
+SCIENTIFIC = re.compile(r"(?<![\w.\\])(\d+\.?\d*|\.\d+)[eE]\+?(-?\d{1,3})(?![\w^]|\.\d)")
+REWRITTEN = (
+    (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset"),
+    (re.compile(r"(?<=\d)\.(?=\s*/)"), ""),  # 1./3
+    (re.compile(r"(?:^|(?<=\{))([a-zA-Z])(\([^()\[\]]*\]|\[[^()\[\]]*\))(?=$|\})"), r"\1 \\in \2"),  # t(0,4]
+    (re.compile(r"(?<![\w\\])np\.(?=[a-z])"), r"\\"),
+)
+REFERENCE_ONLY = (
+    (re.compile(r"\$\s*\$"), " "),  # a formula that was cut in two
+    (re.compile(r"\$"), ""),
+)
+UNKNOWN_SIGNS = (
+    (re.compile(r"\\hbar(?![a-zA-Z])"), "h_{b}"),
+    (re.compile(r"\\gamma(?![a-zA-Z])"), "y_{g}"),  # read as the gamma function in front of a bracket
+    (re.compile(r"E_(?:\{(\w+)\}|(\w))"), r"y_{e\1\2}"),  # read as Euler's number
+    (re.compile(r"_(?:\{\s*\\odot\s*\}|\\odot(?![a-zA-Z]))"), "_{sun}"),
+    (re.compile(r"_\{\s*\\(max|min)\s*\}"), r"_{\1}"),
+)
+"""Signs that math-verify cannot read, renamed in both answers where the published one has them."""
+WORDS = re.compile(r"\\(?:text|mbox|mathrm|rm)\b")
+
+WITH_UNITS = (LatexExtractionConfig(), ExprExtractionConfig())
+WITHOUT_UNITS = (
+    LatexExtractionConfig(
+        normalization_config=dataclasses.replace(LatexExtractionConfig().normalization_config, units=False)
+    ),
+    ExprExtractionConfig(),
+)
+"""Where `m` and `c` at the end of a formula are its variables, not meters and a speed."""
 
 
 class OutOfTimeError(BaseException):
@@ -26,15 +63,56 @@ def stop(*_):
     raise OutOfTimeError
 
 
+def rewritten(text, rules):
+    for pattern, replacement in rules:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def plain(text, rules=()):
+    return rewritten(SCIENTIFIC.sub(r"\1 \\times 10^{\2}", text), (*REWRITTEN, *rules))
+
+
+def read(text, reading):
+    return parse(text, extraction_config=reading, parsing_timeout=None)
+
+
 def grade(final_answers, answer):
-    references = [parse(f"${text.strip().strip('$')}$", parsing_timeout=None) for text in final_answers]
-    if not any(references):
-        return "the published answer is not a formula to math-verify"
-    found = parse(answer, parsing_timeout=None)
-    if not found:
-        return "no final answer was found"
-    right = any(verify(reference, found, timeout_seconds=None) for reference in references if reference)
-    return "" if right else "another answer"
+    """-> (why the answer is wrong, empty where it is right; what was read out of it)."""
+    any_reference, found = False, []
+    for published in final_answers:
+        reference = plain(published.strip().strip("$. ").replace("\n", " "), REFERENCE_ONLY)
+        rules = [rule for rule in UNKNOWN_SIGNS if rule[0].search(reference)]
+        latex = f"${rewritten(reference, rules)}$"
+        right = read(latex, WITH_UNITS)
+        reading = WITH_UNITS
+        if not WORDS.search(latex) and str(right) != str(without := read(latex, WITHOUT_UNITS)) and without:
+            right, reading = without, WITHOUT_UNITS
+        if not right:
+            continue
+        any_reference = True
+        found = read(plain(answer, rules), reading)
+        if found and verify(right, found, allow_set_relation_comp=True, timeout_seconds=None) and close(right, found):
+            return "", str(found[-1])
+    if not any_reference:
+        return "the published answer is not a formula to math-verify", None
+    return ("another answer", str(found[-1])) if found else ("no final answer was found", None)
+
+
+def close(right, found):
+    """Whether two numbers below 1, which math-verify compares by six decimals, have six equal digits."""
+    try:
+        ours, theirs = complex(right[0].evalf(30)), complex(found[0].evalf(30))
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return True
+    if not 0 < abs(ours) < 1:
+        return True
+    return abs(ours - theirs) <= SIX_DIGITS * abs(ours) or is_percentage(ours, theirs)
+
+
+def is_percentage(ours, theirs):
+    """math-verify takes 50\\% for 0.5 and for 50, on either side."""
+    return any(abs(ours * factor - theirs) <= SIX_DIGITS * abs(ours * factor) for factor in (100, 0.01))
 
 
 def main():
@@ -45,8 +123,9 @@ def main():
         order = json.loads(line)
         signal.setitimer(signal.ITIMER_VIRTUAL, order["seconds"])
         signal.setitimer(signal.ITIMER_PROF, order["last_seconds"])  # whose signal ends the process
+        found = None
         try:
-            reason = grade(order["final_answers"], order["answer"])
+            reason, found = grade(order["final_answers"], order["answer"])
         except OutOfTimeError:
             reason = "out of time"
         except (MemoryError, RecursionError, ValueError) as error:
@@ -54,7 +133,7 @@ def main():
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps({"right": not reason, "reason": reason}), flush=True)
+        print(json.dumps({"right": not reason, "reason": reason, "read": found}), flush=True)
 
 
 if __name__ == "__main__":

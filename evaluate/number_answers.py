@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from selectit.evaluate.answer_phrases import announced
+from selectit.evaluate.answer_phrases import announced, without
 from selectit.evaluate.graders import Graded
 
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
@@ -67,6 +67,7 @@ def grade_gsm8k(text: str, doc: Mapping[str, Any]) -> Graded:
     flexible-extract: the number that the text announces, or else its last number; strict-match: only an announced one.
     """
     (gold,) = numbers(doc["answer"].split("####")[-1])
+    text = without(text, str(doc.get("question", "")))
     strict = announced_number(text)
     found = strict
     if found is None:

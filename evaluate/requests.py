@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from selectit.evaluate.results import Ending
+
 Ids = tuple[int, ...]
 
 
@@ -35,6 +37,12 @@ class GenerationSettings:
     """0: greedy."""
     top_p: float = 1.0
     seed: int = 0
+    ends: Ids = ()
+    """Token ids each of which ends an answer."""
+    stop_ids: Ids = ()
+    """The stop strings that are one token, by its id."""
+    marked_stop: tuple[str, ...] = ()
+    """The stop strings that hold a special token, which a decoded text does not show, and more."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Answer:
     value: Any
     num_tokens: int
     """Tokens of the request and of what was generated."""
+    ending: Ending | None = None
+    """Of a text."""
 
 
 @dataclass(frozen=True)

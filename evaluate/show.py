@@ -108,7 +108,7 @@ def right_answer(doc: dict[str, Any]) -> str:
     if "reference" in doc:
         return f" {doc['reference']}"
     if "final_answers" in doc:
-        return f"The final answer is $\\boxed{{{doc['final_answers'][0].strip('$')}}}$."
+        return mathematics.boxed(doc["final_answers"][0])
     if "answers" in doc:
         return f" {doc['answers'][0] if isinstance(doc['answers'], list) else doc['answers']['text'][0]}"
     if "target" in doc:

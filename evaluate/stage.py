@@ -115,8 +115,9 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     tracker.log(speed)
 
     items = questions.in_order(read_items(answers, benchmark.metric))
+    _mark_endings(lm, items)
     result.model, result.num_items = lm.describe(), len(items)
-    result.notes = questions.notes + _truncation_note(lm, items)
+    result.notes = questions.notes + _truncation_note(items)
     result.complete = not questions.notes
     result.tasks = task_numbers(items)
     num_answers = sum(len(item.outputs) for item in items)
@@ -197,12 +198,19 @@ def _judge(
             found = arena_hard.win_rate(items, judge, advance)
         else:
             found = alpaca_eval.win_rate(items, judge, advance)
-        if result.benchmark == length_control.BENCHMARK:
+        if found and result.benchmark == length_control.BENCHMARK:
             controlled, why_not = length_control.length_controlled(items, gamed)
             found |= controlled
             result.not_computed = {length_control.METRIC: why_not} if why_not else {}
-        result.score(found | alpaca_eval.output_length(items))
+        if found:
+            result.score(found | alpaca_eval.output_length(items))
     result.reason = ""
+    if (left_out := judge.left_out()) is not None:
+        result.complete = False
+        if found:
+            result.notes.append(left_out.note())
+        else:
+            result.reason = left_out.reason()
     result.judge = {**judge.describe(), "reference_sha256": references}
     if gamed is not None and length_control.METRIC in found:
         result.judge["df_gamed_sha256"] = gamed.sha256
@@ -230,8 +238,21 @@ def _leave_room(config: EvaluateStage, context_tokens: int) -> tuple[EvaluateSta
     return config.model_copy(update={"benchmark": benchmark}), [note]
 
 
-def _truncation_note(lm: EvaluatedLM, items: list[Item]) -> list[str]:
-    cut = sum(item.prompt in lm.truncated_prompts for item in items)
+def _mark_endings(lm: EvaluatedLM, items: list[Item]) -> None:
+    """lm-eval hands on texts alone, so what else is known of an answer is found again by its prompt and its text."""
+    left = {prompt: list(found) for prompt, found in lm.endings.items()}
+    for item in items:
+        item.truncated = item.prompt in lm.truncated_prompts
+        known = left.get(item.prompt, [])
+        for output in item.outputs if known else ():
+            found = next((one for one in known if one[0] == output), None)
+            if found is not None:
+                known.remove(found)  # of equal samples each has an ending of its own
+            item.endings.append(found[1] if found else None)
+
+
+def _truncation_note(items: list[Item]) -> list[str]:
+    cut = sum(bool(item.truncated) for item in items)
     return [f"{cut} of {len(items)} prompts were longer than the context and lost their beginning"] if cut else []
 
 

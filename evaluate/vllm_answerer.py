@@ -6,12 +6,11 @@ written down when it is answered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from lm_eval.models.utils import postprocess_generated_text
-
-from selectit.evaluate.generation import ending
+from selectit.evaluate.ends import AnswerEnd, Decode
 from selectit.evaluate.requests import (
     Answer,
     Batch,
@@ -23,6 +22,7 @@ from selectit.evaluate.requests import (
     Request,
 )
 from selectit.evaluate.sampling import seed_of
+from selectit.models import not_finite
 from selectit.vllm_engine import VllmEngine
 
 REQUESTS_AT_A_TIME = 1024
@@ -31,14 +31,12 @@ STEPS_BETWEEN_LOOKS = 16
 
 
 class VllmAnswerer:
-    def __init__(
-        self, start: Callable[[], VllmEngine], decode: Callable[[list[int]], str], end_tokens: Sequence[int]
-    ) -> None:
-        """Args: start: gives a loaded engine, now and again after one has failed; end_tokens: each ends a text.
+    def __init__(self, start: Callable[[], VllmEngine], decode: Decode, name: str) -> None:
+        """Args: start: gives a loaded engine, now and again after one has failed; name: the model's.
 
         Raises: UserError where vLLM does not start or does not take the model.
         """
-        self._start, self._decode, self._end_tokens = start, decode, list(end_tokens)
+        self._start, self._decode, self._name = start, decode, name
         engine = start()
         self._engine: VllmEngine | None = engine
         self.facts = {
@@ -49,13 +47,15 @@ class VllmAnswerer:
         }
 
     def answer(self, batch: Batch) -> list[Answer]:
-        """Raises: UserError where vLLM fails or is killed."""
+        """Raises: UserError where vLLM fails or is killed, or log-probabilities are not finite."""
         self._engine = self._engine or self._start()
         try:
             if isinstance(batch.requests[0], Likelihood):
-                return _log_likelihoods(self._engine, [r for r in batch.requests if isinstance(r, Likelihood)])
+                rows = [r for r in batch.requests if isinstance(r, Likelihood)]
+                return _log_likelihoods(self._engine, self._name, rows)
             if isinstance(batch.requests[0], FirstTokens):
-                return _first_tokens(self._engine, [r for r in batch.requests if isinstance(r, FirstTokens)])
+                asked = [r for r in batch.requests if isinstance(r, FirstTokens)]
+                return _first_tokens(self._engine, self._name, asked)
             return self._generate(self._engine, [r for r in batch.requests if isinstance(r, Generation)])
         except BaseException:  # what it was about to say would be the next question's answer
             self.close()
@@ -69,7 +69,7 @@ class VllmAnswerer:
     def _generate(self, engine: VllmEngine, requests: Sequence[Generation]) -> list[Answer]:
         """Args: requests: of equal settings."""
         settings = requests[0].settings
-        stop = ending(settings.stop)
+        end = AnswerEnd(self._decode, settings)
         engine.ask(
             "start_generating",
             rows=[list(request.ids) for request in requests],
@@ -77,24 +77,26 @@ class VllmAnswerer:
             max_tokens=settings.max_new_tokens,
             temperature=settings.temperature,
             top_p=settings.top_p,
-            stop_token_ids=self._end_tokens,
+            stop_token_ids=sorted({*settings.ends, *settings.stop_ids}),
         )
         new: list[list[int]] = [[] for _ in requests]
         running, stopped = set(range(len(requests))), list[int]()
         while running or stopped:
             found = engine.ask("generate_on", stopped=stopped, num_steps=STEPS_BETWEEN_LOOKS)
             stopped = []
-            for number, (tokens, has_ended) in found.items():
+            for number, (tokens, has_ended, log_probs_are_finite) in found.items():
+                if not log_probs_are_finite:
+                    raise not_finite(self._name, engine.dtype)
                 new[number] += tokens
                 if has_ended:
                     running.remove(number)
-                elif stop and _holds(self._decode(new[number]), stop):
+                elif end.holds_stop(new[number]):
                     running.remove(number)
                     stopped.append(number)
-        texts = [postprocess_generated_text(self._decode(tokens), list(settings.stop), None) for tokens in new]
+        ended = [end.read(tokens) for tokens in new]
         return [
-            Answer(text, len(request.ids) + len(tokens))
-            for request, tokens, text in zip(requests, new, texts, strict=True)
+            Answer(one.text, len(request.ids) + one.num_tokens, one.ending)
+            for request, one in zip(requests, ended, strict=True)
         ]
 
 
@@ -111,11 +113,7 @@ def batches(requests: Sequence[Request], num_requests: int | None) -> list[Batch
     return [Batch(alike[at : at + size]) for alike in ordered for at in range(0, len(alike), size)]
 
 
-def _holds(text: str, stop: Sequence[str]) -> bool:
-    return any(one in text for one in stop)
-
-
-def _log_likelihoods(engine: VllmEngine, requests: Sequence[Likelihood]) -> list[Answer]:
+def _log_likelihoods(engine: VllmEngine, name: str, requests: Sequence[Likelihood]) -> list[Answer]:
     """Each token of a continuation is asked for as the next one of what stands before it: vLLM's own log-probabilities
     of a prompt cost the logits of all its tokens, and do not read what it has cached of shared beginnings.
     """
@@ -132,6 +130,9 @@ def _log_likelihoods(engine: VllmEngine, requests: Sequence[Likelihood]) -> list
         for row, its_tokens, (_, values) in zip(wanted, tokens, found, strict=True)
     }
 
+    if not all(math.isfinite(value) for values in log_probs.values() for value in values.values()):
+        raise not_finite(name, engine.dtype)
+
     def score(ids: Ids, continuation: Ids) -> list[Any]:
         steps = list(_steps(ids, continuation))
         return [sum(log_probs[row][token] for row, token in steps), all(greedy[row] == token for row, token in steps)]
@@ -145,9 +146,11 @@ def _log_likelihoods(engine: VllmEngine, requests: Sequence[Likelihood]) -> list
     ]
 
 
-def _first_tokens(engine: VllmEngine, requests: Sequence[FirstTokens]) -> list[Answer]:
+def _first_tokens(engine: VllmEngine, name: str, requests: Sequence[FirstTokens]) -> list[Answer]:
     """Args: requests: which all ask for as many tokens."""
     found = engine.ask("top_of_each", rows=[list(request.ids) for request in requests], most=requests[0].most)
+    if not all(math.isfinite(value) for pairs in found for _, value in pairs):
+        raise not_finite(name, engine.dtype)
     return [
         Answer([list(pair) for pair in pairs], len(request.ids) + 1)
         for request, pairs in zip(requests, found, strict=True)

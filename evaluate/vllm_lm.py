@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
+from selectit.evaluate.ends import ends_saved_in
 from selectit.evaluate.lm import EvaluatedLM, Weights, changes_nothing
 from selectit.evaluate.requests import Answer, Batch, Request
 from selectit.evaluate.vllm_answerer import VllmAnswerer, batches
@@ -38,19 +39,17 @@ class VllmLM(EvaluatedLM):
         tokenizer: PreTrainedTokenizerBase,
         start: Callable[[int], VllmEngine],
         merged: tempfile.TemporaryDirectory[str] | None = None,
+        ends: Sequence[int] = (),
     ) -> None:
         """Args:
         outline: on the meta device.
         start: an engine for a context of so many tokens.
         merged: the folder of a merged adapter, deleted with the model.
+        ends: as `EvaluatedLM` takes them.
         """
-        super().__init__(outline, tokenizer)
-        own: Any = outline.generation_config
-        ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+        super().__init__(outline, tokenizer, ends=ends)
         context = self.max_length + 1  # as in log-likelihoods: the last token is only scored
-        self._vllm = VllmAnswerer(
-            functools.partial(start, context), self.tok_decode, [token for token in ends if token is not None]
-        )
+        self._vllm = VllmAnswerer(functools.partial(start, context), self.tok_decode, str(outline.name_or_path))
         self._merged = merged
 
     def describe(self) -> dict[str, Any]:
@@ -81,7 +80,8 @@ def load_vllm_lm(model: ModelConfig, weights: Weights, python: str | None) -> Vl
     merged = tempfile.TemporaryDirectory(prefix="selectit-merged-")
     try:
         model = _merge(model, weights.adapter, tokenizer, Path(merged.name) / "model")
-        return VllmLM(load_outline(model), tokenizer, functools.partial(_start, model, python), merged)
+        start = functools.partial(_start, model, python)
+        return VllmLM(load_outline(model), tokenizer, start, merged, ends_saved_in(weights.adapter))
     except BaseException:
         merged.cleanup()
         raise

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from selectit.adapters import load_adapter
 from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.models import device, load_model, resolve_dtype
+from selectit.models import device, load_model, refuse_not_finite, resolve_dtype
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 NUM_CANARY_TOKENS = 64
@@ -96,4 +96,6 @@ def dtype_name(model: ModelConfig) -> Dtype:
 
 @torch.no_grad()
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    return model(input_ids=ids.to(model.device)).logits[0].float().cpu()
+    logits = model(input_ids=ids.to(model.device)).logits[0].float().cpu()
+    refuse_not_finite(logits, model)
+    return logits

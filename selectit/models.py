@@ -202,3 +202,21 @@ def refuse_ids_beyond_embedding(tokenizer: Any, model: Any, texts: Iterable[Iter
             "model cannot read. Use the tokenizer that belongs to these weights, or the checkpoint whose embedding "
             "was resized for it"
         )
+
+
+def refuse_not_finite(logits: torch.Tensor, model: Any) -> None:
+    """Whoever reads logits calls this first: of NaN, every choice is the first one and every text the same.
+
+    Raises: UserError with the model's name and number type.
+    """
+    if not torch.isfinite(logits).all():
+        raise not_finite(getattr(model, "name_or_path", "the model"), str(model.dtype).removeprefix("torch."))
+
+
+def not_finite(name: str, dtype: str) -> UserError:
+    cure = "float32 (--dtype)" if dtype == "bfloat16" else "bfloat16 or float32 (--dtype)"
+    overflow = f"numbers overflow in {dtype}: set model.dtype to {cure}, or " if dtype != "float32" else ""
+    return UserError(
+        f"{name} gives logits that are NaN or infinite in {dtype}: {overflow}its weights are damaged: download or save "
+        "the checkpoint again"
+    )

@@ -4,6 +4,7 @@ project's: no other module imports it, and it imports none of them.
 Argument: the socket. Each message is (method, arguments), each answer ("done", value) or ("error", text).
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -71,12 +72,15 @@ class Engine:
 
         for number, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
             wanted = SamplingParams(
-                seed=seed, ignore_eos=True, detokenize=False, output_kind=RequestOutputKind.DELTA, **sampling
-            )
+                seed=seed, ignore_eos=True, detokenize=False, output_kind=RequestOutputKind.DELTA,
+                logprobs=1, **sampling,
+            )  # fmt: skip
             self._llm.llm_engine.add_request(str(number), {"prompt_token_ids": row}, wanted)
 
     def generate_on(self, stopped, num_steps):
-        """After so many steps, {row: (its new tokens, whether it has ended)}; `stopped` rows go no further."""
+        """After so many steps, {row: (its new tokens, whether it has ended, whether their log-probabilities are
+        finite)}; `stopped` rows go no further.
+        """
         engine = self._llm.llm_engine
         engine.abort_request([str(number) for number in stopped])
         new = {}
@@ -84,8 +88,10 @@ class Engine:
             if not engine.has_unfinished_requests():
                 break
             for output in engine.step():
-                tokens, _ = new.get(int(output.request_id), ([], False))
-                new[int(output.request_id)] = ([*tokens, *output.outputs[0].token_ids], output.finished)
+                one, (tokens, _, finite) = output.outputs[0], new.get(int(output.request_id), ([], False, True))
+                written = zip(one.token_ids, one.logprobs, strict=True)
+                finite = finite and all(math.isfinite(logprobs[token].logprob) for token, logprobs in written)
+                new[int(output.request_id)] = ([*tokens, *one.token_ids], output.finished, finite)
         return new
 
 

@@ -11,7 +11,9 @@ from finished_work import Work, call
 from selectit import flops
 from selectit.config import FinetuneConfig, ModelConfig
 from selectit.errors import UserError
+from selectit.evaluate.profile import load_profile
 from selectit.pricing import tokens
+from selectit.pricing.work import num_items
 
 LLAMA_2_7B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
@@ -34,6 +36,18 @@ QWEN_3_06B = {
 )
 def test_parameters_are_counted_from_a_config_alone(config, published):
     assert flops.shape_from_config(config, "x").num_parameters == published
+
+
+def test_the_items_of_an_evaluation_are_those_that_its_profile_asks():
+    def items(profile):
+        return {name: num_items(one, None) for name, one in load_profile(profile).benchmarks.items()}
+
+    assert items("paper-2023") == {
+        "mmlu": 14042, "bbh": 27 * 40, "gsm8k": 200, "tydiqa": 900, "humaneval": 164, "alpaca_eval": 805,
+    }  # fmt: skip
+    assert items("instructdiff-medical") == {"medqa": 1273, "medmcqa": 4183, "mmlu_medical": 2739}
+    assert items("medical") == {"medqa": 1273, "medmcqa": 4183, "mmlu_medical": 1089}
+    assert sum(items("instructdiff-mathematics").values()) == 500 + 272 + 675 + 30 + 40
 
 
 def test_the_count_is_that_of_the_weights(demo):
@@ -142,3 +156,34 @@ def test_a_price_imports_no_torch(work, root: Path):
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert answer.stdout.strip() == "0 []", answer.stdout + answer.stderr
+
+
+def test_a_judge_that_states_its_prices_costs_dollars(work):
+    judge = {
+        "model": "m", "verdict": "logprobs", "usd_per_million_input_tokens": 2.5, "usd_per_million_output_tokens": 10,
+    }  # fmt: skip
+    work.write({**work.raw, "evaluate": {
+        **work.raw["evaluate"], "profile": "paper-2023", "data": str(Path(work.raw["evaluate"]["data"])),
+        "benchmarks": ["alpaca_eval"], "judge": judge,
+    }})  # fmt: skip
+    text = price(work, "--tflops", 100)
+    total = next(line for line in text.splitlines() if line.startswith("in total")).split()
+    models = 5  # base, and two trainings of each of two arms
+    tokens = 805 * (200 + 70 + 2 * 256)  # prompt, instruction, two answers of 256 tokens
+    assert total[-1] == f"{models * (tokens * 2.5 + 805 * 10) / 1e6:.2f}" and total[-2] == f"{models * 805}"
+    assert "judge USD" in text and "at the prices in evaluate.judge" in text
+    del judge["usd_per_million_input_tokens"]
+    work.write(work.raw)
+    assert "judge USD" not in price(work, "--tflops", 100)
+
+
+@pytest.mark.parametrize(
+    ("profile", "benchmark", "items"),
+    [("medical", "mmlu_medical", 1089), ("instructdiff-medical", "mmlu_medical", 2739), ("mathematics", "aime24", 30),
+     ("instructdiff-mathematics", "olympiadbench", 675)],
+)  # fmt: skip
+def test_the_items_of_a_benchmark_are_those_that_its_profile_asks(profile, benchmark, items):
+    from selectit.evaluate.profile import load_profile
+    from selectit.pricing.work import num_items
+
+    assert num_items(load_profile(profile).benchmarks[benchmark], None) == items

@@ -83,6 +83,13 @@ def test_the_four_rows_that_once_stood_under_selectit_are_instructdiffs():
     assert {n.value for n in own if n.subset} == {176.09, 208.27, 241.85, 4.34, 1.83, 8.55}
 
 
+def test_the_medical_protocol_is_known_whole_and_the_others_in_parts():
+    for number in read_published("instructdiff").numbers:
+        is_medical = number.benchmark in ("medqa", "medmcqa", "mmlu_medical")
+        assert (number.profile == "instructdiff-medical") == is_medical or number.benchmark == "average"
+        assert not is_medical or number.evaluate["prompts"] == "instructdiff"
+
+
 def test_an_untrained_row_has_nothing_of_its_tables_training():
     base = [n for n in read_published("instructdiff").numbers if n.arm == "base"]
     assert len(base) == 19
@@ -127,7 +134,7 @@ REFUSED = [
     ({"value": float("nan")}, "numbers.0: value: found nan, which is not a number"),
     ({"value": 280}, "value 280 with unit percent lies outside 0 to 100"),
     ({"value": 25, "unit": "fraction"}, "value 25 with unit fraction lies outside 0 to 1"),
-    ({"ratio": 20}, "ratio: Input should be less than or equal to 1"),
+    ({"ratio": 20}, r"ratio: Input should be less than or equal to 1 \(found 20\); 1 is the whole pool"),
     ({"subset": "calculation_rows"}, "give one of benchmark and subset"),
     ({"benchmark": "GSM-8K"}, "benchmark GSM-8K is spelled gsm8k here"),
     ({"strategy": "selectIT"}, r"strategy 'selectIT' is not a strategy\. Did you mean 'selectit'\?"),
@@ -200,7 +207,7 @@ def test_a_recipe_names_papers_and_files_next_to_it(tmp_path, demo):
         "instructdif": r"there is no file instructdif\. Did you mean 'instructdiff'\?",
         "[selectit, selectit]": "selectit is named 2 times",
         "nowhere.yaml": "there is no file nowhere.yaml",
-        "selectit\npublished_margin: 0": "published_margin: .*should be greater than 0",
+        "selectit\nmargin: 0": "margin: .*should be greater than 0",
     }.items():
         recipe.write_text(RECIPE.format(demo=demo, published=wrong))
         with pytest.raises(UserError, match=told):

@@ -82,7 +82,7 @@ def only(world, tmp_path, **changes):
 
 
 def test_with_every_setting_equal_and_three_seeds_a_value_within_the_margin_agrees(world, tmp_path):
-    made = by_content(world(published=published(tmp_path, KNOWN), published_margin=4, **ONLY_SELECTIT))
+    made = by_content(world(published=published(tmp_path, KNOWN), margin=4, **ONLY_SELECTIT))
     [line] = lines(made)
     assert line[:5] == ["A paper", "SelectIT; table 3", "gsm8k", "selectit", "agrees"]
     assert line[5].startswith("within 4 points") and "the published error is unknown" in line[5]
@@ -150,13 +150,13 @@ def test_a_setting_that_differs_or_is_unknown_is_named_and_nothing_agrees(world,
 
 def test_a_local_folder_is_not_the_hub_model_of_the_same_name(world, tmp_path):
     content = {"sha256": "a" * 64}
-    made = by_content(world(published=published(tmp_path, KNOWN), published_margin=4, **ONLY_SELECTIT), content)
+    made = by_content(world(published=published(tmp_path, KNOWN), margin=4, **ONLY_SELECTIT), content)
     [line] = lines(made)
     assert line[
         4
     ] == "not comparable" and "model (here sha256:aaaaaaaaaaa; whether that is org/model is not known)" in reasons(made)
     same = {**KNOWN, "model": f"sha256:{'a' * 64}", "raters": [f"sha256:{'a' * 64}"]}
-    made = by_content(world(published=published(tmp_path, same), published_margin=4, **ONLY_SELECTIT), content)
+    made = by_content(world(published=published(tmp_path, same), margin=4, **ONLY_SELECTIT), content)
     assert lines(made)[0][4] == "agrees"
 
 
@@ -167,7 +167,7 @@ def test_a_profile_is_compared_by_what_it_asks_not_by_its_name(world, tmp_path):
     made = by_content(world(published=published(tmp_path, KNOWN), **other))
     assert lines(made)[0][4] == "not comparable" and "evaluate.max_gen_toks 64 here, 512 there" in reasons(made)
     own = {**KNOWN, "profile": "paper-2023.yaml"}  # next to the file of numbers
-    made = by_content(world(published=published(tmp_path, own), published_margin=4, **other))
+    made = by_content(world(published=published(tmp_path, own), margin=4, **other))
     assert lines(made)[0][4] == "agrees"
 
 
@@ -216,7 +216,7 @@ def test_a_random_subset_needs_selection_seeds_too(world, tmp_path):
     drawn = {key: value for key, value in KNOWN.items() if key not in ("select", "raters", "rating_prompts")}
     numbers = published(tmp_path, {**drawn, "strategy": "random", "value": 12.6})
     arms = {"random": {"select": {"strategy": "random"}}}
-    shape = {"arms": arms, "baseline": "random", "published": numbers, "published_margin": 9}
+    shape = {"arms": arms, "baseline": "random", "published": numbers, "margin": 9}
     one = by_content(world(**shape, seeds={"select": [7], "train": [1, 2, 3], "eval": [42]}))
     assert lines(one)[0][5].startswith("3 training seeds, 1 selection seed, and at least 3 of each are needed")
     seeds = {"select": [7, 8, 9], "train": [1, 2, 3], "eval": [42], "combine": "in_step"}
@@ -248,14 +248,39 @@ def test_an_untrained_model_is_compared_without_seeds_and_to_one_item(world, tmp
     assert made[5.0][9:] == ["−0.5 to +0.5", "no seed"]
 
 
-def judged(world, tmp_path, num_items, values, **changes):
+def judged(world, tmp_path, num_items, values, theirs=None, **changes):
     """The verdict function on a row whose seeds have these values, in percent."""
     made = by_content(world(published=published(tmp_path, KNOWN), **ONLY_SELECTIT))
     results, _, _ = read_table(made.plan, made.outcomes)
     own = [r for r in results if (r.row.label, r.cell.benchmark) == ("selectit", "gsm8k")]
     for result, value in zip(own, values, strict=True):
         result.record.update(value=value / 100, num_items=num_items, **changes)
-    return verdict(runs(made.plan.rows[0].config, own), PublishedNumber(**{**KNOWN, "value": values[0]}), 2.0)
+    value = values[0] if theirs is None else theirs
+    return verdict(runs(made.plan.rows[0].config, own), PublishedNumber(**{**KNOWN, "value": value}), 2.0)
+
+
+def test_the_setting_in_words_stands_with_the_reason(world, tmp_path):
+    _, told = only(world, tmp_path, model=None, setting="the model is on no page")
+    assert "unknown there: model; in words: the model is on no page" in told
+
+
+OLD_FORM = {"benchmark": "gsm8k", "unit": "percent", "strategy": "selectit", "model": "Model", "ratio": 0.2}
+
+
+def test_numbers_with_a_name_and_no_setting_never_agree(world, tmp_path):
+    """As such files were once filled: bare names, no size, no training, no protocol, under whichever paper."""
+    values = (14.0, 14.667, 16.0, 48.0)
+    numbers = [{**OLD_FORM, "value": v, "arm": f"A{v}", "setting": "not further known"} for v in values]
+    made = by_content(world(published=published(tmp_path, *numbers), margin=99, **ONLY_SELECTIT))
+    assert [line[4] for line in lines(made)] == ["not comparable"] * 4
+    assert "'Model' is neither a hub id nor sha256:..." in reasons(made)
+
+
+def test_far_values_on_twelve_items_never_agree(world, tmp_path):
+    word, _, test = judged(world, tmp_path, 12, [25.0, 25.0, 25.0], theirs=48.0)
+    assert word == "differs" and test is not None and test.high < -10
+    assert judged(world, tmp_path, 12, [25.0, 33.3, 16.7], theirs=25.0)[0] == "too imprecise to tell"
+    assert judged(world, tmp_path, 12, [25.0, 25.0, 25.0], theirs=0.25)[0] != "agrees"
 
 
 def test_zero_against_zero_agrees_with_many_items_and_says_nothing_with_few(world, tmp_path):
@@ -294,11 +319,23 @@ def test_a_win_rate_is_compared_with_the_same_judge_prompt_and_reference_only(
     evaluate = {"profile": "paper-2023", "benchmarks": ["alpaca_eval"], "judge": {"model": "gpt-4-0314"}}
     monkeypatch.setitem(VALUES["selectit"], "alpaca_eval", 0.2)
     shape = {**ONLY_SELECTIT, "evaluate": evaluate}
-    made = world(published=published(tmp_path, number), published_margin=9, **shape)
+    made = world(published=published(tmp_path, number), margin=9, **shape)
     record = {"metric": "win_rate", "num_items": 805, "judge": {"name": "gpt-4-0314", "prompt_sha256": "c" * 64}}
     made.change("selectit", "alpaca_eval", **record)
     [line] = lines(by_content(made))
     assert line[4] == word and why in reasons(made)
+
+
+def test_a_length_controlled_rate_meets_the_column_of_that_rate(world, tmp_path, monkeypatch):
+    number = {**KNOWN, "benchmark": "alpaca_eval_2", "metric": "length_controlled_winrate", "value": 7.84}
+    number["profile"] = "chat"
+    monkeypatch.setitem(VALUES["selectit"], "alpaca_eval_2", 0.2)
+    chat = {"profile": "chat", "benchmarks": ["alpaca_eval_2"]}
+    made = world(published=published(tmp_path, number), **{**ONLY_SELECTIT, "evaluate": chat})
+    controlled = {"value": 0.09, "stderr": 0.01, "num_items": 805}
+    made.change("selectit", "alpaca_eval_2", metric="win_rate", metrics={"length_controlled_winrate": controlled})
+    [line] = lines(by_content(made))
+    assert line[6:8] == ["7.84 %", "9.00 %"]
 
 
 def test_a_demonstration_gets_no_verdict(world, tmp_path):
@@ -315,7 +352,7 @@ def test_a_missing_result_gets_no_verdict(world, tmp_path):
 
 def test_a_published_ratio_meets_the_row_of_that_ratio_only(world, tmp_path):
     grid = {"select.ratio": [0.1, 0.2, 0.3]}
-    made = by_content(world(published=published(tmp_path, KNOWN), grid=grid, published_margin=4, **ONLY_SELECTIT))
+    made = by_content(world(published=published(tmp_path, KNOWN), grid=grid, margin=4, **ONLY_SELECTIT))
     [line] = lines(made)
     assert line[3] == "selectit (ratio=0.2)" and line[4] == "agrees"
     unknown = {key: value for key, value in KNOWN.items() if key != "ratio"}
@@ -329,8 +366,8 @@ def test_several_papers_stand_in_one_section_and_numbers_without_a_line_are_coun
     assert [line[0] for line in lines(made)] == ["A paper"]
     told = reasons(made)
     assert "Sources: InstructDiff (arXiv 2601.23006); NAIT (arXiv 2603.13201); A paper (2020)." in told
-    assert "InstructDiff: 270 of benchmarks that this table does not have (aime24, math500" in told
-    assert "InstructDiff: 72 averages of several benchmarks, which are not compared" in told
+    assert "InstructDiff: 270 numbers of benchmarks that this table does not have (aime24, math500" in told
+    assert "InstructDiff: 72 numbers averaged over several benchmarks" in told
     assert '<h2 id="published">' in made.text("report.html")
 
 
@@ -341,8 +378,8 @@ def test_numbers_of_other_methods_are_counted_by_name(world, monkeypatch):
     made = by_content(world(published="instructdiff", **medical))
     made.report()
     told = reasons(made)
-    assert "InstructDiff: 7 of methods that are none of our strategies (entropy min, entropy mid, entropy max" in told
-    assert "InstructDiff: 9 of strategies that no arm here has (all, PPL min" in told
+    assert "InstructDiff: 7 numbers of methods that are none of our strategies (entropy min, entropy mid," in told
+    assert "InstructDiff: 9 numbers of strategies that no arm here has (all, PPL min" in told
     section = [line for line in told.splitlines() if line.startswith("| InstructDiff |")]
     assert [line.split(" | ")[3] for line in section] == ["base", "selectit"]
     assert all("not comparable" in line for line in section)
@@ -363,7 +400,7 @@ def test_a_changed_file_or_margin_changes_the_report_and_no_stage(world, tmp_pat
     after = world(published=published(tmp_path, KNOWN), **ONLY_BASE)
     assert after.plan.stages == before.plan.stages
     assert after.report().written and not after.report().written
-    wider = world(published=published(tmp_path, KNOWN), published_margin=5, **ONLY_BASE)
+    wider = world(published=published(tmp_path, KNOWN), margin=5, **ONLY_BASE)
     assert wider.report().written
     assert read_table(after.plan, after.outcomes)[2] == read_table(before.plan, before.outcomes)[2]
 

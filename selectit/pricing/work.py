@@ -37,16 +37,30 @@ ASSUMED_BATCH_SIZE = 8
 """Rows of an evaluation's forward pass where the recipe leaves it to the memory."""
 
 BENCHMARKS = {
-    "mmlu": (57, 14042, 695),
-    "bbh": (27, 6511, 1027),
-    "gsm8k": (1, 1319, 829),
+    "mmlu": (57, 14042, 766),
+    "bbh": (27, 6511, 1012),
+    "gsm8k": (1, 1319, 839),
     "tydiqa": (9, 5077, 1106),
-    "humaneval": (1, 164, 155),
+    "humaneval": (1, 164, 160),
+    "humaneval_plus": (1, 164, 160),
     "alpaca_eval": (1, 805, 70),
-    "alpaca_eval_2": (1, 805, 70),
+    "alpaca_eval_2": (1, 805, 74),
+    "math500": (1, 500, 109),
+    "minerva": (1, 272, 176),
+    "olympiadbench": (1, 675, 134),
+    "aime24": (1, 30, 145),
+    "amc23": (1, 40, 122),
+    "medqa": (1, 1273, 264),
+    "medmcqa": (1, 4183, 73),
+    "mmlu_medical": (6, 1089, 702),
+    "mmlu_medical_instructdiff": (12, 2739, 101),
 }
-"""Tasks and items of the whole test set, and mean prompt tokens; docs/performance.md says where these are from."""
+"""Tasks and items of the whole test set, and mean prompt tokens; with a form of prompts behind the name where that
+changes the items. docs/performance.md says where these are from.
+"""
 JUDGE_PROMPT_TOKENS = 200
+JUDGE_ANSWER_TOKENS = {"logprobs": 1, "text": 100}
+"""Of one comparison at most, by `evaluate.judge.verdict`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,8 @@ class Work:
     memory_bytes: float | None = None
     disk_bytes: float | None = 0.0
     judge_calls: int = 0
+    judge_usd: float | None = None
+    """By the prices that the judge's settings state; None without them."""
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     num_items: int = 0
@@ -194,19 +210,23 @@ def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
 
 
 def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
-    if benchmark.name not in BENCHMARKS:
-        raise UserError(
-            f"how many items {benchmark.name} has, and how long they are, is not in selectit/pricing/work.py"
-        )
-    num_tasks, total, _ = BENCHMARKS[benchmark.name]
+    num_tasks, total, _ = _size(benchmark)
     per_task = min(total / num_tasks, benchmark.items_per_task or total, limit or total)
     return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else num_tasks))
+
+
+def _size(benchmark: BenchmarkConfig) -> tuple[int, int, int]:
+    """Its line of BENCHMARKS. Raises: UserError where it has none."""
+    for name in (f"{benchmark.name}_{benchmark.prompts}", benchmark.name):
+        if name in BENCHMARKS:
+            return BENCHMARKS[name]
+    raise UserError(f"how many items {benchmark.name} has, and how long they are, is not in selectit/pricing/work.py")
 
 
 def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     benchmark, shape = config.benchmark, shape_of(config.model)
     items = num_items(benchmark, config.limit)
-    prompt_tokens = BENCHMARKS[benchmark.name][2]
+    prompt_tokens = _size(benchmark)[2]
     generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0
     answers = items * benchmark.num_samples
     width = bytes_per_parameter(config.model, on_gpu)
@@ -228,13 +248,30 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
         memory_bytes=shape.num_parameters * width + cache,
         disk_bytes=answers * (prompt_tokens + generated) * CHARS_PER_TOKEN,
         judge_calls=calls,
+        judge_usd=_usd(config, calls, prompt_tokens + 2 * generated),
         unknown=unknown,
         num_items=items,
         assumed=(
             "evaluation: items of the published test sets, mean prompt lengths measured with LLaMA-2's tokenizer "
             "(docs/performance.md), max_gen_toks for every answer: an upper bound",
+            *(
+                ("judge: both answers as long as max_gen_toks, at the prices in evaluate.judge: an upper bound",)
+                if isinstance(config.judge, JudgeConfig)
+                else ()
+            ),
         ),
     )
+
+
+def _usd(config: EvaluateStage, calls: int, asked: int) -> float | None:
+    """Args: asked: tokens of an instruction and its two answers."""
+    judge = config.judge
+    if not isinstance(judge, JudgeConfig):
+        return None
+    read, written = judge.usd_per_million_input_tokens, judge.usd_per_million_output_tokens
+    if read is None or written is None:
+        return None
+    return calls * ((JUDGE_PROMPT_TOKENS + asked) * read + JUDGE_ANSWER_TOKENS[judge.verdict] * written) / 1e6
 
 
 def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | None, tuple[str, ...]]:

@@ -147,7 +147,8 @@ def _faults(error: ValidationError, schema: type[Config]) -> Iterator[str]:
         elif isinstance(found, float) and not math.isfinite(found):
             yield f"{where}: found {found}, which is not a number"
         else:
-            yield f"{where or 'the file'}: {one['msg']} (found {found!r:.60})"
+            hint = "; 1 is the whole pool, 0.25 is 25 %" if where == "ratio" else ""
+            yield f"{where or 'the file'}: {one['msg']} (found {found!r:.60}){hint}"
 
 
 def _refused(location: str, faults: list[str]) -> UserError:

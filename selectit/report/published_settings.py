@@ -275,4 +275,4 @@ def _epochs(config: ArmConfig) -> Any:
     finetune = config.finetune
     if finetune.budget == "tokens":
         return f"budget of {finetune.budget_tokens:,} tokens"
-    return finetune.num_train_epochs if finetune.max_steps is None else f"max_steps {finetune.max_steps}"
+    return finetune.num_train_epochs if finetune.max_steps is None else f"limited to {finetune.max_steps} steps"

@@ -39,7 +39,7 @@ RULE = (
     "A verdict is given where every setting is known on both sides and equal: model and pool by hub id or content, "
     "rows of the pool, strategy with its settings, ratio, training, evaluation profile by content, metric, items, "
     "limit, unit and judge. Agrees: two one-sided tests at 5 % reject a difference of {margin} points or more "
-    "(published_margin). Differs: they do not, and the 95 % interval of the difference excludes 0. Too imprecise to "
+    "(margin). Differs: they do not, and the 95 % interval of the difference excludes 0. Too imprecise to "
     "tell: neither, or fewer than {least} seeds. The error is that over our training seeds, joined with the published "
     "one where the paper gives it; where it does not, the published value is taken as exact. A demonstration is never "
     "compared."
@@ -105,13 +105,13 @@ def verdicts(
             else:
                 of_column = _candidates(number, plan, outcomes, results, first)
                 for one in _nearest(number, of_column):
-                    _add_line(lines, paper, number, one, config.demonstration, config.published_margin)
+                    _add_line(lines, paper, number, one, config.demonstration, config.margin)
     return PublishedSection(
         tuple(dict.fromkeys(paper.source for paper in papers)),
         Listing(COLUMNS, tuple(lines.rows), num_text_columns=6),
         tuple(lines.reasons),
         tuple(_rest(rest)),
-        RULE.format(margin=f"{config.published_margin:g}", least=LEAST_SEEDS),
+        RULE.format(margin=f"{config.margin:g}", least=LEAST_SEEDS),
     )
 
 
@@ -168,7 +168,7 @@ def _planned(why: str, runs: Runs, margin: float, theirs: Error | None) -> str:
 def _left_out(number: PublishedNumber, plan: Plan, benchmarks: set[str]) -> str:
     """Why a number has no line; an empty text where it has one."""
     if number.benchmark == AVERAGE:
-        return "averages of several benchmarks, which are not compared; their single numbers are"
+        return "averaged over several benchmarks, of which only the single numbers are compared"
     if number.benchmark is not None and number.benchmark not in benchmarks:
         return "of benchmarks that this table does not have"
     if number.strategy is None:
@@ -182,7 +182,7 @@ def _rest(rest: Mapping[tuple[str, str], Sequence[PublishedNumber]]) -> Iterator
     for (paper, reason), numbers in rest.items():
         kind = "arm" if "benchmarks" not in reason else "benchmark"
         names = list(dict.fromkeys(str(getattr(number, kind)) for number in numbers))
-        yield f"{paper}: {len(numbers)} {reason} ({', '.join(names)})"
+        yield f"{paper}: {len(numbers)} {'number' if len(numbers) == 1 else 'numbers'} {reason} ({', '.join(names)})"
 
 
 def _candidates(
@@ -241,7 +241,7 @@ def _add_line(
     difference = ABSENT if number.unit == "number" else formats.points(found.value - number.value * number.scale)
     reasons = ["this recipe is a demonstration"] if demonstration else []
     if reasons := reasons + why_not(all_settings(number, one.ours)):
-        why = lines.reason("; ".join(reasons))
+        why = lines.reason("; ".join([*reasons, *_in_words(number)]))
         lines.rows.append((*told, NOT_COMPARABLE, why, published, ours, difference, ABSENT, found.told))
         return
     word, why, test = verdict(found, number, margin)
@@ -260,13 +260,17 @@ def _add_subset_line(
     rows = [row.label for row in plan.rows if _strategy(row) == number.strategy]
     values = [subset_numbers.get((label, number.what)) for label in rows]
     ours = formats.spread(values, lambda value: _value(number, value))
-    why = lines.reason("how the paper measures it is unknown")
+    why = lines.reason("; ".join(["how the paper measures it is unknown", *_in_words(number)]))
     told = (paper.paper, _as_published(number), number.what, formats.names(rows))
     lines.rows.append((*told, NOT_COMPARABLE, why, _value(number, number.value), ours, *[ABSENT] * 3))
 
 
+def _in_words(number: PublishedNumber) -> list[str]:
+    return [f"in words: {number.setting}"] if number.setting else []
+
+
 def _as_published(number: PublishedNumber) -> str:
-    return "; ".join(text for text in (number.arm, number.table or "", number.setting) if text)
+    return f"{number.arm}; {number.table}" if number.table else number.arm
 
 
 def _value(number: PublishedNumber, value: float) -> str:

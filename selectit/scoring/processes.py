@@ -17,7 +17,14 @@ import torch
 from transformers import PreTrainedModel
 
 from selectit.config import ModelConfig
-from selectit.models import is_offloaded, load_model, placement, take_gpu
+from selectit.models import (
+    is_offloaded,
+    load_model,
+    num_embeddings,
+    placement,
+    refuse_not_finite,
+    take_gpu,
+)
 from selectit.scoring.rater import Batch, Rater
 from selectit.workers import Workers, counted_processes, how_to_start, in_order
 
@@ -25,6 +32,7 @@ IF_KILLED = (
     "a scoring process was killed, most likely for memory; what is scored is kept. "
     "Run again with score.num_processes=1 or a smaller score.batch_tokens."
 )
+PROBE_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,14 @@ class LoadedRater:
         config: the model.
         make: the rater of a loaded model; picklable, for the process of another GPU calls it too.
         wanted: processes, as `selectit.workers.most_processes` has it.
+    Raises: UserError where the model's logits are not finite, whatever it reads.
     """
 
     def __init__(self, config: ModelConfig, make: Callable[[PreTrainedModel], Rater], wanted: int | None) -> None:
         self._config, self._make = config, make
         self._wanted = 1 if config.device_map == "auto" else wanted  # one copy has all devices
         model = load_model(config)
+        refuse_without_numbers(model)
         self._rater: Any = make(model)
         self._device = model.device
         self._workers: Workers[Batch, np.ndarray] | None = None
@@ -123,6 +133,15 @@ class LoadedRater:
         gc.collect()
         torch.cuda.empty_cache()
         return Workers(again, self.num_processes, "spawn", IF_KILLED)
+
+
+@torch.inference_mode()
+def refuse_without_numbers(model: Any) -> None:
+    """A row whose numbers overflow is a failure of its own; weights that give none for anything are found on a few
+    tokens, before a pool is read.
+    """
+    ids = torch.arange(PROBE_TOKENS, device=model.device)[None] % num_embeddings(model)
+    refuse_not_finite(model(input_ids=ids, use_cache=False).logits, model)
 
 
 def _rating(

@@ -20,7 +20,7 @@ import torch
 
 from selectit.config import ScoreStage
 from selectit.errors import UserError
-from selectit.models import load_outline, load_skeleton, resolve_dtype
+from selectit.models import load_outline, load_skeleton, not_finite, resolve_dtype
 from selectit.scoring.processes import RaterFacts
 from selectit.scoring.rater import Batch, Text
 from selectit.vllm_engine import VllmEngine, find_vllm
@@ -49,6 +49,9 @@ class LoadedVllm:
         self._engines: list[VllmEngine] = []
         self._start(0)
         [engine] = self._engines
+        if not np.isfinite(self._probabilities(engine, [self._rating_ids])).all():
+            self.__exit__()
+            raise not_finite(config.model.path, engine.dtype)
         self._longest = engine.max_model_len - 1
         places = [f"cuda:{n}" for n in range(self._settings["tensor_parallel_size"])]
         self.facts = RaterFacts(
@@ -113,7 +116,9 @@ class LoadedVllm:
 
     def _ask(self, engine: VllmEngine, batch: Batch) -> np.ndarray:
         """float64 [len(batch.texts), NUM_RATINGS]."""
-        rows = [text.ids.tolist() for text in batch.texts]
+        return self._probabilities(engine, [text.ids.tolist() for text in batch.texts])
+
+    def _probabilities(self, engine: VllmEngine, rows: list[list[int]]) -> np.ndarray:
         return np.exp(np.array(engine.ask("next_tokens", rows=rows, token_ids=self._rating_ids), dtype=np.float64))
 
 

@@ -27,7 +27,7 @@ class OracleLM(LM):
 
     def __init__(self):
         super().__init__()
-        self.prompts = []
+        self.prompts, self.endings = [], {}
 
     num_tokens = 0
 
@@ -103,6 +103,25 @@ def data():
     if not (SHARED / "mmlu").is_dir():
         pytest.skip("the real benchmark files (shared/data) are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def llama_tokenizer(data):
+    """LLaMA-2's, as transformers converts it."""
+    from transformers import LlamaTokenizer
+
+    return LlamaTokenizer.from_pretrained(data / "tokenizer", add_bos_token=True)
+
+
+@pytest.fixture(scope="session")
+def llama_lm(llama_tokenizer):
+    """With LLaMA-2's tokenizer, and weights of that vocabulary that know nothing."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from selectit.evaluate.lm import EvaluatedLM
+
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    return EvaluatedLM(LlamaForCausalLM(LlamaConfig(**small)), llama_tokenizer)
 
 
 @pytest.fixture(scope="session")

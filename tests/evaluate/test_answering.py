@@ -39,7 +39,7 @@ SMALL = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
 }  # fmt: skip
 SHOTS = " ".join(f"Question {n}: is {n} even? Answer: {'no' if n % 2 else 'yes'}." for n in range(12))
-GREEDY = GenerationSettings(stop=("</s>",), max_new_tokens=8)
+GREEDY = GenerationSettings(stop=("</s>",), max_new_tokens=8, ends=(2,))
 
 
 def build(model_class, config):

@@ -128,20 +128,13 @@ def test_without_bubblewrap_nothing_is_generated(oracle, evaluate, monkeypatch):
     assert oracle.prompts == []
 
 
-def test_completions_keep_their_indentation(data, demo_model):
+def test_completions_keep_their_indentation(data, llama_tokenizer, llama_lm):
     """LLaMA tokenizers drop one leading space when only the new tokens are decoded."""
-    from transformers import LlamaTokenizer
-
-    from selectit.evaluate.lm import EvaluatedLM
-    from selectit.models import load_model
-
-    tokenizer = LlamaTokenizer.from_pretrained(data / "tokenizer", add_bos_token=True)
-    lm = EvaluatedLM(load_model(demo_model), tokenizer, 1)
     rows = read_humaneval(data, "")["test"]
     kept = dropped = 0
     for row in rows:
-        prompt = tokenizer.encode(row["prompt"])
-        completion = tokenizer.encode(row["prompt"] + row["canonical_solution"])[len(prompt) :]
-        kept += lm.tok_decode(completion) == row["canonical_solution"]
-        dropped += tokenizer.decode(completion) != row["canonical_solution"]
+        prompt = llama_tokenizer.encode(row["prompt"])
+        completion = llama_tokenizer.encode(row["prompt"] + row["canonical_solution"])[len(prompt) :]
+        kept += llama_lm.tok_decode(completion) == row["canonical_solution"]
+        dropped += llama_tokenizer.decode(completion) != row["canonical_solution"]
     assert kept == len(rows) and dropped > 100

@@ -6,15 +6,18 @@ Hugging Face's, which the released scripts call.
 
 import csv
 import json
+import random
 import string
 from statistics import fmean
 
 import pytest
 from golden import released_scripts
 from lm_eval.api.metrics import exact_match_hf_evaluate
+from lm_eval.models.utils import postprocess_generated_text
 
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.released_graders import grade_selectit_bbh, grade_selectit_gsm8k, grade_selectit_tydiqa
+from selectit.evaluate.results import read_items
 
 GARBLED = "zq vv. xx 7"
 DIGITS = "0123456789"
@@ -242,3 +245,40 @@ def test_a_model_that_always_says_a_gets_the_share_of_a_in_mmlu(data):
             right += [row[5] == "0" for row in list(csv.reader(f))[1:]]
     assert len(right) == 14042 and fmean(right) == pytest.approx(0.2295, abs=5e-5)
     assert "0.2295" in " ".join(load_profile("paper-2023").benchmarks["mmlu"].notes)
+
+
+def test_mmlus_answer_is_the_first_of_the_most_probable_letters():
+    generator = random.Random(0)
+    odd = [-0.0, 0.0, -1.0, -1.0 - 1e-9, -30.5, -1e30, float("-inf")]
+    tables = [[generator.choice(odd) for _ in range(4)] for _ in range(80)]
+    assert len({tuple(table) for table in tables}) >= 60
+    samples = [
+        {"doc_id": n, "doc": {}, "target": 0, "arguments": [("", "")], "resps": [[(value, True)] for value in table]}
+        for n, table in enumerate(tables)
+    ]
+    for table, item in zip(tables, read_items({"samples": {"mmlu_x": samples}}, "acc"), strict=True):
+        order = sorted(range(4), key=lambda at: (-table[at], at))
+        assert item.answer == "ABCD"[order[0]], table
+
+
+def test_humanevals_completions_end_where_the_first_stop_string_begins():
+    stops = list(load_profile("paper-2023").benchmarks["humaneval"].until)
+    generator = random.Random(0)
+    parts = [
+        *stops,
+        "    return x\n",
+        "\n",
+        "\n\n",
+        "class",
+        "def",
+        "# why",
+        "    if x:\n",
+        "print(x)",
+        " \ndef f():",
+        "\r\n",
+    ]
+    texts = ["", *stops, *("".join(generator.choices(parts, k=generator.randint(1, 6))) for _ in range(80))]
+    assert len(set(texts)) >= 60
+    for text in texts:
+        ends = [at for at in range(len(text)) for stop in stops if text[at : at + len(stop)] == stop]
+        assert postprocess_generated_text(text, stops, None) == text[: min(ends, default=len(text))]

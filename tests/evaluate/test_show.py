@@ -45,9 +45,33 @@ def test_the_right_answer_goes_through_the_extraction_and_is_right(configure, da
     assert settings.count("note: ") == len(notes) and all(note in settings for note in notes)
 
 
-def test_only_chat_format_needs_a_tokenizer(configure, demo_model):
+@pytest.mark.parametrize(
+    ("profile", "benchmark", "says"),
+    [
+        ("instructdiff-medical", "medqa", "most probable letter, A to D, among the 10 first tokens"),
+        ("instructdiff-medical", "mmlu_medical", "tasks: 12, of which this is the first: anatomy"),
+        ("instructdiff-mathematics", "minerva", "temperature 1, top_p 1; 16 completions of each"),
+        ("instructdiff-general", "alpaca_eval_2", "weighted_alpaca_eval_gpt-4o-2024-08-06"),
+        ("instructdiff-code", "humaneval", "512 new tokens at most; greedy"),
+    ],
+)
+def test_instructdiffs_profiles_are_shown_with_their_notes(configure, data, profile, benchmark, says):
+    lines = []
+    print_asked(configure(benchmark, profile, data), 2, lines.append)
+    assert says in lines[0] and lines[0].count("note: ") == len(load_profile(profile).benchmarks[benchmark].notes)
+    if profile != "instructdiff-code":
+        assert "the prompts of instructdiff's released scripts" in lines[0]
+    if benchmark in ("medqa", "mmlu_medical", "minerva"):
+        metric = load_profile(profile).benchmarks[benchmark].metric
+        assert "\n".join(lines).count(f"{metric} 1\n") == 2
+
+
+def test_only_chat_format_and_cut_prompts_need_a_tokenizer(configure, demo_model, data):
     nowhere = demo_model.model_copy(update={"path": "/nowhere"})
     assert asked(configure("gsm8k", model=nowhere), 1)
+    assert asked(configure("bbh", "paper-2023", data, model=nowhere), 1)
+    with pytest.raises(UserError, match="no tokenizer could be loaded"):
+        asked(configure("mmlu", "paper-2023", data, model=nowhere), 1)
     with pytest.raises(UserError, match="no tokenizer could be loaded"):
         asked(configure("alpaca_eval", model=nowhere), 1)
     with pytest.raises(UserError, match="--template"):
@@ -62,5 +86,6 @@ def test_the_command_prints_prompts_and_needs_neither_model_nor_folder(demo_data
     assert shown.exit_code == 0 and shown.output.count("end of the prompt") == 4
     assert "stop strings: '</s>', '\\n', and the end token; 48 new tokens at most; greedy" in shown.output
     assert "add --model" in str(run("--show", "alpaca_eval").exception)
+    assert "cut to a number of tokens" in str(run("--show", "mmlu", "--profile", "paper-2023").exception)
     assert "'gsm8k'" in str(run("--show", "gsm9k").exception)
     assert "needs --model (or --adapter) and --out" in str(run().exception)

@@ -111,7 +111,7 @@ class PlainEngine:
                 tokens.append(int(self.next_of([*row, *tokens]).argmax()))
                 self.num_steps += 1
             ended = len(tokens) == left or tokens[-1] in self.ends
-            new[number] = (tokens, ended)
+            new[number] = (tokens, ended, True)
             self.rows[number] = ([*row, *tokens], left - len(tokens))
             if ended:
                 del self.rows[number]
@@ -135,7 +135,7 @@ def prompts(lm):
 def greedy_requests(lm):
     """With stop strings that are met early, late, never, one inside of another, and with more than one row each."""
     stops = [("</s>",), ("\n",), (" a", "\n\n"), ("e", "re the"), (".", "</s>"), ()]
-    settings = [GenerationSettings(stop, new) for stop in stops for new in (5, 40)]
+    settings = [GenerationSettings(stop, new, ends=(2,)) for stop in stops for new in (5, 40)]
     return [Generation(ids, one) for one in settings for ids in prompts(lm)]
 
 
@@ -162,7 +162,7 @@ def assert_same_first_tokens(found, expected):
 def assert_same(found, expected):
     for one, other in zip(found, expected, strict=True):
         if isinstance(one.value, str):
-            assert one.value == other.value
+            assert (one.value, one.ending) == (other.value, other.ending)
         else:
             for (a, is_greedy), (b, is_greedy_there) in zip(one.value, other.value, strict=True):
                 assert a == pytest.approx(b, abs=1e-4) and is_greedy == is_greedy_there
@@ -186,7 +186,7 @@ def with_greedy(lm, requests):
 
 def test_requests_become_questions_whose_answers_are_transformers_own(ours):
     engine = PlainEngine(ours.model)
-    answerer = VllmAnswerer(lambda: engine, ours.tok_decode, [ours.eot_token_id])
+    answerer = VllmAnswerer(lambda: engine, ours.tok_decode, "demo")
     asked = with_greedy(ours, likelihood_requests(ours)[:-1])
     found = answer_all(answerer.answer, asked)
     assert_same([found[request] for request in asked], transformers_answers(ours, asked))
@@ -209,7 +209,7 @@ def test_an_engine_that_fails_is_closed_and_another_started_for_the_next_benchma
         engines.append(PlainEngine(ours.model))
         return engines[-1]
 
-    answerer = VllmAnswerer(start, ours.tok_decode, [2])
+    answerer = VllmAnswerer(start, ours.tok_decode, "demo")
     engines[0].next_of = lambda row: (_ for _ in ()).throw(UserError("vLLM was killed"))
     batch = Batch([Likelihood((1, 5), ((7,),))])
     with pytest.raises(UserError, match="killed"):
