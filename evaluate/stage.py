@@ -198,12 +198,19 @@ def _judge(
             found = arena_hard.win_rate(items, judge, advance)
         else:
             found = alpaca_eval.win_rate(items, judge, advance)
-        if result.benchmark == length_control.BENCHMARK:
+        if found and result.benchmark == length_control.BENCHMARK:
             controlled, why_not = length_control.length_controlled(items, gamed)
             found |= controlled
             result.not_computed = {length_control.METRIC: why_not} if why_not else {}
-        result.score(found | alpaca_eval.output_length(items))
+        if found:
+            result.score(found | alpaca_eval.output_length(items))
     result.reason = ""
+    if (left_out := judge.left_out()) is not None:
+        result.complete = False
+        if found:
+            result.notes.append(left_out.note())
+        else:
+            result.reason = left_out.reason()
     result.judge = {**judge.describe(), "reference_sha256": references}
     if gamed is not None and length_control.METRIC in found:
         result.judge["df_gamed_sha256"] = gamed.sha256

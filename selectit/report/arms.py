@@ -86,7 +86,7 @@ def strategy(config: ArmConfig) -> str:
             "token": "token level, 1 rating prompt drawn with the selection seed",
             "sentence": f"sentence level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts",
             "model": f"model level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts, "
-            f"{len(config.score.models or (config.model,))} raters",
+            f"{len(config.raters)} raters",
         }
         return f"selectit: {by_level[select.level]}, fidelity {select.fidelity}"
     if isinstance(select, PerplexitySelect | IFDSelect):
@@ -104,7 +104,7 @@ def strategy(config: ArmConfig) -> str:
 
 def _by_loss(config: ArmConfig, select: PerplexitySelect | IFDSelect) -> str:
     template = config.finetune.template if select.template == "training" else select.template
-    by = f"by {Path((config.score.models or (config.model,))[0].path).name}, template {template}"
+    by = f"by {Path(config.raters[0].path).name}, template {template}"
     if isinstance(select, PerplexitySelect):
         which = {"top": "the highest", "mid": "the highest from rank int(0.33 n) on", "low": "the lowest"}[select.order]
         over = {"response": "the response", "full": "prompt and response"}[select.over]
