@@ -173,7 +173,7 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     tasks = chosen_tasks(benchmark)
     form = f"chat format, template {config.template}" if benchmark.chat_template else "base-model prompt"
     if benchmark.prompts is not None:
-        form = f"the prompts of {benchmark.prompts}'s released scripts"
+        form = f"prompts of {benchmark.prompts}"
     lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]
     if len(tasks) > 1:
         lines.append(f"tasks: {len(tasks)}, of which this is the first: {', '.join(tasks)}")

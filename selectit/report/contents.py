@@ -89,7 +89,7 @@ def gather(
         name=config.name,
         description=config.description,
         recipe_file=recipe_of(plan).path.name,
-        baseline=config.baseline,
+        baseline=config.baselines[0],
         table=table,
         findings=findings(comparisons),
         comparisons=listing(comparisons),

@@ -27,7 +27,7 @@ def markdown(contents: Contents) -> str:
     blocks += ["## Results", _results(table), _notes(table), _bullets(table.caption)]
     blocks += ["## Difference to the baseline by benchmark, in points", _differences(table)]
     if contents.comparisons.rows:
-        blocks += ["## Tests against the baseline", _bullets(contents.findings), _listing(contents.comparisons)]
+        blocks += ["## Comparisons with the baselines", _bullets(contents.findings), _listing(contents.comparisons)]
         blocks += [LISTING_NOTE]
     if contents.seed_spread.rows:
         blocks += ["## Spread over seeds by purpose", SEED_SPREAD, _listing(contents.seed_spread)]
