@@ -136,7 +136,7 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
     questions = load_questions(config, tokenizer)
     lm = KnowingLM(tokenizer)
-    items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None), benchmark.metric))
+    items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None)))
     if benchmark.name in MATHEMATICS:
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
