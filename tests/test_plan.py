@@ -194,6 +194,7 @@ OTHER_JUDGE = {
     "model": "other", "base_url": "http://127.0.0.1:1/v1", "prompt": "{prompt}", "verdict": "text",
     "api_key_env": "OTHER_KEY", "max_concurrency": 2, "timeout_seconds": 3.5, "max_retries": 1,
     "usd_per_million_input_tokens": 1.5, "usd_per_million_output_tokens": 2.5, "cache": "elsewhere",
+    "max_tokens": 50, "temperature": 0.5, "extra_body": {"reasoning_effort": "low"}, "max_missing": 0.1,
 }  # fmt: skip
 
 
