@@ -63,8 +63,27 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
                 cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
+    _check_primary(recipe, table)
     stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _check_primary(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where the primary comparison names no row, several, or a benchmark that is not run."""
+    if (primary := recipe.config.primary) is None:
+        return
+    named = [row.label for row in table if primary.row in (row.arm, row.label)]
+    if len(named) != 1:
+        found = f"several rows ({', '.join(named)})" if named else "no row"
+        raise UserError(
+            f"recipe {recipe.path}: primary.row: '{primary.row}' names {found}; name one of "
+            f"{', '.join(row.label for row in table)}"
+        )
+    benchmarks = dict.fromkeys(cell.benchmark for row in table for cell in row.cells)
+    if primary.on not in (*benchmarks, "average"):
+        raise UserError(
+            f"recipe {recipe.path}: primary.on: '{primary.on}' is not run; name one of {', '.join(benchmarks)}, average"
+        )
 
 
 def _judge_names(recipe: Recipe) -> dict[Any, str]:

@@ -78,7 +78,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     layers = _read(path, ())
     if overrides:
-        layers.append(("--set", _absolute(parse_overrides(overrides), RecipeConfig, Path.cwd())))
+        given = _with_baselines(parse_overrides(overrides), "--set")
+        layers.append(("--set", _absolute(given, RecipeConfig, Path.cwd())))
     return _resolve(path, layers)
 
 
@@ -130,10 +131,23 @@ def _read(path: Path, children: tuple[Path, ...]) -> list[Layer]:
             f"recipe {path}: found {type(raw).__name__}; a recipe is a mapping (name:, pool:, model:, arms: ...)"
         )
     parent = raw.get("extends")
+    raw = _with_baselines(raw, str(path))
     raw = _absolute(raw, RecipeConfig, path.resolve().parent)
     if parent is None:
         return [(str(path), raw)]
     return [*_read(path.parent / str(parent), (*children, path.resolve())), (str(path), raw)]
+
+
+def _with_baselines(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """`baseline: random`, as recipes had it, is read as `baselines: [random]`.
+
+    Raises: UserError where both are given.
+    """
+    if "baseline" not in raw:
+        return raw
+    if "baselines" in raw:
+        raise UserError(f"{where}: give `baselines` alone; `baseline` is its old form with one arm")
+    return {("baselines" if key == "baseline" else key): [v] if key == "baseline" else v for key, v in raw.items()}
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:

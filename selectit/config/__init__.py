@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage, JudgeConfig, JudgeSetting
+from selectit.config.evaluate import (
+    BenchmarkConfig,
+    EvaluateConfig,
+    EvaluateStage,
+    GradeStage,
+    JudgeConfig,
+    JudgeSetting,
+)
 from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
 from selectit.config.inputs import ModelConfig, PoolConfig, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
@@ -35,7 +42,7 @@ from selectit.config.select import (
     other_arm,
 )
 
-StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage
+StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage | GradeStage
 
 __all__ = [
     "DEFAULT_RATING_PROMPTS",
@@ -49,6 +56,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneStage",
     "FullSelect",
+    "GradeStage",
     "IFDSelect",
     "JudgeConfig",
     "JudgeSetting",
