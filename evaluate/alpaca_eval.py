@@ -14,12 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from selectit.evaluate.judge import Comparison, Judge
 from selectit.evaluate.results import Item, Metric, Result, mean_metric
 
 OUTPUTS_FILE = "model_outputs.json"
 ANSWERS_FILE = ".answers.json"
 METRIC = "win_rate"
+_RESULT, _ITEM = TypeAdapter(Result), TypeAdapter(Item)
+"""Read as JSON, in which a Metric is an object."""
 
 
 def write_outputs(items: Sequence[Item], generator: str, out: Path) -> None:
@@ -44,14 +48,18 @@ def output_length(items: Sequence[Item]) -> dict[str, Metric]:
 def win_rate(items: Sequence[Item], judge: Judge, advance: Callable[[int], None]) -> dict[str, Metric]:
     """Mean probability that the model's answer is preferred to the reference; each item gets its own as score.
 
-    A verdict in words is 0 or 1, equal answers are 0.5; the standard error is that of a mean. Source: AlpacaEval 1;
-    with probabilities as verdicts, AlpacaEval 2's weighted win rate.
+    A verdict in words is 0 or 1, equal answers are 0.5, and one that the judge did not give is left out; {} where too
+    many are. The standard error is that of a mean. Source: AlpacaEval 1; with probabilities as verdicts, AlpacaEval 2's
+    weighted win rate.
     """
     comparisons = [Comparison(i.doc["instruction"], i.doc["output"], i.outputs[0]) for i in items]
     preferred = judge.compare(comparisons, advance)
     for item, probability in zip(items, preferred, strict=True):
         item.score = probability
-    return {METRIC: mean_metric(preferred)}
+    left_out = judge.left_out()
+    if left_out is not None and left_out.is_too_many:
+        return {}
+    return {METRIC: mean_metric([probability for probability in preferred if probability is not None])}
 
 
 def reference_sha256(references: Iterable[Mapping[str, Any]]) -> str:
@@ -71,12 +79,24 @@ def keep_answers(result: Result, items: Sequence[Item], references: str, out: Pa
 
 
 def kept_answers(out: Path) -> tuple[Result, list[Item], str] | None:
-    """What `keep_answers` put by in this folder, if anything."""
+    """What `keep_answers` put by in this folder; None where there is nothing whole, which is then generated again."""
     path = out / ANSWERS_FILE
     if not path.is_file():
         return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return Result(**kept["result"]), [Item(**item) for item in kept["items"]], kept["references"]
+    try:
+        kept = json.loads(path.read_bytes())
+        result = _RESULT.validate_json(json.dumps(kept["result"]), strict=True)
+        items = [_ITEM.validate_json(json.dumps(item), strict=True) for item in kept["items"]]
+        references = kept["references"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+    is_whole = isinstance(references, str) and result.num_items == len(items) > 0 and all(map(_is_judgeable, items))
+    return (result, items, references) if is_whole else None
+
+
+def _is_judgeable(item: Item) -> bool:
+    texts = (item.doc.get("instruction"), item.doc.get("output"), *item.outputs)
+    return bool(item.outputs) and all(isinstance(text, str) for text in texts)
 
 
 def forget_answers(out: Path) -> None:

@@ -1,16 +1,19 @@
 """Answers on disk as they come, in answers.jsonl of the stage's folder: what a killed run had is not asked again.
 
-The folder belongs to one fingerprint, and so to one model; a line's key holds everything else of its request.
+A line that is not a whole answer is passed over, and its batch asked again. The folder belongs to one fingerprint, and
+so to one model; a line's key holds everything else of its request.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from selectit.evaluate.requests import Answer, Batch, Request, request_key
+from selectit.evaluate.requests import Answer, Batch, FirstTokens, Generation, Request, request_key
+from selectit.evaluate.results import Ending
 
 ANSWERS_FILE = "answers.jsonl"
 
@@ -26,17 +29,26 @@ class Answers:
         self._found: dict[str, Answer] = {}
         content = self._path.read_bytes() if self._path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            key, *found = json.loads(line)
-            if len(found) == 3:  # else of a release that did not say how an answer ended
-                self._found[key] = Answer(*found)
+        for line in whole.split(b"\n"):
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            # a line of three is of a release that did not say how an answer ended
+            if isinstance(found, list) and len(found) == 4 and isinstance(found[0], str):
+                self._found[found[0]] = Answer(*found[1:])
         if len(whole) < len(content):  # the line that a killed run was writing
             self._path.write_bytes(whole)
 
     def of(self, batch: Batch) -> list[Answer] | None:
         """None where one is missing: a batch is answered as a whole, or rounding would differ after a restart."""
-        found = [self._found.get(self._key(request)) for request in batch.requests]
-        return [answer for answer in found if answer is not None] if all(found) else None
+        answers = []
+        for request in batch.requests:
+            answer = self._found.get(self._key(request))
+            if answer is None or not _is_answer_to(request, answer):
+                return None
+            answers.append(answer)
+        return answers
 
     def add(self, batch: Batch, answers: Sequence[Answer]) -> None:
         lines = []
@@ -53,3 +65,30 @@ class Answers:
 
     def _key(self, request: Request) -> str:
         return request_key(request, self._model)
+
+
+def _is_answer_to(request: Request, answer: Answer) -> bool:
+    value = answer.value
+    if not isinstance(answer.num_tokens, int) or isinstance(answer.num_tokens, bool) or answer.num_tokens < 0:
+        return False
+    if isinstance(request, Generation):
+        return isinstance(value, str) and answer.ending in (None, *get_args(Ending))
+    if not isinstance(value, list) or answer.ending is not None:
+        return False
+    if isinstance(request, FirstTokens):
+        return len(value) > 0 and all(map(_is_token, value))
+    return len(value) == len(request.continuations) and all(map(_is_likelihood, value))
+
+
+def _is_likelihood(value: Any) -> bool:
+    """[log-probability, is greedy]"""
+    return isinstance(value, list) and len(value) == 2 and _is_log_probability(value[0]) and isinstance(value[1], bool)
+
+
+def _is_token(value: Any) -> bool:
+    """[token id, log-probability]"""
+    return isinstance(value, list) and len(value) == 2 and type(value[0]) is int and _is_log_probability(value[1])
+
+
+def _is_log_probability(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)

@@ -22,6 +22,43 @@ class Comparison:
     """Of the model that is evaluated."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Judgements without a verdict: the judge refused them, or nothing could be read in its answers."""
+
+    judge: str
+    num_judgements: int
+    num_refused: int
+    num_unreadable: int
+    max_missing: float
+    reasons: str
+    """The most common ones, with their counts."""
+
+    @property
+    def num(self) -> int:
+        return self.num_refused + self.num_unreadable
+
+    @property
+    def is_too_many(self) -> bool:
+        return self.num / self.num_judgements > self.max_missing
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num} of {self.num_judgements} judgements of {self.judge} are missing ({self.num_refused} refused, "
+            f"{self.num_unreadable} unreadable: {self.reasons})"
+        )
+
+    def note(self) -> str:
+        return f"{self}; they are left out of the mean, and at most {self.max_missing:.2%} may be"
+
+    def reason(self) -> str:
+        return (
+            f"not judged: {self}, and evaluate.judge.max_missing allows {self.max_missing:.2%}. Set "
+            "evaluate.judge so that the judge answers (max_tokens, verdict, prompt, extra_body, another model), or "
+            "allow more, and run the same command; verdicts that were paid are not asked again"
+        )
+
+
 class Judge(Protocol):
     def describe(self) -> dict[str, str]:
         """What a win rate must agree in to be compared with another: name, prompt_sha256 and the like."""
@@ -29,11 +66,14 @@ class Judge(Protocol):
     def check(self) -> None:
         """Raises: UserError where this judge cannot judge, found out before anything is spent."""
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float]:
-        """Probability that each output is better than its reference; 0.5 for equal ones.
+    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
+        """Probability that each output is better than its reference; 0.5 for equal ones, None for those left out.
 
-        Raises: UserError where an answer is missing; those that came are not asked for again.
+        Raises: UserError where the judge could not be asked; the answers that came are not asked for again.
         """
+
+    def left_out(self) -> LeftOut | None:
+        """The judgements that the last `compare` lacks, if any."""
 
     def usage(self) -> dict[str, Any] | None:
         """What the last `compare` took; None for a judge that costs nothing but time."""
@@ -48,7 +88,8 @@ def load_judge(judge: JudgeSetting, games: bool = False) -> Judge:
     """
     if not isinstance(judge, str):
         try:
-            from selectit.evaluate.judge_api import EndpointJudge, GamesEndpointJudge
+            from selectit.evaluate.judge_api import EndpointJudge
+            from selectit.evaluate.judge_games import GamesEndpointJudge
         except ModuleNotFoundError as error:
             if error.name != "openai":
                 raise

@@ -7,41 +7,47 @@ is missing. Retries and back-off (Retry-After, else exponential with jitter) are
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
-from openai.types.chat import ChatCompletion
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge import Comparison
+from selectit.evaluate.judge import Comparison, LeftOut
 from selectit.evaluate.judge_cache import Answer, AnswerCache
-from selectit.evaluate.judge_prompt import arena_hard_prompt, read_prompt
-from selectit.evaluate.judge_verdict import GAMES, verdict_of_game, verdict_of_logprobs, verdict_of_text
+from selectit.evaluate.judge_completion import NotACompletion, NoVerdict, read_completion, read_verdict, verdict_in
+from selectit.evaluate.judge_http import NOT_READ, REDIRECTED, BoundedClient
+from selectit.evaluate.judge_key import KeyMask, read_key
+from selectit.evaluate.judge_prompt import read_prompt
 from selectit.fingerprint import digest
 
-TEMPERATURE = 0
 TOP_LOGPROBS = 5
 MAX_TOKENS = {"logprobs": 1, "text": 100, "game": 4096}
-"""AlpacaEval's and, for a verdict of Arena-Hard's, that one's."""
+"""AlpacaEval's and, for a verdict of Arena-Hard's, that one's; evaluate.judge.max_tokens sets another."""
 MOST_ASKED = 3
 """Times that a comparison is asked while its answers hold no verdict."""
 MOST_FAILED = 8
-"""Comparisons in a row without an answer, after which the endpoint is taken for dead."""
+"""Comparisons in a row without a chat completion, after which the endpoint is taken for dead."""
 TRIAL_RETRIES = 2
-NO_KEY = "EMPTY"
-"""The client insists on a key; endpoints without one ignore it."""
+MAX_REASON_CHARS = 200
 
 TRIAL = Comparison("Name the capital of France.", reference="I would rather not say.", output="It is Paris.")
-_REFUSED = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
-"""Errors that every further request would meet too."""
+_REFUSED = (400, 413, 422, 451)
+"""Statuses that one comparison earns (too long, filtered); any other below 500 would meet every request."""
+_BUSY = (408, 409, 429)
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    kind: Literal["refused", "unreadable", "failed"]
+    """failed: it was not judged, and may be when it is asked another time."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,15 @@ class EndpointJudge:
     def __init__(self, config: JudgeConfig) -> None:
         """Raises: UserError where the key's variable is not set, the prompt cannot be used or the cache not written."""
         self._config = config
-        self._key = _read_key(config)
+        self._key = read_key(config)
+        self._mask = KeyMask(self._key)
         self._prompt = read_prompt(config.prompt)
         self._verdict: str = config.verdict
-        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', config.model)}-{digest([config.model, config.base_url])[:12]}.jsonl"
-        self._cache = AnswerCache(Path(config.cache).expanduser() / name)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", config.model)[:200]
+        file = f"{name}-{digest([config.model, config.base_url])[:12]}.jsonl"
+        self._cache = AnswerCache(Path(config.cache).expanduser() / file)
         self._usage: dict[str, Any] = {}
+        self._left_out: LeftOut | None = None
         self._answered_by: list[str] = []
         self._num_asked = self._num_failed_in_a_row = 0
         self._stop = ""
@@ -73,49 +82,74 @@ class EndpointJudge:
             "endpoint": self._config.base_url,
             "verdict": self._verdict,
             "prompt_sha256": self._prompt.sha256,
+            "settings": ", ".join(f"{name} {value}" for name, value in self._settings().items()),
+            "max_missing": f"{self._config.max_missing:g}",
         }
         return {**told, "answered_by": ", ".join(self._answered_by)} if self._answered_by else told
 
     def usage(self) -> dict[str, Any]:
         return self._usage
 
+    def left_out(self) -> LeftOut | None:
+        return self._left_out
+
     def notes(self) -> list[str]:
-        if len(self._answered_by) < 2:
-            return []
-        return [f"{self._config.model} answered as {' and as '.join(self._answered_by)}: the judge changed meanwhile"]
+        notes = []
+        if len(self._answered_by) > 1:
+            names = " and as ".join(self._answered_by)
+            notes.append(f"{self._config.model} answered as {names}: the judge changed meanwhile")
+        if uncounted := self._usage.get("num_uncounted"):
+            notes.append(
+                f"{uncounted} answers of {self._config.model} give no token counts: tokens and cost lack theirs"
+            )
+        return notes
 
     def check(self) -> None:
         """Ask for one trial comparison."""
-        reason = asyncio.run(self._ask_all([self._question(TRIAL)], lambda _: None, TRIAL_RETRIES, keep=False))
-        if reason:
+        found = asyncio.run(self._ask_all([self._question(TRIAL)], lambda _: None, TRIAL_RETRIES, keep=False))
+        if found:
             raise UserError(
-                f"evaluate.judge: {self._config.model} at {self._config.base_url} does not judge: {reason[0]}"
+                f"evaluate.judge: {self._config.model} at {self._config.base_url} does not judge: "
+                + next(iter(found.values())).reason
             )
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float]:
+    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
         questions = [None if one.output == one.reference else self._question(one) for one in comparisons]
         answers = self._answers(questions, advance)
-        return [0.5 if question is None else _preferred(question, answers[question.key]) for question in questions]
+        return [0.5 if question is None else _preferred(question, answers.get(question.key)) for question in questions]
 
     def _answers(self, questions: Sequence[Question | None], advance: Callable[[int], None]) -> dict[str, Answer]:
-        """The answers by the key of their question, asked where they are not in the cache.
+        """The answers by the key of their question, asked where they are not in the cache; some may be left out.
 
-        Raises: UserError where one is missing.
+        Raises: UserError where some were not judged.
         """
         asked = {question.key: question for question in questions if question is not None}
-        missing = [question for key, question in asked.items() if self._cache.find(key) is None]
+        missing = [question for key, question in asked.items() if self._kept(key) is None]
         advance(len(questions) - len(missing))
-        failures = asyncio.run(self._ask_all(missing, advance, self._config.max_retries)) if missing else []
-        answers = {key: answer for key in asked if (answer := self._cache.find(key)) is not None}
+        without = asyncio.run(self._ask_all(missing, advance, self._config.max_retries)) if missing else {}
+        answers = {key: answer for key in asked if (answer := self._kept(key)) is not None}
         self._answered_by = sorted({answer.answered_by for answer in answers.values()})
-        self._usage = self._spent(answers, len(questions), len(missing), len(failures))
-        if failures:
-            reasons = ", ".join(f"{reason} ({count})" for reason, count in Counter(failures).most_common(3))
+        lacking = [without[question.key] for question in questions if question is not None and question.key in without]
+        kinds: Counter[str] = Counter(one.kind for one in lacking)
+        reasons = ", ".join(f"{why} ({n})" for why, n in Counter(one.reason for one in lacking).most_common(3))
+        self._usage = self._spent(answers, len(questions), len(asked) - len(missing), kinds) if questions else {}
+        if kinds["failed"]:
             raise UserError(
-                f"{len(failures)} of {len(questions)} comparisons have no answer of the judge {self._config.model}, "
+                f"{len(lacking)} of {len(questions)} comparisons have no answer of the judge {self._config.model}, "
                 f"so there is no win rate: {reasons}. The other answers are kept; the same command asks for these"
             )
+        self._left_out = None
+        if lacking:
+            numbers = len(questions), kinds["refused"], kinds["unreadable"]
+            self._left_out = LeftOut(self._config.model, *numbers, self._config.max_missing, reasons)
         return answers
+
+    def _kept(self, key: str) -> Answer | None:
+        """The answer in the cache; None also for a text in which no verdict can be read any more."""
+        answer = self._cache.find(key)
+        if answer is None or self._verdict == "logprobs":
+            return answer
+        return answer if verdict_in(answer.text, self._verdict) == answer.verdict else None
 
     def _question(self, comparison: Comparison) -> Question:
         return self._in_order(comparison, is_switched_for(comparison.instruction))
@@ -129,152 +163,150 @@ class EndpointJudge:
             "model": self._config.model,
             "base_url": self._config.base_url,
             "verdict": self._verdict,
-            "temperature": TEMPERATURE,
-            "max_tokens": MAX_TOKENS[self._verdict],
+            **self._settings(),
             "prompt_sha256": self._prompt.sha256,
         }
         shown = {"instruction": comparison.instruction, "output_m": first, "output_M": second}
         return Question(tuple(self._prompt.fill(**shown)), is_switched, digest({**settings, **shown}))
 
+    def _settings(self) -> dict[str, Any]:
+        """What decides an answer besides its question; a usual request keeps its key in the cache."""
+        temperature, max_tokens = self._config.temperature, self._config.max_tokens or MAX_TOKENS[self._verdict]
+        extra = {"extra_body": self._config.extra_body} if self._config.extra_body else {}
+        return {
+            "temperature": int(temperature) if temperature.is_integer() else temperature,
+            "max_tokens": max_tokens,
+            **extra,
+        }
+
     async def _ask_all(
         self, questions: Sequence[Question], advance: Callable[[int], None], max_retries: int, keep: bool = True
-    ) -> list[str]:
-        """Why each question that has no answer has none."""
+    ) -> dict[str, NoAnswer]:
+        """Why each question that has no answer has none, by its key."""
         self._num_asked = self._num_failed_in_a_row = 0
         self._stop = ""
         free = asyncio.Semaphore(self._config.max_concurrency)
 
-        async def one(client: openai.AsyncOpenAI, question: Question) -> str:
+        async def one(client: openai.AsyncOpenAI, question: Question) -> NoAnswer | None:
             async with free:
                 answer = await self._ask(client, question)
-            if isinstance(answer, str):
-                return answer
+            if isinstance(answer, NoAnswer):
+                return NoAnswer(answer.kind, self._mask.line(answer.reason)[:MAX_REASON_CHARS])
             if keep:
                 self._cache.keep(question.key, answer)
             advance(1)
-            return ""
+            return None
 
         async with openai.AsyncOpenAI(
             api_key=self._key,
             base_url=self._config.base_url,
             timeout=self._config.timeout_seconds,
             max_retries=max_retries,
+            http_client=BoundedClient(self._config.timeout_seconds),
         ) as client:
-            reasons = await asyncio.gather(*(one(client, question) for question in questions))
-        return [reason for reason in reasons if reason]
+            found = await asyncio.gather(*(one(client, question) for question in questions))
+        return {question.key: lack for question, lack in zip(questions, found, strict=True) if lack is not None}
 
-    async def _ask(self, client: openai.AsyncOpenAI, question: Question) -> Answer | str:
-        """The answer, or why there is none."""
-        reason = ""
+    async def _ask(self, client: openai.AsyncOpenAI, question: Question) -> Answer | NoAnswer:
+        reason, is_completion = "", False
         for _ in range(MOST_ASKED):
             if self._stop:
-                return f"not asked, for {self._stop}"
+                return NoAnswer("failed", f"not asked, for {self._stop}")
             try:
                 self._num_asked += 1
-                completion = await client.chat.completions.create(**self._request(question))
-            except _REFUSED as error:
-                self._stop = self._told(error)
-                return self._stop
+                response = (
+                    await client.chat.completions.with_raw_response.create(**self._request(question))
+                ).http_response
             except openai.OpenAIError as error:
-                if not isinstance(error, openai.BadRequestError):  # which is the fault of one comparison
-                    self._num_failed_in_a_row += 1
-                if self._num_failed_in_a_row >= MOST_FAILED:
-                    self._stop = f"{MOST_FAILED} comparisons in a row failed"
-                return self._told(error)
-            except ValueError:  # the body is not JSON
-                reason = "the endpoint's answer is not JSON"
-                continue
-            self._num_failed_in_a_row = 0
-            answer = self._read(completion)
-            if not isinstance(answer, str):
+                return self._failed(error)
+            try:
+                answer = self._read(response)
+                self._num_failed_in_a_row = 0
                 return answer
-            reason = answer
-        return f"{reason}, asked {MOST_ASKED} times"
+            except NoVerdict as error:
+                reason, is_completion = str(error), True
+            except NotACompletion as error:
+                reason = str(error)
+        if is_completion:
+            self._num_failed_in_a_row = 0
+        else:
+            self._count_failure()
+        return NoAnswer("unreadable", f"{reason}, asked {MOST_ASKED} times")
+
+    def _failed(self, error: openai.OpenAIError) -> NoAnswer:
+        reason = self._told(error)
+        status = error.status_code if isinstance(error, openai.APIStatusError) else None
+        if status in _REFUSED:
+            return NoAnswer("refused", reason)
+        if status is None or status >= 500 or status in _BUSY:
+            self._count_failure()
+        else:
+            self._stop = reason
+        return NoAnswer("failed", reason)
+
+    def _count_failure(self) -> None:
+        self._num_failed_in_a_row += 1
+        if self._num_failed_in_a_row >= MOST_FAILED:
+            self._stop = f"{MOST_FAILED} comparisons in a row failed"
 
     def _request(self, question: Question) -> dict[str, Any]:
         by_verdict = {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if self._verdict == "logprobs" else {}
+        settings = self._settings()
+        extra = settings.pop("extra_body", {})
         return {
             "model": self._config.model,
             "messages": [{"role": role, "content": text} for role, text in question.messages],
-            "temperature": TEMPERATURE,
-            "max_tokens": MAX_TOKENS[self._verdict],
+            **{name: value for name, value in settings.items() if name not in extra},
             **by_verdict,
+            "extra_body": {name: value for name, value in extra.items() if name not in settings},
         }
 
-    def _read(self, completion: ChatCompletion) -> Answer | str:
-        """The answer, or what is wrong with it."""
-        if not isinstance(completion, ChatCompletion) or not completion.choices or not completion.choices[0].message:
-            return "the endpoint's answer is not a chat completion"
-        choice = completion.choices[0]
-        text = choice.message.content or ""
-        if self._verdict != "logprobs":
-            verdict = verdict_of_text(text) if self._verdict == "text" else GAMES.get(verdict_of_game(text) or "")
-            if verdict is None:
-                return f"no verdict in the answer {text[:40]!r}"
-        else:
-            if choice.logprobs is None or not choice.logprobs.content:
-                return "the endpoint gives no log-probabilities (set evaluate.judge.verdict to text)"
-            top = [entry.model_dump() for entry in choice.logprobs.content[0].top_logprobs]
-            verdict = verdict_of_logprobs(top)
-            if verdict is None:
-                return f"neither m nor M among the most probable tokens of the answer {text[:40]!r}"
-        usage = completion.usage
+    def _read(self, response: Any) -> Answer:
+        """Raises: NotACompletion, NoVerdict."""
+        if NOT_READ in response.extensions:
+            raise NotACompletion(response.extensions[NOT_READ])
+        completion = read_completion(response.content)
         return Answer(
-            verdict=verdict,
-            text=text,
-            input_tokens=usage.prompt_tokens if usage else 0,
-            output_tokens=usage.completion_tokens if usage else 0,
-            answered_by=completion.model or self._config.model,
+            verdict=read_verdict(completion, self._verdict),
+            text=self._mask(completion.text),
+            input_tokens=completion.input_tokens,
+            output_tokens=completion.output_tokens,
+            answered_by=self._mask.line(completion.model)[:MAX_REASON_CHARS] or self._config.model,
         )
 
     def _told(self, error: openai.OpenAIError) -> str:
         if isinstance(error, openai.APITimeoutError):
             return f"no answer within {self._config.timeout_seconds:g} s"
         if isinstance(error, openai.APIStatusError):
-            text = f"HTTP {error.status_code}, {error.message}"
-        else:
-            text = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
-        if self._key != NO_KEY:
-            text = text.replace(self._key, "<key>")
-        return " ".join(text.split())[:200]
+            if elsewhere := error.response.extensions.get(REDIRECTED):
+                return (
+                    f"HTTP {error.status_code}, a redirect to another host, which is not followed as the key would go "
+                    f"with it; if {elsewhere} is right, set evaluate.judge.base_url to it"
+                )
+            return f"HTTP {error.status_code}, {error.message}"
+        return f"{error} ({error.__cause__})" if error.__cause__ else str(error)
 
-    def _spent(self, answers: dict[str, Answer], num_comparisons: int, num_missing: int, num_failures: int) -> Any:
+    def _spent(
+        self, answers: dict[str, Answer], num_comparisons: int, num_cached: int, lacking: Counter[str]
+    ) -> dict[str, Any]:
         """Tokens and cost are those of all answers that count, paid now or earlier."""
-        input_tokens = sum(answer.input_tokens for answer in answers.values())
-        output_tokens = sum(answer.output_tokens for answer in answers.values())
+        input_tokens = sum(answer.input_tokens or 0 for answer in answers.values())
+        output_tokens = sum(answer.output_tokens or 0 for answer in answers.values())
         prices = self._config.usd_per_million_input_tokens, self._config.usd_per_million_output_tokens
         cost = None
         if prices[0] is not None and prices[1] is not None:
             cost = round((input_tokens * prices[0] + output_tokens * prices[1]) / 1e6, 6)
         return {  # the client's own retries are not among num_asked
             "num_comparisons": num_comparisons,
-            "num_cached": len(answers) - (num_missing - num_failures),
-            "num_asked": self._num_asked if num_missing else 0,
-            "num_failures": num_failures,
+            "num_cached": num_cached,
+            "num_asked": self._num_asked,
+            "num_refused": lacking["refused"],
+            "num_unreadable": lacking["unreadable"],
+            "num_uncounted": sum(None in (answer.input_tokens, answer.output_tokens) for answer in answers.values()),
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
             "usd": cost,
         }
-
-
-class GamesEndpointJudge(EndpointJudge):
-    """Arena-Hard's judge: explains itself, and gives one of five verdicts in either order of the answers."""
-
-    def __init__(self, config: JudgeConfig) -> None:
-        super().__init__(config)
-        self._prompt = arena_hard_prompt()
-        self._verdict = "game"
-
-    def play(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[tuple[str, str]]:
-        """The verdicts with the reference shown first and with the output shown first; equal ones are ties."""
-        questions = [
-            None if one.output == one.reference else self._in_order(one, is_switched)
-            for one in comparisons
-            for is_switched in (False, True)
-        ]
-        answers = self._answers(questions, advance)
-        verdicts = [verdict_of_game(answers[q.key].text) if q is not None else "A=B" for q in questions]
-        return [(str(first), str(second)) for first, second in zip(verdicts[::2], verdicts[1::2], strict=True)]
 
 
 def is_switched_for(instruction: str, seed: int = 0) -> bool:
@@ -282,17 +314,7 @@ def is_switched_for(instruction: str, seed: int = 0) -> bool:
     return random.Random(f"is_switched_outputs{instruction}{seed}").choices([False, True], k=1)[0]
 
 
-def _preferred(question: Question, answer: Answer) -> float:
+def _preferred(question: Question, answer: Answer | None) -> float | None:
+    if answer is None:
+        return None
     return 1 - answer.verdict if question.is_switched else answer.verdict
-
-
-def _read_key(config: JudgeConfig) -> str:
-    if config.api_key_env is None:
-        return NO_KEY
-    if not (key := os.environ.get(config.api_key_env)):
-        raise UserError(
-            f"evaluate.judge: the environment variable {config.api_key_env} is not set; put the key of "
-            f"{config.base_url} there, name another variable in evaluate.judge.api_key_env, or set that to null for an "
-            "endpoint without keys"
-        )
-    return key

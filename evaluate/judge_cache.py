@@ -1,6 +1,7 @@
 """Answers that were paid for: one line each in a JSONL file per judge, on disk before the answer is used.
 
-A line that a kill left torn is passed over, and costs its one answer. Several processes may append to one file.
+A line that is not a whole answer (torn by a kill, damaged, of another shape) is passed over, and costs its one answer.
+Several processes may append to one file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 from filelock import FileLock
 
 from selectit.artifact import check_writable
+from selectit.errors import UserError
+from selectit.evaluate.judge_completion import is_probability, token_count
 
 
 @dataclass(frozen=True)
@@ -21,15 +24,16 @@ class Answer:
     verdict: float
     """Probability that the output shown second is the better one."""
     text: str
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
+    """None where the endpoint gave no count."""
     answered_by: str
     """The model as the endpoint names it in its answer, such as a dated version."""
 
 
 class AnswerCache:
     """Args:   path: the file; its folder is made.
-    Raises: UserError where the folder cannot be written.
+    Raises: UserError where the folder cannot be written, or the file not be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +45,7 @@ class AnswerCache:
         return self._answers.get(key)
 
     def keep(self, key: str, answer: Answer) -> None:
-        line = json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False).encode() + b"\n"
+        line = json.dumps({"key": key, **asdict(answer)}).encode() + b"\n"  # in ASCII, which any text can be written in
         with self._lock, self._path.open("a+b") as f:
             if f.tell() and not _ends_a_line(f):
                 line = b"\n" + line  # what a kill left torn must not swallow this answer
@@ -58,13 +62,31 @@ def _ends_a_line(f: Any) -> bool:
 
 def _read(path: Path) -> dict[str, Answer]:
     answers: dict[str, Answer] = {}
-    if not path.is_file():
+    if not path.exists():
         return answers
-    for line in path.read_bytes().splitlines():
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"evaluate.judge.cache: {path} cannot be read ({error.strerror}); move it away, or name another folder"
+        ) from error
+    for line in content.split(b"\n"):
         try:
-            fields = json.loads(line)
-        except ValueError:
-            continue  # torn by a kill
-        key = fields.pop("key")
-        answers[key] = Answer(**fields)
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if (answer := _answer(found)) is not None:
+            answers[found["key"]] = answer
     return answers
+
+
+def _answer(found: Any) -> Answer | None:
+    """The answer of a line; None where a field is missing or is not what it should be."""
+    if not isinstance(found, dict) or set(found) != {"key", *Answer.__dataclass_fields__}:
+        return None
+    texts, counts = (found["key"], found["text"], found["answered_by"]), (found["input_tokens"], found["output_tokens"])
+    if not all(isinstance(text, str) for text in texts) or not is_probability(found["verdict"]):
+        return None
+    if any(count is not None and token_count(count) is None for count in counts):
+        return None
+    return Answer(**{name: value for name, value in found.items() if name != "key"})

@@ -43,13 +43,18 @@ class LogProbabilityJudge:
     def check(self) -> None:
         """The tokenizer and the labels were read when it was made."""
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float]:
-        self.num_shortened, preferred = 0, []
+    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
+        """Raises: UserError for a model that gives no numbers."""
+        self.num_shortened = 0
+        preferred: list[float | None] = []
         for one in comparisons:
             preferred.append(self.prefer(one.instruction, one.output, one.reference))
             advance(1)
         self._num_compared = len(comparisons)
         return preferred
+
+    def left_out(self) -> None:
+        return None
 
     def usage(self) -> None:
         return None
@@ -80,7 +85,13 @@ class LogProbabilityJudge:
         ids, _ = self._split(instruction, output_m, output_M)
         with torch.inference_mode():
             logits = self._model(torch.tensor([ids], device=self._model.device), logits_to_keep=1).logits[0, -1]
-        return torch.softmax(logits[list(self._labels)].double(), 0)[0].item()
+        of_labels = logits[list(self._labels)].double()
+        if not torch.isfinite(of_labels).all():
+            raise UserError(
+                f"evaluate.judge: {self.name} gives {of_labels.tolist()} as logits of 'm' and 'M', which are no "
+                "preference; its weights are damaged or overflow their number format, use another model"
+            )
+        return torch.softmax(of_labels, 0)[0].item()
 
     def _split(self, instruction: str, output_m: str, output_M: str) -> tuple[list[int], tuple[int, int]]:
         """Token ids of the prompt, and of m and M as they follow it.

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from selectit.config import EvaluateStage
+from selectit.config import EvaluateStage, GradeStage
 from selectit.errors import UserError
 from selectit.evaluate.files import ON_HUB
 from selectit.evaluate.hub import file_at
@@ -50,7 +50,7 @@ class GamedAnswers:
     sha256: str
 
 
-def find_gamed(config: EvaluateStage) -> GamedAnswers | None:
+def find_gamed(config: EvaluateStage | GradeStage) -> GamedAnswers | None:
     """df_gamed.csv from where the references come from; None where it is not there or nobody judges.
 
     Raises: UserError for a file of another form, or a hub that does not answer.
@@ -105,8 +105,9 @@ def length_controlled(items: Sequence[Item], gamed: GamedAnswers | None) -> tupl
     """
     if gamed is None:
         return {}, NO_FILE
-    if len(items) != NUM_ITEMS:
-        return {}, f"it takes all {NUM_ITEMS} items, and {len(items)} were judged"
+    num_judged = sum(item.score is not None for item in items)
+    if num_judged != NUM_ITEMS or len(items) != NUM_ITEMS:
+        return {}, f"it takes all {NUM_ITEMS} items, and {num_judged} were judged"
     in_order = sorted(items, key=lambda item: item.item_id)
     if instructions_sha256([item.doc["instruction"] for item in in_order]) != INSTRUCTIONS_SHA256:
         return {}, "the references are not AlpacaEval's 805 instructions in their order, which difficulty is joined by"

@@ -122,11 +122,12 @@ def plan(
     if tflops is not None and measure:
         raise UserError("--tflops and --measure exclude each other: one states the speed, the other measures it")
     from selectit.artifact import Store
-    from selectit.plan import build
+    from selectit.plan import build, raters_told
     from selectit.recipe import load
     from selectit.states import inspect
 
-    graph, store = build(load(recipe, set_)), Store(runs_dir)
+    loaded = load(recipe, set_)
+    graph, store = build(loaded), Store(runs_dir)
     states = inspect(graph, store)
     table = Table(box=None, pad_edge=False)
     for column in ("status", "stage", "why"):
@@ -146,6 +147,8 @@ def plan(
         + ", ".join(f"{count} {status}" for status, count in counts.items() if count),
         highlight=False,
     )
+    for line in raters_told(loaded):
+        console.print(f"rater of {line}", highlight=False, markup=False, soft_wrap=True)
     if price:
         _print_price(graph, states, store, tflops, utilisation, measure)
 
@@ -164,14 +167,22 @@ def _print_price(graph: Any, states: Any, store: Any, tflops: float | None, util
 
 
 @app.command(rich_help_panel=RECIPE)
-def validate(recipe: RecipeFile, set_: Override = []) -> None:
-    """Check a recipe and its pools; every fault at once."""
+def validate(
+    recipe: RecipeFile,
+    set_: Override = [],
+    inputs: Annotated[
+        bool, typer.Option("--inputs", help="Also check tokenizers, templates and rows of each training; no weights.")
+    ] = False,
+) -> None:
+    """Check a recipe and its pools; all errors together."""
     from selectit.data import iter_pool
+    from selectit.fetch import name_of
     from selectit.plan import build
     from selectit.recipe import load
+    from selectit.scoring.prompts import stated_rating_prompts
 
     loaded = load(recipe, set_)
-    graph = build(loaded)
+    graph = build(loaded, stated_rating_prompts)
     faults: dict[str, None] = {}
     for pool in dict.fromkeys(row.config.pool for row in loaded.rows):
         if Path(pool.path).exists():
@@ -182,7 +193,34 @@ def validate(recipe: RecipeFile, set_: Override = []) -> None:
                 faults[str(error)] = None
     if faults:
         raise UserError("\n".join(faults))
+    if inputs:
+        _check_training_inputs(graph)
+    locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
+    for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
+        if name is not None:
+            console.print(f"{name} is fetched when the recipe is first planned or run", highlight=False)
     console.print(f"{recipe}: in order; {len(graph.rows)} rows, {len(graph.stages)} stages", highlight=False)
+
+
+def _check_training_inputs(graph: Any) -> None:
+    """Raises: UserError with what is wrong in any training of the recipe."""
+    from selectit.config import FinetuneStage
+    from selectit.finetune.check import check_inputs, without_seed
+
+    trainings = {
+        (without_seed(stage.config), stage.inputs[0][1].config.pool): None
+        for stage in graph.stages
+        if isinstance(stage.config, FinetuneStage)
+    }
+    faults: dict[str, None] = {}
+    for config, pool in trainings:
+        try:
+            for line in check_inputs(config, pool).lines():
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+        except UserError as error:
+            faults[str(error)] = None
+    if faults:
+        raise UserError("\n".join(faults))
 
 
 @app.command(rich_help_panel=RECIPE)
@@ -203,12 +241,12 @@ def report(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override 
 
 @data_app.command("fetch")
 def data_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="File names; default: all that are known.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="File names; default: all texts.")] = None,
     benchmarks: Annotated[str | None, typer.Option(help="Comma-separated: their files, for evaluate.data.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("data"),
 ) -> None:
-    """Fetch the original rating and judge prompts and check their sha256, or the files of benchmarks."""
-    from selectit.fetch import SOURCES, fetch
+    """Fetch the original rating and judge prompts and check their sha256, make pools, or get benchmarks' files."""
+    from selectit.fetch import POOLS, SOURCES, fetch
 
     if benchmarks is not None:
         from selectit.evaluate.fetch_data import fetch_benchmark
@@ -217,7 +255,8 @@ def data_fetch(
             console.print(fetch_benchmark(benchmark.strip(), out), highlight=False, soft_wrap=True)
     for name in names or ([] if benchmarks is not None else list(SOURCES)):
         path = fetch(name, out)
-        console.print(f"{path}: {SOURCES[name].what}", highlight=False, soft_wrap=True)
+        what = SOURCES[name].what if name in SOURCES else POOLS[name].what
+        console.print(f"{path}: {what}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -25,7 +25,7 @@ from selectit.config import (
 )
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
-from selectit.fetch import SOURCES
+from selectit.fetch import NAMES, PREFIX, name_of
 from selectit.published import read_published
 
 if TYPE_CHECKING:
@@ -131,11 +131,14 @@ def check_benchmarks(evaluate: EvaluateConfig, profile: Profile) -> list[str]:
 
 def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str]) -> None:
     arms = list(config.arms)
-    if config.baseline not in arms:
-        faults.append(
-            f"baseline: there is no arm '{config.baseline}'; legal are {', '.join(arms)}."
-            f"{did_you_mean(config.baseline, arms)}"
-        )
+    for arm in config.baselines:
+        if arm not in arms:
+            faults.append(
+                f"baselines: there is no arm '{arm}'; the arms are {', '.join(arms)}.{did_you_mean(arm, arms)}"
+            )
+    if len(set(config.baselines)) < len(config.baselines):
+        faults.append(f"baselines: {', '.join(config.baselines)} names an arm twice; name each once")
+    _check_primary(config, faults)
     for row in rows:
         if (named := other_arm(row.config.select)) is not None:
             field, name = named
@@ -147,6 +150,24 @@ def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str
                     f"pool by itself ({', '.join(legal) or 'there is none in this recipe'})"
                 )
     faults[:] = list(dict.fromkeys(faults))
+
+
+def _check_primary(config: RecipeConfig, faults: list[str]) -> None:
+    """What can be said before the table's rows are known; `selectit.plan` checks the row's label."""
+    if (primary := config.primary) is None:
+        return
+    arms = list(config.arms)
+    if primary.against not in config.baselines:
+        faults.append(
+            f"primary.against: '{primary.against}' is not one of the baselines ({', '.join(config.baselines)})"
+        )
+    if primary.row.partition(" (")[0] not in arms:
+        faults.append(
+            f"primary.row: there is no row '{primary.row}'; the arms are {', '.join(arms)}."
+            f"{did_you_mean(primary.row, arms)}"
+        )
+    if primary.row == primary.against:
+        faults.append(f"primary: row and against are both '{primary.row}'; compare two arms")
 
 
 def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
@@ -187,11 +208,18 @@ def check_locations(rows: Sequence[Row], faults: list[str]) -> None:
 
 
 def _check_location(config: Config, name: str, location: str, key: str, faults: list[str]) -> None:
+    if location.startswith(PREFIX):
+        unknown = location.removeprefix(PREFIX)
+        faults.append(f"{key}: {location} is not known; allowed are {', '.join(NAMES)}.{did_you_mean(unknown, NAMES)}")
+        return
     path = Path(location)
+    if name_of(path) is not None:
+        return  # fetched when it is first read
     may_be_hub = name == "path" or name == "judge"
     looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
     if not path.exists() and (looks_like_file or not may_be_hub):
-        cure = f"; `selectit data fetch {path.name}` fetches it" if path.name in SOURCES else ""
+        cure = f"; write {PREFIX}{path.name}, or: selectit data fetch {path.name} --out {path.parent}"
+        cure = cure if path.name in NAMES else ""
         faults.append(
             f"{key}: {location} does not exist; paths in a recipe are read from the recipe's own folder{cure}"
         )

@@ -1,17 +1,24 @@
-"""Texts that others wrote and this project does not ship: fetched from their home, checked by sha256."""
+"""Third-party files that this project does not ship: texts, checked by sha256, and pools made from hub data sets.
+
+A recipe names one as `fetch:NAME`; the file is then a path in the user's cache, and is fetched when it is first read.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
+import shutil
+import tempfile
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from selectit.errors import UserError, did_you_mean
+from selectit.errors import UserError, did_you_mean, is_full
+from selectit.made_pools import POOLS, make_pool
 
 TIMEOUT_SECONDS = 30
+PREFIX = "fetch:"
 
 
 @dataclass(frozen=True)
@@ -41,34 +48,82 @@ SOURCES = {
 }
 
 
+NAMES = (*SOURCES, *POOLS)
+"""What may stand behind the prefix."""
+
+
+def cache_folder() -> Path:
+    return Path("~/.cache/selectit/fetched").expanduser()
+
+
+def path_of(name: str) -> Path:
+    """Where a file of `fetch:NAME` lies, or will lie."""
+    return cache_folder() / name
+
+
+def name_of(location: str | Path) -> str | None:
+    """The NAME of a path that `fetch:NAME` stands for; None for any other path."""
+    path = Path(location)
+    return path.name if path.name in NAMES and path.parent == cache_folder() else None
+
+
+def ensure(location: str | Path) -> None:
+    """Fetch the file of a path that `fetch:NAME` stands for, unless it lies there; any other path is left alone.
+
+    Raises: UserError, see `fetch`.
+    """
+    if (name := name_of(location)) is not None and (name in SOURCES or not Path(location).is_file()):
+        fetch(name, Path(location).parent)
+
+
 def fetch(name: str, out: Path, sources: dict[str, Source] = SOURCES) -> Path:
-    """Download one text into a folder; a right copy that is there already is kept.
+    """Download a text, or make a pool, into a folder; a right copy that is there already is kept.
 
     Raises: UserError for an unknown name, no network, or a text that is not the one expected.
     """
+    if name in POOLS:
+        dataset = POOLS[name].dataset
+        return _written(name, out, lambda part: make_pool(name, part), f"the data set {dataset} could not be read")
     if name not in sources:
         raise UserError(
-            f"nothing is known by the name '{name}'; legal are {', '.join(sources)}.{did_you_mean(name, sources)}"
+            f"nothing is known by the name '{name}'; allowed are {', '.join(NAMES)}.{did_you_mean(name, NAMES)}"
         )
     source, path = sources[name], out / name
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == source.sha256:
         return path
-    try:
-        with urllib.request.urlopen(source.url, timeout=TIMEOUT_SECONDS) as answer:
-            text = answer.read()
-    except (urllib.error.URLError, OSError) as error:
-        raise UserError(
-            f"{name}: {source.url} did not answer ({error}). Fetch it on a machine with internet and put it at {path}; "
-            f"its sha256 is {source.sha256}"
-        ) from error
+    return _written(name, out, lambda part: part.write_bytes(_download(source, name)), f"{source.url} did not answer")
+
+
+def _download(source: Source, name: str) -> bytes:
+    with urllib.request.urlopen(source.url, timeout=TIMEOUT_SECONDS) as answer:
+        text: bytes = answer.read()
     found = hashlib.sha256(text).hexdigest()
     if found != source.sha256:
         raise UserError(
             f"{name}: {source.url} gave {len(text)} bytes with sha256 {found}, expected {source.sha256}. "
             "Upstream changed it; nothing was written."
         )
+    return text
+
+
+def _written(name: str, out: Path, write: Callable[[Path], object], failure: str) -> Path:
+    """Args: write: writes the file; what it leaves is renamed into place, so a file that is there is whole."""
+    path = out / name
     out.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(text)
-    os.replace(part, path)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out))
+    try:
+        write(folder / name)
+        os.replace(folder / name, path)
+    except UserError:
+        raise
+    except Exception as error:  # the hub's libraries have an exception for each of its moods
+        if isinstance(error, OSError) and is_full(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{name}: {failure} ({reason}). On a machine with internet: "
+            f"selectit data fetch {name} --out {out}; without the same home folder, copy the file to {path} here"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return path

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from selectit.config import Config, LocationMark, ModelConfig, PoolConfig, is_execution, location_mark
 from selectit.errors import UserError
+from selectit.fetch import ensure
 
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
 T = TypeVar("T", bound=Config)
@@ -132,6 +133,7 @@ def _field_identity(value: Any, hasher: Hasher) -> Any:
 
 def _location_identity(config: Config, field: str, mark: LocationMark, hasher: Hasher) -> Any:
     location = mark.strip(getattr(config, field))
+    ensure(location)
     path = Path(location)
     files = config.location_files(field)
     if files is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,19 @@ from selectit.evaluate.files import JUDGED
 from selectit.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe import Recipe, Row, trains
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.templates import RESPONSE_MARKER
+from selectit.templates import RESPONSE_MARKER, template_name
+
+ReadPrompts = Callable[[str, str], tuple[str, ...]]
+"""From a location and a fidelity to rating prompts."""
 
 
-def build(recipe: Recipe) -> Plan:
-    """Raises: UserError where a rating-prompt file has fewer lines than are asked for."""
+def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
+    """Args: read: how rating prompts are read; `stated_rating_prompts` fetches nothing.
+
+    Raises: UserError where a rating-prompt file has fewer lines than are asked for.
+    """
     seeds = recipe.config.seeds
-    prompts = needed_prompts((row.config for row in recipe.rows), seeds.select)
+    prompts = needed_prompts((row.config for row in recipe.rows), seeds.select, read)
     judges = _judge_names(recipe)
     rows = []
     for row in recipe.rows:
@@ -50,15 +56,34 @@ def build(recipe: Recipe) -> Plan:
         for select_seed, train_seed, eval_seed in seeds.combinations:
             tuned = None
             if trains(row.config.finetune):
-                subset = select_stage(row.config, select_seed, prompts, other)
+                subset = select_stage(row.config, select_seed, prompts, other, read)
                 tuned = finetune_stage(row.config, train_seed, subset)
             for benchmark in _benchmarks(recipe, row):
                 stage = evaluate_stage(row.config, benchmark, recipe.profiles[row.arm].name, eval_seed, tuned)
                 cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
+    _check_primary(recipe, table)
     stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _check_primary(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where the primary comparison names no row, several, or a benchmark that is not run."""
+    if (primary := recipe.config.primary) is None:
+        return
+    named = [row.label for row in table if primary.row in (row.arm, row.label)]
+    if len(named) != 1:
+        found = f"several rows ({', '.join(named)})" if named else "no row"
+        raise UserError(
+            f"recipe {recipe.path}: primary.row: '{primary.row}' names {found}; name one of "
+            f"{', '.join(row.label for row in table)}"
+        )
+    benchmarks = dict.fromkeys(cell.benchmark for row in table for cell in row.cells)
+    if primary.on not in (*benchmarks, "average"):
+        raise UserError(
+            f"recipe {recipe.path}: primary.on: '{primary.on}' is not run; name one of {', '.join(benchmarks)}, average"
+        )
 
 
 def _judge_names(recipe: Recipe) -> dict[Any, str]:
@@ -123,18 +148,23 @@ def _benchmarks(recipe: Recipe, row: Row) -> list[BenchmarkConfig]:
     return [b for name, b in profile.benchmarks.items() if chosen is None or name in chosen]
 
 
-def raters(config: ArmConfig) -> tuple[ModelConfig, ...]:
-    """The models whose ratings an arm uses: all of them at model level, else the first."""
-    assert isinstance(config.select, SelectITSelect)
-    models = config.score.models or (config.model,)
-    return models if config.select.level == "model" else models[:1]
+def raters_told(recipe: Recipe) -> list[str]:
+    """Which models rate the arms or take their losses, a line for each group of arms with the same ones."""
+    arms: dict[str, dict[str, None]] = {}
+    for row in recipe.rows:
+        if not row.config.raters or not trains(row.config.finetune):
+            continue
+        names = ", ".join(f"{model.path} ({model.dtype})" for model in row.config.raters)
+        how = "the arm's own model" if row.config.score.models is None else "named in score.models"
+        arms.setdefault(f"{names}, {how}", {})[row.arm] = None
+    return [f"{', '.join(names)}: {told}" for told, names in arms.items()]
 
 
-def _prompts(config: ArmConfig, seed: int) -> tuple[str, ...]:
+def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]:
     """The rating prompts of an arm: the first K, or at token level one drawn with the selection seed."""
     select = config.select
     assert isinstance(select, SelectITSelect)
-    prompts = read_rating_prompts(config.score.rating_prompts, select.fidelity)
+    prompts = read(config.score.rating_prompts, select.fidelity)
     if select.level == "token":
         return (random.Random(seed).choice(prompts),)
     if select.num_rating_prompts > len(prompts):
@@ -149,14 +179,14 @@ Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
 """(pool, rater, max_length, long_rows, backend) -> the rating prompts of its score stage."""
 
 
-def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int]) -> Prompts:
+def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPrompts = read_rating_prompts) -> Prompts:
     """The prompts that any arm needs, together, so that each pool is scored once per rater."""
     needed: dict[tuple[Any, ...], dict[str, None]] = {}
     for config in arms:
         if isinstance(config.select, SelectITSelect) and trains(config.finetune):
-            for model, seed in itertools.product(raters(config), seeds):
+            for model, seed in itertools.product(config.raters, seeds):
                 key = _rated_alike(config, model)
-                needed.setdefault(key, {}).update(dict.fromkeys(_prompts(config, seed)))
+                needed.setdefault(key, {}).update(dict.fromkeys(_prompts(config, seed, read)))
     return {key: tuple(prompts) for key, prompts in needed.items()}
 
 
@@ -183,7 +213,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 vllm_python=config.score.vllm_python,
             ),
         )
-        for model in raters(config)
+        for model in config.raters
     ]
 
 
@@ -199,8 +229,8 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
     if isinstance(select, IFDSelect):
         if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
             raise UserError(
-                f"select.unconditioned is marker, and template '{template}' has no response marker; set it to bare, "
-                f"or select.template to {' or '.join(RESPONSE_MARKER)}"
+                f"select.unconditioned is marker, and template '{template_name(template)}' has no response marker; "
+                f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
             )
         texts["unconditioned"] = select.unconditioned
     return {
@@ -208,7 +238,7 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
             "losses",
             LossStage(
                 pool=config.pool,
-                model=(config.score.models or (config.model,))[0],
+                model=config.raters[0],
                 text=text,
                 template=template,
                 max_length=config.score.max_length,
@@ -221,22 +251,28 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
     }
 
 
-def select_stage(config: ArmConfig, seed: int, prompts: Prompts, other: ArmConfig | None = None) -> Stage:
+def select_stage(
+    config: ArmConfig,
+    seed: int,
+    prompts: Prompts,
+    other: ArmConfig | None = None,
+    read: ReadPrompts = read_rating_prompts,
+) -> Stage:
     """Args: other: the arm whose subset `random_rest` leaves out and `random_matched` matches."""
     select = config.select
     if isinstance(select, SelectITSelect):
         stage = SelectStage(
             pool=config.pool,
             select=select,
-            prompts=_prompts(config, seed),
-            theta=tuple(model.parameters_in_billions for model in raters(config)),
+            prompts=_prompts(config, seed, read),
+            theta=tuple(model.parameters_in_billions for model in config.raters),
         )
         scores = score_stages(config, prompts)
         return Stage("select", stage, tuple((f"score{number}", score) for number, score in enumerate(scores)))
     inputs: tuple[tuple[str, Stage], ...] = ()
     if (named := other_arm(select)) is not None:
         assert other is not None
-        inputs = ((named[0], select_stage(other, seed, prompts)),)
+        inputs = ((named[0], select_stage(other, seed, prompts, None, read)),)
     if isinstance(select, PerplexitySelect | IFDSelect):
         inputs = tuple(loss_stages(config).items())
     counts_tokens = isinstance(select, Length) and select.unit == "tokens"
@@ -250,7 +286,8 @@ def select_stage(config: ArmConfig, seed: int, prompts: Prompts, other: ArmConfi
 
 
 def finetune_stage(config: ArmConfig, seed: int, subset: Stage) -> Stage:
-    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed)
+    bad_rows = config.pool.bad_rows
+    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed, bad_rows=bad_rows)
     return Stage(f"finetune-{config.finetune.method}", stage, (("subset", subset),))
 
 

@@ -5,7 +5,6 @@ Reads recipe files; yields a `Recipe` whose rows are fully resolved `ArmConfig`s
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,8 @@ from selectit.faults import (
     strategies_without,
     validate,
 )
+from selectit.fetch import NAMES, PREFIX, path_of
+from selectit.layers import Layer, check_named_for_their_model, merge, merged
 from selectit.unique_keys import UniqueKeyLoader
 
 SECTIONS = tuple(ArmConfig.model_fields)
@@ -75,8 +76,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         overrides: `dotted.key=value` texts; values are YAML, relative paths are read from the current folder.
     Raises: UserError listing every fault, each with its dotted path, the value found and what is legal.
     """
-    raw = _merge(_read(path, ()), _absolute(parse_overrides(overrides), RecipeConfig, Path.cwd()))
-    return _resolve(path, raw)
+    layers = _read(path, ())
+    if overrides:
+        given = _with_baselines(parse_overrides(overrides), "--set")
+        layers.append(("--set", _absolute(given, RecipeConfig, Path.cwd())))
+    return _resolve(path, layers)
 
 
 def resolve_arm(raw: dict[str, Any]) -> ArmConfig:
@@ -111,7 +115,8 @@ def parse_overrides(overrides: Sequence[str], section: str = "", option: str = "
     return raw
 
 
-def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, children: tuple[Path, ...]) -> list[Layer]:
+    """The recipe and its parents, the first ancestor first."""
     if not path.is_file():
         wanted = f" (named by extends in {children[-1]})" if children else ""
         raise UserError(f"recipe {path} does not exist{wanted}; recipes are YAML files such as recipes/quickstart.yaml")
@@ -126,20 +131,23 @@ def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
             f"recipe {path}: found {type(raw).__name__}; a recipe is a mapping (name:, pool:, model:, arms: ...)"
         )
     parent = raw.get("extends")
+    raw = _with_baselines(raw, str(path))
     raw = _absolute(raw, RecipeConfig, path.resolve().parent)
     if parent is None:
+        return [(str(path), raw)]
+    return [*_read(path.parent / str(parent), (*children, path.resolve())), (str(path), raw)]
+
+
+def _with_baselines(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """`baseline: random`, as recipes had it, is read as `baselines: [random]`.
+
+    Raises: UserError where both are given.
+    """
+    if "baseline" not in raw:
         return raw
-    return _merge(_read((path.parent / str(parent)), (*children, path.resolve())), raw)
-
-
-def _merge(base: Any, top: Any) -> Any:
-    """Mappings merge key by key, everything else is replaced."""
-    if not isinstance(base, dict) or not isinstance(top, dict):
-        return copy.deepcopy(top)
-    merged = dict(base)
-    for key, value in top.items():
-        merged[key] = _merge(base[key], value) if key in base else copy.deepcopy(value)
-    return merged
+    if "baselines" in raw:
+        raise UserError(f"{where}: give `baselines` alone; `baseline` is its old form with one arm")
+    return {("baselines" if key == "baseline" else key): [v] if key == "baseline" else v for key, v in raw.items()}
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -168,13 +176,21 @@ def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
         if mark is not None and isinstance(value, list):
             resolved[key] = [_absolute_location(v, mark, folder) if isinstance(v, str) else v for v in value]
             continue
-        if nested := next(iter(nested_configs(info)), None):
+        of_section = nested_configs(info)
+        # of a section with several forms, the one that has the most of the keys that are given
+        if nested := max(of_section, key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None):
             many = isinstance(value, list)
             resolved[key] = [_absolute(v, nested, folder) for v in value] if many else _absolute(value, nested, folder)
     return resolved
 
 
+def _keys(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, dict) else set()
+
+
 def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
+    if value.startswith(PREFIX) and value.removeprefix(PREFIX) in NAMES:
+        return str(path_of(value.removeprefix(PREFIX)))
     location = mark.strip(value)
     target = folder / Path(location).expanduser()
     if value in mark.keywords or not (target.exists() or location.startswith(("./", "../", "~", "/"))):
@@ -182,8 +198,9 @@ def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
     return f"{value[: len(value) - len(location)]}{target.resolve()}"
 
 
-def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:
+def _resolve(path: Path, layers: Sequence[Layer]) -> Recipe:
     faults: list[str] = []
+    raw = merged(layers)
     config = validate(RecipeConfig, raw, "", faults)
     if config is None:
         raise recipe_error(path, faults)
@@ -200,6 +217,7 @@ def _resolve(path: Path, raw: dict[str, Any]) -> Recipe:
     )
     profiles = check_profiles(rows, faults)
     check_references(config, rows, faults)
+    check_named_for_their_model(layers, rows, faults)
     check_locations(rows, faults)
     check_published(config.published_files, faults)
     if faults:
@@ -215,22 +233,21 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
                 f"arms.{arm}.{key}: unknown section; legal are {', '.join(SECTIONS)}.{did_you_mean(key, SECTIONS)}"
             )
             return None
-    merged = {key: raw[key] for key in SECTIONS if key in raw}
-    merged = _merge(merged, sections)
-    strategy = (merged.get("select") or {}).get("strategy")
+    own_and_shared = merge({key: raw[key] for key in SECTIONS if key in raw}, sections)
+    strategy = (own_and_shared.get("select") or {}).get("strategy")
     for key, value in point:
         if not is_of_another_strategy(key, strategy):
-            _set(merged, key, value)
-    select = merged.setdefault("select", {})
+            _set(own_and_shared, key, value)
+    select = own_and_shared.setdefault("select", {})
     own = sections.get("select") or {}
     if not isinstance(select, dict) or not isinstance(own, dict):
         faults.append(f"arms.{arm}.select: found {own!r:.60}; write a mapping such as {{strategy: random}}")
         return None
-    untrained = (merged.get("finetune") or {}).get("method") == "none"
+    untrained = (own_and_shared.get("finetune") or {}).get("method") == "none"
     if untrained and own:
         faults.append(f"arms.{arm}.select: finetune.method is none, so nothing is selected; remove the section")
     if untrained:
-        merged["select"] = UNTRAINED_SELECT
+        own_and_shared["select"] = UNTRAINED_SELECT
     elif "strategy" not in select:
         faults.append(f"arms.{arm}.select.strategy: missing; name one of {', '.join(strategies())}")
         return None
@@ -240,9 +257,9 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
                 f"arms.{arm}.select.ratio: strategy '{select['strategy']}' says itself how many rows it takes; "
                 "remove the ratio"
             )
-        merged["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}
+        own_and_shared["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}
     before = len(faults)
-    config = validate(ArmConfig, merged, f"arms.{arm}.", faults, top=raw, own=sections)
+    config = validate(ArmConfig, own_and_shared, f"arms.{arm}.", faults, top=raw, own=sections)
     return Row(arm, point, config) if config is not None and len(faults) == before else None
 
 

@@ -185,7 +185,7 @@ def test_a_fetched_text_is_checked_and_a_changed_one_is_not_kept(server, tmp_pat
     assert path.read_text() == "Rate it.\n"
     with pytest.raises(UserError, match="nothing was written"):
         fetch("q.txt", tmp_path / "out", {"q.txt": Source(f"{server}/prompt.txt", "0" * 64, "a prompt")})
-    with pytest.raises(UserError, match="did not answer"):
+    with pytest.raises(UserError, match=rf"did not answer.*selectit data fetch q.txt --out {tmp_path / 'out'}"):
         fetch("q.txt", tmp_path / "out", {"q.txt": Source(f"{server}/absent.txt", right, "a prompt")})
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["p.txt"]
 

@@ -42,8 +42,14 @@ def test_the_quickstart_ends_with_a_table_and_a_second_run_executes_nothing(root
 
 
 def test_real_files_go_through_the_same_command(root, shared, tmp_path):
+    folder = (
+        f"pool.path={shared}/alpaca/alpaca_en_demo.json", f"model.path={shared}/models/stories260K",
+        f"evaluate.data={shared}", f"evaluate.judge=hf:{shared}/models/stories260K",
+        f"score.rating_prompts={shared}/selectit/rating_prompt.txt",
+    )  # fmt: skip
     text = run(
-        root / "recipes" / "real-input.yaml", tmp_path, "pool.limit=60", "select.ratio=0.15", "finetune.max_steps=2",
+        root / "recipes" / "real-input.yaml", tmp_path, *folder, "pool.sample={num_rows: 60, seed: 1}",
+        "select.ratio=0.15", "finetune.max_steps=2",
         "arms.perplexity.evaluate.benchmarks=[tydiqa]", "arms.ifd.evaluate.benchmarks=[tydiqa]",
     )  # fmt: skip
     rows = {(row["row"], row["benchmark"]): row for row in results(tmp_path / "real-input")}

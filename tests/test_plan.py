@@ -167,7 +167,7 @@ OTHER = {
     "batch_tokens": 17, "num_processes": 3, "launcher": "external", "verify": 7,
     "backend": "vllm", "vllm_python": "/other/python",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
-    "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other",
+    "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other", "bad_rows": "exclude",
 }  # fmt: skip
 
 
@@ -194,6 +194,7 @@ OTHER_JUDGE = {
     "model": "other", "base_url": "http://127.0.0.1:1/v1", "prompt": "{prompt}", "verdict": "text",
     "api_key_env": "OTHER_KEY", "max_concurrency": 2, "timeout_seconds": 3.5, "max_retries": 1,
     "usd_per_million_input_tokens": 1.5, "usd_per_million_output_tokens": 2.5, "cache": "elsewhere",
+    "max_tokens": 50, "temperature": 0.5, "extra_body": {"reasoning_effort": "low"}, "max_missing": 0.1,
 }  # fmt: skip
 
 
@@ -247,12 +248,14 @@ def leaves(schema: type[Config], prefix=""):
 
 
 OTHER_FINETUNE = {
-    "method": "full", "template": "chat", "learning_rate": 1e-5, "num_train_epochs": 1.5, "max_steps": 9,
+    "method": "full", "template": "chat", "control_tokens": "refuse",
+    "learning_rate": 1e-5, "num_train_epochs": 1.5, "max_steps": 9,
     "budget": "steps", "budget_tokens": 99,
     "global_batch_size": 64, "micro_batch_size": 2, "packing": True, "max_length": 99, "max_truncated_share": 0.5,
     "lr_scheduler_type": "linear", "warmup_ratio": 0.5, "weight_decay": 0.1, "max_grad_norm": 2.0,
     "gradient_checkpointing": False, "lora.r": 3, "lora.alpha": 5, "lora.dropout": 0.5,
-    "lora.target_modules": ["q_proj"], "lora.use_rslora": True, "lora.use_dora": True, "save_steps": 3, "save_minutes": 2,
+    "lora.target_modules": ["q_proj"], "lora.use_rslora": True, "lora.use_dora": True, "save_steps": 3,
+    "save_minutes": 2,
     "launcher": "accelerate", "num_processes": 2, "deepspeed": "zero2",
 }  # fmt: skip
 

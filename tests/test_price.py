@@ -9,6 +9,7 @@ import pytest
 from finished_work import Work, call
 
 from selectit import flops
+from selectit.chat import load_form
 from selectit.config import FinetuneConfig, ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
@@ -82,7 +83,7 @@ def test_counted_tokens_are_those_that_training_sees(demo, tmp_path):
         Conversation(row.row_id, tuple(_join_input(m, "\n\n### Input:\n") for m in row.messages))
         for row in read_pool(pool)
     ]
-    real = tokenize(conversations, load_tokenizer(model), finetune)
+    real = tokenize(conversations, load_form(finetune.template, load_tokenizer(model)), finetune)
     per_row, how = tokens.tokens_per_row(pool, model, finetune.template, finetune.max_length)
     assert per_row * 30 == pytest.approx(real.num_tokens, rel=0.02) and "all 30 rows" in how
 
@@ -156,3 +157,34 @@ def test_a_price_imports_no_torch(work, root: Path):
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert answer.stdout.strip() == "0 []", answer.stdout + answer.stderr
+
+
+def test_a_judge_that_states_its_prices_costs_dollars(work):
+    judge = {
+        "model": "m", "verdict": "logprobs", "usd_per_million_input_tokens": 2.5, "usd_per_million_output_tokens": 10,
+    }  # fmt: skip
+    work.write({**work.raw, "evaluate": {
+        **work.raw["evaluate"], "profile": "paper-2023", "data": str(Path(work.raw["evaluate"]["data"])),
+        "benchmarks": ["alpaca_eval"], "judge": judge,
+    }})  # fmt: skip
+    text = price(work, "--tflops", 100)
+    total = next(line for line in text.splitlines() if line.startswith("in total")).split()
+    models = 5  # base, and two trainings of each of two arms
+    tokens = 805 * (200 + 70 + 2 * 256)  # prompt, instruction, two answers of 256 tokens
+    assert total[-1] == f"{models * (tokens * 2.5 + 805 * 10) / 1e6:.2f}" and total[-2] == f"{models * 805}"
+    assert "judge USD" in text and "at the prices in evaluate.judge" in text
+    del judge["usd_per_million_input_tokens"]
+    work.write(work.raw)
+    assert "judge USD" not in price(work, "--tflops", 100)
+
+
+@pytest.mark.parametrize(
+    ("profile", "benchmark", "items"),
+    [("medical", "mmlu_medical", 1089), ("instructdiff-medical", "mmlu_medical", 2739), ("mathematics", "aime24", 30),
+     ("instructdiff-mathematics", "olympiadbench", 675)],
+)  # fmt: skip
+def test_the_items_of_a_benchmark_are_those_that_its_profile_asks(profile, benchmark, items):
+    from selectit.evaluate.profile import load_profile
+    from selectit.pricing.work import num_items
+
+    assert num_items(load_profile(profile).benchmarks[benchmark], None) == items

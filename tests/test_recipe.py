@@ -104,7 +104,7 @@ SINGLE_FAULTS = {
     "ratio of zero": ({"select": {"ratio": 0}}, "select.ratio: found 0; input should be greater than 0"),
     "benchmark typo": ({"evaluate": {"benchmarks": ["gsm8"]}}, "Did you mean 'gsm8k'?"),
     "profile typo": ({"evaluate": {"profile": "miniatur"}}, "miniatur"),
-    "missing baseline": ({"baseline": "ful"}, "baseline: there is no arm 'ful'"),
+    "missing baseline": ({"baseline": "ful"}, "baselines: there is no arm 'ful'"),
     "missing pool": ({"pool": {"path": "./nowhere.json"}}, "nowhere.json does not exist"),
     "missing data": ({"evaluate": {"data": "./nowhere"}}, "nowhere does not exist"),
     "missing prompts": (
@@ -161,6 +161,30 @@ def test_a_key_that_stands_twice_is_refused(base, tmp_path):
     assert "'baseline' stands twice" in faults(path)
 
 
+def test_baseline_is_read_as_the_old_form_of_baselines(base, tmp_path):
+    assert load(write(tmp_path / "r.yaml", base)).config.baselines == ("full",)
+    child = write(tmp_path / "child.yaml", {"extends": "r.yaml", "baselines": ["random", "full"]})
+    assert load(child).config.baselines == ("random", "full")
+    assert load(child, ["baseline=selectit"]).config.baselines == ("selectit",)
+    assert "give `baselines` alone" in faults(write(tmp_path / "r.yaml", {**base, "baselines": ["random"]}))
+    del base["baseline"]
+    assert "names an arm twice" in faults(write(tmp_path / "r.yaml", {**base, "baselines": ["random", "random"]}))
+
+
+PRIMARY_FAULTS = {
+    "no such row": ({"row": "selctit", "against": "full"}, "primary.row: there is no row 'selctit'"),
+    "no baseline": ({"row": "selectit", "against": "random"}, "primary.against: 'random' is not one of the baselines"),
+    "itself": ({"row": "full", "against": "full"}, "primary: row and against are both 'full'"),
+    "typo": ({"row": "selectit", "againts": "full"}, "Did you mean 'against'?"),
+}
+
+
+@pytest.mark.parametrize("name", PRIMARY_FAULTS)
+def test_a_primary_comparison_that_cannot_be_made_is_refused(base, tmp_path, name):
+    primary, sentence = PRIMARY_FAULTS[name]
+    assert sentence in faults(write(tmp_path / "r.yaml", {**base, "primary": primary}))
+
+
 def test_a_recipe_that_extends_itself_is_refused(base, tmp_path):
     base["extends"] = "r.yaml"
     assert "extends itself" in faults(write(tmp_path / "r.yaml", base))
@@ -185,3 +209,96 @@ def test_a_remainder_of_text_numbers_is_typed_before_it_is_used(base, tmp_path):
     path.write_text(path.read_text() + "finetune: {learning_rate: 2e-5}\n")  # PyYAML reads 2e-5 as text
     assert load(path).rows[0].config.finetune.learning_rate == pytest.approx(2e-5)
     assert json.loads(load(path).rows[0].config.finetune.model_dump_json())["learning_rate"] == 2e-5
+
+
+RATERS = {"score": {"models": [{"path": "org/seven"}]}, "model": {"path": "org/seven"}}
+
+
+@pytest.fixture
+def child_of(base, tmp_path):
+    """A child recipe of one whose raters are named for org/seven."""
+
+    def make(parent: dict, **child) -> Path:
+        write(tmp_path / "parent.yaml", {**base, **parent})
+        return write(tmp_path / "child.yaml", {"extends": "parent.yaml", "name": "child", **child})
+
+    return make
+
+
+def raters_of(path: Path, *overrides: str, arm: str = "selectit") -> list[str]:
+    return [model.path for row in load(path, overrides).rows if row.arm == arm for model in row.config.raters]
+
+
+def test_the_arms_own_model_rates_where_no_rater_is_named(child_of):
+    path = child_of({"model": {"path": "org/seven"}, "score": {"dtype": "float16"}}, model={"path": "org/eight"})
+    assert raters_of(path) == ["org/eight"] and raters_of(path, "arms.selectit.model.path=org/nine") == ["org/nine"]
+    [row] = [row for row in load(path).rows if row.arm == "selectit"]
+    assert (row.config.raters[0].dtype, row.config.model.dtype) == ("float16", "auto")
+    assert raters_of(path, arm="random") == []
+
+
+@pytest.mark.parametrize(
+    ("child", "overrides"),
+    [
+        ({"model": {"path": "org/eight"}}, ()),
+        ({}, ("model.path=org/eight",)),
+        ({"arms": {"selectit": {"model": {"path": "org/eight"}}}}, ()),
+        ({"grid": {"model.path": ["org/seven", "org/eight"]}}, ()),
+    ],
+    ids=["child", "set", "arm", "grid"],
+)
+def test_raters_of_a_parent_do_not_rate_for_another_model_unseen(child_of, child, overrides):
+    path = child_of(RATERS, **child)
+    told = faults(path, overrides)
+    assert "score.models: org/seven, named in" in told and "parent.yaml where the model of arm 'selectit' is" in told
+    assert "it is org/eight now. Name its raters, or set score.models to null" in told
+    assert told.count("score.models") == 2  # one fault: arms that rate nothing have none
+    cured = (*overrides, "score.models=null")
+    assert "org/eight" in raters_of(path, *cured)
+    assert raters_of(path, *overrides, "score.models=[{path: org/seven}]")[0] == "org/seven"
+
+
+def test_raters_that_are_named_with_the_model_or_after_it_are_kept(base, child_of, tmp_path):
+    named = {"models": [{"path": "org/small"}]}
+    assert raters_of(child_of(RATERS, model={"path": "org/eight"}, score=named)) == ["org/small"]
+    assert raters_of(child_of(RATERS, arms={"selectit": {"score": named}})) == ["org/small"]
+    base["arms"]["selectit"]["model"] = {"path": "org/eight"}  # one file: who reads it sees both
+    assert raters_of(write(tmp_path / "r.yaml", {**base, **RATERS})) == ["org/seven"]
+    assert raters_of(child_of(RATERS, model={"path": "org/seven"})) == ["org/seven"]
+    assert raters_of(child_of({"score": named}, model={"path": base["model"]["path"]})) == ["org/small"]
+
+
+def test_raters_of_an_arm_are_its_own_whatever_the_child_writes_for_all(child_of):
+    parent = {"model": {"path": "org/seven"}}
+    arms = {"selectit": {"select": {"strategy": "selectit"}, "score": RATERS["score"]}}
+    path = child_of(
+        {**parent, "arms": arms, "baseline": "selectit"}, model={"path": "org/eight"}, score={"models": None}
+    )
+    assert "arms.selectit.score.models: org/seven, named in" in faults(path)
+    assert raters_of(path, "arms.selectit.score.models=null") == ["org/eight"]
+
+
+def test_a_revision_does_not_outlive_the_path_that_it_was_given_for(child_of, base):
+    path = child_of({"model": {"path": "org/seven", "revision": "v1"}}, model={"path": "org/eight"})
+    assert "model.revision: v1, given in" in faults(path) and "model.path is org/eight now" in faults(path)
+    assert load(path, ["model.revision=null"]).rows
+    assert load(path, ["model.revision=v2"]).rows
+    assert load(path, [f"model.path={base['model']['path']}"]).rows  # a folder has no revision
+    path = child_of({"pool": {"path": "org/pool", "revision": "v1"}}, pool={"path": "org/other"})
+    assert "pool.revision: v1, given in" in faults(path)
+
+
+def test_a_type_that_is_given_twice_must_be_the_same(base, tmp_path):
+    base["score"] = {"dtype": "float16", "models": [{"path": "org/a"}, {"path": "org/b", "dtype": "bfloat16"}]}
+    told = faults(write(tmp_path / "r.yaml", base))
+    assert "score: dtype is float16, and models.1 (org/b) has bfloat16; give the type once" in told
+
+
+def test_a_plan_lists_the_rater_of_each_arm(base, tmp_path):
+    from finished_work import call
+
+    base["arms"]["ifd"] = {"select": {"strategy": "ifd"}, "score": {"models": [{"path": "org/gpt"}], "dtype": None}}
+    base["score"] = {"dtype": "float32"}
+    text = call("plan", write(tmp_path / "r.yaml", base), "--runs-dir", tmp_path / "runs")
+    assert f"rater of selectit: {base['model']['path']} (float32), the arm's own model" in text
+    assert "rater of ifd: org/gpt (auto), named in score.models" in text

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from selectit.config.inputs import Backend, ModelConfig
-from selectit.config.schema import Config, Location, LocationMark, execution
+from selectit.config.schema import Config, Location, LocationMark, Template, execution
+
+
+class RequestFields(dict[str, Any]):
+    """Fields of a JSON object that can stand in a frozen configuration."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(json.dumps(self, sort_keys=True))
+
+
+OWN_REQUEST_FIELDS = ("model", "messages", "logprobs", "top_logprobs", "n", "stream")
+"""Of a judge's request; another value would change what its answer means."""
+
+
+def _request_fields(value: dict[str, Any]) -> RequestFields:
+    for name in value:
+        if name in OWN_REQUEST_FIELDS:
+            raise ValueError(f"{name} is set by this project; leave it out")
+        if name in ("max_tokens", "temperature") and value[name] is not None:
+            raise ValueError(f"write evaluate.judge.{name}; null leaves the field out of the request")
+    try:
+        is_json = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        is_json = False
+    if not is_json:
+        raise ValueError(
+            "a request is JSON: names in quotes, texts, finite numbers, true, false, null, lists and mappings"
+        )
+    return RequestFields(value)
 
 
 class JudgeConfig(Config):
@@ -23,12 +52,19 @@ class JudgeConfig(Config):
     """`default` (evaluate/judge_prompt.txt), or a file such as those that `selectit data fetch` gets."""
     verdict: Literal["logprobs", "text"] = "logprobs"
     """logprobs: the probabilities of m and M as first token; text: m, M or a ranking in the answer's text."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Of an answer. None: 1 for logprobs, 100 for text, 4096 for Arena-Hard's verdicts. Judges that think need more."""
+    temperature: float = Field(0.0, ge=0, le=2)
+    extra_body: Annotated[dict[str, Any], AfterValidator(_request_fields)] = RequestFields()
+    """Further fields of the request, as the endpoint names them; max_tokens or temperature null: sent without it."""
+    max_missing: float = Field(0.02, ge=0, lt=1)
+    """Share of the judgements that may be refused or unreadable; they are left out of the mean. Above it, no rate."""
     api_key_env: str | None = execution("OPENAI_API_KEY")
     """Environment variable that holds the key. None: the endpoint asks for none."""
     max_concurrency: int = execution(8, ge=1)
     """Requests under way at a time."""
     timeout_seconds: float = execution(60.0, gt=0)
-    """Of one request."""
+    """Of one try, from the request to the last byte of its answer."""
     max_retries: int = execution(10, ge=0)
     """Of one request that was refused (429), failed (5xx) or timed out."""
     usd_per_million_input_tokens: float | None = execution(None, ge=0)
@@ -136,27 +172,13 @@ class BenchmarkConfig(Config):
     """What a reader of its numbers must know; shown with the prompts and kept in the result."""
 
 
-class EvaluateStage(Config):
-    """One benchmark on one model."""
+class _OneBenchmark(Config):
+    """Of a stage that reads one benchmark: its own files of the folder, or its data set on the hub."""
 
-    model: ModelConfig
-    adapter: Location | None = None
-    """PEFT adapter that no stage of this project made; a fine-tuned model comes as an input instead."""
     benchmark: BenchmarkConfig
     profile: str = execution("")
     """Name of the profile the benchmark's settings come from, for the report."""
     data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
-    limit: int | None = None
-    template: Literal["alpaca", "llmzoo", "chat"] | None = None
-    """Only where the benchmark asks for chat format."""
-    judge: JudgeSetting | None = None
-    sandbox: Literal["bwrap", "none"] = execution("bwrap")
-    comet_python: str | None = execution(None)
-    batch_size: int | None = execution(None, ge=1)
-    num_processes: int | None = execution(None, ge=1)
-    backend: Backend = "transformers"
-    vllm_python: str | None = execution(None)
-    seed: int = 42
 
     def location_files(self, field: str) -> list[Path] | None:
         if field != "data" or self.data == "hub":
@@ -170,3 +192,36 @@ class EvaluateStage(Config):
 
         dataset = ON_HUB.get(self.benchmark.name) if field == "data" and self.data == "hub" else None
         return None if dataset is None else (dataset, "benchmark")
+
+
+class EvaluateStage(_OneBenchmark):
+    """One benchmark on one model."""
+
+    model: ModelConfig
+    adapter: Location | None = None
+    """PEFT adapter that no stage of this project made; a fine-tuned model comes as an input instead."""
+    limit: int | None = None
+    template: Template | None = None
+    """Only where the benchmark asks for chat format."""
+    judge: JudgeSetting | None = None
+    sandbox: Literal["bwrap", "none"] = execution("bwrap")
+    comet_python: str | None = execution(None)
+    batch_size: int | None = execution(None, ge=1)
+    num_processes: int | None = execution(None, ge=1)
+    backend: Backend = "transformers"
+    vllm_python: str | None = execution(None)
+    seed: int = 42
+
+
+class GradeStage(_OneBenchmark):
+    """Answers to one benchmark that are there already."""
+
+    answers: Location
+    """A file of lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation."""
+    grader: str
+    """Name and version of what grades them: a mended one gives another result."""
+    generator: str = execution("")
+    """Whose answers they are, in files for the programs of others."""
+    judge: JudgeSetting | None = None
+    sandbox: Literal["bwrap", "none"] = execution("bwrap")
+    comet_python: str | None = execution(None)

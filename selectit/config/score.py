@@ -21,7 +21,9 @@ LongRows = Literal["cut", "skip", "fail"]
 
 class ScoreConfig(Config):
     models: tuple[ModelConfig, ...] | None = Field(None, min_length=1)
-    """Raters. Token and sentence level use the first. Default: the recipe's `model`."""
+    """Raters. Token and sentence level use the first. Default: each arm's own model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    """Number type in which raters read, the arm's own model too. Default: that of each model."""
     rating_prompts: Annotated[str, LocationMark(keywords=(DEFAULT_RATING_PROMPTS,))] = DEFAULT_RATING_PROMPTS
     """`default` (this project's own wording) or a text file with one rating prompt per line."""
     max_length: int | None = Field(None, ge=32)
@@ -47,6 +49,15 @@ class ScoreConfig(Config):
     def _limit_is_given(self) -> ScoreConfig:
         if self.long_rows != "cut" and self.max_length is None:
             raise ValueError(f"long_rows '{self.long_rows}' needs max_length, the tokens of a rating text at most")
+        return self
+
+    @model_validator(mode="after")
+    def _one_dtype(self) -> ScoreConfig:
+        for number, model in enumerate(self.models or ()):
+            if self.dtype is not None and model.dtype not in ("auto", self.dtype):
+                raise ValueError(
+                    f"dtype is {self.dtype}, and models.{number} ({model.path}) has {model.dtype}; give the type once"
+                )
         return self
 
     @model_validator(mode="after")

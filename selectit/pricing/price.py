@@ -55,6 +55,12 @@ class Price:
     def judge_calls(self) -> int:
         return sum(line.work.judge_calls for line in self.lines)
 
+    @property
+    def judge_usd(self) -> float | None:
+        """Of the judged stages whose judge states its prices; None where none does."""
+        known = [line.work.judge_usd for line in self.lines if line.work.judge_usd is not None]
+        return sum(known) if known else None
+
 
 def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Stated | None) -> Price:
     """Args: stated: a speed that counts for every stage; None: that of finished stages on this device."""

@@ -23,7 +23,8 @@ def print_price(price: Price, console: Console) -> None:
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", overflow="fold")
-    told = ["PFLOP", "time", "memory", "disk"] + ["judge calls"] * bool(price.judge_calls)
+    in_usd = price.judge_usd is not None
+    told = ["PFLOP", "time", "memory", "disk"] + ["judge calls"] * bool(price.judge_calls) + ["judge USD"] * in_usd
     for column in told:
         table.add_column(column, justify="right", no_wrap=True)
     has_notes = any(line.unknown for line in price.lines)
@@ -36,13 +37,15 @@ def print_price(price: Price, console: Console) -> None:
             escape(line.title), _number(line.work.flops, 1e15), _time(line.seconds),
             size(line.work.memory_bytes), size(line.work.disk_bytes),
             *([str(line.work.judge_calls or "")] if price.judge_calls else []),
+            *([_usd(line.work.judge_usd)] if in_usd else []),
             *([", ".join(f"unknown {number}" for number in numbers)] if has_notes else []),
         )  # fmt: skip
     known = price.seconds > 0 or not price.num_unknown
     table.add_row(
         "in total" + (f", {price.num_unknown} stages unknown" if price.num_unknown else ""),
         "", f"{price.seconds / 3600:.3g} h" if known else UNKNOWN, f"{size(price.memory_bytes)} at most",
-        size(price.disk_bytes), *([str(price.judge_calls)] if price.judge_calls else []), style="bold",
+        size(price.disk_bytes), *([str(price.judge_calls)] if price.judge_calls else []),
+        *([_usd(price.judge_usd)] if in_usd else []), style="bold",
     )  # fmt: skip
     console.print(table)
     for reason, number in reasons.items():
@@ -55,6 +58,10 @@ def print_price(price: Price, console: Console) -> None:
         console.print("Assumptions", style="bold")
         for assumption in price.assumptions:
             console.print(f"- {assumption}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _usd(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"
 
 
 def _number(value: float | None, unit: float) -> str:

@@ -59,6 +59,8 @@ BENCHMARKS = {
 changes the items. docs/performance.md says where these are from.
 """
 JUDGE_PROMPT_TOKENS = 200
+JUDGE_ANSWER_TOKENS = {"logprobs": 1, "text": 100}
+"""Of one comparison at most, by `evaluate.judge.verdict`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Work:
     memory_bytes: float | None = None
     disk_bytes: float | None = 0.0
     judge_calls: int = 0
+    judge_usd: float | None = None
+    """By the prices that the judge's settings state; None without them."""
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     num_items: int = 0
@@ -244,13 +248,30 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
         memory_bytes=shape.num_parameters * width + cache,
         disk_bytes=answers * (prompt_tokens + generated) * CHARS_PER_TOKEN,
         judge_calls=calls,
+        judge_usd=_usd(config, calls, prompt_tokens + 2 * generated),
         unknown=unknown,
         num_items=items,
         assumed=(
             "evaluation: items of the published test sets, mean prompt lengths measured with LLaMA-2's tokenizer "
             "(docs/performance.md), max_gen_toks for every answer: an upper bound",
+            *(
+                ("judge: both answers as long as max_gen_toks, at the prices in evaluate.judge: an upper bound",)
+                if isinstance(config.judge, JudgeConfig)
+                else ()
+            ),
         ),
     )
+
+
+def _usd(config: EvaluateStage, calls: int, asked: int) -> float | None:
+    """Args: asked: tokens of an instruction and its two answers."""
+    judge = config.judge
+    if not isinstance(judge, JudgeConfig):
+        return None
+    read, written = judge.usd_per_million_input_tokens, judge.usd_per_million_output_tokens
+    if read is None or written is None:
+        return None
+    return calls * ((JUDGE_PROMPT_TOKENS + asked) * read + JUDGE_ANSWER_TOKENS[judge.verdict] * written) / 1e6
 
 
 def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | None, tuple[str, ...]]:

@@ -118,15 +118,19 @@ def rating_prompts(plan: Plan) -> list[str]:
 
 
 def judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
-    """One sentence per judge: who, whether the prompt is this project's own, and what its answers cost."""
+    """One sentence per judge: who, whether the prompt is this project's own, what its answers cost, how many lack."""
     own = hashlib.sha256((files("selectit.evaluate") / OWN_JUDGE_PROMPT).read_bytes()).hexdigest()
     users: dict[tuple[str, str], dict[str, None]] = {}
     usd: dict[tuple[str, str], dict[Path, float]] = {}
+    left_out: dict[tuple[str, str], dict[Path, tuple[int, int]]] = {}
     for result in results:
         if (judge := result.record.get("judge")) and result.artifact is not None:
             key = result.cell.benchmark, json.dumps(judge)
             users.setdefault(key, {})[result.row.label] = None
-            cost = (result.record.get("judge_usage") or {}).get("usd")
+            usage = result.record.get("judge_usage") or {}
+            if missing := usage.get("num_refused", 0) + usage.get("num_unreadable", 0):
+                left_out.setdefault(key, {})[result.artifact.path] = missing, usage["num_comparisons"]
+            cost = usage.get("usd")
             if cost is not None:
                 usd.setdefault(key, {})[result.artifact.path] = cost  # rows that share a result paid once
     sentences = []
@@ -137,9 +141,16 @@ def judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
         reference = judge.get("reference_sha256")
         length = f"; df_gamed.csv sha256 {judge['df_gamed_sha256']}" if "df_gamed_sha256" in judge else ""
         paid = f"; its answers cost {sum(usd[key].values()):.2f} USD" if key in usd else ""
+        lacking = ""
+        if key in left_out:
+            missing, asked = (sum(numbers) for numbers in zip(*left_out[key].values(), strict=True))
+            lacking = (
+                f"; {missing} of {asked} judgements were refused or unreadable (max_missing {judge['max_missing']})"
+            )
         sentences.append(
             f"Judge of {key[0]} ({tell_rows(plan, rows)}): {_judge_name(judge)}; judge prompt: "
-            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}{length}{paid}."
+            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}{length}{paid}"
+            f"{lacking}."
         )
     return sentences
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from selectit.config import DEFAULT_RATING_PROMPTS
 from selectit.errors import UserError
+from selectit.fetch import ensure, name_of
 
+NUM_RATING_PROMPTS = {"rating_prompt.txt": 9}
+"""Lines of the files that `fetch:` knows."""
 SUFFIX = "\nThe answer is: \n"
 """End of every rating text; the next token is the rating."""
 
@@ -25,6 +28,7 @@ def read_rating_prompts(location: str, fidelity: str) -> tuple[str, ...]:
     if location == DEFAULT_RATING_PROMPTS:
         text = files(__package__).joinpath("rating_prompts.txt").read_text(encoding="utf-8")
     else:
+        ensure(location)
         try:
             text = Path(location).read_text(encoding="utf-8")
         except OSError as error:
@@ -41,6 +45,19 @@ def read_rating_prompts(location: str, fidelity: str) -> tuple[str, ...]:
     if fidelity == "released_code":
         return tuple(f"{line}\n" for line in lines)
     return tuple(f"{line.rstrip(chr(10))}\n\n" for line in lines)
+
+
+def stated_rating_prompts(location: str, fidelity: str) -> tuple[str, ...]:
+    """The same without fetching anything: as many placeholders where the file is known and not fetched yet.
+
+    Raises: UserError, see `read_rating_prompts`; for a file of `fetch:` that holds no rating prompts.
+    """
+    name = name_of(location)
+    if name is None or Path(location).is_file():
+        return read_rating_prompts(location, fidelity)
+    if name not in NUM_RATING_PROMPTS:
+        raise UserError(f"rating prompts fetch:{name}: they are in {', '.join(NUM_RATING_PROMPTS)}")
+    return tuple(f"line {number} of {name}" for number in range(1, NUM_RATING_PROMPTS[name] + 1))
 
 
 def rating_text(prompt: str, instruction: str, response: str) -> str:

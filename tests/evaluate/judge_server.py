@@ -12,7 +12,8 @@ class JudgeServer:
     """Prefers the longer output, with probability 0.9.
 
     Args: behave: called with (server, number of the request from 1, its body); what it returns stands in for the
-        answer: a mapping with `status`, `headers` and `body`, each of which may be left out; None: answer well.
+        answer: a mapping with `status`, `headers` and `body` (bytes, a text, or what becomes JSON), each of which may
+        be left out; `seconds_per_byte` drips the body; `raw` stands for all that is sent; None: answer well.
     """
 
     def __init__(self, behave=None):
@@ -23,6 +24,7 @@ class JudgeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # which waits 40 ms between an answer's head and its body
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -39,14 +41,25 @@ class JudgeServer:
                     with server._lock:
                         server.at_work -= 1
                 answer = found.get("body", good(body))
-                payload = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+                payload = answer.encode() if isinstance(answer, str) else answer
+                payload = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
                 try:
+                    if "raw" in found:
+                        self.close_connection = True
+                        self.wfile.write(found["raw"])
+                        return
                     self.send_response(found.get("status", 200))
                     for name, value in {"Content-Type": "application/json", **found.get("headers", {})}.items():
                         self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(payload)))
+                    if "Content-Length" not in found.get("headers", {}):
+                        self.send_header("Content-Length", str(len(payload)))
                     self.end_headers()
-                    self.wfile.write(payload)
+                    if "seconds_per_byte" in found:
+                        for byte in payload:
+                            self.wfile.write(bytes([byte]))
+                            time.sleep(found["seconds_per_byte"])
+                    else:
+                        self.wfile.write(payload)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client did not wait
 

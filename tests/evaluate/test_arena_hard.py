@@ -8,7 +8,6 @@ from judge_server import completion
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge_verdict import verdict_of_game
 
 NUM_QUESTIONS = 4
 
@@ -81,9 +80,25 @@ def test_verdicts_are_paid_once_and_equal_answers_are_ties(oracle, evaluate, fol
 def test_a_judge_without_a_verdict_gives_no_rate(oracle, evaluate, folder, server, judge):
     oracle.answer = lambda doc: "Mine."
     server.behave = lambda *_: {"body": completion("[[A>B]], or rather [[B>A]]")}
-    with pytest.raises(UserError, match=r"8 of 8 comparisons have no answer.*no verdict"):
-        evaluate("arena_hard", profile="chat", data=str(folder), judge=judge)
-    assert verdict_of_game("so [[A>>B]], I say [[A>>B]]") == "A>>B" and verdict_of_game("A>B") is None
+    metrics, out = evaluate("arena_hard", profile="chat", data=str(folder), judge=judge)
+    result = json.loads((out / "result.json").read_text())
+    assert "value" not in metrics and result["status"] == "not_scored" and "win_rate" not in result["metrics"]
+    assert re.search(r"not judged: 8 of 8 judgements .*8 unreadable.*no verdict.*max_missing", result["reason"])
+    assert [json.loads(line)["verdicts"] for line in (out / "items.jsonl").read_text().splitlines()] == [[None] * 2] * 4
+
+
+def test_a_game_without_a_verdict_is_left_out_counted_and_marked(oracle, evaluate, folder, server, judge):
+    oracle.answer = lambda doc: f"Mine, to {doc['instruction']}"
+    played = [("B>>A", "A>>B"), ("B>A", "none"), ("A>B", "B>>A"), ("A=B", "B>A")]
+    server.behave = verdicts(played)
+    patient = judge.model_copy(update={"max_missing": 0.125})
+    metrics, out = evaluate("arena_hard", profile="chat", data=str(folder), judge=patient)
+    # games won: 3 + 3 of 6; 1 of 1; 0 of 1 + 3; 0.5 + 0 of 2
+    assert metrics["value"] == pytest.approx(7.5 / 13)
+    result = json.loads((out / "result.json").read_text())
+    assert not result["complete"] and result["judge_usage"]["num_unreadable"] == 1
+    assert any(note.startswith("1 of 8 judgements of judge-1 are missing") for note in result["notes"])
+    assert json.loads((out / "items.jsonl").read_text().splitlines()[1])["verdicts"] == ["B>A", None]
 
 
 @pytest.mark.parametrize(

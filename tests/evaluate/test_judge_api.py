@@ -112,17 +112,22 @@ def test_tokens_and_cost_are_told_for_all_answers_that_count(serve, judge):
     assert priced.usage()["usd"] == usage["usd"]
 
 
-def test_an_answer_without_a_verdict_is_asked_again_then_missing_and_never_cached(serve, judge):
+def test_an_answer_without_a_verdict_is_asked_again_then_left_out_and_never_cached(serve, judge):
     def behave(server, number, body):
         return {"body": completion("Hm.", [("Hm", 0.9)])} if is_about(body, "Say 3.") else None
 
     server = serve(behave)
-    with pytest.raises(UserError, match=r"1 of 12 comparisons have no answer .*'Hm\.', asked 3 times"):
-        compare(judge(server))
+    first = judge(server)
+    found = compare(first)
+    assert [i for i, probability in enumerate(found) if probability is None] == [3]
+    left_out = first.left_out()
+    assert (left_out.num_refused, left_out.num_unreadable, left_out.num_judgements) == (0, 1, 12)
+    assert left_out.is_too_many and "'Hm.', asked 3 times (1)" in left_out.reason()
+    assert (first.usage()["num_unreadable"], first.usage()["num_refused"]) == (1, 0)
     assert server.num_requests == 11 + MOST_ASKED
     server.behave = lambda *_: None
     healed = judge(server)
-    compare(healed)
+    assert None not in compare(healed) and healed.left_out() is None
     assert server.num_requests == 11 + MOST_ASKED + 1 and healed.usage()["num_cached"] == 11
 
 

@@ -14,6 +14,7 @@ from selectit.config import EvaluateStage, JudgeConfig, WandbConfig
 from selectit.engine import found, run_plan
 from selectit.errors import UserError
 from selectit.evaluate import stage
+from selectit.evaluate.alpaca_eval import ANSWERS_FILE
 from selectit.evaluate.profile import load_profile
 from selectit.execution import Session
 from selectit.plan import build
@@ -42,7 +43,7 @@ def test_the_result_names_the_judge_what_it_took_and_where_its_answers_came_from
     assert result["judge"]["verdict"] == "logprobs" and result["judge"]["endpoint"] == server.url
     assert len(result["judge"]["prompt_sha256"]) == len(result["judge"]["reference_sha256"]) == 64
     usage = result["judge_usage"]
-    assert (usage["num_asked"], usage["num_cached"], usage["num_failures"]) == (8, 0, 0)
+    assert (usage["num_asked"], usage["num_cached"], usage["num_refused"], usage["num_unreadable"]) == (8, 0, 0, 0)
     assert usage["usd"] == pytest.approx((800 * 10 + 8 * 30) / 1e6)
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -136,3 +137,119 @@ def test_a_cell_whose_judge_died_is_a_labelled_hole_that_the_next_run_fills(root
     before = server.num_requests
     run_plan(plan, session)
     assert server.num_requests == before
+
+
+def refuses(numbers):
+    """Judges all but the comparisons with these numbers, in the order in which they are first asked."""
+    seen = []
+
+    def behave(server, number, body):
+        text = body["messages"][-1]["content"]
+        if text not in seen:
+            seen.append(text)
+        if seen.index(text) in numbers:
+            return {"status": 400, "body": {"error": {"message": "filtered"}}}
+        return None
+
+    return behave
+
+
+def test_judgements_up_to_the_share_are_left_out_counted_and_marked(oracle, evaluate, server, judge):
+    oracle.answer = lambda doc: doc["output"] + " And more."
+    server.behave = refuses({2})
+    metrics, out = evaluate("alpaca_eval", judge=JudgeConfig(**judge, max_missing=0.125))
+    result = json.loads((out / "result.json").read_text())
+    assert metrics["value"] == pytest.approx(0.9) and result["status"] == "scored" and not result["complete"]
+    assert result["metrics"]["win_rate"]["num_items"] == 7 and result["num_items"] == 8
+    assert (result["judge_usage"]["num_refused"], result["judge"]["max_missing"]) == (1, "0.125")
+    [note] = [note for note in result["notes"] if "judgements" in note]
+    assert note.startswith("1 of 8 judgements of judge-1 are missing (1 refused, 0 unreadable: HTTP 400")
+    scores = [json.loads(line)["score"] for line in (out / "items.jsonl").read_text().splitlines()]
+    assert scores.count(None) == 1 and sum(score or 0 for score in scores) == pytest.approx(0.9 * 7)
+
+
+def test_beyond_the_share_there_is_no_rate_and_the_reason_says_what_to_do(oracle, evaluate, server, judge):
+    oracle.answer = lambda doc: doc["output"] + " And more."
+    server.behave = refuses({2})
+    metrics, out = evaluate("alpaca_eval", judge=JudgeConfig(**judge))
+    result = json.loads((out / "result.json").read_text())
+    assert "value" not in metrics and result["status"] == "not_scored" and result["value"] is None
+    assert set(result["metrics"]) == {"output_chars"} and result["judge_usage"]["num_refused"] == 1
+    assert re.search(
+        r"1 of 8 judgements .*1 refused.*max_missing allows 2\.00%.*max_tokens.*same command", result["reason"]
+    )
+    assert len(json.loads((out / "model_outputs.json").read_text())) == 8
+
+
+def test_the_report_says_how_many_judgements_a_rate_lacks(root, server, judge, tmp_path):
+    path = tmp_path / "judged.yaml"
+    raw = {
+        "name": "judged", "pool": {"path": str(root / "demo" / "pool.json")},
+        "model": {"path": str(root / "demo" / "model"), "dtype": "float32"},
+        "evaluate": {
+            "profile": "miniature", "data": str(root / "demo" / "benchmarks"), "benchmarks": ["alpaca_eval"],
+            "judge": {**judge, "max_missing": 0.5},
+        },
+        "arms": {"base": {"finetune": {"method": "none"}}}, "baseline": "base",
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(raw))
+    plan, store = build(load(path)), Store(tmp_path / "runs")
+    server.behave = refuses({3})
+    outcomes = run_plan(plan, Session(store, Console(file=io.StringIO()), WandbConfig(enabled=False), "judged"))
+    told = (write_report(plan, outcomes, store.runs_dir).folder / "report.md").read_text()
+    assert "1 of 8 judgements were refused or unreadable (max_missing 0.5)" in told
+    assert "1 of 8 judgements of judge-1 are missing" in told, "the note of the result"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe{}",
+        b"[" * 100_000,
+        "result",
+        "items",
+        "references",
+        {"items": []},
+        {"items": [None]},
+        {"items": [{}]},
+        {"references": None},
+        {"result": []},
+        {"of_result": {"notes": "x"}},
+        {"of_result": {"tasks": [1]}},
+        {"of_result": {"num_items": 7}},
+        {"of_result": {"metrics": {"x": None}}},
+        {"item": {"endings": None}},
+        {"item": {"outcomes": ["x"]}},
+        {"item": {"item_id": "3"}},
+        {"result": {"benchmark": "x"}},
+        {"item": {"outputs": []}},
+        {"item": {"outputs": [None]}},
+        {"item": {"doc": None}},
+        {"item": {"doc": {"instruction": "x"}}},
+    ],
+    ids=repr,
+)
+def test_answers_that_were_kept_and_are_damaged_are_generated_again(oracle, evaluate, server, judge, tmp_path, damaged):
+    oracle.answer = lambda doc: doc["output"] + " And more."
+    server.behave = dies_after(0)
+    with pytest.raises(UserError, match="no answer of the judge"):
+        evaluate("alpaca_eval", judge=JudgeConfig(**judge))
+    num_prompts = len(oracle.prompts)
+    [out] = [path.parent for path in tmp_path.rglob(ANSWERS_FILE)]
+    kept = json.loads((out / ANSWERS_FILE).read_text())
+    if isinstance(damaged, str):
+        del kept[damaged]
+    elif isinstance(damaged, dict) and "item" in damaged:
+        kept["items"][3] |= damaged["item"]
+    elif isinstance(damaged, dict) and "of_result" in damaged:
+        kept["result"] |= damaged["of_result"]
+    elif isinstance(damaged, dict):
+        kept |= damaged
+    (out / ANSWERS_FILE).write_bytes(damaged if isinstance(damaged, bytes) else json.dumps(kept).encode())
+    server.behave = lambda *_: None
+    metrics, _ = evaluate("alpaca_eval", judge=JudgeConfig(**judge))
+    assert metrics["value"] == pytest.approx(0.9) and len(oracle.prompts) == 2 * num_prompts

@@ -13,7 +13,7 @@ import pytest
 
 from selectit.evaluate.answerer import Answerer
 from selectit.evaluate.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings, Likelihood
+from selectit.evaluate.requests import Answer, Batch, FirstTokens, Generation, GenerationSettings, Likelihood
 from selectit.evaluate.sandbox import unavailable
 
 RUN = """
@@ -121,6 +121,7 @@ def test_the_size_of_a_batch_changes_no_answer(evaluate):
 
 
 BATCH = Batch([Likelihood((1, 2), ((3,), (4,))), Likelihood((1, 5), ((3,),))])
+PROMPT = Generation((1, 2), GenerationSettings(("\n",), 8))
 ANSWERS = [Answer([[-0.1, True], [-3.0000000000000004, False]], 4), Answer([[-1.5, False]], 3)]
 
 
@@ -149,3 +150,54 @@ def test_a_line_that_was_being_written_is_left_out_and_its_batch_asked_again(tmp
     assert kept.of(BATCH) is None and kept.of(Batch(BATCH.requests[:1])) == ANSWERS[:1]
     kept.add(BATCH, ANSWERS)
     assert Answers(tmp_path, {}).of(BATCH) == ANSWERS
+
+
+def test_damaged_lines_are_left_out_and_their_batches_asked_again(tmp_path):
+    """Whatever stands in a line: another shape, other types, other lengths, no UTF-8, no JSON."""
+    Answers(tmp_path, {}).add(BATCH, ANSWERS)
+    Answers(tmp_path, {}).add(Batch([PROMPT]), [Answer("Paris.", 5, "end")])
+    path = tmp_path / ANSWERS_FILE
+    whole = [json.loads(line) for line in path.read_bytes().splitlines()]
+    first, prompt = whole[0][0], whole[2][0]
+    pairs = whole[0][1]
+    damaged = [
+        *(None, 3, "x", {}, {"key": first}, [], [first], [first, pairs], [first, pairs, 4], [first, pairs, 4, None, 4]),
+        *([key, pairs, 4, None] for key in (None, 3, [first])),
+        *([first, pairs, count, None] for count in ("4", -1, True, None, 4.0)),
+        *([first, pairs, 4, ending] for ending in ("end", 3, ["end"], {})),
+        *([first, value, 4, None] for value in (None, "text", {}, pairs[:1], [*pairs, pairs[0]], [pairs[0], None])),
+        *([first, [pairs[0], pair], 4, None] for pair in ([-1.0], ["-1", True], [None, True], [-1.0, 1], [True, True])),
+        *([first, [pairs[0], [odd, True]], 4, None] for odd in (float("nan"), float("-inf"), 10**400)),
+    ]
+    lines = [json.dumps(line).encode() for line in damaged]
+    lines += [b"\xff\xfe[", b"\0" * 20, b"[" * 100_000, json.dumps(whole[0]).encode()[:-4], b"", b"{\r}"]
+    for line in lines:
+        path.write_bytes(line + b"\n" + b"".join(json.dumps(one).encode() + b"\n" for one in whole[1:]))
+        kept = Answers(tmp_path, {})
+        assert kept.of(BATCH) is None and kept.of(Batch(BATCH.requests[1:])) == ANSWERS[1:], line[:60]
+        assert kept.of(Batch([PROMPT])) == [Answer("Paris.", 5, "end")]
+        kept.add(BATCH, ANSWERS)
+        assert Answers(tmp_path, {}).of(BATCH) == ANSWERS
+    odd = [(value, 5, "end") for value in (None, 3, ["Paris."], pairs)]
+    for value, num_tokens, ending in (*odd, ("Paris.", "5", "end"), ("Paris.", 5, "over"), ("Paris.", 5, ["end"])):
+        path.write_text(json.dumps([prompt, value, num_tokens, ending]) + "\n")
+        assert Answers(tmp_path, {}).of(Batch([PROMPT])) is None
+
+
+def test_most_probable_tokens_are_kept_and_damaged_ones_asked_again(tmp_path):
+    batch, answers = Batch([FirstTokens((1, 2), 2)]), [Answer([[7, -0.1], [5, -2.5]], 3)]
+    Answers(tmp_path, {}).add(batch, answers)
+    assert Answers(tmp_path, {}).of(batch) == answers
+    key = json.loads((tmp_path / ANSWERS_FILE).read_text())[0]
+    for value in ([], "x", [[7]], [["7", -0.1]], [[7, None]], [[True, -0.1]], [[7, float("nan")]]):
+        (tmp_path / ANSWERS_FILE).write_text(json.dumps([key, value, 3, None]) + "\n")
+        assert Answers(tmp_path, {}).of(batch) is None, value
+
+
+def test_a_run_goes_on_over_damaged_answers(evaluate, config_of, asked):
+    _, out = evaluate("gsm8k", batch_size=2)
+    whole, num_asked = items(out), len(asked)
+    (out / ANSWERS_FILE).write_bytes(b'[1]\n{"a": 2}\n\xff\xfe\nnull\n["key", "text"]\n["half')
+    asked.clear()
+    _, out = evaluate("gsm8k", batch_size=2)
+    assert len(asked) == num_asked and items(out) == whole

@@ -1,0 +1,20 @@
+"""The judge in this process where its model gives no numbers."""
+
+import pytest
+import torch
+
+from selectit.errors import UserError
+from selectit.evaluate.judge import Comparison
+from selectit.evaluate.judge_hf import LogProbabilityJudge
+
+ONE = Comparison("Say 1.", reference="a", output="bb")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_judge_whose_logits_are_no_numbers_is_refused_by_name(demo_model, number):
+    judge = LogProbabilityJudge(demo_model.path)
+    assert judge.compare([ONE], lambda n: None)[0] != 0.5 and judge.left_out() is None
+    with torch.no_grad():
+        judge._model.lm_head.weight[judge._labels[1]] *= number
+    with pytest.raises(UserError, match=r"evaluate\.judge: hf:model gives \[.*\] as logits of 'm' and 'M'"):
+        judge.compare([ONE], lambda n: None)
