@@ -136,7 +136,7 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
     questions = load_questions(config, tokenizer)
     lm = KnowingLM(tokenizer)
-    items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None), benchmark.metric))
+    items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None)))
     if benchmark.name in MATHEMATICS:
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
@@ -173,7 +173,7 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     tasks = chosen_tasks(benchmark)
     form = f"chat format, template {config.template}" if benchmark.chat_template else "base-model prompt"
     if benchmark.prompts is not None:
-        form = f"the prompts of {benchmark.prompts}'s released scripts"
+        form = f"prompts of {benchmark.prompts}"
     lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]
     if len(tasks) > 1:
         lines.append(f"tasks: {len(tasks)}, of which this is the first: {', '.join(tasks)}")

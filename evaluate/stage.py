@@ -32,7 +32,7 @@ from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.length_control import GamedAnswers
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
 from selectit.evaluate.metrics import metrics_of, task_numbers
-from selectit.evaluate.results import ITEMS_FILE, Item, Result, count_outcomes, read_items, sample_rows
+from selectit.evaluate.results import ITEMS_FILE, Item, Result, choice_notes, count_outcomes, read_items, sample_rows
 from selectit.evaluate.sandbox import unavailable
 from selectit.evaluate.trained_template import check_template, is_trained_here
 from selectit.evaluate.vllm_lm import check_vllm
@@ -114,7 +114,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
     tracker.log(speed)
 
-    items = questions.in_order(read_items(answers, benchmark.metric))
+    items = questions.in_order(read_items(answers))
     _mark_endings(lm, items)
     result.model, result.num_items = lm.describe(), len(items)
     result.notes = questions.notes + _truncation_note(items)
@@ -158,6 +158,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     else:
         result.score(metrics_of(items, benchmark.name, benchmark.metric))
         result.tasks = task_numbers(items, benchmark.metric)
+        result.notes.extend(choice_notes(items))
     metrics = _finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed
