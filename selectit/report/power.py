@@ -22,7 +22,7 @@ from selectit.report.item_runs import RowRuns, obstacle, read_rows
 from selectit.report.results import Result, read_results, recipe_of
 from selectit.statistics.items import Mean, item_weights, make_units
 from selectit.statistics.method import detectable, item_error
-from selectit.statistics.power import items_needed, planned_spreads, seeds_needed
+from selectit.statistics.power import items_needed, planned_spread, seeds_needed
 
 COLUMNS = ("benchmark", "items", "spread over seeds", "disagreement", "seeds needed", "items needed", "detectable")
 DISAGREEMENT = 0.3
@@ -68,7 +68,7 @@ def power(
         if share is None:
             share = DISAGREEMENT
             assumed.append(benchmark)
-        smallest = detectable(planned_spreads(seeds, items, spread, share)) if seeds > 1 else None
+        smallest = detectable(planned_spread(seeds, items, spread, share)) if seeds > 1 else None
         lines.append(
             (
                 benchmark, formats.count(items), f"{100 * spread:.2f}", f"{share:.2f}",

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from selectit.statistics import ALPHA
+from selectit.statistics.equivalence import Error
 from selectit.statistics.method import Spread, detectable
 
 MOST_SEEDS = 100
 MOST_ITEMS = 1_000_000
 
 
-def planned_spreads(num_seeds: int, num_items: int, seed_spread: float, disagreement: float) -> tuple[Spread, Spread]:
+def planned_spread(num_seeds: int, num_items: int, seed_spread: float, disagreement: float) -> Spread:
     """What a difference of two methods will have to stand out from; fractions.
 
     Args:
@@ -26,7 +27,7 @@ def planned_spreads(num_seeds: int, num_items: int, seed_spread: float, disagree
     """
     over_items = disagreement / num_items
     # runs are noisy in their items too, and that part is in the seeds' spread: it is counted twice, on the safe side
-    return Spread(2 * seed_spread**2 / num_seeds + over_items, num_seeds - 1), Spread(over_items, num_items - 1)
+    return Spread((Error(2 * seed_spread**2 / num_seeds, num_seeds - 1), Error(over_items, num_items - 1)))
 
 
 def seeds_needed(
@@ -34,7 +35,7 @@ def seeds_needed(
 ) -> int | None:
     """Training seeds of each method with which the difference is found four times in five; None: not with 100."""
     return _smallest(
-        lambda n: detectable(planned_spreads(n, num_items, seed_spread, disagreement), alpha) <= difference,
+        lambda n: detectable(planned_spread(n, num_items, seed_spread, disagreement), alpha) <= difference,
         2,
         MOST_SEEDS,
     )
@@ -50,7 +51,7 @@ def items_needed(
     if num_seeds < 2:
         return None
     return _smallest(
-        lambda n: detectable(planned_spreads(num_seeds, n, seed_spread, disagreement), alpha) <= difference,
+        lambda n: detectable(planned_spread(num_seeds, n, seed_spread, disagreement), alpha) <= difference,
         2,
         MOST_ITEMS,
     )
