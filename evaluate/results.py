@@ -102,6 +102,10 @@ class Result:
     """Name and version of what read the answers out of texts; None where nothing is read out of them."""
     outcomes: dict[Outcome, int] | None = None
     """How many answers could be read and how many could not; None where nothing is read out of them."""
+    answers_sha256: str = ""
+    """Of the answers alone: the same for every grading of them."""
+    answer_health: dict[str, float | None] | None = None
+    """Shares of answers that are empty, unparsed and so on (evaluate/health.py)."""
     scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None
     judge_usage: dict[str, Any] | None = None
@@ -134,8 +138,10 @@ def mean_metric(scores: Sequence[float]) -> Metric:
     return Metric(statistics.fmean(scores), stderr, len(scores))
 
 
-def count_outcomes(items: Sequence[Item]) -> dict[Outcome, int]:
+def count_outcomes(items: Sequence[Item]) -> dict[Outcome, int] | None:
     found = [outcome for item in items for outcome in item.outcomes]
+    if not found:
+        return None
     return {"read": found.count("read"), "unparsed": found.count("unparsed")}
 
 

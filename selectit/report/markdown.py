@@ -11,6 +11,7 @@ from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import Listing
+from selectit.report.health import NOTE as ANSWER_HEALTH_NOTE
 from selectit.report.seeds import SEED_SPREAD
 from selectit.report.significance import LISTING_NOTE
 from selectit.report.table import Table
@@ -63,6 +64,8 @@ def markdown(contents: Contents) -> str:
         for one in contents.shown:
             blocks += [f"### {_text(one.title)}", _text(one.note), _verbatim(one.segments)]
     blocks += ["## Cost", _listing(contents.costs), _text(contents.cost_note)]
+    if contents.answer_health.rows:
+        blocks += ["## Answer health", _listing(contents.answer_health), ANSWER_HEALTH_NOTE]
     if contents.result_notes:
         blocks += ["## Notes of the evaluation", _bullets(contents.result_notes)]
     blocks += ["## Where each number came from", _listing(contents.given)]
