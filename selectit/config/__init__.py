@@ -10,7 +10,15 @@ from selectit.config.evaluate import (
     JudgeConfig,
     JudgeSetting,
 )
-from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
+from selectit.config.finetune import (
+    EarlyStopping,
+    FinetuneConfig,
+    FinetuneStage,
+    LoraSettings,
+    ReplayConfig,
+    ValidationFile,
+    ValidationSplit,
+)
 from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
@@ -52,6 +60,7 @@ __all__ = [
     "BadRows",
     "BenchmarkConfig",
     "Config",
+    "EarlyStopping",
     "EvaluateConfig",
     "EvaluateStage",
     "FinetuneConfig",
@@ -77,6 +86,7 @@ __all__ = [
     "RandomSelect",
     "Ratio",
     "RecipeConfig",
+    "ReplayConfig",
     "SampleConfig",
     "ScoreConfig",
     "ScoreStage",
@@ -86,6 +96,8 @@ __all__ = [
     "SelectITSelect",
     "SelectStage",
     "StageConfig",
+    "ValidationFile",
+    "ValidationSplit",
     "WandbConfig",
     "execution",
     "is_execution",
