@@ -102,7 +102,11 @@ def lora_config(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
                     f"takes an adapter; there are {', '.join(sorted(legal))}, or all-linear.{did_you_mean(name, legal)}"
                 )
     if settings.modules_to_save is not None:
-        names = {name.rpartition(".")[2] for name, module in model.named_modules() if any(module.parameters(False))}
+        names = {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if next(module.parameters(False), None) is not None
+        }
         for name in settings.modules_to_save:
             if name not in names:
                 raise UserError(
