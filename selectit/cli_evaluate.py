@@ -55,6 +55,7 @@ def evaluate(
     from selectit import plan as planning
     from selectit.evaluate.profile import load_profile
     from selectit.faults import check_benchmarks
+    from selectit.outputs import Output, check_outputs
     from selectit.recipe import resolve_arm
 
     if show is None and ((model is None and adapter is None) or out is None):
@@ -62,6 +63,10 @@ def evaluate(
             "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
         )
     adapter = _adapter(adapter)
+    if out is not None and show is None:
+        read = {"--model": [model], "--adapter": [adapter], "--data": [data], "--profile": [profile]}
+        read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
     if model is not None:
         check_revision(model, revision)
     if adapter is not None:
