@@ -33,7 +33,8 @@ def place(small_pool, demo, tmp_path):
     (tmp_path / "own" / "results.json").write_text("{}")
     (tmp_path / "recipe.yaml").write_text(
         f"name: t\npool: {{path: {small_pool}}}\nmodel: {{path: {model}}}\nbaselines: [base]\n"
-        "arms: {base: {finetune: {method: none}}, random: {select: {strategy: random}}}\nevaluate: {benchmarks: [gsm8k]}\n"
+        "arms: {base: {finetune: {method: none}}, random: {select: {strategy: random}}}\n"
+        "evaluate: {benchmarks: [gsm8k]}\n"
     )
     return tmp_path
 
