@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 from selectit.config import BenchmarkConfig, EvaluateStage
 from selectit.errors import UserError
-from selectit.evaluate.files import chosen_tasks, data_files, lm_eval_tasks, task_file
+from selectit.evaluate.files import ON_HUB, chosen_tasks, data_files, lm_eval_tasks, task_file
 from selectit.evaluate.harness import ProgressHook, quiet
 from selectit.evaluate.readers import tydiqa_languages
 from selectit.evaluate.released import ReleasedTask
@@ -62,16 +62,40 @@ class Questions:
         return None if self.drawn is None else {name: sorted(ids) for name, ids in self.drawn.items()}
 
     def in_order(self, items: Sequence[Item]) -> list[Item]:
-        """Items in the order in which they were drawn, task by task."""
-        if self.drawn is None:
-            return list(items)
-        place = {(name, item_id): at for name, ids in self.drawn.items() for at, item_id in enumerate(ids)}
-        tasks = {name: at for at, name in enumerate(dict.fromkeys(item.task for item in items))}
-        return sorted(items, key=lambda item: (tasks[item.task], place[item.task, item.item_id]))
+        """Items in the order in which they were drawn, task by task, named by their places in the authors' files."""
+        found = list(items)
+        if self.drawn is not None:
+            place = {(name, item_id): at for name, ids in self.drawn.items() for at, item_id in enumerate(ids)}
+            tasks = {name: at for at, name in enumerate(dict.fromkeys(item.task for item in items))}
+            found.sort(key=lambda item: (tasks[item.task], place[item.task, item.item_id]))
+        places = {name: places_in_file(self.tasks[name]) for name in {item.task for item in found}}
+        for item in found:
+            item.item_id = places[item.task][item.item_id]
+        return found
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Of all tasks, whatever is asked of them."""
+        return [row for task in self.tasks.values() for row in task.task_docs]
 
     @property
     def num_requests(self) -> int:
         return sum(self.num_items(name) * _requests_per_item(task) for name, task in self.tasks.items())
+
+
+def places_in_file(task: Task) -> Sequence[int]:
+    """The place of each of a task's items in its authors' file, counted from 0.
+
+    Most tasks are whole files. A language of TyDiQA is a part of one, and MBPP's tasks 11 to 510 are of one that starts
+    with task 1.
+    """
+    rows, dataset = task.task_docs, task.DATASET_PATH
+    if dataset == ON_HUB["tydiqa"]:
+        place = {row_id: at for at, row_id in enumerate(task.dataset["validation"]["id"])}
+        return [place[row_id] for row_id in rows["id"]]
+    if dataset == ON_HUB["mbpp"]:
+        return [task_id - 1 for task_id in rows["task_id"]]
+    return range(len(rows))
 
 
 def load_questions(config: EvaluateStage, tokenizer: PreTrainedTokenizerBase | None = None) -> Questions:

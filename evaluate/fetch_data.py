@@ -20,7 +20,16 @@ from datasets import load_dataset
 from huggingface_hub import HfApi, hf_hub_download
 
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.files import BENCHMARKS, COMET, MATHEMATICS, ON_HUB, TRANSLATION, languages, lm_eval_tasks
+from selectit.evaluate.files import (
+    BENCHMARKS,
+    COMET,
+    MATHEMATICS,
+    ON_HUB,
+    TRANSLATION,
+    languages,
+    lm_eval_tasks,
+    prompt_forms,
+)
 from selectit.fetch import Source, fetch
 
 FETCHED_FILE = "fetched.json"
@@ -113,8 +122,9 @@ Read = Callable[[str | None, str], Rows]
 
 
 def _mmlu(benchmark: str, read: Read) -> Files:
+    """Every subject that a form of the benchmark's prompts asks."""
     files = {}
-    for subject in lm_eval_tasks(benchmark):
+    for subject in {task: None for form in (None, *prompt_forms(benchmark)) for task in lm_eval_tasks(benchmark, form)}:
         for split in ("dev", "test"):
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from selectit.config import EvaluateStage
+from selectit.config import EvaluateStage, GradeStage
 from selectit.errors import UserError
 from selectit.evaluate.files import ON_HUB
 from selectit.evaluate.hub import file_at
@@ -50,7 +50,7 @@ class GamedAnswers:
     sha256: str
 
 
-def find_gamed(config: EvaluateStage) -> GamedAnswers | None:
+def find_gamed(config: EvaluateStage | GradeStage) -> GamedAnswers | None:
     """df_gamed.csv from where the references come from; None where it is not there or nobody judges.
 
     Raises: UserError for a file of another form, or a hub that does not answer.

@@ -116,6 +116,8 @@ class EvaluatedLM(HFLM):
         self._num_processes = 1 if config.model.device_map == "auto" else config.num_processes
         self.truncated_prompts, self.endings, self.num_tokens = set(), {}, 0
         self.tokenizer.chat_template = self._own_template
+        # a chat prompt is the whole text: as in training, the tokenizer puts nothing in front
+        self.add_bos_token = None if template is None else False
         if template is not None:
             self.tokenizer.chat_template = chat_template(template, self.tokenizer)
         self._ends = self._find_ends()

@@ -17,6 +17,7 @@ from selectit.evaluate.released_graders import instructdiff_letter
 RESULT_FILE = "result.json"
 ITEMS_FILE = "items.jsonl"
 MAX_CELL_CHARS = 500
+CHOICES = "ABCD"
 
 Outcome = Literal["read", "unparsed"]
 """Whether an answer could be read out of a model's text."""
@@ -101,6 +102,10 @@ class Result:
     """Name and version of what read the answers out of texts; None where nothing is read out of them."""
     outcomes: dict[Outcome, int] | None = None
     """How many answers could be read and how many could not; None where nothing is read out of them."""
+    answers_sha256: str = ""
+    """Of the answers alone: the same for every grading of them."""
+    answer_health: dict[str, float | None] | None = None
+    """Shares of answers that are empty, unparsed and so on (evaluate/health.py)."""
     scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None
     judge_usage: dict[str, Any] | None = None
@@ -133,34 +138,59 @@ def mean_metric(scores: Sequence[float]) -> Metric:
     return Metric(statistics.fmean(scores), stderr, len(scores))
 
 
-def count_outcomes(items: Sequence[Item]) -> dict[Outcome, int]:
+def count_outcomes(items: Sequence[Item]) -> dict[Outcome, int] | None:
     found = [outcome for item in items for outcome in item.outcomes]
+    if not found:
+        return None
     return {"read": found.count("read"), "unparsed": found.count("unparsed")}
 
 
-def read_items(results: Mapping[str, Any], metric: str) -> list[Item]:
-    """Items in the order of tasks and of their upstream files, scored by the table's metric where lm-eval scores it."""
-    items = []
-    for task, samples in results["samples"].items():
-        for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
-            items.append(_item(task, sample, sample.get(metric)))
-    return items
+def read_items(results: Mapping[str, Any]) -> list[Item]:
+    """Items in the order of tasks and of their upstream files; those with choices are scored.
+
+    Args: results: lm-eval's, with one sample per item.
+    """
+    return [
+        _item(task, sample)
+        for task, samples in results["samples"].items()
+        for sample in sorted(samples, key=lambda sample: sample["doc_id"])
+    ]
 
 
-def _item(task: str, sample: Mapping[str, Any], score: Any) -> Item:
-    first = sample["resps"][0][0]
-    if isinstance(first, tuple):  # multiple choice: one (log-probability, is greedy) per choice
-        outputs = [response[0][0] for response in sample["resps"]]
-        answer, target = "ABCD"[outputs.index(max(outputs))], "ABCD"[sample["target"]]
-    elif isinstance(first, list):  # first tokens: (text, log-probability) of each
-        outputs = [list(pair) for pair in first]
-        answer, target = instructdiff_letter(first), "ABCD"[sample["target"]]
-    else:
-        outputs, answer, target = list(sample["resps"][0]), None, sample["target"]
-    return Item(
+def _item(task: str, sample: Mapping[str, Any]) -> Item:
+    item = Item(
         task=task, item_id=sample["doc_id"], doc=sample["doc"], prompt=sample["arguments"][0][0],
-        outputs=outputs, answer=answer, target=target, score=None if score is None else float(score),
+        outputs=list(sample["resps"][0]), answer=None, target=sample["target"], score=None,
     )  # fmt: skip
+    first = sample["resps"][0][0]
+    if isinstance(first, list):  # first tokens: (text, log-probability) of each
+        item.outputs = [list(pair) for pair in first]
+        item.answer, item.target = instructdiff_letter(first), CHOICES[sample["target"]]
+        item.score = float(item.answer == item.target)
+    elif isinstance(first, tuple):  # multiple choice: one (log-probability, is greedy) per choice
+        item.outputs = [response[0][0] for response in sample["resps"]]
+        item.target = CHOICES[sample["target"]]
+        choose(item)
+    return item
+
+
+def choose(item: Item) -> None:
+    """Score an item by the most probable of its choices, the first of several.
+
+    Where all are equally probable the model has chosen nothing, which is worth what drawing a choice is.
+    """
+    best = max(item.outputs)
+    if min(item.outputs) == best:
+        item.answer, item.score = None, 1 / len(item.outputs)
+    else:
+        item.answer = CHOICES[item.outputs.index(best)]
+        item.score = float(item.answer == item.target)
+
+
+def choice_notes(items: Sequence[Item]) -> list[str]:
+    undecided = sum(item.answer is None for item in items)
+    note = f"{undecided} of {len(items)} items count as drawn by chance: all their choices are equally probable"
+    return [note] if undecided else []
 
 
 def sample_rows(items: Sequence[Item], count: int = 8) -> tuple[list[str], list[list[Any]]]:

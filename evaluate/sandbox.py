@@ -32,7 +32,6 @@ from selectit.evaluate.sandbox_process import (
     Grader,
     SandboxError,
     SandboxKind,
-    complaint,
     packages,
     running,
 )
@@ -143,7 +142,7 @@ def _run_once(program: Program, grader: Grader) -> Verdict:
         process.requests.close()
         process.replies.close()
         if not grader.receive(START_SECONDS).get("started"):
-            raise SandboxError(complaint(process.process))
+            raise SandboxError(process.started.complaint())
         verdict = grader.receive(seconds + _LAST_SECONDS, process.look)
         if not verdict:
             return Verdict(False, "timed out")

@@ -46,22 +46,77 @@ class SandboxError(Exception):
 
 
 @dataclass
-class Running:
-    """A program's process and the ends of its two pipes that the grader gets."""
+class Started:
+    """One side of a grading, in its sandbox."""
 
     process: subprocess.Popen[bytes]
     pid: int
     """Of Python, which bubblewrap has started."""
+
+    def kill(self) -> None:
+        if self.process.poll() is None:  # not bubblewrap first, which has to take note of its child's end
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=1)
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        self.kill()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def complaint(self) -> str:
+        """Its end, and the last line it wrote before a program was in it, which has no way to the host's pipe."""
+        self.kill()
+        assert self.process.stderr is not None
+        os.set_blocking(self.process.stderr.fileno(), False)
+        lines = (self.process.stderr.read(MAX_VERDICT_BYTES) or b"").decode(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "the sandbox ended without a verdict"
+
+
+def _start(kind: SandboxKind, side: str, folder: str, stdin: int, stdout: int) -> Started:
+    with contextlib.ExitStack() as stack:
+        info, info_in = _pipe(stack)
+        try:
+            process = subprocess.Popen(
+                _command(kind, side, ["--info-fd", str(info_in.fileno())]),
+                stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, pass_fds=[info_in.fileno()],
+                cwd=folder, env=_ENVIRONMENT, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise SandboxError(str(error)) from error
+        info_in.close()
+        if kind == "none":
+            return Started(process, process.pid)
+        told = b""
+        while b"}" not in told and (part := os.read(info.fileno(), 4096)):  # to its end: writing to a closed pipe kills
+            told += part
+        child = re.search(rb'"child-pid": *(\d+)', told)
+        if child is None:
+            failed = Started(process, process.pid)
+            reason = failed.complaint()
+            failed.end()
+            raise SandboxError(reason)
+        return Started(process, int(child[1]))
+
+
+@dataclass
+class Running:
+    """A program's process and the ends of its two pipes that the grader gets."""
+
+    started: Started
     requests: FileIO
     replies: FileIO
     tmp: Path | None
-    """Its /tmp, as the host sees it."""
+    """Its /tmp, as the host sees it; None without bubblewrap."""
     excess: str = ""
     """Why it was ended before its time."""
 
     def look(self) -> None:
         try:
-            threads = re.search(r"Threads:\s*(\d+)", Path(f"/proc/{self.pid}/status").read_text())
+            threads = re.search(r"Threads:\s*(\d+)", Path(f"/proc/{self.started.pid}/status").read_text())
             space = None if self.tmp is None else os.statvfs(self.tmp)
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             return
@@ -72,11 +127,11 @@ class Running:
         if space is not None and space.f_files - space.f_ffree > MAX_TMP_FILES:
             self.excess = f"more than {MAX_TMP_FILES} files"
         if self.excess:
-            self.process.kill()
+            self.started.kill()
 
     def was_killed(self) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self.process.wait(timeout=1) in (-signal.SIGKILL, 128 + signal.SIGKILL)
+            return self.started.process.wait(timeout=1) in (-signal.SIGKILL, 128 + signal.SIGKILL)
         return False
 
 
@@ -86,23 +141,12 @@ def running(kind: SandboxKind) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
         request_out, requests = _pipe(stack)
         replies, reply_in = _pipe(stack)
-        info, info_in = _pipe(stack)
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        process = subprocess.Popen(
-            _command(kind, "program", ["--info-fd", str(info_in.fileno())]),
-            stdin=request_out, stdout=reply_in, stderr=subprocess.PIPE, pass_fds=[info_in.fileno()],
-            cwd=folder, env=_ENVIRONMENT, start_new_session=True,
-        )  # fmt: skip
-        stack.callback(_end, process)
-        for end in (request_out, reply_in, info_in):
-            end.close()
-        if kind == "none":
-            yield Running(process, process.pid, requests, replies, None)
-            return
-        child = re.search(rb'"child-pid": *(\d+)', os.read(info.fileno(), 4096))
-        if child is None:
-            raise SandboxError(complaint(process))
-        yield Running(process, int(child[1]), requests, replies, Path(f"/proc/{int(child[1])}/root/tmp"))
+        started = _start(kind, "program", folder, request_out.fileno(), reply_in.fileno())
+        stack.callback(started.end)
+        request_out.close()
+        reply_in.close()
+        yield Running(started, requests, replies, None if kind == "none" else Path(f"/proc/{started.pid}/root/tmp"))
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
@@ -115,7 +159,7 @@ class Grader:
 
     def __init__(self, kind: SandboxKind) -> None:
         self.kind = kind
-        self._process: subprocess.Popen[bytes] | None = None
+        self._started: Started | None = None
         self._unread = b""
 
     def __enter__(self) -> Self:
@@ -126,25 +170,21 @@ class Grader:
 
     def send(self, order: dict[str, Any], tests: dict[str, Any], pipes: list[int]) -> None:
         """Args: pipes: descriptors of the program's, which stay open here."""
-        if self._process is None:
+        if self._started is None:
             self._socket, theirs = socket.socketpair()
             with theirs:
-                self._process = subprocess.Popen(
-                    _command(self.kind, "grader"),
-                    stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", env=_ENVIRONMENT,
-                    start_new_session=True,
-                )  # fmt: skip
+                self._started = _start(self.kind, "grader", "/", theirs.fileno(), subprocess.DEVNULL)
         self._socket.settimeout(START_SECONDS)
         try:
             socket.send_fds(self._socket, [b"+"], pipes)
             for text in (json.dumps(part).encode() for part in (order, tests)):
                 self._socket.sendall(b"%010d%s" % (len(text), text))
         except OSError as error:
-            raise SandboxError(complaint(self._process)) from error
+            raise SandboxError(self._started.complaint()) from error
 
     def receive(self, seconds: float, look: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """What it says next, or {} and its end after so many seconds. Args: look: called now and then meanwhile."""
-        assert self._process is not None
+        assert self._started is not None
         end = time.monotonic() + seconds
         self._socket.settimeout(LOOK_SECONDS)
         while b"\n" not in self._unread:
@@ -160,34 +200,16 @@ class Grader:
                 part = b""
             self._unread += part
             if not part or len(self._unread) > MAX_VERDICT_BYTES:
-                raise SandboxError(complaint(self._process))
+                raise SandboxError(self._started.complaint())
         line, _, self._unread = self._unread.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
         return found
 
     def stop(self) -> None:
-        if self._process is not None:
+        if self._started is not None:
             self._socket.close()
-            _end(self._process)
-            self._process, self._unread = None, b""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it and what it has started, which dies with it."""
-    process.kill()
-    process.wait()
-    assert process.stderr is not None
-    process.stderr.close()
-
-
-def complaint(process: subprocess.Popen[bytes]) -> str:
-    """The last line that it wrote before a program was in it, which has no way to the host's pipe."""
-    process.kill()
-    process.wait()
-    assert process.stderr is not None
-    os.set_blocking(process.stderr.fileno(), False)
-    lines = (process.stderr.read(MAX_VERDICT_BYTES) or b"").decode(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "the sandbox ended without a verdict"
+            self._started.end()
+            self._started, self._unread = None, b""
 
 
 def _command(kind: SandboxKind, side: str, more: Sequence[str] = ()) -> list[str]:

@@ -31,7 +31,7 @@ from selectit.evaluate.files import (
 from selectit.evaluate.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
-from selectit.templates import chat_template
+from selectit.templates import chat_template, template_name
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
     questions = load_questions(config, tokenizer)
     lm = KnowingLM(tokenizer)
-    items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None), benchmark.metric))
+    items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None)))
     if benchmark.name in MATHEMATICS:
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
@@ -171,9 +171,13 @@ def print_asked(config: EvaluateStage, num_items: int, write: Callable[[str], No
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     benchmark = config.benchmark
     tasks = chosen_tasks(benchmark)
-    form = f"chat format, template {config.template}" if benchmark.chat_template else "base-model prompt"
+    form = (
+        f"chat format, template {template_name(config.template or '')}"
+        if benchmark.chat_template
+        else "base-model prompt"
+    )
     if benchmark.prompts is not None:
-        form = f"the prompts of {benchmark.prompts}'s released scripts"
+        form = f"prompts of {benchmark.prompts}"
     lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]
     if len(tasks) > 1:
         lines.append(f"tasks: {len(tasks)}, of which this is the first: {', '.join(tasks)}")

@@ -10,30 +10,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from selectit.config import EvaluateStage
-from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, arena_hard, length_control, mathematics, programs, translation
+from selectit.config import EvaluateStage, GradeStage
+from selectit.errors import UserError
+from selectit.evaluate import alpaca_eval, arena_hard, length_control
 from selectit.evaluate.arena_hard import GamesJudge
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
-from selectit.evaluate.files import (
-    CODE,
-    COMET,
-    EXPORTED,
-    FOLDER_ONLY,
-    JUDGED,
-    MATHEMATICS,
-    ON_HUB,
-    TRANSLATION,
-    data_files,
-    needs_tokenizer,
-)
-from selectit.evaluate.graders import GRADERS, grade_items, grader_name
+from selectit.evaluate.files import JUDGED, ON_HUB, data_files, needs_tokenizer
+from selectit.evaluate.grading import check_can_run, check_means, grade
 from selectit.evaluate.judge import Judge, check_judge, load_judge
 from selectit.evaluate.length_control import GamedAnswers
 from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
-from selectit.evaluate.metrics import metrics_of, task_numbers
-from selectit.evaluate.results import ITEMS_FILE, Item, Result, count_outcomes, read_items, sample_rows
-from selectit.evaluate.sandbox import unavailable
+from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, sample_rows
 from selectit.evaluate.trained_template import check_template, is_trained_here
 from selectit.evaluate.vllm_lm import check_vllm
 from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
@@ -42,9 +29,6 @@ from selectit.tracking import Tracker
 from selectit.trained_on import check_base
 
 release = forget_lm
-NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
-NO_GAMES = "not judged: Arena-Hard's verdicts are texts, which a judge of the form hf:<model> does not write; name one "
-NO_GAMES += "behind an endpoint (evaluate.judge.model)"
 
 
 def preflight(config: EvaluateStage) -> None:
@@ -64,7 +48,7 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.model.path, config.template, text)
     if config.adapter is not None:
         check_base(config.adapter, config.model)
-    _check_means(config)
+    check_means(config)
     if config.backend == "vllm":
         check_vllm(config.model, config.vllm_python)
     if config.judge is not None:
@@ -89,11 +73,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if config.adapter is not None and "model" in inputs:
         raise UserError(f"the adapter {config.adapter} and a fine-tuned model were both given; evaluate one of them")
     # whatever can stop the scoring is found out before anything is generated
-    if benchmark.name in CODE and (reason := unavailable(config.sandbox)):
-        raise NotRun(reason)
-    if benchmark.name in COMET and (reason := translation.comet_unavailable(config.comet_python)):
-        raise NotRun(reason)
-    _check_means(config)
+    check_can_run(config)
     judge = _load_judge(config)
     gamed = length_control.find_gamed(config)
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
@@ -114,72 +94,29 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
     tracker.log(speed)
 
-    items = questions.in_order(read_items(answers, benchmark.metric))
+    items = questions.in_order(read_items(answers))
     _mark_endings(lm, items)
-    result.model, result.num_items = lm.describe(), len(items)
+    result.model = lm.describe()
     result.notes = questions.notes + _truncation_note(items)
     result.complete = not questions.notes
-    result.tasks = task_numbers(items)
-    num_answers = sum(len(item.outputs) for item in items)
-    if benchmark.name in CODE:
-        with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
-            found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
-        result.score(found)
-        result.notes.extend(programs.notes(items, benchmark.name, config.sandbox))
-    elif benchmark.name in EXPORTED:
-        programs.write_samples(items, out)
-        result.reason = programs.EXPORTED_NOT_GRADED
-    elif benchmark.name in (*TRANSLATION, *COMET):
-        scores, result.scorers = translation.score(items, benchmark.name, config.comet_python)
-        result.score(scores)
-    elif benchmark.name in MATHEMATICS:
-        with tracker.progress(f"{benchmark.name}: grading", num_answers) as advance:
-            result.score(mathematics.score(items, benchmark.metric, advance))
-        result.notes.extend(mathematics.notes(items))
-    elif benchmark.name in JUDGED:
-        write = arena_hard.write_answers if benchmark.name == "arena_hard" else alpaca_eval.write_outputs
-        write(items, _generator(config, inputs), out)
-        result.metrics, result.reason = alpaca_eval.output_length(items), NO_GAMES if config.judge else NO_JUDGE
-        if judge is not None:
-            (task,) = questions.tasks.values()
-            references = alpaca_eval.reference_sha256(task.task_docs)
-            alpaca_eval.keep_answers(result, items, references, out)
-            lm.finish()
-            if config.backend == "vllm" and isinstance(config.judge, str):
-                forget_lm()  # vLLM takes nearly all of a GPU's memory, and this judge needs some
-            return _judge(result, items, references, judge, gamed, out, tracker) | speed
-    elif (grader := grader_name(benchmark)) is not None:
-        grade_items(items, grader, benchmark.metric)
-        others = [name for name in GRADERS[grader].metrics if name != benchmark.metric]
-        result.score(metrics_of(items, benchmark.name, benchmark.metric, others))
-        result.tasks = task_numbers(items, benchmark.metric, others)
-        result.grader = {"name": grader, "version": GRADERS[grader].version}
-        result.outcomes = count_outcomes(items)
-    else:
-        result.score(metrics_of(items, benchmark.name, benchmark.metric))
-        result.tasks = task_numbers(items, benchmark.metric)
-    metrics = _finish(result, items, out, tracker)
+    grade(config, result, items, _generator(config, inputs), out, tracker)
+    if judge is not None:
+        references = alpaca_eval.reference_sha256(questions.rows)
+        alpaca_eval.keep_answers(result, items, references, out)
+        lm.finish()
+        if config.backend == "vllm" and isinstance(config.judge, str):
+            forget_lm()  # vLLM takes nearly all of a GPU's memory, and this judge needs some
+        return _judge(result, items, references, judge, gamed, out, tracker) | speed
+    metrics = finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed
 
 
-def _load_judge(config: EvaluateStage) -> Judge | None:
+def _load_judge(config: EvaluateStage | GradeStage) -> Judge | None:
     is_arena = config.benchmark.name == "arena_hard"
     if config.judge is None or config.benchmark.name not in JUDGED or (is_arena and isinstance(config.judge, str)):
         return None
     return load_judge(config.judge, games=is_arena)
-
-
-def _check_means(config: EvaluateStage) -> None:
-    """Raises: UserError where what the answers are graded with is not here."""
-    name = config.benchmark.name
-    if name in MATHEMATICS:
-        mathematics.check_installed()
-    if name in FOLDER_ONLY and config.data == HUB:
-        raise UserError(
-            f"{name} is graded with evalplus' release file, which the hub does not have; set evaluate.data to a folder "
-            f"with it: selectit data fetch --benchmarks {name} --out DIR"
-        )
 
 
 def _judge(
@@ -223,7 +160,7 @@ def _judge(
             f"cache; {usage['input_tokens']:,} tokens read, {usage['output_tokens']:,} written{cost}"
         )
         tracker.log({f"judge/{name}": value for name, value in usage.items() if value is not None})
-    metrics = _finish(result, items, out, tracker)
+    metrics = finish(result, items, out, tracker)
     alpaca_eval.forget_answers(out)
     return metrics
 
@@ -260,7 +197,7 @@ def _generator(config: EvaluateStage, inputs: Mapping[str, Path]) -> str:
     return Path(config.model.path).name + (" (fine-tuned)" if "model" in inputs or config.adapter else "")
 
 
-def _finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> dict[str, float]:
+def finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> dict[str, float]:
     result.write(out, items)
     metrics = result.flat()
     tracker.log(metrics)

@@ -131,11 +131,14 @@ def check_benchmarks(evaluate: EvaluateConfig, profile: Profile) -> list[str]:
 
 def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str]) -> None:
     arms = list(config.arms)
-    if config.baseline not in arms:
-        faults.append(
-            f"baseline: there is no arm '{config.baseline}'; legal are {', '.join(arms)}."
-            f"{did_you_mean(config.baseline, arms)}"
-        )
+    for arm in config.baselines:
+        if arm not in arms:
+            faults.append(
+                f"baselines: there is no arm '{arm}'; the arms are {', '.join(arms)}.{did_you_mean(arm, arms)}"
+            )
+    if len(set(config.baselines)) < len(config.baselines):
+        faults.append(f"baselines: {', '.join(config.baselines)} names an arm twice; name each once")
+    _check_primary(config, faults)
     for row in rows:
         if (named := other_arm(row.config.select)) is not None:
             field, name = named
@@ -147,6 +150,24 @@ def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str
                     f"pool by itself ({', '.join(legal) or 'there is none in this recipe'})"
                 )
     faults[:] = list(dict.fromkeys(faults))
+
+
+def _check_primary(config: RecipeConfig, faults: list[str]) -> None:
+    """What can be said before the table's rows are known; `selectit.plan` checks the row's label."""
+    if (primary := config.primary) is None:
+        return
+    arms = list(config.arms)
+    if primary.against not in config.baselines:
+        faults.append(
+            f"primary.against: '{primary.against}' is not one of the baselines ({', '.join(config.baselines)})"
+        )
+    if primary.row.partition(" (")[0] not in arms:
+        faults.append(
+            f"primary.row: there is no row '{primary.row}'; the arms are {', '.join(arms)}."
+            f"{did_you_mean(primary.row, arms)}"
+        )
+    if primary.row == primary.against:
+        faults.append(f"primary: row and against are both '{primary.row}'; compare two arms")
 
 
 def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:

@@ -35,7 +35,7 @@ from selectit.evaluate.files import JUDGED
 from selectit.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe import Recipe, Row, trains
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.templates import RESPONSE_MARKER
+from selectit.templates import RESPONSE_MARKER, template_name
 
 ReadPrompts = Callable[[str, str], tuple[str, ...]]
 """From a location and a fidelity to rating prompts."""
@@ -63,8 +63,27 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
                 cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
+    _check_primary(recipe, table)
     stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _check_primary(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where the primary comparison names no row, several, or a benchmark that is not run."""
+    if (primary := recipe.config.primary) is None:
+        return
+    named = [row.label for row in table if primary.row in (row.arm, row.label)]
+    if len(named) != 1:
+        found = f"several rows ({', '.join(named)})" if named else "no row"
+        raise UserError(
+            f"recipe {recipe.path}: primary.row: '{primary.row}' names {found}; name one of "
+            f"{', '.join(row.label for row in table)}"
+        )
+    benchmarks = dict.fromkeys(cell.benchmark for row in table for cell in row.cells)
+    if primary.on not in (*benchmarks, "average"):
+        raise UserError(
+            f"recipe {recipe.path}: primary.on: '{primary.on}' is not run; name one of {', '.join(benchmarks)}, average"
+        )
 
 
 def _judge_names(recipe: Recipe) -> dict[Any, str]:
@@ -210,8 +229,8 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
     if isinstance(select, IFDSelect):
         if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
             raise UserError(
-                f"select.unconditioned is marker, and template '{template}' has no response marker; set it to bare, "
-                f"or select.template to {' or '.join(RESPONSE_MARKER)}"
+                f"select.unconditioned is marker, and template '{template_name(template)}' has no response marker; "
+                f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
             )
         texts["unconditioned"] = select.unconditioned
     return {
@@ -267,7 +286,8 @@ def select_stage(
 
 
 def finetune_stage(config: ArmConfig, seed: int, subset: Stage) -> Stage:
-    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed)
+    bad_rows = config.pool.bad_rows
+    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed, bad_rows=bad_rows)
     return Stage(f"finetune-{config.finetune.method}", stage, (("subset", subset),))
 
 

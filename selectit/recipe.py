@@ -78,7 +78,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     layers = _read(path, ())
     if overrides:
-        layers.append(("--set", _absolute(parse_overrides(overrides), RecipeConfig, Path.cwd())))
+        given = _with_baselines(parse_overrides(overrides), "--set")
+        layers.append(("--set", _absolute(given, RecipeConfig, Path.cwd())))
     return _resolve(path, layers)
 
 
@@ -130,10 +131,23 @@ def _read(path: Path, children: tuple[Path, ...]) -> list[Layer]:
             f"recipe {path}: found {type(raw).__name__}; a recipe is a mapping (name:, pool:, model:, arms: ...)"
         )
     parent = raw.get("extends")
+    raw = _with_baselines(raw, str(path))
     raw = _absolute(raw, RecipeConfig, path.resolve().parent)
     if parent is None:
         return [(str(path), raw)]
     return [*_read(path.parent / str(parent), (*children, path.resolve())), (str(path), raw)]
+
+
+def _with_baselines(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """`baseline: random`, as recipes had it, is read as `baselines: [random]`.
+
+    Raises: UserError where both are given.
+    """
+    if "baseline" not in raw:
+        return raw
+    if "baselines" in raw:
+        raise UserError(f"{where}: give `baselines` alone; `baseline` is its old form with one arm")
+    return {("baselines" if key == "baseline" else key): [v] if key == "baseline" else v for key, v in raw.items()}
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -162,10 +176,16 @@ def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
         if mark is not None and isinstance(value, list):
             resolved[key] = [_absolute_location(v, mark, folder) if isinstance(v, str) else v for v in value]
             continue
-        if nested := next(iter(nested_configs(info)), None):
+        of_section = nested_configs(info)
+        # of a section with several forms, the one that has the most of the keys that are given
+        if nested := max(of_section, key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None):
             many = isinstance(value, list)
             resolved[key] = [_absolute(v, nested, folder) for v in value] if many else _absolute(value, nested, folder)
     return resolved
+
+
+def _keys(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, dict) else set()
 
 
 def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:

@@ -207,7 +207,7 @@ def test_a_recipe_names_papers_and_files_next_to_it(tmp_path, demo):
         "instructdif": r"there is no file instructdif\. Did you mean 'instructdiff'\?",
         "[selectit, selectit]": "selectit is named 2 times",
         "nowhere.yaml": "there is no file nowhere.yaml",
-        "selectit\npublished_margin: 0": "published_margin: .*should be greater than 0",
+        "selectit\nmargin: 0": "margin: .*should be greater than 0",
     }.items():
         recipe.write_text(RECIPE.format(demo=demo, published=wrong))
         with pytest.raises(UserError, match=told):

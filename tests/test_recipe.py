@@ -104,7 +104,7 @@ SINGLE_FAULTS = {
     "ratio of zero": ({"select": {"ratio": 0}}, "select.ratio: found 0; input should be greater than 0"),
     "benchmark typo": ({"evaluate": {"benchmarks": ["gsm8"]}}, "Did you mean 'gsm8k'?"),
     "profile typo": ({"evaluate": {"profile": "miniatur"}}, "miniatur"),
-    "missing baseline": ({"baseline": "ful"}, "baseline: there is no arm 'ful'"),
+    "missing baseline": ({"baseline": "ful"}, "baselines: there is no arm 'ful'"),
     "missing pool": ({"pool": {"path": "./nowhere.json"}}, "nowhere.json does not exist"),
     "missing data": ({"evaluate": {"data": "./nowhere"}}, "nowhere does not exist"),
     "missing prompts": (
@@ -159,6 +159,30 @@ def test_a_key_that_stands_twice_is_refused(base, tmp_path):
     path = write(tmp_path / "r.yaml", base)
     path.write_text(path.read_text() + "\nbaseline: random\n")
     assert "'baseline' stands twice" in faults(path)
+
+
+def test_baseline_is_read_as_the_old_form_of_baselines(base, tmp_path):
+    assert load(write(tmp_path / "r.yaml", base)).config.baselines == ("full",)
+    child = write(tmp_path / "child.yaml", {"extends": "r.yaml", "baselines": ["random", "full"]})
+    assert load(child).config.baselines == ("random", "full")
+    assert load(child, ["baseline=selectit"]).config.baselines == ("selectit",)
+    assert "give `baselines` alone" in faults(write(tmp_path / "r.yaml", {**base, "baselines": ["random"]}))
+    del base["baseline"]
+    assert "names an arm twice" in faults(write(tmp_path / "r.yaml", {**base, "baselines": ["random", "random"]}))
+
+
+PRIMARY_FAULTS = {
+    "no such row": ({"row": "selctit", "against": "full"}, "primary.row: there is no row 'selctit'"),
+    "no baseline": ({"row": "selectit", "against": "random"}, "primary.against: 'random' is not one of the baselines"),
+    "itself": ({"row": "full", "against": "full"}, "primary: row and against are both 'full'"),
+    "typo": ({"row": "selectit", "againts": "full"}, "Did you mean 'against'?"),
+}
+
+
+@pytest.mark.parametrize("name", PRIMARY_FAULTS)
+def test_a_primary_comparison_that_cannot_be_made_is_refused(base, tmp_path, name):
+    primary, sentence = PRIMARY_FAULTS[name]
+    assert sentence in faults(write(tmp_path / "r.yaml", {**base, "primary": primary}))
 
 
 def test_a_recipe_that_extends_itself_is_refused(base, tmp_path):

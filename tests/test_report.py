@@ -81,6 +81,7 @@ class World:
             "seeds": {"select": [7], "train": [1, 2], "eval": [42]},
             **changes,
         }
+        raw = {key: value for key, value in raw.items() if value is not None}
         (folder / "small.yaml").write_text(yaml.safe_dump(raw))
         self.plan = build(load(folder / "small.yaml"))
         self.store = Store(self.runs)
@@ -200,12 +201,12 @@ def terminal(table) -> str:
     return console.file.getvalue()
 
 
-def test_values_are_means_over_seeds_in_percent_with_their_sample_deviation(world):
+def test_values_are_means_in_percent_with_their_error_over_seeds_and_items_and_the_number_of_seeds(world):
     table = world().table()
     mmlu, gsm8k = line_of(table, "random").entries
-    assert (mmlu.text, gsm8k.text) == ("29.0 ± 1.4", "13.0 ± 1.4")
+    assert (mmlu.text, gsm8k.text) == ("29.0 ± 3.3 (2)", "13.0 ± 2.5 (2)")
     assert mmlu.std == pytest.approx(statistics.stdev([28.0, 30.0]))
-    assert [entry.text for entry in line_of(table, "base").entries] == ["25.0", "5.0"]  # one value, no spread
+    assert [entry.text for entry in line_of(table, "base").entries] == ["25.0 ± 3.1", "5.0 ± 1.5"]  # over items
     assert table.columns == ("arm", "mmlu", "gsm8k", "average", "difference")
     assert [line.label for line in table.lines] == ["base", "full", "random", "selectit"]
 
@@ -213,7 +214,7 @@ def test_values_are_means_over_seeds_in_percent_with_their_sample_deviation(worl
 def test_average_and_difference_are_taken_over_the_same_benchmarks(world):
     table = world().table()
     selectit, base = line_of(table, "selectit"), line_of(table, "base")
-    assert selectit.average.text == "23.5 ± 1.4"
+    assert selectit.average.text == "23.5 ± 2.3 (2)"
     assert (selectit.difference.text, base.difference.text) == ("+2.5", "−6.0")
     assert [entry.text for entry in selectit.differences] == ["+3.0", "+2.0"]
     assert [line.is_baseline for line in table.lines] == [False, False, True, False]
@@ -234,7 +235,7 @@ def test_a_failed_stage_is_a_hole_with_its_reason_in_every_output(world):
         made.fail(stage, "RuntimeError: the sandbox <is> gone")
     table = made.report().table
     assert table.averaged == ("mmlu",)
-    assert line_of(table, "selectit").average.text == "32.0 ± 1.4"  # mmlu only, in all rows
+    assert line_of(table, "selectit").average.text == "32.0 ± 3.4 (2)"  # mmlu only, in all rows
     reason = "RuntimeError: the sandbox <is> gone"
     escaped = reason.replace("<is>", "&lt;is&gt;")
     assert escaped in made.text("report.html") and reason not in made.text("report.html")
@@ -263,7 +264,7 @@ def test_a_seed_that_failed_leaves_the_mean_of_the_others_with_a_note(world):
     made = world()
     made.fail(made.stages("full", "finetune")[1], "killed")
     table = made.table()
-    assert line_of(table, "full").entries[0].marked == "30.0 [1]"
+    assert line_of(table, "full").entries[0].marked == "30.0 ± 3.2 (1) [1]"
     assert "all benchmarks of full at select/train/eval seeds 7/2/42" in table.notes[0]
 
 
@@ -280,7 +281,7 @@ def test_incomplete_results_carry_a_dagger_and_a_note(world):
     made = world(**ONLY_BASE)
     made.change("base", "mmlu", complete=False, notes=["limit: 5 items of each subject"])
     table = made.report().table
-    assert line_of(table, "base").entries[0].marked == "25.0†"
+    assert line_of(table, "base").entries[0].marked == "25.0 ± 3.1†"
     assert any(s.startswith("† incomplete: mmlu: limit: 5 items") for s in table.caption)
     assert all("†" in text for text in (made.text("report.html"), made.text("report.md"), terminal(table)))
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
-from scipy.stats import binomtest
-from test_report import World, line_of, terminal
+from scipy.stats import binomtest, t, ttest_rel
+from test_report import PROMPT, World, line_of, terminal
 
 from selectit.execution import Outcome
 from selectit.report.write import read_table
 
 ONE_SEED = {"seeds": {"select": [7], "train": [1], "eval": [42]}}
+THREE = {"seeds": {"select": [7], "train": [1, 2, 3], "eval": [42]}}
+ARMS = {"full": "full", "random": "random", "selectit": "selectit"}
 
 
 @pytest.fixture
@@ -33,49 +36,158 @@ def rewrite_items(made, arm: str, benchmark: str, change) -> None:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines if line is not None))
 
 
-def test_one_run_each_on_zero_or_one_scores_is_mcnemar(world):
-    found = comparisons(world(**ONE_SEED)).of("selectit", "gsm8k")  # 28 items against 24 of the baseline, nested
-    assert (found.test, found.num_items, found.num_runs) == ("McNemar, exact", 200, 1)
-    assert found.p == pytest.approx(binomtest(4, 4).pvalue)
-    assert found.difference == pytest.approx(0.02) and found.low <= 0.02 <= found.high
+def set_scores(made, arm: str, benchmark: str, scores_of_seed) -> None:
+    """Give each run of an arm its own item scores. Args: scores_of_seed: training seed -> [num_items]."""
+    for stage in made.stages(arm, "evaluate", benchmark):
+        seeds = {cell.train_seed for row in made.plan.rows for cell in row.cells if cell.stage == stage}
+        scores = np.asarray(scores_of_seed[min(seeds)], dtype=float)
+        artifact = made.artifact(stage, value=float(scores.mean()), num_items=len(scores))
+        lines = [
+            {"task": benchmark, "item_id": i, "prompt": f"{PROMPT.format(i)}", "score": score}
+            for i, score in enumerate(scores.tolist())
+        ]
+        (artifact.path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        made.outcomes[stage] = Outcome(artifact)
 
 
-def test_several_seeds_are_averaged_by_item_and_tested_by_sign_flips(world):
-    found = comparisons(world()).of("selectit", "gsm8k")
-    assert (found.test, found.num_runs, found.num_baseline_runs) == ("sign flips by item, exact", 2, 2)
-    assert found.p == pytest.approx(2 / 2**8)  # each run is 4 items better, at other items: 8 of half a point
+def tables(made, num_items=200, **shifts) -> dict[str, dict[int, np.ndarray]]:
+    """Item scores of three seeds of each trained arm on mmlu, drawn with the arm's own share of right answers."""
+    draw = np.random.default_rng(5)
+    difficulty = draw.normal(0, 0.15, num_items)
+    found = {
+        arm: {
+            seed: (draw.random(num_items) < 0.4 + shift + difficulty).astype(float) for seed in THREE["seeds"]["train"]
+        }
+        for arm, shift in shifts.items()
+    }
+    for arm, scores in found.items():
+        set_scores(made, arm, "mmlu", scores)
+    return found
 
 
-def test_the_family_is_every_test_of_the_table_and_the_words_follow_from_it(world):
-    found = comparisons(world())
-    assert len(found.tested) == 3 * (2 + 1)
+def test_one_training_seed_says_nothing_of_the_method_and_something_of_the_models(world):
+    made = world(**ONE_SEED)
+    found = comparisons(made).of("selectit", "gsm8k")  # 28 items against 24 of the baseline, nested
+    assert (found.word, found.reason, found.p) == ("too few seeds", "one training seed", None)
+    assert (found.items_test, found.num_items, found.num_runs) == ("McNemar, exact", 200, 1)
+    assert found.items_p == pytest.approx(binomtest(4, 4).pvalue)
+    assert found.difference == pytest.approx(0.02) and found.items_low <= 0.02 <= found.items_high
+    made.change("selectit", "gsm8k", value=0.6)
+    made.report()
+    text = made.text("report.md")
+    assert "The trained model of selectit scores higher than that of random on gsm8k" in text
+    assert "selectit is better" not in text and "↑" not in text
+
+
+def test_a_row_whose_seeds_disagree_is_not_better(world):
+    """100, 37.5 and 37.5 of eight items against 37.5 in every seed, which a test over items calls better."""
+    made = world(**THREE)
+    low = [1.0] * 3 + [0.0] * 5
+    set_scores(made, "selectit", "mmlu", {1: [1.0] * 8, 2: low, 3: low})
+    set_scores(made, "random", "mmlu", {1: low, 2: low, 3: low})
+    found = comparisons(made).of("selectit", "mmlu")
+    reference = ttest_rel([1.0, 0.375, 0.375], [0.375] * 3)
+    assert found.word == "not significant" and found.p >= reference.pvalue > 0.4
+
+
+def test_several_seeds_are_a_paired_test_that_also_holds_the_items(world):
+    made = world(**THREE)
+    scores = tables(made, random=0.0, selectit=0.3)
+    found = comparisons(made).of("selectit", "mmlu")
+    ours, theirs = (np.array([scores[arm][seed] for seed in (1, 2, 3)]) for arm in ("selectit", "random"))
+    by_seed = (ours - theirs).mean(axis=1)
+    items = (ours - theirs).mean(axis=0)
+    noise = (ours - theirs).var(axis=0, ddof=1).mean() / 3 / 200  # of an item's answer from run to run, with its mean
+    added = items.var(ddof=1) / 200 - noise
+    variance = by_seed.var(ddof=1) / 3 + max(0.0, added)
+    p_seeds = 2 * t.sf(abs(by_seed.mean()) / variance**0.5, 2)
+    p_items = 2 * t.sf(abs(items.mean()) / (items.var(ddof=1) / 200) ** 0.5, 199)
+    assert found.p == pytest.approx(max(p_seeds, p_items), rel=0.1)
+    assert (found.num_seeds, found.degrees_of_freedom) == (3, 2)
+    assert found.test == "paired t test over training seeds, and over items"
+    assert found.difference == pytest.approx(by_seed.mean()) and found.low < found.difference < found.high
+
+
+def test_the_family_is_every_distinct_test_of_methods_and_the_words_follow_from_it(world):
+    made = world(**THREE)
+    tables(made, full=0.02, random=0.0, selectit=0.45)
+    found = comparisons(made)
+    assert found.num_corrected == len([c for c in found.found if c.p is not None])
     for c in found.tested:
-        word = ("better" if c.difference > 0 else "worse") if c.p_holm < 0.05 else "no difference shown"
+        word = ("better" if c.difference > 0 else "worse") if c.p_holm < 0.05 else c.word
         assert c.word == word and c.p_holm >= c.p
-    assert {c.word for c in found.tested} == {"better", "worse", "no difference shown"}
+    assert found.of("selectit", "mmlu").word == "better" and found.of("full", "mmlu").word == "not significant"
 
 
-def test_marks_sentences_and_files_tell_the_same_words(world):
-    made = world()
+def test_marks_sentences_and_files_say_the_same_words(world):
+    made = world(**THREE)
+    tables(made, full=0.0, random=0.0, selectit=0.45)
     table = made.report().table
     base, selectit = line_of(table, "base"), line_of(table, "selectit")
-    assert base.entries[1].marked == "5.0↓" and base.differences[1].marked == "−8.0↓"
-    assert selectit.average.marked == "23.5 ± 1.4↑" and selectit.difference.marked == "+2.5↑"
+    assert selectit.entries[0].marked.endswith("(3)↑") and selectit.differences[0].mark == "↑"
+    assert base.entries[0].marked == "25.0 ± 3.1"  # nothing is trained, so there is no number of seeds
     assert [entry.mark for entry in line_of(table, "random").entries] == ["", ""]
-    assert "5.0↓" in terminal(table) and "| 5.0↓ |" in made.text("report.md")
-    assert '<span class="unseen">, worse than the baseline</span>' in made.text("report.html")
-    told = "base is worse than random on gsm8k: −8.0 points"
+    assert "(3)" in terminal(table) and f"| {selectit.entries[0].marked} |" in made.text("report.md")
+    assert '<span class="unseen">, better than the baseline</span>' in made.text("report.html")
+    told = "selectit is better than random on mmlu over 3 training seeds: +"
     assert told in made.text("report.html") and told in made.text("report.md")
     lines = list(csv.DictReader(made.text("comparisons.csv").splitlines()))
-    [line] = [x for x in lines if (x["row"], x["benchmark"]) == ("base", "gsm8k")]
-    assert (line["word"], line["num_items"], line["unit"]) == ("worse", "200", "item")
-    assert any("correction over all 9 comparisons" in sentence for sentence in table.caption)
+    [line] = [x for x in lines if (x["row"], x["benchmark"]) == ("selectit", "mmlu")]
+    assert (line["word"], line["num_items"], line["num_seeds"]) == ("better", "200", "3")
+    assert any("smallest difference on the average" in sentence for sentence in table.caption)
 
 
-def test_rows_of_the_same_model_have_p_one(world):
+def test_the_primary_comparison_is_tested_alone(world):
+    primary = {"row": "selectit", "against": "random", "on": "mmlu"}
+    made = world(**THREE, primary=primary)
+    tables(made, full=0.02, random=0.0, selectit=0.3)
+    found = comparisons(made)
+    first = found.of("selectit", "mmlu")
+    assert first.primary and first.p_holm == first.p
+    assert found.num_corrected == len(found.tested) - 1 and sum(c.primary for c in found.found) == 1
+    made.report()
+    assert "Primary comparison: selectit is better than random on mmlu" in made.text("report.md")
+    assert "| selectit \\* | random | mmlu | better |" in made.text("report.md")
+
+
+def test_every_row_is_compared_with_each_baseline_and_two_baselines_once(world):
+    arms = {name: {"select": {"strategy": strategy}} for name, strategy in ARMS.items()}
+    made = world(**THREE, arms=arms, baselines=["random", "full"], baseline=None)
+    found = comparisons(made)
+    pairs = [(c.row, c.baseline) for c in found.found if c.benchmark == "mmlu"]
+    assert sorted(pairs) == [("full", "random"), ("selectit", "full"), ("selectit", "random")]
+    table = made.table()
+    assert [line.is_baseline for line in table.lines] == [True, True, False]
+    assert line_of(table, "selectit").difference.mean == pytest.approx(
+        line_of(table, "selectit").average.mean - line_of(table, "random").average.mean
+    )
+
+
+def test_rows_of_equal_subsets_are_one_comparison(world):
+    """Their trainings are the same artifacts; correcting for both would punish a recipe for naming a row twice."""
+    made = world(**THREE, arms={
+        "random": {"select": {"strategy": "random"}}, "selectit": {"select": {"strategy": "selectit"}},
+        "twin": {"select": {"strategy": "selectit"}},
+    })  # fmt: skip
+    found = comparisons(made)
+    assert found.of("twin", "mmlu").p_holm == found.of("selectit", "mmlu").p_holm
+    assert found.num_corrected == 3 and len(found.tested) == 6
+
+
+def test_rows_of_the_same_model_are_not_compared(world):
     arms = {"base": {"finetune": {"method": "none"}}, "again": {"finetune": {"method": "none"}}}
     found = comparisons(world(arms=arms, baseline="base"))
-    assert [c.p for c in found.tested] == [1.0] * 3 and [c.difference for c in found.tested] == [0.0] * 3
+    assert {c.reason for c in found.found if c.benchmark != "average"} == {"the same model as base"}
+
+
+def test_two_models_without_training_are_compared_over_items(world):
+    arms = {"base": {"finetune": {"method": "none"}}, "other": {"finetune": {"method": "none"}, "model": {
+        "path": "other/model"}}}  # fmt: skip
+    made = world(arms=arms, baseline="base", evaluate={"profile": "paper-2023", "benchmarks": ["gsm8k"]})
+    made.change("other", "gsm8k", value=0.5)
+    found = comparisons(made).of("other", "gsm8k")
+    assert (found.word, found.test, found.num_seeds) == ("better", "McNemar, exact", None)
+    assert found.p == found.items_p == pytest.approx(binomtest(90, 90).pvalue)
 
 
 def test_items_are_joined_by_id_and_not_by_line(world):
@@ -96,7 +208,7 @@ def test_unequal_item_sets_are_not_compared(world):
     told = "its 200 items and the 200 of random are not the same (150 in both)"
     assert found.of("full", "gsm8k").reason == told and found.of("full", "gsm8k").word == "not compared"
     assert found.of("full", "average").reason == "gsm8k: not compared"
-    assert found.of("full", "mmlu").p is not None and found.of("selectit", "gsm8k").p is not None
+    assert found.of("full", "mmlu").items_p is not None and found.of("selectit", "gsm8k").items_p is not None
     assert any(told in sentence and "full on gsm8k" in sentence for sentence in table.caption)
 
 
@@ -129,15 +241,8 @@ def test_without_the_baseline_nothing_is_compared_and_the_caption_says_so(world)
     for stage in made.stages("random", "finetune"):
         made.fail(stage, "killed")
     table = made.report().table
-    assert any(s.startswith("No row could be tested against the baseline: random: there is") for s in table.caption)
-    assert "Tests against the baseline" not in made.text("report.html")
-
-
-def test_one_run_each_is_told_as_a_limit(world):
-    told = "rows with one run each say nothing of that"
-    assert told in " ".join(world(**ONE_SEED).table().caption)
-    assert told not in " ".join(world(arms={"full": {"select": {"strategy": "full"}}, "random": {
-        "select": {"strategy": "random"}}}).table().caption)  # fmt: skip
+    assert any(s.startswith("No row could be compared with a baseline: random: there is") for s in table.caption)
+    assert "Comparisons with the baselines" not in made.text("report.html")
 
 
 def test_a_grid_point_is_tested_against_its_own_baseline(world):
@@ -153,7 +258,7 @@ def test_a_report_that_stands_keeps_its_words_without_testing_again(world, monke
     assert not again.written and again.table == first
 
 
-def test_the_spread_is_told_by_purpose_where_the_recipe_varies_two(world):
+def test_the_spread_is_split_by_purpose_where_the_recipe_varies_two(world):
     made = world(seeds={"select": [7, 8], "train": [1, 2], "eval": [42]})
     for stage in made.stages("random", "evaluate", "mmlu"):
         cell = next(c for row in made.plan.rows for c in row.cells if c.stage == stage)
@@ -161,4 +266,4 @@ def test_the_spread_is_told_by_purpose_where_the_recipe_varies_two(world):
     made.report()
     text = made.text("report.md")
     assert "| random | selection seed | 7.07 |" in text and "| random | training seed | 0.00 |" in text
-    assert "Spread over seeds by purpose" in made.text("report.html")
+    assert "| random | rest | 0.00 |" in text and "Spread over seeds by purpose" in made.text("report.html")

@@ -82,7 +82,7 @@ def only(world, tmp_path, **changes):
 
 
 def test_with_every_setting_equal_and_three_seeds_a_value_within_the_margin_agrees(world, tmp_path):
-    made = by_content(world(published=published(tmp_path, KNOWN), published_margin=4, **ONLY_SELECTIT))
+    made = by_content(world(published=published(tmp_path, KNOWN), margin=4, **ONLY_SELECTIT))
     [line] = lines(made)
     assert line[:5] == ["A paper", "SelectIT; table 3", "gsm8k", "selectit", "agrees"]
     assert line[5].startswith("within 4 points") and "the published error is unknown" in line[5]
@@ -150,13 +150,13 @@ def test_a_setting_that_differs_or_is_unknown_is_named_and_nothing_agrees(world,
 
 def test_a_local_folder_is_not_the_hub_model_of_the_same_name(world, tmp_path):
     content = {"sha256": "a" * 64}
-    made = by_content(world(published=published(tmp_path, KNOWN), published_margin=4, **ONLY_SELECTIT), content)
+    made = by_content(world(published=published(tmp_path, KNOWN), margin=4, **ONLY_SELECTIT), content)
     [line] = lines(made)
     assert line[
         4
     ] == "not comparable" and "model (here sha256:aaaaaaaaaaa; whether that is org/model is not known)" in reasons(made)
     same = {**KNOWN, "model": f"sha256:{'a' * 64}", "raters": [f"sha256:{'a' * 64}"]}
-    made = by_content(world(published=published(tmp_path, same), published_margin=4, **ONLY_SELECTIT), content)
+    made = by_content(world(published=published(tmp_path, same), margin=4, **ONLY_SELECTIT), content)
     assert lines(made)[0][4] == "agrees"
 
 
@@ -167,7 +167,7 @@ def test_a_profile_is_compared_by_what_it_asks_not_by_its_name(world, tmp_path):
     made = by_content(world(published=published(tmp_path, KNOWN), **other))
     assert lines(made)[0][4] == "not comparable" and "evaluate.max_gen_toks 64 here, 512 there" in reasons(made)
     own = {**KNOWN, "profile": "paper-2023.yaml"}  # next to the file of numbers
-    made = by_content(world(published=published(tmp_path, own), published_margin=4, **other))
+    made = by_content(world(published=published(tmp_path, own), margin=4, **other))
     assert lines(made)[0][4] == "agrees"
 
 
@@ -216,7 +216,7 @@ def test_a_random_subset_needs_selection_seeds_too(world, tmp_path):
     drawn = {key: value for key, value in KNOWN.items() if key not in ("select", "raters", "rating_prompts")}
     numbers = published(tmp_path, {**drawn, "strategy": "random", "value": 12.6})
     arms = {"random": {"select": {"strategy": "random"}}}
-    shape = {"arms": arms, "baseline": "random", "published": numbers, "published_margin": 9}
+    shape = {"arms": arms, "baseline": "random", "published": numbers, "margin": 9}
     one = by_content(world(**shape, seeds={"select": [7], "train": [1, 2, 3], "eval": [42]}))
     assert lines(one)[0][5].startswith("3 training seeds, 1 selection seed, and at least 3 of each are needed")
     seeds = {"select": [7, 8, 9], "train": [1, 2, 3], "eval": [42], "combine": "in_step"}
@@ -271,7 +271,7 @@ def test_numbers_with_a_name_and_no_setting_never_agree(world, tmp_path):
     """As such files were once filled: bare names, no size, no training, no protocol, under whichever paper."""
     values = (14.0, 14.667, 16.0, 48.0)
     numbers = [{**OLD_FORM, "value": v, "arm": f"A{v}", "setting": "not further known"} for v in values]
-    made = by_content(world(published=published(tmp_path, *numbers), published_margin=99, **ONLY_SELECTIT))
+    made = by_content(world(published=published(tmp_path, *numbers), margin=99, **ONLY_SELECTIT))
     assert [line[4] for line in lines(made)] == ["not comparable"] * 4
     assert "'Model' is neither a hub id nor sha256:..." in reasons(made)
 
@@ -319,7 +319,7 @@ def test_a_win_rate_is_compared_with_the_same_judge_prompt_and_reference_only(
     evaluate = {"profile": "paper-2023", "benchmarks": ["alpaca_eval"], "judge": {"model": "gpt-4-0314"}}
     monkeypatch.setitem(VALUES["selectit"], "alpaca_eval", 0.2)
     shape = {**ONLY_SELECTIT, "evaluate": evaluate}
-    made = world(published=published(tmp_path, number), published_margin=9, **shape)
+    made = world(published=published(tmp_path, number), margin=9, **shape)
     record = {"metric": "win_rate", "num_items": 805, "judge": {"name": "gpt-4-0314", "prompt_sha256": "c" * 64}}
     made.change("selectit", "alpaca_eval", **record)
     [line] = lines(by_content(made))
@@ -352,7 +352,7 @@ def test_a_missing_result_gets_no_verdict(world, tmp_path):
 
 def test_a_published_ratio_meets_the_row_of_that_ratio_only(world, tmp_path):
     grid = {"select.ratio": [0.1, 0.2, 0.3]}
-    made = by_content(world(published=published(tmp_path, KNOWN), grid=grid, published_margin=4, **ONLY_SELECTIT))
+    made = by_content(world(published=published(tmp_path, KNOWN), grid=grid, margin=4, **ONLY_SELECTIT))
     [line] = lines(made)
     assert line[3] == "selectit (ratio=0.2)" and line[4] == "agrees"
     unknown = {key: value for key, value in KNOWN.items() if key != "ratio"}
@@ -400,7 +400,7 @@ def test_a_changed_file_or_margin_changes_the_report_and_no_stage(world, tmp_pat
     after = world(published=published(tmp_path, KNOWN), **ONLY_BASE)
     assert after.plan.stages == before.plan.stages
     assert after.report().written and not after.report().written
-    wider = world(published=published(tmp_path, KNOWN), published_margin=5, **ONLY_BASE)
+    wider = world(published=published(tmp_path, KNOWN), margin=5, **ONLY_BASE)
     assert wider.report().written
     assert read_table(after.plan, after.outcomes)[2] == read_table(before.plan, before.outcomes)[2]
 

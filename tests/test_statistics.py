@@ -1,4 +1,4 @@
-"""Paired tests, Holm's correction, bootstrap intervals and the split of spreads, against hand and reference values."""
+"""Paired tests over items, Holm's correction and variance components, against hand and reference values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from selectit.statistics.bootstrap import interval, resample
 from selectit.statistics.items import LEAST_CLUSTERS, item_weights, make_units, read_scores
+from selectit.statistics.method import item_error
 from selectit.statistics.paired import MOST_ENUMERATED, drawn_p, holm, mcnemar, num_draws, sign_flips
-from selectit.statistics.seeds import split_spread
+from selectit.statistics.seeds import variance_components
 
 
 def rng(seed=0):
@@ -99,28 +99,6 @@ def test_a_micro_mean_weighs_items_and_a_macro_mean_weighs_tasks():
     assert item_weights(tasks, "tasks") @ scores == pytest.approx((2 / 3 + 0) / 2)
 
 
-def test_bootstrap_of_one_task_equals_scipys_percentile_interval():
-    scores = np.stack([rng(1).random(80), rng(2).random(80)], axis=1)
-    units = make_units(["a"] * 80, item_weights(["a"] * 80, "items"), scores)
-    drawn = resample(units, rng())
-    low, high = interval(drawn[:, 0] - drawn[:, 1])
-    reference = scipy.stats.bootstrap(
-        (scores[:, 0], scores[:, 1]), lambda a, b, axis: (a - b).mean(axis=axis), paired=True, method="percentile",
-        n_resamples=10_000, rng=rng(9), vectorized=True,
-    ).confidence_interval  # fmt: skip
-    assert (low, high) == (pytest.approx(reference.low, abs=0.006), pytest.approx(reference.high, abs=0.006))
-
-
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    covered = 0
-    for seed in range(200):
-        scores = (rng(seed).random((60, 1)) < 0.3).astype(float)
-        units = make_units(["a"] * 60, item_weights(["a"] * 60, "items"), scores)
-        low, high = interval(resample(units, rng(seed + 1), 1_000)[:, 0])
-        covered += low <= 0.3 <= high
-    assert 0.90 <= covered / 200 <= 0.98
-
-
 def clustered(num_tasks, shift):
     """Items of a task share its effect, which is drawn around `shift`."""
     generator = rng(8)
@@ -129,32 +107,27 @@ def clustered(num_tasks, shift):
     return tasks, np.stack([effect + generator.normal(0, 0.01, len(tasks)), np.zeros(len(tasks))], axis=1)
 
 
-def test_many_tasks_are_drawn_as_clusters_and_make_the_interval_wider():
+def test_many_tasks_are_drawn_as_clusters_and_make_the_error_wider():
     tasks, scores = clustered(LEAST_CLUSTERS, 0.0)
     weights = item_weights(tasks, "items")
     units = make_units(tasks, weights, scores)
     assert units.kind == "task" and len(units.weights) == LEAST_CLUSTERS
-    low, high = interval(resample(units, rng())[:, 0])
-    few = make_units(["a"] * len(tasks), weights, scores)
-    item_low, item_high = interval(resample(few, rng())[:, 0])
-    assert high - low > 3 * (item_high - item_low)
-    assert high - low == pytest.approx(2 * 1.96 * 0.2 / LEAST_CLUSTERS**0.5, rel=0.5)
+    by_task = item_error(units, [0])
+    by_item = item_error(make_units(["a"] * len(tasks), weights, scores), [0])
+    assert by_task.over_items > 9 * by_item.over_items
+    assert by_task.over_items**0.5 == pytest.approx(0.2 / LEAST_CLUSTERS**0.5, rel=0.5)
+    assert (by_task.degrees_of_freedom, by_item.degrees_of_freedom) == (LEAST_CLUSTERS - 1, len(tasks) - 1)
 
 
 def test_clusters_of_unequal_size_keep_the_micro_mean():
     tasks = [f"t{task}" for task in range(LEAST_CLUSTERS) for _ in range(task + 1)]
-    scores = np.ones((len(tasks), 1))
-    drawn = resample(make_units(tasks, item_weights(tasks, "items"), scores), rng(), 100)
-    assert drawn == pytest.approx(1.0)
+    units = make_units(tasks, item_weights(tasks, "items"), np.ones((len(tasks), 1)))
+    assert units.sums.sum() == pytest.approx(1.0) and item_error(units, [0]).over_items == pytest.approx(0)
 
 
 def test_items_alone_in_their_task_are_drawn_with_the_others():
     units = make_units(["a", "b", "c"], item_weights(["a", "b", "c"], "tasks"), np.array([[0.0], [1.0], [1.0]]))
-    assert interval(resample(units, rng())[:, 0]) == (0.0, 1.0)
-
-
-def test_draws_that_are_all_equal_give_no_interval():
-    assert interval(np.full(100, 0.3)) is None
+    assert item_error(units, [0]).over_items == pytest.approx(np.var([0, 1, 1], ddof=1) / 3)
 
 
 def test_scores_are_read_in_the_order_of_task_and_item_without_the_texts(tmp_path):
@@ -175,10 +148,37 @@ def test_scores_are_read_in_the_order_of_task_and_item_without_the_texts(tmp_pat
     assert read_scores(path).keys == ()
 
 
-def test_the_spread_is_split_by_purpose_and_pooled_over_the_other_seeds():
+def test_variance_components_are_those_of_a_layout_computed_by_hand():
     values = {(1, 1, 42): 10.0, (1, 2, 42): 12.0, (2, 1, 42): 20.0, (2, 2, 42): 24.0}
-    split = split_spread(values)
-    assert split["train"] == pytest.approx(((2.0 + 8.0) / 2) ** 0.5)
-    assert split["select"] == pytest.approx(((50.0 + 72.0) / 2) ** 0.5)
-    assert "eval" not in split
-    assert split_spread({(1, 1, 1): 3.0}) == {}
+    found = variance_components(values)  # means 11 and 22 over training, 15 and 18 over selection, 16.5 over all
+    assert found["rest"] == pytest.approx(1.0)  # residuals of half a point with one degree of freedom
+    assert found["select"] == pytest.approx(((121.0 - 1.0) / 2) ** 0.5)
+    assert found["train"] == pytest.approx(((9.0 - 1.0) / 2) ** 0.5)
+    assert "eval" not in found
+
+
+def test_training_noise_is_not_shown_as_spread_of_the_selection():
+    found = [
+        variance_components({(s, t, 1): rng([seed, s, t]).normal(50, 2) for s in range(4) for t in range(4)})
+        for seed in range(300)
+    ]
+    assert np.mean([one["select"] ** 2 for one in found]) < 0.4  # 4 of noise over 4 seeds each, floored at 0
+    assert np.mean([one["rest"] ** 2 for one in found]) == pytest.approx(4.0, rel=0.1)
+
+
+def test_variance_components_are_unbiased_for_each_purpose():
+    found = []
+    for seed in range(400):
+        draw = rng(seed)
+        select, train = draw.normal(0, 3, 5), draw.normal(0, 2, 5)
+        values = {(s, t, 1): select[s] + train[t] + draw.normal(0, 1) for s in range(5) for t in range(5)}
+        found.append(variance_components(values))
+    assert np.mean([one["select"] ** 2 for one in found]) == pytest.approx(9, rel=0.1)
+    assert np.mean([one["train"] ** 2 for one in found]) == pytest.approx(4, rel=0.1)
+    assert np.mean([one["rest"] ** 2 for one in found]) == pytest.approx(1, rel=0.1)
+
+
+def test_no_components_where_seeds_move_together_or_a_combination_is_missing():
+    assert variance_components({(1, 1, 1): 3.0}) == {}
+    assert variance_components({(1, 1, 1): 3.0, (2, 2, 1): 4.0}) == {}
+    assert variance_components({(1, 1, 1): 3.0, (1, 2, 1): 4.0, (2, 1, 1): 5.0}) == {}

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, EvaluateStage, JudgeConfig, JudgeSetting
+from selectit.config.evaluate import (
+    BenchmarkConfig,
+    EvaluateConfig,
+    EvaluateStage,
+    GradeStage,
+    JudgeConfig,
+    JudgeSetting,
+)
 from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
-from selectit.config.inputs import ModelConfig, PoolConfig, SampleConfig
+from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import (
@@ -35,13 +42,14 @@ from selectit.config.select import (
     other_arm,
 )
 
-StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage
+StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage | GradeStage
 
 __all__ = [
     "DEFAULT_RATING_PROMPTS",
     "NUM_RATINGS",
     "SEEDED_STRATEGIES",
     "ArmConfig",
+    "BadRows",
     "BenchmarkConfig",
     "Config",
     "EvaluateConfig",
@@ -49,6 +57,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneStage",
     "FullSelect",
+    "GradeStage",
     "IFDSelect",
     "JudgeConfig",
     "JudgeSetting",

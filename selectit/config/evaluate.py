@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from selectit.config.inputs import Backend, ModelConfig
-from selectit.config.schema import Config, Location, LocationMark, execution
+from selectit.config.schema import Config, Location, LocationMark, Template, execution
 
 
 class RequestFields(dict[str, Any]):
@@ -172,27 +172,13 @@ class BenchmarkConfig(Config):
     """What a reader of its numbers must know; shown with the prompts and kept in the result."""
 
 
-class EvaluateStage(Config):
-    """One benchmark on one model."""
+class _OneBenchmark(Config):
+    """Of a stage that reads one benchmark: its own files of the folder, or its data set on the hub."""
 
-    model: ModelConfig
-    adapter: Location | None = None
-    """PEFT adapter that no stage of this project made; a fine-tuned model comes as an input instead."""
     benchmark: BenchmarkConfig
     profile: str = execution("")
     """Name of the profile the benchmark's settings come from, for the report."""
     data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
-    limit: int | None = None
-    template: Literal["alpaca", "llmzoo", "chat"] | None = None
-    """Only where the benchmark asks for chat format."""
-    judge: JudgeSetting | None = None
-    sandbox: Literal["bwrap", "none"] = execution("bwrap")
-    comet_python: str | None = execution(None)
-    batch_size: int | None = execution(None, ge=1)
-    num_processes: int | None = execution(None, ge=1)
-    backend: Backend = "transformers"
-    vllm_python: str | None = execution(None)
-    seed: int = 42
 
     def location_files(self, field: str) -> list[Path] | None:
         if field != "data" or self.data == "hub":
@@ -206,3 +192,36 @@ class EvaluateStage(Config):
 
         dataset = ON_HUB.get(self.benchmark.name) if field == "data" and self.data == "hub" else None
         return None if dataset is None else (dataset, "benchmark")
+
+
+class EvaluateStage(_OneBenchmark):
+    """One benchmark on one model."""
+
+    model: ModelConfig
+    adapter: Location | None = None
+    """PEFT adapter that no stage of this project made; a fine-tuned model comes as an input instead."""
+    limit: int | None = None
+    template: Template | None = None
+    """Only where the benchmark asks for chat format."""
+    judge: JudgeSetting | None = None
+    sandbox: Literal["bwrap", "none"] = execution("bwrap")
+    comet_python: str | None = execution(None)
+    batch_size: int | None = execution(None, ge=1)
+    num_processes: int | None = execution(None, ge=1)
+    backend: Backend = "transformers"
+    vllm_python: str | None = execution(None)
+    seed: int = 42
+
+
+class GradeStage(_OneBenchmark):
+    """Answers to one benchmark that are there already."""
+
+    answers: Location
+    """A file of lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation."""
+    grader: str
+    """Name and version of what grades them: a mended one gives another result."""
+    generator: str = execution("")
+    """Whose answers they are, in files for the programs of others."""
+    judge: JudgeSetting | None = None
+    sandbox: Literal["bwrap", "none"] = execution("bwrap")
+    comet_python: str | None = execution(None)

@@ -75,6 +75,17 @@ class ArmConfig(Config):
         return models if isinstance(self.select, SelectITSelect) and self.select.level == "model" else models[:1]
 
 
+class PrimaryConfig(Config):
+    """The one comparison that the table is made for; it is named before the runs and tested without a correction."""
+
+    row: str
+    """An arm, or a row's label where a grid makes several rows of it."""
+    against: str
+    """One of `baselines`."""
+    on: str = "average"
+    """A benchmark, or `average`."""
+
+
 class RecipeConfig(Config):
     """A recipe file as it is written; `selectit.recipe.load` reads one."""
 
@@ -97,12 +108,14 @@ class RecipeConfig(Config):
     grid: dict[str, tuple[Any, ...]] = Field({})
     """Dotted key -> values; every arm that the key changes is repeated for each value."""
     seeds: SeedsConfig = SeedsConfig()
-    baseline: str
-    """The arm that differences are taken to."""
+    baselines: tuple[str, ...] = Field(min_length=1)
+    """The arms that every row is compared with; the table's differences and marks are those to the first."""
+    primary: PrimaryConfig | None = None
+    """The comparison that is tested alone; all others are corrected for their number."""
+    margin: float = Field(2.0, gt=0, allow_inf_nan=False)
+    """Points within which two rows are equivalent, and a result agrees with a published one."""
     published: tuple[PublishedLocation, ...] | PublishedLocation | None = None
     """Published results that the report compares with ours: names of papers that ship, or files of the same form."""
-    published_margin: float = Field(2.0, gt=0, allow_inf_nan=False)
-    """Points within which a result agrees with a published one."""
     wandb: WandbConfig = WandbConfig()
 
     @property

@@ -39,11 +39,14 @@ def _seeds(plan: Plan, results: Sequence[Result]) -> str:
     told = "; ".join(f"{name} {', '.join(map(str, getattr(seeds, name)))}" for name in ("select", "train", "eval"))
     if seeds.combine == "in_step":
         told += "; the lists in step"
-    if max(len(s) for s in (seeds.select, seeds.train, seeds.eval)) == 1:
-        return f"All values are percent. One seed for each purpose ({told}), so there is no spread over seeds."
+    if len(seeds.train) == 1:
+        return (
+            "All values are percent ± the standard error over items (in brackets: training seeds). There is one "
+            f"training seed ({told}), so no error here holds what another would have given."
+        )
     return (
-        f"All values are percent. Seeds: {told}. Where a value depends on more than one of them, it is the mean over "
-        "their combinations, and ± is the sample standard deviation."
+        f"All values are percent ± the standard error over training seeds and items (in brackets: training seeds). "
+        f"Seeds: {told}; a value is the mean over their combinations."
     )
 
 
@@ -80,7 +83,7 @@ def _average(plan: Plan, table: Table) -> str:
 
 
 def _difference(plan: Plan, table: Table) -> str:
-    arm = recipe_of(plan).config.baseline
+    arm = recipe_of(plan).config.baselines[0]
     sentence = f"difference: the row's average minus that of the baseline row (arm {arm}), in points"
     if sum(line.is_baseline for line in table.lines) > 1:
         arms = [row.arm for row in plan.rows]

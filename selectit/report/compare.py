@@ -1,6 +1,6 @@
-"""Every row of the table against the baseline row, item by item: difference, interval, p-value, and the word for it.
+"""Every row of the table against each baseline: difference, error, interval, and the tests over seeds and over items.
 
-Reads items.jsonl of the evaluate artifacts. Rows with unequal items or settings are not compared, and say why.
+What the tests are called is decided in `selectit.report.words`. Reads and writes nothing.
 """
 
 from __future__ import annotations
@@ -12,230 +12,233 @@ from typing import Any
 
 import numpy as np
 
-from selectit.fingerprint import canonical_json
 from selectit.graph import Plan
 from selectit.report import formats
-from selectit.report.comparisons import Comparison, Comparisons, ValueInterval, Word
-from selectit.report.results import Result, settings_of
-from selectit.report.table import AVERAGE, Table, baseline_of
-from selectit.statistics import ALPHA
-from selectit.statistics.bootstrap import interval, resample
-from selectit.statistics.items import ItemScores, Mean, Units, item_weights, make_units, read_scores
-from selectit.statistics.paired import SignFlips, drawn_p, holm, mcnemar, num_draws, sign_flips
+from selectit.report.comparisons import Comparison, Comparisons, RowError
+from selectit.report.item_runs import RowRuns, alike, obstacle, read_rows
+from selectit.report.results import Result
+from selectit.report.table import AVERAGE, Table, baselines_of
+from selectit.report.words import Tested, judged
+from selectit.statistics.items import Mean, Units, item_weights, make_units
+from selectit.statistics.method import (
+    ItemError,
+    Runs,
+    Spread,
+    infer,
+    is_by_run,
+    item_error,
+    mean_item_error,
+    seed_error,
+    seed_variance,
+    spreads,
+    total_variance,
+)
+from selectit.statistics.paired import SignFlips, drawn_p, mcnemar, num_draws, sign_flips
 
-ITEMS_FILE = "items.jsonl"
 SEED = 0
-ROUNDING = 1e-6
-"""The mean over items must give the recorded value this closely."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """The items of one row on one benchmark, averaged over its runs; or the reason why there are none."""
-
-    keys: tuple[tuple[str, int], ...] = ()
-    scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # float64 [num_items]
-    num_runs: int = 0
-    settings: str = ""
-    reason: str = ""
+Pair = tuple[int, int]
+"""Positions in the table of a row and of the baseline that it is compared with."""
 
 
 @dataclass
-class _Average:
-    """Sums over the benchmarks of one row's average."""
+class _OnAverage:
+    """What the average of a pair of rows is made of; each list has an entry for each benchmark."""
 
-    share: float
-    """One over the number of benchmarks."""
-    difference: float = 0.0
-    scale: float = 0.0
-    flips: np.ndarray | float = 0.0
-    resampled: np.ndarray | float = 0.0
-
-    def add(self, parts: np.ndarray, flips: np.ndarray, resampled: np.ndarray) -> None:
-        self.difference += self.share * float(parts.sum())
-        self.scale += self.share * float(np.abs(parts).sum())
-        self.flips = self.flips + self.share * flips
-        self.resampled = self.resampled + self.share * resampled
+    runs: list[tuple[Runs, Runs]] = field(default_factory=list)
+    differences: list[float] = field(default_factory=list)
+    items: list[ItemError] = field(default_factory=list)
+    scales: list[float] = field(default_factory=list)
+    flips: list[np.ndarray] = field(default_factory=list)
 
 
 def compare(plan: Plan, results: Sequence[Result], table: Table) -> Comparisons:
-    """Every row but the baseline's, on every benchmark and on the average."""
-    bases = [baseline_of(plan, row) for row in plan.rows]
-    pairs = [(at, base) for at, base in enumerate(bases) if at != base]
-    labels = [row.label for row in plan.rows]
+    """Every row against the row of each baseline arm, on every benchmark and on the average."""
+    labels, pairs = [row.label for row in plan.rows], pairs_of(plan)
     of: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         of.setdefault((result.row.label, result.cell.benchmark), []).append(result)
-    found: dict[tuple[int, str], Comparison] = {}
-    values: list[ValueInterval] = []
-    averages = {at: _Average(1 / max(1, len(table.averaged))) for at, _ in pairs}
+    found: dict[tuple[Pair, str], Tested] = {}
+    errors: dict[tuple[int, str], RowError] = {}
+    averages: dict[Pair, _OnAverage] = {pair: _OnAverage() for pair in pairs}
+    parts: dict[int, list[tuple[Runs, ItemError]]] = {at: [] for at in range(len(labels))}
+    draws = num_draws(len(pairs) * (len(table.benchmarks) + 1))
     for benchmark in table.benchmarks:
-        read: dict[str, ItemScores] = {}
-        own = [[r for r in of.get((label, benchmark), ()) if r.hole is None] for label in labels]
-        mean = _mean([result for row in own for result in row], read)
-        rows = [_row(row, read, mean) for row in own]
-        for at, base in pairs:
-            reason = _obstacle(rows[at], rows[base], labels[base])
-            found[at, benchmark] = Comparison(labels[at], labels[base], benchmark, reason=reason)
-        for number, members in enumerate(_groups(rows)):
+        rows, mean = read_rows([[r for r in of.get((label, benchmark), ()) if r.hole is None] for label in labels])
+        for pair in pairs:
+            row, base = (rows[at] for at in pair)
+            reason = obstacle(row, base, labels[pair[1]])
+            found[pair, benchmark] = Tested(
+                Comparison(labels[pair[0]], labels[pair[1]], benchmark, reason=reason), (row.identity, base.identity)
+            )
+        for number, members in enumerate(alike(rows)):
             assert mean is not None
-            group = _Group(members, [rows[at] for at in members], mean, (benchmark, number))
-            values += [ValueInterval(labels[at], benchmark, *ends) for at, ends in group.intervals()]
-            compared = [pair for pair in pairs if pair[0] in members and not found[pair[0], benchmark].reason]
-            if compared:
-                counted = averages if benchmark in table.averaged else {}
-                draws = num_draws(len(pairs) * (len(table.benchmarks) + 1))
-                for at, tested in group.test(compared, draws, counted):
-                    found[at, benchmark] = replace(found[at, benchmark], **tested)
+            group = _Group(members, rows, mean, (benchmark, number))
+            for at in members:
+                own = group.runs[at], item_error(group.units, group.columns[at])
+                errors[at, benchmark] = _row_error(labels[at], benchmark, *own)
+                if benchmark in table.averaged:
+                    parts[at].append(own)
+            compared = [p for p in pairs if p[0] in members and not found[p, benchmark].comparison.reason]
+            for pair, fields, own_spreads in group.test(
+                compared, draws, averages if benchmark in table.averaged else {}
+            ):
+                tested = found[pair, benchmark]
+                comparison = replace(tested.comparison, **fields)
+                found[pair, benchmark] = replace(tested, comparison=comparison, spreads=own_spreads)
     if len(table.averaged) > 1:
-        for at, base in pairs:
-            on = [found[at, benchmark] for benchmark in table.averaged]
-            found[at, AVERAGE] = _on_average(Comparison(labels[at], labels[base], AVERAGE), on, averages[at])
-    ordered = [found[at, name] for at, _ in pairs for name in (*table.benchmarks, AVERAGE) if (at, name) in found]
-    return Comparisons(_judged(ordered), tuple(values))
+        for pair in pairs:
+            found[pair, AVERAGE] = _average(
+                labels, pair, [found[pair, name] for name in table.averaged], averages[pair]
+            )
+        for at, all_parts in parts.items():
+            runs = mean_runs([runs for runs, _ in all_parts])
+            if len(all_parts) == len(table.averaged) and runs is not None:
+                items = mean_item_error([items for _, items in all_parts])
+                errors[at, AVERAGE] = _row_error(labels[at], AVERAGE, runs, items)
+    ordered = [found[pair, name] for pair in pairs for name in (*table.benchmarks, AVERAGE) if (pair, name) in found]
+    return judged(plan, table, ordered, list(errors.values()))
+
+
+def pairs_of(plan: Plan) -> list[Pair]:
+    """Each row with the row of each baseline arm; two baselines are compared once."""
+    pairs = []
+    for at, row in enumerate(plan.rows):
+        for base in baselines_of(plan, row):
+            if at != base and (base, at) not in pairs:
+                pairs.append((at, base))
+    return pairs
 
 
 class _Group:
-    """Rows of the table with the same items of one benchmark: the same units are drawn for all of them."""
+    """Rows of the table with the same items of one benchmark."""
 
-    def __init__(self, members: Sequence[int], rows: Sequence[_Row], mean: Mean, name: tuple[str, int]) -> None:
-        tasks = [task for task, _ in rows[0].keys]
-        self.members, self.rows, self.name = members, rows, name
-        self.scores = np.stack([row.scores for row in rows], axis=1)  # [num_items, num_rows]
-        self.units: Units = make_units(tasks, item_weights(tasks, mean), self.scores)
-        self.resampled = resample(self.units, _rng("bootstrap", *name))  # [num_resamples, num_rows]
-
-    def intervals(self) -> list[tuple[int, tuple[float, float]]]:
-        """Position in the table -> interval of the row's value, where there is one."""
-        found = [(at, interval(self.resampled[:, column])) for column, at in enumerate(self.members)]
-        return [(at, ends) for at, ends in found if ends is not None]
+    def __init__(self, members: Sequence[int], rows: Sequence[RowRuns], mean: Mean, name: tuple[str, int]) -> None:
+        self.rows, self.name = rows, name
+        tasks = [task for task, _ in rows[members[0]].keys]
+        scores = np.concatenate([rows[at].scores for at in members], axis=1)  # [num_items, num_runs of all]
+        self.units: Units = make_units(tasks, item_weights(tasks, mean), scores)
+        ends = np.cumsum([rows[at].scores.shape[1] for at in members])
+        starts = [0, *ends[:-1]]
+        self.columns = {
+            at: list(range(*ends)) for at, ends in zip(members, zip(starts, ends, strict=True), strict=True)
+        }
+        self.means = {at: self.units.sums[:, columns].mean(axis=1) for at, columns in self.columns.items()}
+        values = self.units.sums.sum(axis=0)
+        self.runs = {at: Runs(rows[at].seeds, values[columns]) for at, columns in self.columns.items()}
 
     def test(
-        self, pairs: Sequence[tuple[int, int]], draws: int, averages: dict[int, _Average]
-    ) -> list[tuple[int, dict[str, Any]]]:
-        """Fields of the comparison of each pair (position, position of its baseline); `averages` are added to."""
-        column_of = {at: column for column, at in enumerate(self.members)}
-        ours, theirs = ([column_of[at] for at in side] for side in zip(*pairs, strict=True))
-        parts = self.units.sums[:, ours] - self.units.sums[:, theirs]
-        moved = self.resampled[:, ours] - self.resampled[:, theirs]
+        self, pairs: Sequence[Pair], draws: int, averages: dict[Pair, _OnAverage]
+    ) -> list[tuple[Pair, dict[str, Any], tuple[Spread, ...]]]:
+        """Fields of the comparison of each pair, and what its test is made of; `averages` are added to."""
+        if not pairs:
+            return []
+        parts = np.stack([self.means[at] - self.means[base] for at, base in pairs], axis=1)
         flips = sign_flips(parts, draws, _rng("flips", *self.name))
         found = []
-        for number, (at, one, other) in enumerate(zip([at for at, _ in pairs], ours, theirs, strict=True)):
-            test, p = self._p(one, other, flips, number)
-            low, high = interval(moved[:, number]) or (None, None)
-            fields: dict[str, Any] = {
-                "num_items": len(self.scores), "num_runs": self.rows[one].num_runs,
-                "num_baseline_runs": self.rows[other].num_runs, "difference": float(parts[:, number].sum()),
-                "low": low, "high": high, "unit": self.units.kind, "test": test, "p": p,
-            }  # fmt: skip
-            found.append((at, fields))
-            if at in averages:
-                averages[at].add(parts[:, number], flips.draws[:, number], moved[:, number])
+        for number, pair in enumerate(pairs):
+            runs, base = (self.runs[at] for at in pair)
+            difference = float(parts[:, number].sum())
+            items = item_error(self.units, self.columns[pair[0]], self.columns[pair[1]], by_run=is_by_run(runs, base))
+            fields, found_spreads = _fields(runs, base, difference, items, *self._p(pair, flips, number))
+            fields |= {**_counts([self.rows[at] for at in pair]), "items_unit": self.units.kind}
+            found.append((pair, fields, found_spreads))
+            if pair in averages:
+                average = averages[pair]
+                average.runs.append((runs, base))
+                average.differences.append(difference)
+                average.items.append(items)
+                average.scales.append(float(np.abs(parts[:, number]).sum()))
+                average.flips.append(flips.draws[:, number])
         return found
 
-    def _p(self, one: int, other: int, flips: SignFlips, number: int) -> tuple[str, float]:
-        """The test's name and p-value: McNemar's where every item is one 0 or 1 that counts the same."""
-        both = self.scores[:, [one, other]]
-        alone = self.rows[one].num_runs == self.rows[other].num_runs == 1
+    def _p(self, pair: Pair, flips: SignFlips, number: int) -> tuple[str, float]:
+        """The test over items and its p-value: McNemar's where every item is one 0 or 1 that counts the same."""
+        row, base = (self.rows[at] for at in pair)
+        both = np.concatenate([row.scores, base.scores], axis=1)
+        alone = row.num_evaluations == base.num_evaluations == 1
         if alone and self.units.kind == "item" and self.units.equal and np.isin(both, (0.0, 1.0)).all():
             return "McNemar, exact", mcnemar(both[:, 0], both[:, 1])
         how = "exact" if flips.exact[number] else f"{len(flips.draws):,} draws"
         return f"sign flips by {self.units.kind}, {how}", float(flips.p[number])
 
 
-def _mean(results: Sequence[Result], read: dict[str, ItemScores]) -> Mean | None:
-    """The mean that the benchmark's values are: the one that gives every recorded value from its items."""
-    for mean in ("items", "tasks"):
-        if all(_gives(result, _scores(result, read), mean) for result in results):
-            return mean  # type: ignore[return-value]
-    return None
+def _fields(
+    runs: Runs | None, base: Runs | None, difference: float, items: ItemError, items_test: str, items_p: float
+) -> tuple[dict[str, Any], tuple[Spread, ...]]:
+    """All fields of a comparison but the counts, and what its test is made of.
+
+    Args: runs, base: None where the benchmarks of an average have runs of other seeds.
+    """
+    over_items = Spread(items.over_items, items.degrees_of_freedom)
+    alone = infer(difference, [over_items])
+    on_items: dict[str, Any] = {
+        "difference": difference, "items_test": items_test, "items_p": items_p,
+        "items_low": alone.low if alone else None, "items_high": alone.high if alone else None,
+    }  # fmt: skip
+    if runs is None or base is None:
+        return {**on_items, "reason": "its benchmarks were not run with the same seeds"}, ()
+    if runs.is_fixed and base.is_fixed:  # no seeds: the test of the two is that over items
+        ends = {"error": alone.error, "low": alone.low, "high": alone.high} if alone else {}
+        return {**on_items, "test": items_test, "p": items_p, **ends}, (over_items,) if alone else ()
+    seeds = seed_error(runs, base)
+    if seeds is None:
+        return {**on_items, "reason": "one training seed"}, ()
+    both = spreads(seeds, items)
+    found = infer(seeds.difference, both)
+    if found is None:
+        return {**on_items, "reason": "no run and no item differs, so its error is not known"}, ()
+    kind = "t test" if runs.is_fixed or base.is_fixed else "paired t test" if seeds.paired else "Welch's t test"
+    of_method = {
+        "difference": seeds.difference, "error": found.error, "degrees_of_freedom": seeds.degrees_of_freedom,
+        "low": found.low, "high": found.high, "test": f"{kind} over training seeds, and over items", "p": found.p,
+        "num_seeds": seeds.num_seeds,
+    }  # fmt: skip
+    return on_items | of_method, both
 
 
-def _gives(result: Result, items: ItemScores, mean: Mean) -> bool:
-    if not items.keys or np.isnan(items.scores).any():
-        return True  # told by _row
-    weights = item_weights([task for task, _ in items.keys], mean)
-    return abs(float(weights @ items.scores) - result.record["value"]) < ROUNDING
+def mean_runs(runs: Sequence[Runs]) -> Runs | None:
+    """The average of each run over the benchmarks; None where they were not run with the same seeds.
+
+    A seed that only some benchmarks depend on would leave runs without a partner.
+    """
+    if len({one.seeds for one in runs}) != 1:
+        return None
+    return Runs(runs[0].seeds, np.mean([one.values for one in runs], axis=0))
 
 
-def _scores(result: Result, read: dict[str, ItemScores]) -> ItemScores:
-    assert result.artifact is not None
-    path = result.artifact.path / ITEMS_FILE
-    if path.as_posix() not in read:
-        found = read_scores(path)
-        other = next(iter(read.values()), found)
-        # mostly the same items as in every other row, whose keys are kept once
-        read[path.as_posix()] = replace(found, keys=other.keys) if found.keys == other.keys else found
-    return read[path.as_posix()]
-
-
-def _row(results: Sequence[Result], read: dict[str, ItemScores], mean: Mean | None) -> _Row:
-    """Args: results: those of the row that hold a number."""
-    if not results:
-        return _Row(reason="there is no number")
-    runs = [_scores(result, read) for result in results]
-    settings = {canonical_json(settings_of(result.artifact)) for result in results if result.artifact}
-    if not runs[0].keys:
-        return _Row(reason="its items are not recorded")
-    if len(settings) > 1 or any(run.keys != runs[0].keys for run in runs):
-        return _Row(reason="its own runs differ in settings or items")
-    scores = np.mean([run.scores for run in runs], axis=0)
-    if missing := int(np.isnan(scores).sum()):
-        return _Row(reason=f"{missing} of its items have no score")
-    if mean is None:
-        return _Row(reason="the value is not a mean over its items")
-    return _Row(runs[0].keys, scores, len(runs), settings.pop())
-
-
-def _obstacle(row: _Row, base: _Row, baseline: str) -> str:
-    if row.reason or base.reason:
-        return row.reason or f"{baseline}: {base.reason}"
-    if row.settings != base.settings:
-        return f"not run with the settings or data of {baseline}"
-    if row.keys != base.keys:
-        common = len(set(row.keys) & set(base.keys))
-        return f"its {len(row.keys)} items and the {len(base.keys)} of {baseline} are not the same ({common} in both)"
-    return ""
-
-
-def _groups(rows: Sequence[_Row]) -> list[list[int]]:
-    """Positions of rows with the same items."""
-    groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
-    for at, row in enumerate(rows):
-        if not row.reason:
-            groups.setdefault(row.keys, []).append(at)
-    return list(groups.values())
-
-
-def _on_average(blank: Comparison, on: Sequence[Comparison], average: _Average) -> Comparison:
-    missing = [c.benchmark for c in on if c.p is None]
-    if missing:
-        return replace(blank, reason=f"{formats.names(missing)}: not compared")
-    assert isinstance(average.flips, np.ndarray) and isinstance(average.resampled, np.ndarray)
-    p = drawn_p(np.array([average.difference]), average.flips[:, None], np.array([average.scale]))
-    low, high = interval(average.resampled) or (None, None)
-    return replace(
-        blank, num_items=sum(c.num_items or 0 for c in on), difference=average.difference, low=low, high=high,
-        num_runs=max(c.num_runs or 0 for c in on), num_baseline_runs=max(c.num_baseline_runs or 0 for c in on),
-        unit=" or ".join(dict.fromkeys(c.unit for c in on)), p=float(p[0]),
-        test=f"sign flips within each benchmark, {len(average.flips):,} draws",
+def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _OnAverage) -> Tested:
+    at, base = (labels[at] for at in pair)
+    blank = Comparison(at, base, AVERAGE)
+    sides = tuple(tuple(name for one in on for name in one.sides[side]) for side in (0, 1))
+    assert len(sides) == 2
+    if missing := [one.comparison.benchmark for one in on if one.comparison.items_p is None]:
+        return Tested(replace(blank, reason=f"{formats.names(missing)}: not compared"), sides)
+    number = len(on)
+    difference = sum(average.differences) / number
+    flips = np.sum(average.flips, axis=0) / number
+    p = drawn_p(np.array([difference]), flips[:, None], np.array([sum(average.scales) / number]))
+    runs, base_runs = (mean_runs(side) for side in zip(*average.runs, strict=True))
+    test = f"sign flips within each benchmark, {len(flips):,} draws"
+    fields, own_spreads = _fields(runs, base_runs, difference, mean_item_error(average.items), test, float(p[0]))
+    counts = [one.comparison for one in on]
+    comparison = replace(
+        blank, **fields, num_items=sum(c.num_items or 0 for c in counts),
+        num_runs=max(c.num_runs or 0 for c in counts),
+        num_baseline_runs=max(c.num_baseline_runs or 0 for c in counts),
+        items_unit=" or ".join(dict.fromkeys(c.items_unit for c in counts)),
     )  # fmt: skip
+    return Tested(comparison, sides, own_spreads)
 
 
-def _judged(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """With Holm's p-values over the whole table, and the words that follow from them."""
-    corrected = iter(holm([c.p for c in found if c.p is not None]))
-    judged = []
-    for comparison in found:
-        if comparison.p is None or comparison.difference is None:
-            judged.append(comparison)
-            continue
-        p = next(corrected)
-        word: Word = "no difference shown"
-        if p < ALPHA:
-            word = "better" if comparison.difference > 0 else "worse"
-        judged.append(replace(comparison, p_holm=p, word=word))
-    return tuple(judged)
+def _row_error(label: str, benchmark: str, runs: Runs, items: ItemError) -> RowError:
+    return RowError(label, benchmark, total_variance(seed_variance(runs), items) ** 0.5, runs.num_train_seeds)
+
+
+def _counts(rows: Sequence[RowRuns]) -> dict[str, Any]:
+    row, base = rows
+    return {
+        "num_items": len(row.keys), "num_runs": row.num_evaluations, "num_baseline_runs": base.num_evaluations,
+    }  # fmt: skip
 
 
 def _rng(*parts: object) -> np.random.Generator:

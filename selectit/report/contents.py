@@ -15,6 +15,7 @@ from selectit.report.contamination import Contamination
 from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
+from selectit.report.health import answer_health
 from selectit.report.losses import above_one, losses
 from selectit.report.prompts import Shown, trained_and_asked
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
@@ -61,6 +62,7 @@ class Contents:
     environments: Listing
     given: Listing
     """What came in from outside."""
+    answer_health: Listing
     result_notes: Sequence[str]
     values: Sequence[Sequence[ValueLine]]
     """Every single value, by row of the table."""
@@ -89,7 +91,7 @@ def gather(
         name=config.name,
         description=config.description,
         recipe_file=recipe_of(plan).path.name,
-        baseline=config.baseline,
+        baseline=config.baselines[0],
         table=table,
         findings=findings(comparisons),
         comparisons=listing(comparisons),
@@ -114,6 +116,7 @@ def gather(
         stages=stages,
         environments=environments,
         given=given(plan, outcomes),
+        answer_health=answer_health(evaluations),
         result_notes=result_notes(plan, evaluations),
         values=single_values(plan, results, table.benchmarks),
         shown=trained_and_asked(plan, outcomes, evaluations),

@@ -21,10 +21,10 @@ from selectit.report.table import Table
 
 RESULT_COLUMNS = (
     "row", "arm", "benchmark", "select_seed", "train_seed", "eval_seed", "metric", "value", "stderr", "num_items",
-    "status", "reason", "complete", "profile", "num_rows", "overlapping_rows", "row_mean", "row_std", "row_difference",
-    "is_baseline", "artifact", "fingerprint",
+    "status", "reason", "complete", "profile", "num_rows", "overlapping_rows", "row_mean", "row_std", "row_error",
+    "row_difference", "is_baseline", "artifact", "fingerprint",
 )  # fmt: skip
-"""`row_mean`, `row_std` and `row_difference` (to the baseline row) are of all seeds of the row and benchmark."""
+"""Columns that begin with `row_` are of all seeds of the row and benchmark; the difference is to the first baseline."""
 OVERLAP_COLUMNS = (
     "row", "select_seed", "other_row", "other_select_seed", "num_rows", "other_num_rows", "num_common", "jaccard",
 )  # fmt: skip
@@ -63,6 +63,7 @@ def results_csv(
                 "profile": config.profile, "num_rows": selection.get("num_selected"),
                 "overlapping_rows": overlapping,
                 "row_mean": _fraction(line.entries[at].mean), "row_std": _fraction(line.entries[at].std),
+                "row_error": _fraction(line.entries[at].error),
                 "row_difference": _fraction(line.differences[at].mean), "is_baseline": line.is_baseline,
                 "artifact": result.artifact.path.name if result.artifact else "",
                 "fingerprint": result.artifact.manifest["fingerprint"] if result.artifact else "",

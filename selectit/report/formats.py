@@ -25,8 +25,15 @@ def percent(fraction: float) -> float:
     return 100 * fraction
 
 
-def value(percentage: float, std: float | None = None) -> str:
-    return f"{percentage:.1f}" if std is None else f"{percentage:.1f} ± {std:.1f}"
+def value(percentage: float, error: float | None = None, num_seeds: int = 0) -> str:
+    """Such as `41.2 ± 0.8 (3)`: the value, its standard error, and the number of training seeds where there are any."""
+    seeds = f" ({num_seeds})" if num_seeds else ""
+    return f"{percentage:.1f}{'' if error is None else f' ± {small(error)}'}{seeds}"
+
+
+def small(error: float) -> str:
+    """An error to one decimal; one that would round to 0.0 reads as exact and is written as below 0.1."""
+    return "<0.1" if error < 0.05 else f"{error:.1f}"
 
 
 def points(difference: float) -> str:

@@ -11,6 +11,7 @@ from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import Listing
+from selectit.report.health import NOTE as ANSWER_HEALTH_NOTE
 from selectit.report.seeds import SEED_SPREAD
 from selectit.report.significance import LISTING_NOTE
 from selectit.report.table import Table
@@ -27,7 +28,7 @@ def markdown(contents: Contents) -> str:
     blocks += ["## Results", _results(table), _notes(table), _bullets(table.caption)]
     blocks += ["## Difference to the baseline by benchmark, in points", _differences(table)]
     if contents.comparisons.rows:
-        blocks += ["## Tests against the baseline", _bullets(contents.findings), _listing(contents.comparisons)]
+        blocks += ["## Comparisons with the baselines", _bullets(contents.findings), _listing(contents.comparisons)]
         blocks += [LISTING_NOTE]
     if contents.seed_spread.rows:
         blocks += ["## Spread over seeds by purpose", SEED_SPREAD, _listing(contents.seed_spread)]
@@ -63,6 +64,8 @@ def markdown(contents: Contents) -> str:
         for one in contents.shown:
             blocks += [f"### {_text(one.title)}", _text(one.note), _verbatim(one.segments)]
     blocks += ["## Cost", _listing(contents.costs), _text(contents.cost_note)]
+    if contents.answer_health.rows:
+        blocks += ["## Answer health", _listing(contents.answer_health), ANSWER_HEALTH_NOTE]
     if contents.result_notes:
         blocks += ["## Notes of the evaluation", _bullets(contents.result_notes)]
     blocks += ["## Where each number came from", _listing(contents.given)]

@@ -16,6 +16,7 @@ from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import ABSENT
+from selectit.report.health import NOTE as ANSWER_HEALTH_NOTE
 from selectit.report.seeds import SEED_SPREAD
 from selectit.report.significance import LISTING_NOTE
 from selectit.report.table import DAGGER
@@ -48,6 +49,7 @@ def page(contents: Contents) -> str:
         seed_spread_note=SEED_SPREAD,
         calculation_rule=CALCULATION_RULE,
         fidelity_note=FIDELITY_NOTE,
+        answer_health_note=ANSWER_HEALTH_NOTE,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         drawn=[(plot, Markup(plot.svg)) for plot in contents.plots],
     )

@@ -12,30 +12,32 @@ from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing
 from selectit.report.results import Result
 from selectit.report.table import Table
-from selectit.statistics.seeds import PURPOSES, split_spread
+from selectit.statistics.seeds import PURPOSES, REST, variance_components
 
-NAMES = {"select": "selection seed", "train": "training seed", "eval": "evaluation seed"}
+NAMES = {"select": "selection seed", "train": "training seed", "eval": "evaluation seed", REST: "rest"}
 SEED_SPREAD = (
-    "Standard deviation in points over the seeds of one purpose while those of the others stay, pooled over the others."
+    "Standard deviation in points that the seeds of each purpose contribute by themselves (variance components; a "
+    "negative estimate is 0). The rest is what no single purpose explains, such as a training that turns out otherwise "
+    "on another subset."
 )
 
 
 def seed_spread(plan: Plan, results: Sequence[Result], table: Table) -> Listing:
-    """Row and purpose by benchmark, in points; empty where no row varies in two purposes."""
+    """Row and purpose by benchmark, in points; empty where no row varies in two purposes, in all combinations."""
     values: dict[tuple[str, str], dict[tuple[int, int, int], float]] = {}
     for result in results:
         if result.value is not None:
             cell = result.cell
             seeds = (cell.select_seed, cell.train_seed, cell.eval_seed)
             values.setdefault((result.row.label, cell.benchmark), {})[seeds] = formats.percent(result.value)
-    split = {key: split_spread(found) for key, found in values.items()}
+    split = {key: variance_components(found) for key, found in values.items()}
     if not any(len(spread) > 1 for spread in split.values()):
         return Listing((), ())
     rows = []
     for row in plan.rows:
-        for purpose in PURPOSES:
+        for purpose in (*PURPOSES, REST):
             spreads = [split.get((row.label, name), {}).get(purpose) for name in table.benchmarks]
             if any(spread is not None for spread in spreads):
                 told = (ABSENT if spread is None else f"{spread:.2f}" for spread in spreads)
                 rows.append((row.label, NAMES[purpose], *told))
-    return Listing(("arm", "over the", *table.benchmarks), tuple(rows), num_text_columns=2)
+    return Listing(("arm", "from the", *table.benchmarks), tuple(rows), num_text_columns=2)

@@ -1,4 +1,4 @@
-"""The table to defend: rows x benchmarks in percent, mean and spread over seeds, difference to the baseline.
+"""The table to defend: rows x benchmarks in percent, each with its error, and the difference to the first baseline.
 
 A benchmark counts in the average only where every row has it, so that averages stay comparable. Every place
 without a number carries the number of a note that says why. Reads and writes nothing.
@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from selectit.graph import Cell, Plan, TableRow
+from selectit.recipe import trains
 from selectit.report import formats
+from selectit.report.comparisons import Comparison, Comparisons, RowError
 from selectit.report.results import Hole, Result, recipe_of, tell_rows
 
 DAGGER = "†"
 MARKS = {"better": "↑", "worse": "↓"}
-"""Word of a comparison with the baseline -> its mark; the other words have none."""
+"""Word of a comparison with the first baseline -> its mark; the other words have none."""
 AVERAGE = "average"
 
 
@@ -28,12 +30,16 @@ class Entry:
     mean: float | None = None
     std: float | None = None
     """Sample standard deviation over seeds; None where there is one value."""
+    error: float | None = None
+    """Standard error over training seeds and items; with one training seed over items alone."""
+    num_seeds: int = 0
+    """Training seeds behind the value; 0 where nothing is trained."""
     notes: tuple[int, ...] = ()
     """Numbers of `Table.notes`, from 1."""
     failed: bool = False
     incomplete: bool = False
     word: str = ""
-    """Of the comparison with the baseline row: better, worse, no difference shown, not compared."""
+    """Of the comparison with the row of the first baseline, see `comparisons.Word`."""
 
     @property
     def mark(self) -> str:
@@ -41,7 +47,7 @@ class Entry:
 
     @property
     def marked(self) -> str:
-        """The text with its marks, such as `41.2 ± 0.8↑† [1]`."""
+        """The text with its marks, such as `41.2 ± 0.8 (3)↑† [1]`."""
         numbers = "".join(f" [{number}]" for number in self.notes)
         return f"{self.text}{self.mark}{DAGGER if self.incomplete else ''}{numbers}"
 
@@ -126,28 +132,30 @@ def make_table(plan: Plan, results: Sequence[Result]) -> Table:
     lines = []
     for index, row in enumerate(plan.rows):
         base = baseline_of(plan, row)
+        bases = baselines_of(plan, row)
         lines.append(
             Line(
-                row.label, base == index, entries[index], averages[index], _difference(averages[index], averages[base]),
+                row.label, index in bases, entries[index], averages[index],
+                _difference(averages[index], averages[base]),
                 tuple(_difference(*pair) for pair in zip(entries[index], entries[base], strict=True)),
             )
         )  # fmt: skip
     return Table(benchmarks, averaged, tuple(lines), notes.texts(plan, benchmarks), beside=beside)
 
 
-def mark_table(table: Table, words: Mapping[tuple[str, str], str]) -> Table:
-    """The table with the word of each comparison at its places.
-
-    Args: words: (row label, benchmark or `average`) -> word.
-    """
+def mark_table(plan: Plan, table: Table, comparisons: Comparisons) -> Table:
+    """The table with the error of each value, and the word of each comparison with the first baseline."""
     whole = AVERAGE if len(table.averaged) != 1 else table.averaged[0]
     lines = []
-    for line in table.lines:
-        own = [words.get((line.label, name), "") for name in table.benchmarks]
-        on_average = words.get((line.label, whole), "")
+    for row, line in zip(plan.rows, table.lines, strict=True):
+        base = plan.rows[baseline_of(plan, row)].label
+        own = [comparisons.of(line.label, name, base) for name in table.benchmarks]
+        errors = [comparisons.error_of(line.label, name) for name in table.benchmarks]
+        on_average = comparisons.of(line.label, whole, base)
         lines.append(
             replace(
-                line, entries=tuple(map(_worded, line.entries, own)), average=_worded(line.average, on_average),
+                line, entries=tuple(map(_with_error, map(_worded, line.entries, own), errors)),
+                average=_with_error(_worded(line.average, on_average), comparisons.error_of(line.label, whole)),
                 difference=_worded(line.difference, on_average),
                 differences=tuple(map(_worded, line.differences, own)),
             )
@@ -155,15 +163,31 @@ def mark_table(table: Table, words: Mapping[tuple[str, str], str]) -> Table:
     return replace(table, lines=tuple(lines))
 
 
-def _worded(entry: Entry, word: str) -> Entry:
-    return replace(entry, word=word) if entry.mean is not None else entry
+def _worded(entry: Entry, comparison: Comparison | None) -> Entry:
+    return replace(entry, word=comparison.word) if comparison and entry.mean is not None else entry
+
+
+def _with_error(entry: Entry, found: RowError | None) -> Entry:
+    if found is None or entry.mean is None:
+        return entry
+    error = formats.percent(found.error)
+    text = formats.value(entry.mean, error, found.num_seeds)
+    return replace(entry, text=text, error=error, num_seeds=found.num_seeds)
 
 
 def baseline_of(plan: Plan, row: TableRow) -> int:
-    """Position of the row that this row is compared with: the baseline arm's at the nearest point of the grid."""
-    candidates = [index for index, other in enumerate(plan.rows) if other.arm == recipe_of(plan).config.baseline]
+    """Position of the row of the first baseline arm that this row is compared with."""
+    return baselines_of(plan, row)[0]
+
+
+def baselines_of(plan: Plan, row: TableRow) -> list[int]:
+    """Position of the row of each baseline arm that this row is compared with: at the nearest point of the grid."""
     point = grid_point(plan, row).items()
-    return max(candidates, key=lambda index: len(point & grid_point(plan, plan.rows[index]).items()))
+    nearest = []
+    for arm in recipe_of(plan).config.baselines:
+        candidates = [index for index, other in enumerate(plan.rows) if other.arm == arm]
+        nearest.append(max(candidates, key=lambda index: len(point & grid_point(plan, plan.rows[index]).items())))
+    return nearest
 
 
 def grid_point(plan: Plan, row: TableRow) -> dict[str, str]:
@@ -184,9 +208,13 @@ def _entry(row: TableRow, benchmark: str, results: Sequence[Result], notes: Note
         return Entry(holes[0][0].kind, notes=numbers, failed=failed)
     mean = statistics.fmean(values)
     std = statistics.stdev(values) if len(values) > 1 else None
-    return Entry(
-        formats.value(mean, std), mean, std, numbers, failed, any(not r.is_complete for r in results if not r.hole)
-    )
+    incomplete = any(not r.is_complete for r in results if not r.hole)
+    # what the items of other metrics cannot give is taken from the seeds, or from the result itself
+    errors = [formats.percent(r.record["stderr"]) for r in results if not r.hole and r.record.get("stderr") is not None]
+    seeds = len({r.cell.train_seed for r in results if r.value is not None and trains(row.config.finetune)})
+    error = std / len(values) ** 0.5 if std is not None else errors[0] if errors else None
+    text = formats.value(mean, error, seeds)
+    return Entry(text, mean, std, error, seeds, numbers, failed, incomplete)
 
 
 def _place(result: Result, num_cells: int) -> str:
@@ -218,7 +246,8 @@ def _average(entries: Mapping[str, Entry], results: Mapping[str, Sequence[Result
     std = statistics.stdev(per_seeds) if len(per_seeds) > 1 else None
     numbers = tuple(sorted({number for entry in entries.values() for number in entry.notes}))
     incomplete = any(entry.incomplete for entry in entries.values())
-    return Entry(formats.value(mean, std), mean, std, numbers, any(e.failed for e in entries.values()), incomplete)
+    failed = any(entry.failed for entry in entries.values())
+    return Entry(formats.value(mean), mean, std, notes=numbers, failed=failed, incomplete=incomplete)
 
 
 def _seeds(cell: Cell) -> tuple[int, int, int]:

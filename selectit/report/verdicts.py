@@ -39,7 +39,7 @@ RULE = (
     "A verdict is given where every setting is known on both sides and equal: model and pool by hub id or content, "
     "rows of the pool, strategy with its settings, ratio, training, evaluation profile by content, metric, items, "
     "limit, unit and judge. Agrees: two one-sided tests at 5 % reject a difference of {margin} points or more "
-    "(published_margin). Differs: they do not, and the 95 % interval of the difference excludes 0. Too imprecise to "
+    "(margin). Differs: they do not, and the 95 % interval of the difference excludes 0. Too imprecise to "
     "tell: neither, or fewer than {least} seeds. The error is that over our training seeds, joined with the published "
     "one where the paper gives it; where it does not, the published value is taken as exact. A demonstration is never "
     "compared."
@@ -105,13 +105,13 @@ def verdicts(
             else:
                 of_column = _candidates(number, plan, outcomes, results, first)
                 for one in _nearest(number, of_column):
-                    _add_line(lines, paper, number, one, config.demonstration, config.published_margin)
+                    _add_line(lines, paper, number, one, config.demonstration, config.margin)
     return PublishedSection(
         tuple(dict.fromkeys(paper.source for paper in papers)),
         Listing(COLUMNS, tuple(lines.rows), num_text_columns=6),
         tuple(lines.reasons),
         tuple(_rest(rest)),
-        RULE.format(margin=f"{config.published_margin:g}", least=LEAST_SEEDS),
+        RULE.format(margin=f"{config.margin:g}", least=LEAST_SEEDS),
     )
 
 

@@ -77,7 +77,7 @@ def read_table(
         comparisons = compare(plan, results, table)
     demonstration = DEMONSTRATION if recipe_of(plan).config.demonstration else ""
     told = caption(plan, results, table, comparisons)
-    table = mark_table(table, {(c.row, c.benchmark): c.word for c in comparisons.found})
+    table = mark_table(plan, table, comparisons)
     return results, replace(table, caption=told, demonstration=demonstration), comparisons
 
 
@@ -107,7 +107,7 @@ def _standing(folder: Path, fingerprint: str) -> Comparisons | None:
 def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
     """All that can change a byte of the report."""
     config = recipe_of(plan).config
-    told = {"name", "description", "demonstration", "baseline", "seeds", "grid", "published_margin"}
+    told = {"name", "description", "demonstration", "baselines", "primary", "margin", "seeds", "grid"}
     number = {stage: index for index, stage in enumerate(plan.stages)}
     return {
         "version": _version(),

@@ -1,32 +1,41 @@
-"""Where the spread over seeds comes from: each purpose (select, train, eval) at fixed seeds of the others."""
+"""Where the spread over seeds comes from: variance components of the selection, training and evaluation seeds."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+
+import numpy as np
 
 PURPOSES = ("select", "train", "eval")
+REST = "rest"
 
 
-def split_spread(values: Mapping[tuple[int, int, int], float]) -> dict[str, float]:
-    """Standard deviation over the seeds of one purpose while the others stay, pooled over the others.
+def variance_components(values: Mapping[tuple[int, int, int], float]) -> dict[str, float]:
+    """Standard deviation that each purpose's seeds contribute by themselves, and that of the rest.
+
+    The rest is what no single purpose explains: above all, that another subset makes another training of one seed. A
+    selection whose draw does not matter has 0, however noisy training is. A negative estimate is 0.
 
     Args:    values: (select, train, eval seed) -> value.
-    Returns: purpose -> standard deviation; a purpose of which no two seeds share the other two is not in it.
+    Returns: purpose or `rest` -> standard deviation; empty unless two purposes have several seeds and every combination
+             of them has a value.
+    Source:  expected mean squares of a balanced random-effects layout without replication, such as Searle, Casella and
+             McCulloch, Variance Components (1992).
     """
-    found = {}
-    for at, purpose in enumerate(PURPOSES):
-        groups: dict[tuple[int, ...], list[float]] = {}
-        for seeds, value in values.items():
-            groups.setdefault(seeds[:at] + seeds[at + 1 :], []).append(value)
-        repeated = [group for group in groups.values() if len(group) > 1]
-        if repeated:
-            found[purpose] = pooled_deviation(repeated)
-    return found
-
-
-def pooled_deviation(groups: Sequence[Sequence[float]]) -> float:
-    """Root of the sample variances' mean, each weighted by its degrees of freedom."""
-    freedom = [len(group) - 1 for group in groups]
-    variances = [statistics.variance(group) for group in groups]
-    return (sum(f * v for f, v in zip(freedom, variances, strict=True)) / sum(freedom)) ** 0.5
+    levels = [sorted({seeds[at] for seeds in values}) for at in range(len(PURPOSES))]
+    varied = [at for at, seeds in enumerate(levels) if len(seeds) > 1]
+    if len(varied) < 2 or len(values) < np.prod([len(seeds) for seeds in levels]):
+        return {}
+    grid = np.empty([len(seeds) for seeds in levels])
+    for seeds, value in values.items():
+        grid[tuple(levels[at].index(seed) for at, seed in enumerate(seeds))] = value
+    apart = grid - grid.mean()
+    squares, freedom = {}, {}
+    for at in varied:
+        others = tuple(axis for axis in range(grid.ndim) if axis != at)
+        squares[at] = float((apart.mean(axis=others) ** 2).sum()) * grid.size / grid.shape[at]
+        freedom[at] = grid.shape[at] - 1
+    rest = (float((apart**2).sum()) - sum(squares.values())) / (grid.size - 1 - sum(freedom.values()))
+    rest = max(0.0, rest)  # a sum of squares of exactly 0 may come out below it
+    found = {PURPOSES[at]: max(0.0, squares[at] / freedom[at] - rest) / (grid.size / grid.shape[at]) for at in varied}
+    return {name: variance**0.5 for name, variance in (found | {REST: rest}).items()}

@@ -31,6 +31,21 @@ def test_the_oracle_is_right_on_every_task(oracle, evaluate, data, benchmark, nu
     assert written["status"] == "scored" and not written["complete"] and f"limited to {limit}" in written["notes"][-1]
 
 
+def test_paper_numbers_are_means_over_questions_tasks_or_languages_as_in_the_scripts(oracle, evaluate, data):
+    """Of tasks of unequal sizes: MMLU counts every question alike, BBH every task."""
+    right = oracle.choose
+    oracle.choose = lambda doc: (right(doc) + (doc["subject"] == "anatomy")) % 4
+    changes = {"tasks": ("anatomy", "global_facts", "virology")}
+    metrics, _ = evaluate("mmlu", profile="paper-2023", data=str(data), changes=changes)
+    assert metrics["value"] == pytest.approx((100 + 166) / (135 + 100 + 166))
+    answer = oracle.answer
+    oracle.answer = lambda doc: "" if doc["input"].startswith("Which statement is sarcastic") else answer(doc)
+    changes = {"tasks": ("snarks", "navigate", "penguins_in_a_table"), "items_per_task": 150}
+    metrics, out = evaluate("bbh", profile="paper-2023", data=str(data), changes=changes)
+    assert metrics["value"] == pytest.approx(2 / 3) and metrics["num_items"] == 150 + 150 + 146
+    assert result(out)["grader"]["name"] == "selectit_bbh"
+
+
 @pytest.mark.skipif(unavailable("bwrap") is not None, reason=str(unavailable("bwrap")))
 def test_the_oracle_solves_humaneval(oracle, evaluate, data):
     metrics, out = evaluate("humaneval", profile="paper-2023", data=str(data), limit=10)

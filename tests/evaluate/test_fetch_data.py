@@ -11,15 +11,14 @@ from selectit.cli import app
 from selectit.errors import UserError
 from selectit.evaluate import fetch_data
 from selectit.evaluate.fetch_data import RELEASES, fetch_benchmark
-from selectit.evaluate.files import BENCHMARKS, COMET, data_files
+from selectit.evaluate.files import BENCHMARKS, COMET, chosen_tasks, data_files
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.readers import read
 from selectit.fetch import Source
 
 CHOICES = ["None", "two", 'a "quoted", text', "d\nlines"]
-MEDICAL = (
-    "anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics", "professional_medicine",
-)  # fmt: skip
+MEDICAL = chosen_tasks(load_profile("instructdiff-medical").benchmarks["mmlu_medical"])
+"""Those of profile medical among them."""
 HUB = {
     "cais/mmlu": {
         (subject, split): [{"question": "Which?", "subject": subject, "choices": CHOICES, "answer": 2}]
@@ -119,12 +118,9 @@ def test_what_is_fetched_reads_back_as_the_hubs_rows(hub, tmp_path, benchmark, d
     assert "written" in told
     row = read(tmp_path / "data", dataset, config)[split][0]
     assert {key: row[key] for key in expected} == expected
-    settings = next(
-        found[benchmark]
-        for name in ("full", "mathematics", "medical", "code", "chat", "translation")
-        if benchmark in (found := load_profile(name).benchmarks)
-    )
-    assert data_files(settings, tmp_path / "data")
+    names = ("full", "mathematics", "medical", "code", "chat", "translation", "instructdiff-medical")
+    settings = [found[benchmark] for name in names if benchmark in (found := load_profile(name).benchmarks)]
+    assert settings and all(data_files(one, tmp_path / "data") for one in settings)
     assert json.loads((tmp_path / "data" / "fetched.json").read_text())[benchmark]["dataset"] == dataset
     assert "0 files written" in fetch_benchmark(benchmark, tmp_path / "data")
 

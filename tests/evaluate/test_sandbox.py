@@ -339,9 +339,16 @@ def test_canonical_solutions_pass_and_empty_bodies_do_not(kind, every, monkeypat
 def test_a_grader_that_is_gone_is_started_again_and_makes_no_right_answer_wrong(kind):
     with Grader(kind) as grader:
         assert sandbox._run(program("    return 2 * n\n"), grader).passed
-        grader._process.kill()
-        grader._process.wait()
+        grader._started.kill()
         assert sandbox._run(program("    return 2 * n\n"), grader).passed
+
+
+@needs_bwrap
+def test_a_sandbox_that_is_ended_while_it_starts_leaves_nothing():
+    for _ in range(10):
+        with sandbox_process.running("bwrap") as program_:
+            pid = program_.started.pid
+        assert soon(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 2)
 
 
 def test_a_sandbox_that_does_not_start_is_an_error_and_no_wrong_answer(monkeypatch):

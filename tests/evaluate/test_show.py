@@ -60,7 +60,7 @@ def test_instructdiffs_profiles_are_shown_with_their_notes(configure, data, prof
     print_asked(configure(benchmark, profile, data), 2, lines.append)
     assert says in lines[0] and lines[0].count("note: ") == len(load_profile(profile).benchmarks[benchmark].notes)
     if profile != "instructdiff-code":
-        assert "the prompts of instructdiff's released scripts" in lines[0]
+        assert "asks it: prompts of instructdiff; metric" in lines[0]
     if benchmark in ("medqa", "mmlu_medical", "minerva"):
         metric = load_profile(profile).benchmarks[benchmark].metric
         assert "\n".join(lines).count(f"{metric} 1\n") == 2

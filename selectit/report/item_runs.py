@@ -1,0 +1,122 @@
+"""The runs of each row on a benchmark, item by item, and why two rows cannot be compared.
+
+Reads items.jsonl of the evaluate artifacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from selectit.fingerprint import canonical_json
+from selectit.report.results import Result, settings_of
+from selectit.report.subsets import training_of
+from selectit.statistics.items import ItemScores, Mean, item_weights, read_scores
+
+ITEMS_FILE = "items.jsonl"
+ROUNDING = 1e-6
+"""The mean over items must give the recorded value this closely."""
+
+
+@dataclass(frozen=True)
+class RowRuns:
+    """The runs of one row on one benchmark; or the reason why there are none."""
+
+    keys: tuple[tuple[str, int], ...] = ()
+    scores: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    """float64 [num_items, num_runs], evaluation seeds of a trained model averaged."""
+    seeds: tuple[tuple[int, int], ...] = ()
+    """(selection seed, training seed) of each run; empty where nothing is trained."""
+    num_evaluations: int = 0
+    settings: str = ""
+    identity: tuple[str, ...] = ()
+    """Fingerprints of the evaluations; rows that share them are the same models."""
+    reason: str = ""
+
+
+def read_rows(rows: Sequence[Sequence[Result]]) -> tuple[list[RowRuns], Mean | None]:
+    """The runs of each row on one benchmark, and which mean its values are.
+
+    Args: rows: the results of each row that hold a number.
+    """
+    read: dict[str, ItemScores] = {}
+    mean = _mean([result for row in rows for result in row], read)
+    return [_row(row, read, mean) for row in rows], mean
+
+
+def obstacle(row: RowRuns, base: RowRuns, baseline: str) -> str:
+    """Why the two cannot be compared; empty where they can."""
+    if row.reason or base.reason:
+        return row.reason or f"{baseline}: {base.reason}"
+    if row.identity == base.identity:
+        return f"the same trained models as {baseline}" if row.seeds else f"the same model as {baseline}"
+    if row.settings != base.settings:
+        return f"not run with the settings or data of {baseline}"
+    if row.keys != base.keys:
+        common = len(set(row.keys) & set(base.keys))
+        return f"its {len(row.keys)} items and the {len(base.keys)} of {baseline} are not the same ({common} in both)"
+    return ""
+
+
+def alike(rows: Sequence[RowRuns]) -> list[list[int]]:
+    """Positions of rows with the same items."""
+    groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    for at, row in enumerate(rows):
+        if not row.reason:
+            groups.setdefault(row.keys, []).append(at)
+    return list(groups.values())
+
+
+def _mean(results: Sequence[Result], read: dict[str, ItemScores]) -> Mean | None:
+    """The mean that the benchmark's values are: the one that gives every recorded value from its items."""
+    for mean in ("items", "tasks"):
+        if all(_gives(result, _scores(result, read), mean) for result in results):
+            return mean  # type: ignore[return-value]
+    return None
+
+
+def _gives(result: Result, items: ItemScores, mean: Mean) -> bool:
+    if not items.keys or np.isnan(items.scores).any():
+        return True  # _row gives the reason
+    weights = item_weights([task for task, _ in items.keys], mean)
+    return abs(float(weights @ items.scores) - result.record["value"]) < ROUNDING
+
+
+def _scores(result: Result, read: dict[str, ItemScores]) -> ItemScores:
+    assert result.artifact is not None
+    path = result.artifact.path / ITEMS_FILE
+    if path.as_posix() not in read:
+        found = read_scores(path)
+        other = next(iter(read.values()), found)
+        # mostly the same items as in every other row, whose keys are kept once
+        read[path.as_posix()] = replace(found, keys=other.keys) if found.keys == other.keys else found
+    return read[path.as_posix()]
+
+
+def _row(results: Sequence[Result], read: dict[str, ItemScores], mean: Mean | None) -> RowRuns:
+    if not results:
+        return RowRuns(reason="there is no number")
+    runs = [_scores(result, read) for result in results]
+    settings = {canonical_json(settings_of(result.artifact)) for result in results if result.artifact}
+    if not runs[0].keys:
+        return RowRuns(reason="its items are not recorded")
+    if len(settings) > 1 or any(run.keys != runs[0].keys for run in runs):
+        return RowRuns(reason="its own runs differ in settings or items")
+    if missing := int(np.isnan(np.mean([run.scores for run in runs], axis=0)).sum()):
+        return RowRuns(reason=f"{missing} of its items have no score")
+    if mean is None:
+        return RowRuns(reason="the value is not a mean over its items")
+    evaluations: dict[tuple[int, int], list[np.ndarray]] = {}
+    for result, run in zip(results, runs, strict=True):
+        evaluations.setdefault((result.cell.select_seed, result.cell.train_seed), []).append(run.scores)
+    by_run = sorted(evaluations)
+    return RowRuns(
+        runs[0].keys,
+        np.stack([np.mean(evaluations[seeds], axis=0) for seeds in by_run], axis=1),
+        tuple(by_run) if training_of(results[0].cell) is not None else (),
+        len(runs),
+        settings.pop(),
+        tuple(sorted(result.artifact.manifest["fingerprint"] for result in results if result.artifact)),
+    )

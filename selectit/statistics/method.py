@@ -1,0 +1,299 @@
+"""Does one method beat another? Training seeds and items are both samples, and the error of a difference holds both.
+
+A run is one trained model on the items of a benchmark. Its score differs from the next run's because of the training
+seed, the selection seed, and the items that happen to be in the benchmark. A test over items alone is about the models
+that were trained; the test here is about the method that trained them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from selectit.statistics import ALPHA, CONFIDENCE
+from selectit.statistics.equivalence import POWER, Error, joined
+from selectit.statistics.items import Units
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one row on one benchmark, or on the average of several."""
+
+    seeds: tuple[tuple[int, int], ...]
+    """(selection seed, training seed) of each run, evaluation seeds averaged; empty for a model that is not trained."""
+    values: np.ndarray
+    """float64 [num_runs]; one value where `seeds` is empty."""
+
+    @property
+    def is_fixed(self) -> bool:
+        return not self.seeds
+
+    @property
+    def num_train_seeds(self) -> int:
+        return len({train for _, train in self.seeds})
+
+
+@dataclass(frozen=True)
+class SeedError:
+    """What seeds contribute to the error of a mean or of a difference of means."""
+
+    difference: float
+    """Of the runs that are compared: of the shared training seeds where the test is paired."""
+    variance: float
+    degrees_of_freedom: float
+    paired: bool
+    num_seeds: int
+    """Training seeds: of the pairs, else of the row with fewer."""
+
+
+def is_by_run(runs: Runs, base: Runs) -> bool:
+    """Whether the two are paired run by run: both have the same selection and training seeds."""
+    return runs.seeds == base.seeds and runs.num_train_seeds > 1
+
+
+def seed_error(runs: Runs, base: Runs) -> SeedError | None:
+    """The difference of two rows and its variance over seeds.
+
+    Paired on the training seeds that both rows have, where there are two or more; else Welch's. A row's selection seeds
+    are averaged within a training seed (or paired, where both rows have the same), and where they are crossed with the
+    training seeds, what the draw of the subset contributes is added.
+
+    Returns: None where a trained row has one training seed, or where neither row is trained.
+    """
+    if base.is_fixed or runs.is_fixed:
+        trained, fixed = (runs, base) if base.is_fixed else (base, runs)
+        if trained.num_train_seeds < 2:
+            return None
+        mean, variance, freedom = _mean_over_seeds(trained)
+        sign = 1 if base.is_fixed else -1
+        return SeedError(sign * (mean - fixed.values.mean()), variance, freedom, False, trained.num_train_seeds)
+    if is_by_run(runs, base):
+        mean, variance, freedom = _mean_over_seeds(Runs(runs.seeds, runs.values - base.values))
+        return SeedError(mean, variance, freedom, True, runs.num_train_seeds)
+    shared = sorted({train for _, train in runs.seeds} & {train for _, train in base.seeds})
+    if len(shared) > 1:
+        ours, theirs = _keep(runs, shared), _keep(base, shared)
+        (own, own_select), (other, other_select) = _by_train_seed(ours), _by_train_seed(theirs)
+        train = Error(float(np.var(own - other, ddof=1)) / len(shared), len(shared) - 1)
+        variance, freedom = _together([train, own_select, other_select])
+        return SeedError(float((own - other).mean()), variance, freedom, True, len(shared))
+    if min(runs.num_train_seeds, base.num_train_seeds) < 2:
+        return None
+    ours_mean, ours_variance, ours_freedom = _mean_over_seeds(runs)
+    base_mean, base_variance, base_freedom = _mean_over_seeds(base)
+    error, freedom = joined([Error(ours_variance, ours_freedom), Error(base_variance, base_freedom)])
+    num_seeds = min(runs.num_train_seeds, base.num_train_seeds)
+    freedom = min(freedom, ours_freedom + base_freedom)  # infinite where no seed differs
+    return SeedError(ours_mean - base_mean, error**2, freedom, False, num_seeds)
+
+
+def seed_variance(runs: Runs) -> float:
+    """Variance over seeds of a row's mean; 0 where there is one training seed or none."""
+    return 0.0 if runs.num_train_seeds < 2 else _mean_over_seeds(runs)[1]
+
+
+def _keep(runs: Runs, train_seeds: Sequence[int]) -> Runs:
+    kept = [at for at, (_, train) in enumerate(runs.seeds) if train in train_seeds]
+    return Runs(tuple(runs.seeds[at] for at in kept), runs.values[kept])
+
+
+def _mean_over_seeds(runs: Runs) -> tuple[float, float, float]:
+    by_seed, select = _by_train_seed(runs)
+    train = Error(float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1)
+    variance, freedom = _together([train, select])
+    return float(by_seed.mean()), variance, freedom
+
+
+def _by_train_seed(runs: Runs) -> tuple[np.ndarray, Error]:
+    """float64 [num_train_seeds], and what crossed selection seeds add to the variance of the mean over all.
+
+    Averages over the same draws of the subset do not spread with the draw. Its variance is the two-way layout's:
+    mean square of the draws less that of the residual, over all runs; below 0 it is 0.
+    """
+    selects, trains = (sorted({seeds[at] for seeds in runs.seeds}) for at in (0, 1))
+    value = dict(zip(runs.seeds, runs.values, strict=True))
+    by_seed = np.array([np.mean([v for (_, t), v in value.items() if t == train]) for train in trains])
+    whole = [train for train in trains if all((select, train) in value for select in selects)]
+    if len(selects) < 2 or len(whole) < 2:  # lists in step, or one draw
+        return by_seed, Error(0.0, 0.0)
+    grid = np.array([[value[s, t] for t in whole] for s in selects])  # [num_select_seeds, num_train_seeds]
+    draws, residual = _mean_squares(grid)
+    return by_seed, Error(max(0.0, draws - residual) / grid.size, len(selects) - 1)
+
+
+def _mean_squares(grid: np.ndarray) -> tuple[float, float]:
+    """Mean square of the rows and of the residual of a two-way layout with one value in a cell."""
+    rows, columns = grid.mean(axis=1), grid.mean(axis=0)
+    rest = grid - rows[:, None] - columns[None, :] + grid.mean()
+    num_rows, num_columns = grid.shape
+    return (
+        float(num_columns * np.var(rows, ddof=1)),
+        float((rest**2).sum() / ((num_rows - 1) * (num_columns - 1))),
+    )
+
+
+def _together(parts: Sequence[Error]) -> tuple[float, float]:
+    """The sum of variances with the fewest degrees of freedom of any part.
+
+    Satterthwaite's, which are more, let a variance that is small by luck count as well known: with two selection seeds
+    7 % of equal methods were called different.
+    """
+    known = [part for part in parts if part.freedom > 0]
+    return sum(part.variance for part in known), min(part.freedom for part in known)
+
+
+@dataclass(frozen=True)
+class ItemError:
+    """What items contribute to the error of a mean over runs, or of a difference of two."""
+
+    over_items: float
+    """Variance if the items were drawn anew and the models stayed."""
+    run_noise: float
+    """The part of it that comes from runs answering items differently by luck, which another run would not repeat."""
+    degrees_of_freedom: float
+
+
+def item_error(units: Units, columns: Sequence[int], base: Sequence[int] = (), *, by_run: bool = False) -> ItemError:
+    """Of a row's own mean, or of its difference to another row.
+
+    Args:
+        units:   the sums of every run, [num_units, num_runs of all rows].
+        columns: runs of the row; base: of the other row, none for the row's own mean.
+        by_run:  both have the same runs, in the same order, and are paired run by run.
+    """
+    ours = units.sums[:, list(columns)]
+    theirs = units.sums[:, list(base)] if len(base) else np.zeros((len(units.sums), 1))
+    total = _variance_over_units(units, (ours.mean(axis=1) - theirs.mean(axis=1))[:, None])[0]
+    noise = sum(_run_noise(units, side) for side in ([ours - theirs] if by_run else [ours, theirs]))
+    counts = np.bincount(units.strata)
+    return ItemError(float(total), noise, float((counts[counts > 1] - 1).sum()))
+
+
+def mean_item_error(parts: Sequence[ItemError]) -> ItemError:
+    """Of the plain mean over benchmarks, whose items have nothing to do with each other."""
+    share = 1 / len(parts) ** 2
+    return ItemError(
+        share * sum(part.over_items for part in parts),
+        share * sum(part.run_noise for part in parts),
+        min(part.degrees_of_freedom for part in parts),
+    )
+
+
+def total_variance(over_seeds: float, items: ItemError) -> float:
+    """Variance of a mean or a difference when both seeds and items are drawn anew; never less than over items alone.
+
+    The variance over seeds holds the noise of single runs already. Where it comes out below that noise, seeds that are
+    equal by luck, the noise takes its place. What the choice of items adds is what is left of the variance over items.
+    """
+    return max(over_seeds, items.run_noise) + max(0.0, items.over_items - items.run_noise)
+
+
+def _run_noise(units: Units, sums: np.ndarray) -> float:
+    """Variance of a mean over runs that comes from items being answered differently in each run."""
+    num_runs = sums.shape[1]
+    if num_runs < 2:
+        return 0.0
+    apart = sums - sums.mean(axis=1, keepdims=True)
+    return float(_variance_over_units(units, apart).sum() / (num_runs - 1) / num_runs)
+
+
+def _variance_over_units(units: Units, sums: np.ndarray) -> np.ndarray:
+    """float64 [num_columns]: variance of the benchmark's value when units are drawn anew, within their strata.
+
+    Args: sums: float64 [num_units, num_columns], weighted scores of each unit's items.
+    """
+    total = np.zeros(sums.shape[1])
+    for stratum in np.unique(units.strata):
+        members = units.strata == stratum
+        number = int(members.sum())
+        if number < 2:
+            continue
+        weights, own = units.weights[members], sums[members]
+        apart = own - weights[:, None] * (own.sum(axis=0) / weights.sum())  # the ratio estimator's residuals
+        total += number / (number - 1) * (apart**2).sum(axis=0)
+    return total
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A variance of a difference, as one source of chance gives it."""
+
+    variance: float
+    degrees_of_freedom: float
+
+    def reach(self, level: float) -> float:
+        """How far an interval of this level extends on both sides."""
+        return float(stats.t.ppf((1 + level) / 2, self.degrees_of_freedom)) * self.variance**0.5
+
+    def p(self, difference: float) -> float:
+        """Two-sided t test against 0."""
+        if self.variance == 0:
+            return 1.0 if difference == 0 else 0.0
+        return float(2 * stats.t.sf(abs(difference) / self.variance**0.5, self.degrees_of_freedom))
+
+
+def spreads(seeds: SeedError, items: ItemError) -> tuple[Spread, Spread]:
+    """What a difference of two methods has to stand out from: the spread over seeds, and that over items.
+
+    The first holds what the choice of items adds, and keeps the degrees of freedom of the seeds: with few of them a
+    small spread is often luck. The second holds where seeds that are equal by luck would leave no spread at all.
+    """
+    added = max(0.0, items.over_items - items.run_noise)
+    return (
+        Spread(seeds.variance + added, seeds.degrees_of_freedom),
+        Spread(items.over_items, items.degrees_of_freedom),
+    )
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A difference with its error, and the test against 0."""
+
+    difference: float
+    error: float
+    p: float
+    low: float
+    high: float
+
+
+def infer(difference: float, found: Sequence[Spread]) -> Inference | None:
+    """The difference tested against every spread: the largest p-value and the widest interval are its own.
+
+    Returns: None where nothing varies, so that nothing is known of the error.
+    """
+    known = [spread for spread in found if spread.degrees_of_freedom > 0]
+    if not known or max(spread.variance for spread in known) == 0:
+        return None
+    reach = max(spread.reach(CONFIDENCE) for spread in known)
+    error = max(spread.variance for spread in known) ** 0.5
+    p = max(spread.p(difference) for spread in known)
+    return Inference(difference, error, p, difference - reach, difference + reach)
+
+
+def detectable(found: Sequence[Spread], alpha: float = ALPHA, power: float = POWER) -> float:
+    """The smallest true difference that the test finds with this power."""
+    return max(_detectable(spread, alpha, power) for spread in found)
+
+
+def _detectable(spread: Spread, alpha: float, power: float) -> float:
+    freedom = spread.degrees_of_freedom
+    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
+
+    def missing(shift: float) -> float:
+        return power - float(stats.nct.sf(critical, freedom, shift))
+
+    upper = critical + 2.0
+    while missing(upper) > 0:
+        upper *= 2
+    return spread.variance**0.5 * float(optimize.brentq(missing, 0.0, upper, xtol=1e-6))
+
+
+def is_equivalent(difference: float, found: Sequence[Spread], margin: float) -> bool:
+    """Two one-sided tests at ALPHA against every spread: the difference is less than `margin` in either direction.
+
+    Source: Schuirmann (1987).
+    """
+    return abs(difference) + max(spread.reach(1 - 2 * ALPHA) for spread in found) < margin

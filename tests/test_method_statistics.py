@@ -1,0 +1,228 @@
+"""Inference over training seeds and items: against scipy, a slow bootstrap, and simulated tables of equal methods."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from selectit.statistics import ALPHA
+from selectit.statistics.items import item_weights, make_units
+from selectit.statistics.method import (
+    Runs,
+    Spread,
+    detectable,
+    infer,
+    is_by_run,
+    is_equivalent,
+    item_error,
+    seed_error,
+    seed_variance,
+    spreads,
+    total_variance,
+)
+
+OURS, THEIRS = np.array([41.0, 43.5, 44.0, 40.0]), np.array([40.0, 41.0, 44.5, 38.0])
+NO_ITEMS = Spread(0.0, 100.0)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def runs(values, first=0, select=0) -> Runs:
+    return Runs(tuple((select, first + at) for at in range(len(values))), np.asarray(values, dtype=float))
+
+
+def over_seeds(one: Runs, other: Runs):
+    found = seed_error(one, other)
+    assert found is not None
+    return infer(found.difference, [Spread(found.variance, found.degrees_of_freedom)]), found
+
+
+def test_shared_training_seeds_are_a_paired_t_test():
+    tested, found = over_seeds(runs(OURS), runs(THEIRS))
+    reference = scipy.stats.ttest_rel(OURS, THEIRS)
+    interval = reference.confidence_interval(0.95)
+    assert (tested.p, tested.low, tested.high) == pytest.approx((reference.pvalue, interval.low, interval.high))
+    assert found.paired and found.num_seeds == 4
+
+
+def test_other_training_seeds_are_welchs_t_test():
+    tested, found = over_seeds(runs(OURS), runs(THEIRS[:3], first=10))
+    reference = scipy.stats.ttest_ind(OURS, THEIRS[:3], equal_var=False)
+    assert tested.p == pytest.approx(reference.pvalue) and found.degrees_of_freedom == pytest.approx(reference.df)
+    assert not found.paired and found.num_seeds == 3
+
+
+def test_seeds_that_only_one_row_has_are_left_out_of_the_pairs():
+    tested, found = over_seeds(runs(OURS), runs(THEIRS[:3]))
+    assert tested.p == pytest.approx(scipy.stats.ttest_rel(OURS[:3], THEIRS[:3]).pvalue) and found.num_seeds == 3
+
+
+def test_a_model_without_training_is_a_constant_on_either_side():
+    fixed = Runs((), np.array([39.0]))
+    reference = scipy.stats.ttest_1samp(OURS, 39.0).pvalue
+    one, other = over_seeds(runs(OURS), fixed), over_seeds(fixed, runs(OURS))
+    assert one[0].p == pytest.approx(reference) and other[0].p == pytest.approx(reference)
+    assert one[0].difference == pytest.approx(-other[0].difference)
+    assert seed_error(fixed, fixed) is None
+
+
+@pytest.mark.parametrize("base", [runs([40.0]), runs([40.0, 41.0]), Runs((), np.array([40.0]))])
+def test_one_training_seed_says_nothing_of_the_method(base):
+    assert seed_error(runs([45.0]), base) is None and seed_error(base, runs([45.0])) is None
+    assert seed_error(Runs(((1, 1), (2, 1), (3, 1)), np.array([41.0, 43.0, 45.0])), base) is None
+
+
+def test_three_seeds_of_which_one_is_far_off_are_not_a_better_method():
+    tested, _ = over_seeds(runs([100.0, 37.5, 37.5]), runs([37.5, 37.5, 37.5]))
+    assert tested.p == pytest.approx(scipy.stats.ttest_rel([100, 37.5, 37.5], [37.5] * 3).pvalue) and tested.p > 0.4
+
+
+def test_crossed_selection_seeds_are_averaged_and_their_draw_is_added():
+    grid = np.array([[30.0, 31.0, 33.0], [40.0, 42.0, 41.5]])  # [select, train]: the draw matters most
+    crossed = Runs(tuple(itertools.product((0, 1), range(3))), grid.ravel())
+    assert seed_variance(crossed) > np.var(grid.mean(axis=0), ddof=1) / 3
+    draws = 3 * np.var(grid.mean(axis=1), ddof=1)
+    rest = grid - grid.mean(axis=1, keepdims=True) - grid.mean(axis=0) + grid.mean()
+    expected = np.var(grid.mean(axis=0), ddof=1) / 3 + (draws - (rest**2).sum() / 2) / 6
+    assert seed_variance(crossed) == pytest.approx(expected)
+    assert seed_error(crossed, runs(THEIRS[:3])).degrees_of_freedom == 1  # two draws of the subset
+
+
+def answers(draw, num_items, num_runs, interaction, noise_of_seeds=0.0, difficulty=None, shift=0.0):
+    """float64 [num_items, num_runs] of 0 and 1: a method whose items differ by `interaction` from the other's."""
+    own = difficulty + draw.normal(0, interaction, num_items) + shift
+    chance = own[:, None] + draw.normal(0, noise_of_seeds, num_runs)
+    return (draw.random((num_items, num_runs)) < 1 / (1 + np.exp(-chance))).astype(float)
+
+
+def units_of(*sides):
+    scores = np.concatenate(sides, axis=1)
+    tasks = ["a"] * len(scores)
+    return make_units(tasks, item_weights(tasks, "items"), scores)
+
+
+def test_the_variance_over_items_is_that_of_a_bootstrap():
+    draw = rng(1)
+    difficulty = draw.normal(0, 1.5, 200)
+    one, other = (answers(draw, 200, 3, 0.7, 0.2, difficulty) for _ in range(2))
+    found = item_error(units_of(one, other), range(3), range(3, 6), by_run=True)
+    difference = one.mean(axis=1) - other.mean(axis=1)
+    drawn = [difference[draw.integers(0, 200, 200)].mean() for _ in range(20_000)]
+    assert found.over_items == pytest.approx(np.var(drawn), rel=0.05) and found.degrees_of_freedom == 199
+
+
+def test_the_noise_of_runs_and_what_items_add_are_told_apart():
+    """Means over tables whose true parts are known: equal methods differ by noise alone, others by items too."""
+    noise, added = {0.0: [], 1.5: []}, {0.0: [], 1.5: []}
+    for interaction in noise:
+        for seed in range(200):
+            draw = rng([seed, int(10 * interaction)])
+            difficulty = draw.normal(0, 1, 300)
+            one, other = (answers(draw, 300, 3, interaction, 0.0, difficulty) for _ in range(2))
+            items = item_error(units_of(one, other), range(3), range(3, 6), by_run=True)
+            noise[interaction].append(items.run_noise)
+            added[interaction].append(items.over_items - items.run_noise)
+    error = np.std(added[0.0]) / 200**0.5
+    assert abs(np.mean(added[0.0])) < 3 * error
+    assert np.mean(added[1.5]) > np.mean(noise[1.5]) and np.mean(noise[0.0]) > 0
+
+
+def test_an_error_is_never_below_that_over_items():
+    draw = rng(3)
+    for _ in range(50):
+        difficulty = draw.normal(0, 1, 40)
+        one, other = (answers(draw, 40, 2, 0.5, 0.0, difficulty) for _ in range(2))
+        items = item_error(units_of(one, other), range(2), range(2, 4))
+        assert total_variance(0.0, items) >= items.over_items and total_variance(1.0, items) >= 1.0
+
+
+def test_runs_that_are_equal_by_luck_leave_the_error_over_items():
+    one, other = np.zeros((8, 3)), np.zeros((8, 3))
+    one[0] = 1.0  # each run of ours answers the same one of eight items more
+    items = item_error(units_of(one, other), range(3), range(3, 6), by_run=True)
+    seeds = seed_error(runs(one.mean(axis=0)), runs(other.mean(axis=0)))
+    assert seeds.variance == 0
+    tested = infer(seeds.difference, spreads(seeds, items))
+    assert tested.error == pytest.approx((np.var(one[:, 0], ddof=1) / 8) ** 0.5) and tested.p > 0.3
+
+
+def test_nothing_that_varies_gives_no_test():
+    assert infer(0.5, [Spread(0.0, 2.0), Spread(0.0, 7.0)]) is None
+
+
+def test_the_detectable_difference_is_found_four_times_in_five():
+    for num_seeds in (3, 6):
+        error = 1.3 / num_seeds**0.5
+        shift = detectable([Spread(error**2, num_seeds - 1), NO_ITEMS])
+        drawn = rng(num_seeds).normal(shift, 1.3, (20_000, num_seeds))
+        assert (scipy.stats.ttest_1samp(drawn, 0, axis=1).pvalue < ALPHA).mean() == pytest.approx(0.8, abs=0.015)
+
+
+def test_equivalence_is_two_one_sided_tests():
+    values = np.array([0.3, -0.4, 0.2, 0.1, -0.2])
+    spread = Spread(float(np.var(values, ddof=1)) / 5, 4.0)
+    above = scipy.stats.ttest_1samp(values, -1.0, alternative="greater").pvalue
+    below = scipy.stats.ttest_1samp(values, 1.0, alternative="less").pvalue
+    assert max(above, below) < ALPHA and is_equivalent(values.mean(), [spread, NO_ITEMS], 1.0)
+    above = scipy.stats.ttest_1samp(values, -0.25, alternative="greater").pvalue
+    assert above > ALPHA and not is_equivalent(values.mean(), [spread, NO_ITEMS], 0.25)
+
+
+def false_words(num_tables, num_items, num_seeds, seed_spread, interaction, seed=0) -> float:
+    """Share of tables in which two methods of equal expected score are called different."""
+    words = 0
+    for table in range(num_tables):
+        draw = rng([seed, table])
+        difficulty = draw.normal(0, 1.5, num_items)
+        sides = [answers(draw, num_items, num_seeds, interaction, seed_spread, difficulty) for _ in range(2)]
+        words += p_of_methods(*sides) < ALPHA
+    return words / num_tables
+
+
+def p_of_methods(one, other) -> float:
+    number = one.shape[1]
+    ours, theirs = runs(one.mean(axis=0)), runs(other.mean(axis=0))
+    units = units_of(one, other)
+    items = item_error(units, range(number), range(number, 2 * number), by_run=is_by_run(ours, theirs))
+    seeds = seed_error(ours, theirs)
+    tested = infer(seeds.difference, spreads(seeds, items))
+    return 1.0 if tested is None else tested.p
+
+
+SETTINGS = list(itertools.product((8, 200), (2, 3), (0.0, 0.3), (0.0, 1.0)))
+
+
+@pytest.mark.parametrize(("num_items", "num_seeds", "seed_spread", "interaction"), SETTINGS)
+def test_equal_methods_are_called_different_in_at_most_five_of_a_hundred_tables(
+    num_items, num_seeds, seed_spread, interaction
+):
+    tables = 200
+    most = ALPHA + 3 * (ALPHA * (1 - ALPHA) / tables) ** 0.5
+    assert false_words(tables, num_items, num_seeds, seed_spread, interaction) <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_items", [50, 200, 1319])
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+@pytest.mark.parametrize(("seed_spread", "interaction"), [(0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.1, 1.0), (0.3, 1.0)])
+def test_equal_methods_over_many_tables(num_items, num_seeds, seed_spread, interaction):
+    tables = 2_000
+    most = ALPHA + 3 * (ALPHA * (1 - ALPHA) / tables) ** 0.5
+    share = false_words(tables, num_items, num_seeds, seed_spread, interaction, seed=1)
+    print(f"\n{num_items} items, {num_seeds} seeds, spread {seed_spread}, interaction {interaction}: {share:.3f}")
+    assert share <= most
+
+
+def test_a_method_that_is_better_is_found():
+    found = 0
+    for table in range(100):
+        draw = rng([7, table])
+        difficulty = draw.normal(0, 1.5, 500)
+        better = answers(draw, 500, 5, 0.2, 0.1, difficulty, shift=0.8)
+        found += p_of_methods(better, answers(draw, 500, 5, 0.2, 0.1, difficulty)) < ALPHA
+    assert found > 80
