@@ -64,7 +64,12 @@ def evaluate(
         )
     adapter = _adapter(adapter)
     if out is not None and show is None:
-        read = {"--model": [model], "--adapter": [adapter], "--data": [data], "--profile": [profile]}
+        read: dict[str, list[str | None]] = {
+            "--model": [model],
+            "--adapter": [adapter],
+            "--data": [data],
+            "--profile": [profile],
+        }
         read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
         check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
     if model is not None:
