@@ -35,6 +35,7 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from selectit.chat import load_form
 from selectit.config import FinetuneConfig, FinetuneStage, ModelConfig, PoolConfig
 from selectit.data import read_pool
 from selectit.finetune.arguments import lora_config, sft_config
@@ -88,7 +89,9 @@ def _rows(pool: Path, tokenizer: PreTrainedTokenizerBase, num_rows: int) -> tupl
     usable = [row for row in read_pool(PoolConfig(path=str(pool), bad_rows="exclude")) if row.failure is None]
     drawn = random.Random(0).sample(usable, min(num_rows, len(usable)))
     conversations = [as_conversation(row.row_id, row.messages, "alpaca") for row in drawn]
-    return tokenize(conversations, tokenizer, FinetuneConfig(max_length=1024, max_truncated_share=1)).rows
+    return tokenize(
+        conversations, load_form("alpaca", tokenizer), FinetuneConfig(max_length=1024, max_truncated_share=1)
+    ).rows
 
 
 def _ways(

@@ -14,12 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from selectit.evaluate.judge import Comparison, Judge
 from selectit.evaluate.results import Item, Metric, Result, mean_metric
 
 OUTPUTS_FILE = "model_outputs.json"
 ANSWERS_FILE = ".answers.json"
 METRIC = "win_rate"
+_RESULT, _ITEM = TypeAdapter(Result), TypeAdapter(Item)
+"""Read as JSON, in which a Metric is an object."""
 
 
 def write_outputs(items: Sequence[Item], generator: str, out: Path) -> None:
@@ -81,19 +85,18 @@ def kept_answers(out: Path) -> tuple[Result, list[Item], str] | None:
         return None
     try:
         kept = json.loads(path.read_bytes())
-        result, items = Result(**kept["result"]), [Item(**item) for item in kept["items"]]
+        result = _RESULT.validate_json(json.dumps(kept["result"]), strict=True)
+        items = [_ITEM.validate_json(json.dumps(item), strict=True) for item in kept["items"]]
         references = kept["references"]
     except (ValueError, RecursionError, TypeError, KeyError):
         return None
-    is_whole = isinstance(references, str) and isinstance(result.notes, list) and result.num_items == len(items) > 0
-    return (result, items, references) if is_whole and all(map(_is_judgeable, items)) else None
+    is_whole = isinstance(references, str) and result.num_items == len(items) > 0 and all(map(_is_judgeable, items))
+    return (result, items, references) if is_whole else None
 
 
 def _is_judgeable(item: Item) -> bool:
-    if not isinstance(item.doc, dict) or not isinstance(item.outputs, list) or not item.outputs:
-        return False
     texts = (item.doc.get("instruction"), item.doc.get("output"), *item.outputs)
-    return all(isinstance(text, str) for text in texts) and isinstance(item.details, dict)
+    return bool(item.outputs) and all(isinstance(text, str) for text in texts)
 
 
 def forget_answers(out: Path) -> None:

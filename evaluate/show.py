@@ -33,7 +33,7 @@ from selectit.evaluate.files import (
 from selectit.evaluate.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.models import load_tokenizer
-from selectit.templates import chat_template
+from selectit.templates import chat_template, template_name
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,11 @@ def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[s
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     benchmark = config.benchmark
     tasks = chosen_tasks(benchmark)
-    form = f"chat format, template {config.template}" if benchmark.chat_template else "base-model prompt"
+    form = (
+        f"chat format, template {template_name(config.template or '')}"
+        if benchmark.chat_template
+        else "base-model prompt"
+    )
     if benchmark.prompts is not None:
         form = f"prompts of {benchmark.prompts}"
     lines = [f"{benchmark.name} as {config.profile} asks it: {form}; metric {benchmark.metric}"]

@@ -8,13 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from selectit.errors import UserError
-from selectit.templates import chat_template
+from selectit.templates import own_names, template_name
 from selectit.trained_on import RECORD_FILE
 
 TEMPLATE_FILE = "chat_template.jinja"
 TRAINING_FILE = "training.json"
-_NAMED = ("alpaca", "llmzoo")
-"""Templates that need no tokenizer."""
 
 
 def check_template(weights: str, template: str, text: str) -> None:
@@ -27,12 +25,12 @@ def check_template(weights: str, template: str, text: str) -> None:
     trained = file.read_text(encoding="utf-8")
     if trained == text:
         return
-    names = [name for name in _NAMED if chat_template(name) == trained]
+    names = own_names(trained)
     was = f"'{names[0]}'" if names else f"that of {file}"
-    cure = f"set the template to {names[0]} (finetune.template, --template)" if names else "set the template to chat"
+    cure = f"set the template to {names[0] if names else file} (finetune.template, --template)"
     raise UserError(
-        f"{weights} was trained in the template {was} and would be asked in '{template}', a form that it does not "
-        f"know; {cure}, or evaluate the benchmarks that are not in chat format"
+        f"{weights} was trained in the template {was} and would be asked in '{template_name(template)}', a form "
+        f"that it does not know; {cure}, or evaluate the benchmarks that are not in chat format"
     )
 
 

@@ -1,36 +1,35 @@
 """A subset as training rows: token ids, and labels on the assistant turns and their end tokens only.
 
-Reads messages.jsonl of a select artifact. The mask comes from the template's `{% generation %}` markers;
-rows that are too long lose their end, are counted, and are refused where too many are.
+Reads messages.jsonl of a select artifact. What is labelled, `selectit.chat` finds. Rows that are too long lose their
+end, are counted, and are refused where too many are; rows that cannot be labelled are left out or refused.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
-from selectit.config import FinetuneConfig
+from selectit.chat import BadRow, Encoded, Form, Span
+from selectit.config import BadRows, FinetuneConfig
 from selectit.errors import UserError
-from selectit.templates import INPUT_SEPARATOR, chat_template
+from selectit.templates import input_separator
 
 MESSAGES_FILE = "messages.jsonl"
 IGNORED_LABEL = -100
-GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
-NUM_NAMED_ROWS = 10
+NUM_NAMED_ROWS = 5
 
 
 @dataclass(frozen=True)
 class Conversation:
     row_id: str
-    messages: tuple[dict[str, str], ...]
-    """Each with `role` (system, user, assistant) and `content`."""
+    messages: tuple[dict[str, Any], ...]
+    """Each with `role` (system, user, assistant) and `content`; `train: False` where a turn is not trained on."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,21 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A row that cannot be labelled, and why."""
+
+    row_id: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class TrainingSet:
     rows: tuple[TrainingRow, ...]
     num_truncated: int
+    left_out: tuple[LeftOut, ...] = ()
+    control_tokens: Counter[str] = field(default_factory=Counter)
+    """Special tokens that stood in the rows' own words, and were read as plain text."""
 
     @property
     def num_tokens(self) -> int:
@@ -68,32 +79,43 @@ def read_conversations(path: Path, template: str) -> list[Conversation]:
     return [as_conversation(row["row_id"], row["messages"], template) for row in rows]
 
 
-def as_conversation(row_id: str, messages: Sequence[dict[str, str]], template: str) -> Conversation:
+def as_conversation(row_id: str, messages: Sequence[dict[str, Any]], template: str) -> Conversation:
     """A row's messages as the template takes them: an Alpaca row's input joined to its instruction."""
-    return Conversation(row_id, tuple(_join_input(message, INPUT_SEPARATOR[template]) for message in messages))
+    return Conversation(row_id, tuple(_join_input(message, input_separator(template)) for message in messages))
 
 
-def _join_input(message: dict[str, str], separator: str) -> dict[str, str]:
+def _join_input(message: dict[str, Any], separator: str) -> dict[str, Any]:
     content = message["content"] + (separator + message["input"] if message.get("input") else "")
-    return {"role": message["role"], "content": content}
+    return {**{key: value for key, value in message.items() if key != "input"}, "content": content}
 
 
 def tokenize(
-    conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, finetune: FinetuneConfig
+    conversations: Sequence[Conversation],
+    form: Form,
+    finetune: FinetuneConfig,
+    bad_rows: BadRows = "refuse",
 ) -> TrainingSet:
     """Apply the template, mask and truncate.
 
-    Raises: UserError where the template has no generation markers, where a row is left without a label,
-        and where more than `max_truncated_share` of the rows are longer than `max_length`.
+    Args:   bad_rows: what becomes of rows that cannot be labelled.
+    Raises: UserError where such rows are refused or no other is left, and where more than
+        `max_truncated_share` of the rows are longer than `max_length`.
     """
-    template = training_template(finetune.template, tokenizer)
-    whole = [tokenize_row(conversation, tokenizer, template) for conversation in conversations]
-    for conversation, row in zip(conversations, whole, strict=True):
-        _refuse_lost_turns(conversation, row)
     limit = finetune.max_length
+    whole, left_out = [], []
+    control_tokens: Counter[str] = Counter()
+    for conversation in conversations:
+        try:
+            row, found = label(conversation, form, finetune)
+        except BadRow as fault:
+            left_out.append(LeftOut(conversation.row_id, fault.kind, str(fault)))
+            continue
+        whole.append(row)
+        control_tokens.update(found)
+    if left_out and (bad_rows == "refuse" or not whole):
+        raise UserError(told_left_out(left_out, len(conversations)))
     num_truncated = sum(len(row.input_ids) > limit for row in whole)
     rows = tuple(TrainingRow(row.row_id, row.input_ids[:limit], row.labels[:limit]) for row in whole)
-    _refuse_rows_without_label(rows, finetune)
     if num_truncated > finetune.max_truncated_share * len(rows):
         raise UserError(
             f"{num_truncated} of {len(rows)} rows are longer than finetune.max_length {limit} and would lose their "
@@ -101,73 +123,49 @@ def tokenize(
             f"{finetune.max_truncated_share:.1%}). The longest has {max(len(row.input_ids) for row in whole)} tokens; "
             "raise finetune.max_length, or finetune.max_truncated_share where the loss is meant."
         )
-    return TrainingSet(rows, num_truncated)
+    return TrainingSet(rows, num_truncated, tuple(left_out), control_tokens)
 
 
-def training_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The Jinja text, with markers around what is trained on.
+def label(conversation: Conversation, form: Form, finetune: FinetuneConfig) -> tuple[TrainingRow, tuple[str, ...]]:
+    """The whole row, labelled on the assistant turns that are trained on, and the control tokens in its words.
 
-    Raises: UserError where it has none: the loss would cover the prompts as well.
+    Raises: BadRow where it cannot be labelled, `max_length` leaves no label, or control tokens are refused.
     """
-    template = chat_template(name, tokenizer)
-    if not GENERATION_MARKER.search(template):
-        raise UserError(
-            f"finetune.template '{name}': the chat template of {tokenizer.name_or_path} does not mark what is trained "
-            "on ({% generation %} ... {% endgeneration %}), so the loss would cover the prompts too. Set "
-            "finetune.template to alpaca or llmzoo, or put the markers around the assistant's content and its end "
-            "token in the tokenizer's chat template."
+    encoded = form.encode(conversation.messages)
+    if encoded.control_tokens and finetune.control_tokens == "refuse":
+        named = ", ".join(dict.fromkeys(encoded.control_tokens))
+        raise BadRow("control_token", f"its text holds {named}, and finetune.control_tokens is refuse")
+    row = TrainingRow(conversation.row_id, encoded.input_ids, labels_of(encoded))
+    if (row.labels[: finetune.max_length] == IGNORED_LABEL).all():
+        raise BadRow(
+            "nothing_to_train_on",
+            "it has no assistant turn that is trained on, or its prompt alone fills finetune.max_length "
+            f"{finetune.max_length}",
         )
-    return template
+    return row, encoded.control_tokens
 
 
-def tokenize_row(conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: str) -> TrainingRow:
-    """The whole row, labelled on its assistant turns as far as the tokenizer finds them.
-
-    Args: template: as `training_template` gives it.
-    """
-    encoded: Any = tokenizer.apply_chat_template(
-        list(conversation.messages),
-        chat_template=template,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-        tokenizer_kwargs={"verbose": False},  # its warning about long rows; they are counted here
-    )
-    input_ids = np.asarray(encoded["input_ids"], dtype=np.int64)
-    trained = np.asarray(encoded["assistant_masks"], dtype=np.int64)
-    return TrainingRow(conversation.row_id, input_ids, np.where(trained == 1, input_ids, IGNORED_LABEL))
+def labels_of(encoded: Encoded) -> np.ndarray:
+    """int64 [num_tokens], -100 outside the spans."""
+    labels = np.full_like(encoded.input_ids, IGNORED_LABEL)
+    for start, end in encoded.spans:
+        labels[start:end] = encoded.input_ids[start:end]
+    return labels
 
 
-def labelled_spans(labels: np.ndarray) -> list[tuple[int, int]]:
+def labelled_spans(labels: np.ndarray) -> list[Span]:
     """First and last-plus-one position of each run of labels."""
     edges = np.flatnonzero(np.diff(labels != IGNORED_LABEL, prepend=False, append=False))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
-def num_turns(conversation: Conversation) -> int:
-    """Assistant turns, each of which should be a run of labels.
-
-    transformers leaves a turn, and all after it, unmasked where its first character became no token.
-    """
-    return sum(message["role"] == "assistant" for message in conversation.messages)
-
-
-def _refuse_lost_turns(conversation: Conversation, row: TrainingRow) -> None:
-    wanted, found = num_turns(conversation), len(labelled_spans(row.labels))
-    if found < wanted:
-        raise UserError(
-            f"row {conversation.row_id}: only {found} of its {wanted} assistant turns carry a label. Its "
-            "response starts with a character that the tokenizer drops, or the chat template does not mark every "
-            "assistant turn; correct the row or the template."
-        )
-
-
-def _refuse_rows_without_label(rows: Sequence[TrainingRow], finetune: FinetuneConfig) -> None:
-    bare = [row.row_id for row in rows if (row.labels == IGNORED_LABEL).all()]
-    if not bare:
-        return
-    named = ", ".join(bare[:NUM_NAMED_ROWS]) + (" ..." if len(bare) > NUM_NAMED_ROWS else "")
-    raise UserError(
-        f"{len(bare)} of {len(rows)} rows have nothing to train on: no assistant turn, or a prompt that alone fills "
-        f"finetune.max_length {finetune.max_length}. Row ids: {named}. Raise finetune.max_length or take these rows "
-        "out of the pool."
+def told_left_out(left_out: Sequence[LeftOut], num_rows: int) -> str:
+    """How many rows cannot be labelled, by kind, with the first of them and the cure."""
+    kinds = Counter(row.kind for row in left_out)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    shown = "; ".join(f"row {row.row_id}: {row.reason}" for row in left_out[:NUM_NAMED_ROWS])
+    more = " ..." if len(left_out) > NUM_NAMED_ROWS else ""
+    return (
+        f"{len(left_out)} of {num_rows} rows cannot be trained on ({counts}): {shown}{more}. Correct them or take them "
+        "out of the pool, or set pool.bad_rows to exclude: they are then left out and named in the report."
     )

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
+from selectit.chat import load_form
 from selectit.config import FinetuneStage
 from selectit.errors import NotRun, Preempted
-from selectit.finetune.dataset import MESSAGES_FILE, training_template
+from selectit.finetune.dataset import MESSAGES_FILE
 from selectit.finetune.launch import check_machine, external_command, launch
 from selectit.finetune.memory import check_memory, room_at_all
 from selectit.finetune.preemption import StopRequest
@@ -28,13 +29,13 @@ from selectit.trained_on import identify_base
 
 
 def preflight(config: FinetuneStage) -> None:
-    """Raises: UserError for a model without a tokenizer, a template that does not mark what is trained on,
+    """Raises: UserError for a model without a tokenizer, a template that it cannot be trained in,
     processes that this machine cannot start, and weights, gradients and optimizer that it cannot hold.
     """
     check_machine(config.finetune)
     if config.finetune.launcher != "external":
         check_memory(config, room_at_all(config.finetune))
-    training_template(config.finetune.template, load_tokenizer(config.model))
+    load_form(config.finetune.template, load_tokenizer(config.model))
 
 
 def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:

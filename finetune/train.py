@@ -7,6 +7,7 @@ checkpoints/, where it goes on from the newest complete one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from rich.console import Console
 from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from selectit.chat import load_form
 from selectit.config import FinetuneConfig
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
 from selectit.finetune.arguments import lora_config, sft_config
@@ -34,7 +36,7 @@ from selectit.finetune.checkpoints import (
     read_state,
     refuse_other_shares,
 )
-from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, training_template
+from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, told_left_out
 from selectit.finetune.example import write_example, write_row_tokens
 from selectit.finetune.memory import check_memory, largest_pass, room_now
 from selectit.finetune.packing import refuse_leaks
@@ -43,11 +45,18 @@ from selectit.finetune.processes import check_number, join_deepspeed, rank, wait
 from selectit.finetune.reporting import EventTracker, TrackerCallback
 from selectit.finetune.run_file import TrainingRun, read_run
 from selectit.finetune.trainer import ResponseTrainer
-from selectit.finetune.weights import canary_logits, gathered_layer_by_layer, load_for_training, save_weights
+from selectit.finetune.weights import (
+    canary_logits,
+    gathered_layer_by_layer,
+    load_for_training,
+    save_weights,
+    set_ends,
+)
 from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
 from selectit.models import device, load_tokenizer, resolve_dtype
+from selectit.templates import template_name
 from selectit.tracking import METRICS_FILE, Tracker
-from selectit.trained_on import TrainedOn, write_record
+from selectit.trained_on import trained_on, write_record
 
 TRAINING_FILE = "training.json"
 
@@ -63,8 +72,9 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     _quieten_libraries()
     check_number(finetune)
     tokenizer = load_tokenizer(config.model)
+    form = load_form(finetune.template, tokenizer)
     conversations = read_conversations(run.messages, finetune.template)
-    training_set = tokenize(conversations, tokenizer, finetune)
+    training_set = tokenize(conversations, form, finetune, config.bad_rows)
     order, tokens = step_order(training_set.rows, finetune, config.seed), trained_tokens(training_set.rows)
     end = finetune.max_steps
     if finetune.budget_tokens is not None:
@@ -81,7 +91,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
 
     model = load_for_training(config)
     _refuse_rows_beyond_context(training_set, model)
-    tokenizer.chat_template = training_template(finetune.template, tokenizer)
+    tokenizer.chat_template = form.text
     with gathered_layer_by_layer(model):
         logits_before = canary_logits(model, training_set.rows[0].input_ids)
         if finetune.packing:
@@ -115,12 +125,15 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             f"({finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning rate "
             "of 0."
         )
+    set_ends(model, form)
     save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
     if rank() == 0:
         steps = [entry for entry in trainer.state.log_history if "loss" in entry]
         write_card(run.weights, config, run.messages, training_set, steps)
-        write_record(run.weights, TrainedOn(base=run.base))
-        write_example(conversations[0], training_set.rows[0], finetune.template, tokenizer, run.out)
+        write_record(run.weights, trained_on(run.base, form))
+        model.generation_config.save_pretrained(run.weights)
+        first = next(c for c in conversations if c.row_id == training_set.rows[0].row_id)
+        write_example(first, training_set.rows[0], form, run.out)
         write_row_tokens(training_set, run.out)
         _write_record(run, training_set, trainer, dtype, tokens_until(trainer.state.global_step, order, tokens))
     wait_for_all()
@@ -155,6 +168,11 @@ def _note_beginnings(
     num_rows = len(training_set.rows)
     if training_set.num_truncated:
         tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows lost their end to max_length")
+    if training_set.left_out:
+        tracker.note(f"fine-tune: {told_left_out(training_set.left_out, num_rows + len(training_set.left_out))}")
+    if training_set.control_tokens:
+        named = ", ".join(f"{token} ({count})" for token, count in training_set.control_tokens.most_common())
+        tracker.note(f"fine-tune: special tokens in the rows' own words, read as plain text: {named}")
     if num_rows < finetune.global_batch_size:
         tracker.note(f"fine-tune: each step takes all {num_rows} rows, fewer than global_batch_size")
     if device().type == "cpu" and dtype != torch.float32:
@@ -215,7 +233,9 @@ def _write_record(
         "num_trainable_parameters": trainer.get_num_trainable_parameters(),
         "dtype": str(dtype).removeprefix("torch."),
         "method": run.stage.finetune.method,
-        "template": run.stage.finetune.template,
+        "template": template_name(run.stage.finetune.template),
+        "left_out": [dataclasses.asdict(row) for row in training_set.left_out],
+        "control_tokens": dict(training_set.control_tokens),
         "deepspeed": run.stage.finetune.deepspeed,
         "weights": weight_sizes(run),
     }

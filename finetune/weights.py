@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from selectit.chat import Form
 from selectit.config import FinetuneStage
 from selectit.finetune.arguments import attention, quantization
 from selectit.finetune.processes import rank, wait_for_all
@@ -76,6 +77,16 @@ def _gather_around(module: nn.Module, shares: list[nn.Parameter]) -> list[Any]:
         module.register_forward_pre_hook(lambda *_: context.__enter__()),
         module.register_forward_hook(lambda *_: context.__exit__(None, None, None), always_call=True),
     ]
+
+
+def set_ends(model: PreTrainedModel, form: Form) -> None:
+    """Generation ends with the token that ends a turn in training, or with whatever ended it before."""
+    settings: Any = model.generation_config
+    before = settings.eos_token_id
+    ends = [before] if isinstance(before, int) else list(before or [])
+    settings.eos_token_id = list(dict.fromkeys([form.end_id, *ends]))
+    if settings.pad_token_id is None:
+        settings.pad_token_id = form.end_id
 
 
 def save_weights(trainer: Any, folder: Path, dtype: torch.dtype | None) -> None:

@@ -169,8 +169,14 @@ def _print_price(graph: Any, states: Any, store: Any, tflops: float | None, util
 
 
 @app.command(rich_help_panel=RECIPE)
-def validate(recipe: RecipeFile, set_: Override = []) -> None:
-    """Check a recipe and its pools; every fault at once."""
+def validate(
+    recipe: RecipeFile,
+    set_: Override = [],
+    inputs: Annotated[
+        bool, typer.Option("--inputs", help="Also check tokenizers, templates and rows of each training; no weights.")
+    ] = False,
+) -> None:
+    """Check a recipe and its pools; all errors together."""
     from selectit.data import iter_pool
     from selectit.fetch import name_of
     from selectit.plan import build
@@ -189,11 +195,34 @@ def validate(recipe: RecipeFile, set_: Override = []) -> None:
                 faults[str(error)] = None
     if faults:
         raise UserError("\n".join(faults))
+    if inputs:
+        _check_training_inputs(graph)
     locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
     for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
         if name is not None:
             console.print(f"{name} is fetched when the recipe is first planned or run", highlight=False)
     console.print(f"{recipe}: in order; {len(graph.rows)} rows, {len(graph.stages)} stages", highlight=False)
+
+
+def _check_training_inputs(graph: Any) -> None:
+    """Raises: UserError with what is wrong in any training of the recipe."""
+    from selectit.config import FinetuneStage
+    from selectit.finetune.check import check_inputs, without_seed
+
+    trainings = {
+        (without_seed(stage.config), stage.inputs[0][1].config.pool): None
+        for stage in graph.stages
+        if isinstance(stage.config, FinetuneStage)
+    }
+    faults: dict[str, None] = {}
+    for config, pool in trainings:
+        try:
+            for line in check_inputs(config, pool).lines():
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+        except UserError as error:
+            faults[str(error)] = None
+    if faults:
+        raise UserError("\n".join(faults))
 
 
 @app.command(rich_help_panel=RECIPE)

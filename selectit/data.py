@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from selectit.config import PoolConfig
 from selectit.errors import UserError
 from selectit.row_ids import RowIds, check_is_object, draw, row_id
+from selectit.turns import Message, around, rated_pair, trained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,15 +42,15 @@ class Row:
 
     `index` counts from 0 the rows that the pool's settings leave; with `pool.sample` these are the drawn ones.
     `row_id` is the row's own `id` where the pool has that column, else its position in the file and content hash.
-    `instruction` and `response` are the first user turn (Alpaca: instruction, "\\n", input) and the first
-    assistant turn, which is what SelectIT rates. `failure` says why a row can be neither scored nor selected.
+    `instruction` and `response` are what SelectIT rates: see `selectit.turns.rated_pair`. `failure` says why a row can
+    be neither scored nor selected.
     """
 
     index: int
     row_id: str
     instruction: str
     response: str
-    messages: tuple[dict[str, str], ...]
+    messages: tuple[Message, ...]
     raw: dict[str, Any]
     failure: str | None = None
 
@@ -90,18 +91,15 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
 
 
 def _row(pool: PoolConfig, row_format: str, index: int, position: int, named: str, raw: dict[str, Any]) -> Row:
-    messages = _messages(pool, row_format, position, raw)
-    first = {"user": "", "assistant": ""}
-    for message in reversed(messages):
-        first[message["role"]] = message["content"]
-    extra = next((m["input"] for m in messages if "input" in m), "")
-    instruction = f"{first['user']}\n{extra}" if extra else first["user"]
-    failure = None
-    if not first["assistant"].strip():
+    own, unread = _messages(pool, row_format, position, raw)
+    messages, beyond = around(raw, own)
+    instruction, response, untrained = rated_pair(messages, last=row_format == "alpaca")
+    failure = unread or beyond or untrained
+    if failure is None and not response.strip():
         failure = "empty_response"
-    elif not instruction.strip():
+    elif failure is None and not instruction.strip():
         failure = "empty_instruction"
-    return Row(index, named, instruction, first["assistant"], messages, raw, failure)
+    return Row(index, named, instruction, response, tuple(messages), raw, failure)
 
 
 def write_rows(pool: PoolConfig, rows: Iterable[Row], out: Path, stem: str = "subset") -> Path:
@@ -280,7 +278,9 @@ def _check_columns(pool: PoolConfig, index: int, row: Any, row_format: str) -> N
             )
 
 
-def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]) -> tuple[dict[str, str], ...]:
+def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]) -> tuple[list[Message], str | None]:
+    """Returns: the turns of the row's own format, and why one of them cannot be read; None where all can."""
+
     def text(value: Any, column: str) -> str:
         if not isinstance(value, str):
             raise UserError(
@@ -292,7 +292,7 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
         user = {"role": "user", "content": text(row["instruction"], "instruction")}
         if row.get("input"):
             user["input"] = text(row["input"], "input")
-        return (user, {"role": "assistant", "content": text(row["output"], "output")})
+        return [user, {"role": "assistant", "content": text(row["output"], "output")}], None
 
     column, role_key, text_key = {
         "sharegpt": ("conversations", "from", "value"),
@@ -303,7 +303,8 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
         raise UserError(
             f"pool {pool.path}, row {index}: '{column}' is {type(turns).__name__}; it must be a list of turns"
         )
-    messages = []
+    messages: list[Message] = []
+    unread = None
     for number, turn in enumerate(turns):
         where = f"{column}[{number}]"
         if not isinstance(turn, dict) or not {role_key, text_key} <= set(turn):
@@ -314,8 +315,13 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
                 f"pool {pool.path}, row {index}: {where}.{role_key} is '{turn[role_key]}'; "
                 f"legal are {', '.join(SHAREGPT_ROLES)}"
             )
-        messages.append({"role": role, "content": text(turn[text_key], f"{where}.{text_key}")})
-    return tuple(messages)
+        message: Message = {"role": role, "content": text(turn[text_key], f"{where}.{text_key}")}
+        if role == "assistant":
+            is_trained, reason = trained(turn)
+            unread = unread or reason
+            message |= {} if is_trained else {"train": False}
+        messages.append(message)
+    return messages, unread
 
 
 def _check_bad_rows(pool: PoolConfig, bad: Sequence[tuple[int, Row]], num_bad: int, num_rows: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from selectit.config import ArmConfig, EvaluateStage, GradeStage, LossStage, ScoreStage, StageConfig
 from selectit.recipe import Recipe
+from selectit.templates import template_name
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,18 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind(
-            name="score", version=1, module="selectit.scoring.stage",
+            name="score", version=2, module="selectit.scoring.stage",
             outputs=("ledger.parquet", "score.json"), content=("ledger.parquet",),
             told=("num_ratings", "num_taken_over", "num_failures", "mean_mass"),
             takes_over=("config.model.path",),
         ),
         Kind(
-            name="losses", version=1, module="selectit.scoring.loss_stage",
+            name="losses", version=2, module="selectit.scoring.loss_stage",
             outputs=("ledger.parquet", "losses.json"), content=("ledger.parquet",),
             told=("num_losses", "num_failures", "mean_loss"),
         ),
         Kind(
-            name="select", version=1, module="selectit.selection.stage",
+            name="select", version=2, module="selectit.selection.stage",
             outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
             told=("num_selected", "num_rows"),
         ),
@@ -174,7 +175,7 @@ class Plan:
             return f"score {Path(config.pool.path).name} with {Path(config.model.path).name}"
         if isinstance(config, LossStage):
             names = f"{Path(config.pool.path).name} with {Path(config.model.path).name}"
-            return f"losses of {names}, {LOSS_TEXTS[config.text]} ({config.template})"
+            return f"losses of {names}, {LOSS_TEXTS[config.text]} ({template_name(config.template)})"
         if isinstance(config, GradeStage):
             return f"grade {config.benchmark.name}, {Path(config.answers).name}"
         what = f"evaluate {config.benchmark.name} of" if isinstance(config, EvaluateStage) else stage.kind.split("-")[0]

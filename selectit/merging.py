@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from selectit.adapters import load_adapter
 from selectit.config import ModelConfig
@@ -22,6 +22,7 @@ from selectit.models import device, load_model, refuse_not_finite, resolve_dtype
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 NUM_CANARY_TOKENS = 64
+GENERATION_CONFIG = "generation_config.json"
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 3e-2}
 """Largest difference of a logit, by the largest logit: what rounding the merged weights costs."""
 SHARE_OF_EFFECT = 0.5
@@ -67,6 +68,8 @@ def merge_weights(adapter: Path, base: ModelConfig, tokenizer: PreTrainedTokeniz
     with adapted.disable_adapter():
         base_logits = _logits(adapted, ids)
     merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]
+    if (adapter / GENERATION_CONFIG).is_file():  # with the token that ends a turn
+        merged.generation_config = GenerationConfig.from_pretrained(adapter)
     merged.save_pretrained(out)
     tokenizer.save_pretrained(out)
     del adapted, merged

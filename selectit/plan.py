@@ -35,7 +35,7 @@ from selectit.evaluate.files import JUDGED
 from selectit.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe import Recipe, Row, trains
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.templates import RESPONSE_MARKER
+from selectit.templates import RESPONSE_MARKER, template_name
 
 ReadPrompts = Callable[[str, str], tuple[str, ...]]
 """From a location and a fidelity to rating prompts."""
@@ -229,8 +229,8 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
     if isinstance(select, IFDSelect):
         if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
             raise UserError(
-                f"select.unconditioned is marker, and template '{template}' has no response marker; set it to bare, "
-                f"or select.template to {' or '.join(RESPONSE_MARKER)}"
+                f"select.unconditioned is marker, and template '{template_name(template)}' has no response marker; "
+                f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
             )
         texts["unconditioned"] = select.unconditioned
     return {
@@ -286,7 +286,8 @@ def select_stage(
 
 
 def finetune_stage(config: ArmConfig, seed: int, subset: Stage) -> Stage:
-    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed)
+    bad_rows = config.pool.bad_rows
+    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed, bad_rows=bad_rows)
     return Stage(f"finetune-{config.finetune.method}", stage, (("subset", subset),))
 
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from selectit.config import EvaluateStage, FinetuneStage
+from selectit.config import EvaluateStage, FinetuneStage, SelectStage
 from selectit.errors import UserError
 from selectit.execution import module_of
 from selectit.graph import Stage
@@ -33,8 +33,30 @@ def preflight(pending: Sequence[Stage], states: Mapping[Stage, State], runs_dir:
             check(stage.config)
         except UserError as error:
             faults[str(error)] = None
+            continue
+        if isinstance(stage.config, FinetuneStage):
+            faults.update(dict.fromkeys(training_faults(stage, states)))
     if faults:
         raise UserError("nothing was started:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def training_faults(stage: Stage, states: Mapping[Stage, State]) -> list[str]:
+    """What is found in the rows that a training will read: its subset where that is selected, else the whole pool."""
+    from selectit.finetune.check import check_inputs, check_subset, without_seed
+    from selectit.finetune.dataset import MESSAGES_FILE
+
+    config = stage.config
+    assert isinstance(config, FinetuneStage)
+    try:
+        for _, subset in stage.inputs:
+            assert isinstance(subset.config, SelectStage)
+            if (done := states[subset].artifact) is not None:
+                check_subset(config, done.path / MESSAGES_FILE)
+            else:
+                check_inputs(without_seed(config), subset.config.pool)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def disk_faults(pending: Sequence[Stage], runs_dir: Path) -> list[str]:

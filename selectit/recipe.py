@@ -176,10 +176,16 @@ def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
         if mark is not None and isinstance(value, list):
             resolved[key] = [_absolute_location(v, mark, folder) if isinstance(v, str) else v for v in value]
             continue
-        if nested := next(iter(nested_configs(info)), None):
+        of_section = nested_configs(info)
+        # of a section with several forms, the one that has the most of the keys that are given
+        if nested := max(of_section, key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None):
             many = isinstance(value, list)
             resolved[key] = [_absolute(v, nested, folder) for v in value] if many else _absolute(value, nested, folder)
     return resolved
+
+
+def _keys(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, dict) else set()
 
 
 def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:

@@ -6,6 +6,7 @@ read it, and refuse a base with other weights than the training's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from functools import cache
@@ -17,9 +18,11 @@ from transformers.utils import cached_file
 from transformers.utils.hub import get_checkpoint_shard_files
 
 from selectit.artifact import check_writable
+from selectit.chat import Form
 from selectit.config import Config, ModelConfig
 from selectit.errors import UserError
 from selectit.fingerprint import Hasher, digest, resolve_revision
+from selectit.templates import template_name
 
 RECORD_FILE = "trained_on.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -47,10 +50,24 @@ class Base(Config):
     """Of config.json, without the keys that change no logit."""
 
 
+class TrainedForm(Config):
+    """The prompt form of a training."""
+
+    template: str
+    """alpaca, llmzoo, chat or the name of a .jinja file; its text is the saved chat_template.jinja."""
+    template_sha256: str
+    date: str | None
+    """What the template prints for today, where it prints a date."""
+    end_of_turn: str
+    """The token that ends an assistant turn."""
+    end_of_turn_id: int
+
+
 class TrainedOn(Config):
     """The record of a training that travels with its weights."""
 
     base: Base
+    form: TrainedForm
 
 
 @cache
@@ -107,6 +124,19 @@ def _file(model: ModelConfig, name: str) -> Path | None:
 
 def _named(model: ModelConfig) -> str:
     return model.path + (f" at revision {model.revision}" if model.revision else "")
+
+
+def trained_on(base: Base, form: Form) -> TrainedOn:
+    return TrainedOn(
+        base=base,
+        form=TrainedForm(
+            template=template_name(form.name),
+            template_sha256=hashlib.sha256(form.text.encode()).hexdigest(),
+            date=form.date,
+            end_of_turn=form.end_token,
+            end_of_turn_id=form.end_id,
+        ),
+    )
 
 
 def write_record(folder: Path, record: TrainedOn) -> None:

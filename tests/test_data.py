@@ -54,7 +54,7 @@ def test_sharegpt_and_messages_give_the_same_first_pair(tmp_path):
     messages = [{"messages": [{"role": role, "content": text} for role, text in turns]}]
     for name, rows in (("a.json", sharegpt), ("b.json", messages)):
         [row] = read_pool(pool(write(tmp_path / name, rows)))
-        assert (row.instruction, row.response) == ("Hi", "Hello.")
+        assert (row.instruction, row.response) == ("Be brief.\nHi", "Hello.")
         assert [m["role"] for m in row.messages] == ["system", "user", "assistant", "user", "assistant"]
 
 

@@ -24,6 +24,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from selectit.chat import load_form
 from selectit.config import FinetuneConfig, LossStage, ModelConfig, PoolConfig
 from selectit.data import read_pool
 from selectit.errors import UserError
@@ -56,7 +57,9 @@ def trained_rows(config: LossStage):
     """What fine-tuning would train on: token ids and labels of every row, from its own code."""
     conversations = [as_conversation(row.row_id, row.messages, config.template) for row in read_pool(config.pool)]
     settings = {"template": config.template, "max_length": config.max_length or 10**6, "max_truncated_share": 1.0}
-    return tokenize(conversations, load_tokenizer(config.model), FinetuneConfig(**settings)).rows
+    return tokenize(
+        conversations, load_form(config.template, load_tokenizer(config.model)), FinetuneConfig(**settings)
+    ).rows
 
 
 @torch.no_grad()

@@ -167,7 +167,7 @@ OTHER = {
     "batch_tokens": 17, "num_processes": 3, "launcher": "external", "verify": 7,
     "backend": "vllm", "vllm_python": "/other/python",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
-    "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other",
+    "sandbox": "none", "comet_python": "/other/python", "batch_size": 3, "profile": "other", "bad_rows": "exclude",
 }  # fmt: skip
 
 
@@ -248,7 +248,8 @@ def leaves(schema: type[Config], prefix=""):
 
 
 OTHER_FINETUNE = {
-    "method": "full", "template": "chat", "learning_rate": 1e-5, "num_train_epochs": 1.5, "max_steps": 9,
+    "method": "full", "template": "chat", "control_tokens": "refuse",
+    "learning_rate": 1e-5, "num_train_epochs": 1.5, "max_steps": 9,
     "budget": "steps", "budget_tokens": 99,
     "global_batch_size": 64, "micro_batch_size": 2, "packing": True, "max_length": 99, "max_truncated_share": 0.5,
     "lr_scheduler_type": "linear", "warmup_ratio": 0.5, "weight_decay": 0.1, "max_grad_norm": 2.0,

@@ -9,6 +9,7 @@ import pytest
 from finished_work import Work, call
 
 from selectit import flops
+from selectit.chat import load_form
 from selectit.config import FinetuneConfig, ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
@@ -82,7 +83,7 @@ def test_counted_tokens_are_those_that_training_sees(demo, tmp_path):
         Conversation(row.row_id, tuple(_join_input(m, "\n\n### Input:\n") for m in row.messages))
         for row in read_pool(pool)
     ]
-    real = tokenize(conversations, load_tokenizer(model), finetune)
+    real = tokenize(conversations, load_form(finetune.template, load_tokenizer(model)), finetune)
     per_row, how = tokens.tokens_per_row(pool, model, finetune.template, finetune.max_length)
     assert per_row * 30 == pytest.approx(real.num_tokens, rel=0.02) and "all 30 rows" in how
 

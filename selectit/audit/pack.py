@@ -22,7 +22,7 @@ from selectit.errors import UserError
 from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report.results import recipe_of
-from selectit.templates import chat_template
+from selectit.templates import chat_template, template_name
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 SUMS = "SHA256SUMS"
@@ -114,7 +114,7 @@ def _texts(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
             if source.name.startswith("judge_prompt") and source.name.endswith(".txt"):
                 entries[f"prompts/{source.name}"] = source.read_bytes()
     for template in sorted({row.config.finetune.template for row in plan.rows} - {"chat"}):
-        entries[f"templates/{template}.jinja"] = chat_template(template).encode()
+        entries[f"templates/{template_name(template).removesuffix('.jinja')}.jinja"] = chat_template(template).encode()
     return entries
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from selectit.config.inputs import Backend, ModelConfig
-from selectit.config.schema import Config, Location, LocationMark, execution
+from selectit.config.schema import Config, Location, LocationMark, Template, execution
 
 
 class RequestFields(dict[str, Any]):
@@ -201,7 +201,7 @@ class EvaluateStage(_OneBenchmark):
     adapter: Location | None = None
     """PEFT adapter that no stage of this project made; a fine-tuned model comes as an input instead."""
     limit: int | None = None
-    template: Literal["alpaca", "llmzoo", "chat"] | None = None
+    template: Template | None = None
     """Only where the benchmark asks for chat format."""
     judge: JudgeSetting | None = None
     sandbox: Literal["bwrap", "none"] = execution("bwrap")

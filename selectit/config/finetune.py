@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from selectit.config.inputs import ModelConfig
-from selectit.config.schema import Config, execution
+from selectit.config.inputs import BadRows, ModelConfig
+from selectit.config.schema import Config, Template, execution
 
 
 class LoraSettings(Config):
@@ -25,8 +25,11 @@ class FinetuneConfig(Config):
     method: Literal["lora", "qlora", "full", "none"] = "lora"
     """qlora: an adapter on a base of 4 bits a weight; none: evaluate the model as it is (the base row of a table),
     nothing is selected or trained."""
-    template: Literal["alpaca", "llmzoo", "chat"] = "alpaca"
-    """Prompt form of training and of chat-format benchmarks; chat: the tokenizer's own chat template."""
+    template: Template = "alpaca"
+    """Prompt form of training and of chat-format benchmarks: alpaca, llmzoo, chat (the tokenizer's own chat template),
+    or the path of a .jinja file."""
+    control_tokens: Literal["neutralise", "refuse"] = "neutralise"
+    """Special tokens in the words of a row, such as <s>: read as plain text, or a row that holds one is a bad row."""
     learning_rate: float = Field(2e-4, gt=0)
     budget: Literal["rows", "tokens", "steps"] = "rows"
     """What the arms of a table spend alike: passes over their own rows, tokens that count in the loss, or steps."""
@@ -127,3 +130,5 @@ class FinetuneStage(Config):
     model: ModelConfig
     finetune: FinetuneConfig
     seed: int
+    bad_rows: BadRows = "refuse"
+    """As the pool's: rows that template or tokenizer cannot label stop the training, or are left out."""

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from selectit.config.schema import Config, Location, execution
 
+BadRows = Literal["refuse", "exclude"]
 Backend = Literal["transformers", "vllm"]
 """What computes probabilities and texts. It counts: other kernels round otherwise, and samples are other draws."""
 
@@ -34,7 +35,7 @@ class PoolConfig(Config):
     """Only the rows of a seeded draw, in file order; it comes before everything else. Default: all rows."""
     limit: int | None = Field(None, ge=1)
     """Only the first rows, in file order; with `sample`, the first of the drawn ones."""
-    bad_rows: Literal["refuse", "exclude"] = "refuse"
+    bad_rows: BadRows = "refuse"
     """A row with an empty instruction or response: stop, or never score and never select it."""
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config, execution
+from selectit.config.schema import TEMPLATES, Config, LocationMark, execution, one_of
 
-LossTemplate = Literal["alpaca", "llmzoo", "chat", "plain"]
+LOSS_TEMPLATES = (*TEMPLATES, "plain")
+LossTemplate = Annotated[str, LocationMark(keywords=LOSS_TEMPLATES), one_of(*LOSS_TEMPLATES)]
 """The training templates, and `plain`: the instruction, a line end, the response."""
+SELECT_TEMPLATES = ("training", *LOSS_TEMPLATES)
+SelectTemplate = Annotated[str, LocationMark(keywords=SELECT_TEMPLATES), one_of(*SELECT_TEMPLATES)]
+"""The same, and `training`: that of `finetune.template`."""
 
 
 class LossStage(Config):

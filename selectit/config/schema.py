@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
+
+from selectit.errors import did_you_mean
 
 
 class Config(BaseModel):
@@ -59,6 +61,23 @@ def nested_configs(field: FieldInfo) -> list[type[Config]]:
 
 Location = Annotated[str, LocationMark()]
 """A file or folder, or a hub id where no such file or folder exists."""
+
+
+def one_of(*words: str) -> AfterValidator:
+    """Checks that a template is one of the words, or the path of a .jinja file."""
+
+    def check(value: str) -> str:
+        if value not in words and not value.endswith(".jinja"):
+            legal = f"{', '.join(words)}, or the path of a file that ends in .jinja"
+            raise ValueError(f"there is no template '{value}'; write {legal}.{did_you_mean(value, words)}")
+        return value
+
+    return AfterValidator(check)
+
+
+TEMPLATES = ("alpaca", "llmzoo", "chat")
+Template = Annotated[str, LocationMark(keywords=TEMPLATES), one_of(*TEMPLATES)]
+"""The prompt form of training and of chat-format benchmarks."""
 
 
 def execution(default: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.losses import LossTemplate
+from selectit.config.losses import SelectTemplate
 from selectit.config.schema import Config, execution
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -74,7 +74,7 @@ class PerplexitySelect(Config):
     """top: the highest perplexities; mid: those from rank int(0.33 n) on, highest first; low: the lowest."""
     over: Literal["response", "full"] = "response"
     """response: mean over the response tokens; full: over all tokens of the row, its prompt too."""
-    template: Literal["training"] | LossTemplate = "training"
+    template: SelectTemplate = "training"
     """The form in which the row is read; training: that of `finetune.template`."""
 
 
@@ -87,7 +87,7 @@ class IFDSelect(Config):
     unconditioned: Literal["marker", "bare"] = "marker"
     """The response without its instruction: behind the template's response marker (Cherry), or alone
     (Superfiltering)."""
-    template: Literal["training"] | LossTemplate = "training"
+    template: SelectTemplate = "training"
     """The form in which the row is read; training: that of `finetune.template`."""
 
 

@@ -18,7 +18,7 @@ import jinja2
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data import Row, read_pool
 from selectit.scoring.prompts import rating_text
-from selectit.templates import INPUT_SEPARATOR, chat_template
+from selectit.templates import OWN, chat_template, input_separator
 
 CHARS_PER_TOKEN = 4.0
 SAMPLE_ROWS = 500
@@ -106,9 +106,9 @@ def tokens_per_row(
 
 
 def _renderer(template: str) -> Callable[[Row], str]:
-    """A row as training text; `chat`, which needs the tokenizer's own template, is taken as the bare turns."""
-    separator = INPUT_SEPARATOR[template]
-    if template == "chat":
+    """A row as training text; `chat` and files, which may need the tokenizer, are taken as the bare turns."""
+    separator = input_separator(template)
+    if template not in OWN:
         return lambda row: "\n".join(_content(m, separator) for m in row.messages)
     compiled = jinja2.Template(GENERATION_TAG.sub("", chat_template(template)))
 

@@ -6,6 +6,7 @@ Reads selection.json and training.json, and the seconds of the manifests.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing
 from selectit.report.results import UNTOUCHED
 from selectit.report.subsets import selection_of, summaries, training_of
+from selectit.templates import template_name
 
 TRAINING_FILE = "training.json"
+MOST_NAMED_ROWS = 10
 TRAINING_NUMBERS = {
     "steps": ("num_steps", formats.count),
     "tokens": ("num_tokens", formats.count),
@@ -57,7 +60,7 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[s
     }
     common = [name for name, values in told.items() if len(set(values.values())) == 1]
     own = [name for name in told if name not in common]
-    rows = []
+    rows, notes = [], []
     for row in plan.rows:
         subsets = [selections[s] for s in _once(map(selection_of, row.cells)) if s in selections]
         runs = [_training(stage, outcomes) for stage in _once(map(training_of, row.cells))]
@@ -71,9 +74,28 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[s
                 *(formats.spread((run.get(key) for run in runs), write) for key, write in TRAINING_NUMBERS.values()),
             )
         )
+        notes += _row_notes(row.label, runs)
     columns = ("arm", "selection", *own, "ratio", "rows", *TRAINING_NUMBERS)
     sentences = [f"{name.capitalize()} of all trained rows: {next(iter(told[name].values()))}." for name in common]
-    return Listing(columns, tuple(rows), num_text_columns=2 + len(own)), sentences
+    return Listing(columns, tuple(rows), num_text_columns=2 + len(own)), [*sentences, *dict.fromkeys(notes)]
+
+
+def _row_notes(label: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows that a training left out, and special tokens in the words of others, of one arm."""
+    notes = []
+    for run in runs:
+        if left_out := run.get("left_out"):
+            kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(row["kind"] for row in left_out).items())
+            ids = ", ".join(row["row_id"] for row in left_out[:MOST_NAMED_ROWS])
+            more = ", ..." if len(left_out) > MOST_NAMED_ROWS else ""
+            notes.append(
+                f"{label}: {len(left_out)} selected rows could not be labelled and were left out of the training "
+                f"({kinds}): {ids}{more}."
+            )
+        if control := run.get("control_tokens"):
+            named = ", ".join(f"{token} {count}" for token, count in control.items())
+            notes.append(f"{label}: special tokens in the rows' own words, trained on as plain text: {named}.")
+    return notes
 
 
 def strategy(config: ArmConfig) -> str:
@@ -104,7 +126,7 @@ def strategy(config: ArmConfig) -> str:
 
 def _by_loss(config: ArmConfig, select: PerplexitySelect | IFDSelect) -> str:
     template = config.finetune.template if select.template == "training" else select.template
-    by = f"by {Path(config.raters[0].path).name}, template {template}"
+    by = f"by {Path(config.raters[0].path).name}, template {template_name(template)}"
     if isinstance(select, PerplexitySelect):
         which = {"top": "the highest", "mid": "the highest from rank int(0.33 n) on", "low": "the lowest"}[select.order]
         over = {"response": "the response", "full": "prompt and response"}[select.over]
@@ -129,7 +151,8 @@ def training(config: ArmConfig) -> str:
         length = f"{finetune.budget_tokens} trained tokens"
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
-        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; template {finetune.template}"
+        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; "
+        f"template {template_name(finetune.template)}"
     )
 
 

@@ -18,6 +18,7 @@ from selectit.report.raters import failures_told, readers
 from selectit.report.results import UNTOUCHED, tell_rows
 from selectit.report.subsets import Subset, first_seed
 from selectit.selection.losses import ABOVE_ONE
+from selectit.templates import template_name
 
 
 def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
@@ -27,7 +28,7 @@ def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
         if not isinstance(config := stage.config, LossStage):
             continue
         used_by = tell_rows(plan, readers(plan, stage))
-        name = (Path(config.model.path).name, LOSS_TEXTS[config.text], config.template, used_by)
+        name = (Path(config.model.path).name, LOSS_TEXTS[config.text], template_name(config.template), used_by)
         outcome = outcomes.get(stage, UNTOUCHED)
         if outcome.artifact is None:
             kind = "failed" if outcome.failed else "not run"

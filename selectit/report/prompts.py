@@ -14,6 +14,7 @@ from selectit.execution import Outcome
 from selectit.graph import Plan, Stage
 from selectit.report.formats import count
 from selectit.report.results import UNTOUCHED, Result, tell_rows
+from selectit.templates import template_name
 
 EXAMPLE_FILE = "trained_row.json"
 ITEMS_FILE = "items.jsonl"
@@ -51,7 +52,7 @@ def _trained(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> list[Shown]:
     return [
         Shown(
             shown.title,
-            f"Template {template}, of {tell_rows(plan, rows[template])}. What is marked is trained on.",
+            f"Template {template_name(template)}, of {tell_rows(plan, rows[template])}. What is marked is trained on.",
             shown.segments,
         )
         for template, shown in first.items()
@@ -75,7 +76,7 @@ def _asked(plan: Plan, results: Sequence[Result]) -> list[Shown]:
         item = json.loads(first)
         rows = tell_rows(plan, labels)
         note = (
-            f"Chat format, of {rows}: the template {template}, which is finetune.template."
+            f"Chat format, of {rows}: the template {template_name(template)}, which is finetune.template."
             if template is not None
             else f"As base models are asked, of {rows}: the profile sets no chat_template for it, so a tuned model too "
             "sees a form that it was not trained in."

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
+from selectit.chat import load_form
 from selectit.config import LossStage
 from selectit.errors import UserError
-from selectit.finetune.dataset import training_template
 from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.scoring.ledger import LedgerWriter, drop_parts
-from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN, NOT_FINITE, SCHEMA, LossRecord
+from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_rater import make_loss_rater
 from selectit.scoring.loss_texts import LossText, index_losses, loss_batches, loss_texts
 from selectit.scoring.processes import Loaded, LoadedRater
@@ -46,7 +46,7 @@ class Losses:
                 f"pool {config.pool.path}: every row has an empty instruction or response, so none has a loss"
             )
         self.tokenizer = load_tokenizer(config.model)
-        training_template(config.template, self.tokenizer)
+        load_form(config.template, self.tokenizer)
         self.groups = (config.text,)
         refuse_ids_beyond_embedding(self.tokenizer, load_skeleton(config.model), self._all_ids())
 
@@ -129,7 +129,7 @@ def _records(config: LossStage, text: Any, sums: np.ndarray) -> list[LossRecord]
     assert isinstance(text, LossText)
     num_scored = int(text.scored.sum())
     response, full = float(sums[0]) / max(num_scored, 1), float(sums[1]) / max(len(text.ids) - 1, 1)
-    failure = NO_RESPONSE_TOKEN if num_scored == 0 else None if np.isfinite(sums).all() else NOT_FINITE
+    failure = text.failure if num_scored == 0 else None if np.isfinite(sums).all() else NOT_FINITE
     return [
         LossRecord(
             row_id,

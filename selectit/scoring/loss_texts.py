@@ -13,20 +13,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from selectit.chat import BadRow, load_form
 from selectit.config import LossStage, PoolConfig
 from selectit.data import Row
-from selectit.finetune.dataset import (
-    IGNORED_LABEL,
-    as_conversation,
-    labelled_spans,
-    num_turns,
-    tokenize_row,
-    training_template,
-)
+from selectit.finetune.dataset import as_conversation
+from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN
 from selectit.scoring.pool_index import PoolIndex
 from selectit.scoring.rater import Batch, Text, batches, common_prefix
-from selectit.templates import RESPONSE_MARKER
+from selectit.templates import response_marker
 
+NO_TOKEN = np.zeros(1, dtype=bool)
 ONLY_TEXT = 0
 """Second part of a text's key: a row has one text in a losses stage."""
 
@@ -36,12 +32,19 @@ class LossText(Text):
     """`scored` are the response tokens whose loss counts; none of them where the row has no loss."""
 
     scored: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # bool [num_tokens]
+    failure: str = NO_RESPONSE_TOKEN
+    """Why there is no loss, where no token is scored."""
 
 
 def index_losses(pool: PoolConfig) -> PoolIndex:
     """Rows whose messages are equal have equal texts."""
     return PoolIndex(
-        pool, lambda row: (part for m in row.messages for part in (m["role"], m["content"], m.get("input", "")))
+        pool,
+        lambda row: (
+            part
+            for m in row.messages
+            for part in (m["role"], m["content"], m.get("input", ""), "" if m.get("train", True) else "not trained on")
+        ),
     )
 
 
@@ -70,24 +73,31 @@ def loss_texts(
     tokenizer: PreTrainedTokenizerBase, config: LossStage, groups: Sequence[Sequence[Row]]
 ) -> list[LossText]:
     """Args: groups: rows of equal messages, usable ones only."""
-    template = training_template(config.template, tokenizer)
+    form = load_form(config.template, tokenizer)
     opening = _opening(tokenizer, config)
     texts = []
     for group in groups:
         conversation = as_conversation(group[0].row_id, group[0].messages, config.template)
-        row = tokenize_row(conversation, tokenizer, template)
-        spans = labelled_spans(row.labels)
+        keys = tuple((other.row_id, ONLY_TEXT) for other in group)
+        try:
+            row = form.encode(conversation.messages)
+        except BadRow as fault:
+            texts.append(LossText(keys, np.array([form.end_id], dtype=np.int32), failure=fault.kind, scored=NO_TOKEN))
+            continue
         limit = config.max_length or len(row.input_ids)
-        ids, scored = row.input_ids[:limit], (row.labels != IGNORED_LABEL)[:limit]
-        if len(spans) < num_turns(conversation):
-            scored = np.zeros_like(scored)
+        ids = row.input_ids[:limit]
+        scored = np.zeros(len(ids), dtype=bool)
+        for start, end in row.spans:
+            scored[start:end] = True
         scored[0] = False  # nothing stands before it that could predict it
         if config.text != "conditioned" and scored.any():
             bos = ids[:1] if ids[0] == tokenizer.bos_token_id else ids[:0]
-            ids, scored = _without_instructions(ids, [(s, min(e, limit)) for s, e in spans if s < limit], bos, opening)
+            ids, scored = _without_instructions(
+                ids, [(s, min(e, limit)) for s, e in row.spans if s < limit], bos, opening
+            )
         texts.append(
             LossText(
-                tuple((other.row_id, ONLY_TEXT) for other in group),
+                keys,
                 ids.astype(np.int32),
                 truncated=len(row.input_ids) > limit,
                 scored=scored,
@@ -100,7 +110,9 @@ def _opening(tokenizer: PreTrainedTokenizerBase, config: LossStage) -> np.ndarra
     """int64, what stands before each response that is taken alone."""
     if config.text != "marker":
         return np.zeros(0, dtype=np.int64)
-    return np.array(tokenizer(RESPONSE_MARKER[config.template], add_special_tokens=False)["input_ids"], dtype=np.int64)
+    return np.array(
+        tokenizer(response_marker(config.template, tokenizer), add_special_tokens=False)["input_ids"], dtype=np.int64
+    )
 
 
 def _without_instructions(

@@ -69,6 +69,7 @@ def rating_texts(
         return_attention_mask=False,
         return_token_type_ids=False,
         return_offsets_mapping=max_length is not None,
+        split_special_tokens=True,  # <s> in a row's own words is text; what the tokenizer puts in front stays
         verbose=False,
     )
     texts = []

@@ -218,12 +218,18 @@ def test_the_report_says_how_many_judgements_a_rate_lacks(root, server, judge, t
         {"items": [{}]},
         {"references": None},
         {"result": []},
+        {"of_result": {"notes": "x"}},
+        {"of_result": {"tasks": [1]}},
+        {"of_result": {"num_items": 7}},
+        {"of_result": {"metrics": {"x": None}}},
+        {"item": {"endings": None}},
+        {"item": {"outcomes": ["x"]}},
+        {"item": {"item_id": "3"}},
         {"result": {"benchmark": "x"}},
         {"item": {"outputs": []}},
         {"item": {"outputs": [None]}},
         {"item": {"doc": None}},
         {"item": {"doc": {"instruction": "x"}}},
-        {"item": {"more": 1}},
     ],
     ids=repr,
 )
@@ -239,6 +245,8 @@ def test_answers_that_were_kept_and_are_damaged_are_generated_again(oracle, eval
         del kept[damaged]
     elif isinstance(damaged, dict) and "item" in damaged:
         kept["items"][3] |= damaged["item"]
+    elif isinstance(damaged, dict) and "of_result" in damaged:
+        kept["result"] |= damaged["of_result"]
     elif isinstance(damaged, dict):
         kept |= damaged
     (out / ANSWERS_FILE).write_bytes(damaged if isinstance(damaged, bytes) else json.dumps(kept).encode())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_training import tiny_rows, write_subset
 
+from selectit.chat import load_form
 from selectit.config import FinetuneConfig, ModelConfig
 from selectit.errors import UserError
 from selectit.finetune.dataset import IGNORED_LABEL, Conversation, TrainingRow, read_conversations, tokenize
@@ -39,9 +40,9 @@ def alpaca_rows(shared_data: Path, folder: Path) -> tuple[list[dict[str, str]], 
     return rows, write_subset(folder, messages) / "messages.jsonl"
 
 
-def tokenized(conversations, tokenizer, **finetune):
+def tokenized(conversations, tokenizer, bad_rows="refuse", **finetune):
     settings = {"max_length": 100_000, "template": "llmzoo", **finetune}
-    return tokenize(conversations, tokenizer, FinetuneConfig(**settings))
+    return tokenize(conversations, load_form(settings["template"], tokenizer), FinetuneConfig(**settings), bad_rows)
 
 
 def trained_spans(row: TrainingRow) -> list[list[int]]:
@@ -122,34 +123,28 @@ def test_too_many_truncated_rows_are_refused(tokenizer):
         tokenized(conversations, tokenizer, max_length=limit, max_truncated_share=0.4)
 
 
-def test_rows_without_a_label_are_refused_by_name(tokenizer):
+def test_rows_without_a_label_are_refused_by_name_or_left_out(tokenizer):
     conversations = [Conversation("fine", TURNS[:2]), Conversation("question only", TURNS[:1])]
-    with pytest.raises(UserError, match=r"1 of 2 rows have nothing to train on.*Row ids: question only"):
+    with pytest.raises(
+        UserError, match=r"1 of 2 rows cannot be trained on \(1 nothing_to_train_on\): row question only"
+    ):
         tokenized(conversations, tokenizer)
-    with pytest.raises(UserError, match=r"1 of 1 rows have nothing to train on.*max_length 150.*Row ids: cut off"):
+    left = tokenized(conversations, tokenizer, bad_rows="exclude")
+    assert [row.row_id for row in left.rows] == ["fine"]
+    assert [(row.row_id, row.kind) for row in left.left_out] == [("question only", "nothing_to_train_on")]
+    with pytest.raises(UserError, match=r"1 of 1 rows cannot be trained on.*row cut off: .*max_length 150"):
         tokenized([Conversation("cut off", TURNS[:2])], tokenizer, max_length=150, max_truncated_share=1)
-
-
-def test_a_chat_template_without_generation_markers_is_refused(tiny_llama):
-    tokenizer = load_tokenizer(ModelConfig(path=str(tiny_llama)))
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(UserError, match=r"does not mark what is trained on \(\{% generation %\}"):
-        tokenized([Conversation("a", TURNS)], tokenizer, template="chat")
-    tokenizer.chat_template = (
-        "{% for m in messages %}{% if m['role'] == 'assistant' %}{%- generation -%}{{ m['content'] + eos_token }}"
-        "{%- endgeneration -%}{% else %}{{ m['content'] }}{% endif %}{% endfor %}"
-    )
-    row = tokenized([Conversation("a", TURNS)], tokenizer, template="chat").rows[0]
-    assert [tokenizer.decode(span) for span in trained_spans(row)] == ["Blue.</s>", "Green, then.</s>"]
+    with pytest.raises(UserError, match="1 of 1 rows cannot be trained on"):  # nothing would be left
+        tokenized(conversations[1:], tokenizer, bad_rows="exclude")
 
 
 def test_a_chat_template_that_marks_only_some_turns_is_refused(tiny_llama):
     tokenizer = load_tokenizer(ModelConfig(path=str(tiny_llama)))
     tokenizer.chat_template = (
-        "{% for m in messages %}{% if loop.last %}{% generation %}{{ m['content'] }}{% endgeneration %}"
+        "{% for m in messages %}{% if loop.last %}{% generation %}{{ m['content'] + eos_token }}{% endgeneration %}"
         "{% else %}{{ m['content'] }}{% endif %}{% endfor %}"
     )
-    with pytest.raises(UserError, match="row a: only 1 of its 2 assistant turns carry a label"):
+    with pytest.raises(UserError, match="row a: the template marks 1 of its 2 assistant turns"):
         tokenized([Conversation("a", TURNS)], tokenizer, template="chat")
 
 

@@ -7,6 +7,7 @@ import torch
 from tiny_training import logged, stage_config
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
+from selectit.chat import load_form
 from selectit.errors import UserError
 from selectit.finetune.dataset import read_conversations, tokenize
 from selectit.finetune.packing import refuse_leaks
@@ -34,7 +35,9 @@ def gradients(model, batches) -> tuple[float, list[torch.Tensor]]:
 def test_packed_rows_have_the_loss_and_the_gradients_of_rows_one_at_a_time(tiny_llama, subset):
     config = stage_config(tiny_llama)
     conversations = read_conversations(subset / "messages.jsonl", config.finetune.template)
-    rows = tokenize(conversations, load_tokenizer(config.model), config.finetune).rows
+    rows = tokenize(
+        conversations, load_form(config.finetune.template, load_tokenizer(config.model)), config.finetune
+    ).rows
     examples = [{"input_ids": r.input_ids, "labels": r.labels, ROW_INDEX: i} for i, r in enumerate(rows)]
     model = AutoModelForCausalLM.from_pretrained(tiny_llama)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from rich.console import Console
 from tiny_training import logged, stage_config, tiny_rows, write_subset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from selectit.chat import load_form
 from selectit.errors import UserError
 from selectit.finetune.dataset import read_conversations, tokenize
 from selectit.models import load_tokenizer
@@ -32,7 +33,9 @@ def test_the_loss_of_a_padded_batch_is_that_of_its_rows_one_by_one(tiny_llama, t
     out = train_tiny("out", global_batch_size=10, micro_batch_size=5, max_steps=1, lora=NO_DROPOUT)
     config = stage_config(tiny_llama)
     conversations = read_conversations(subset / "messages.jsonl", config.finetune.template)
-    rows = tokenize(conversations, load_tokenizer(config.model), config.finetune).rows
+    rows = tokenize(
+        conversations, load_form(config.finetune.template, load_tokenizer(config.model)), config.finetune
+    ).rows
     assert len({len(row.input_ids) for row in rows}) > 5, "rows of one length would need no padding"
     model = AutoModelForCausalLM.from_pretrained(tiny_llama)
     total, num_tokens = 0.0, 0
