@@ -25,6 +25,8 @@ class Kind:
     content: tuple[str, ...]
     told: tuple[str, ...]
     """Metrics that are printed when a stage is done."""
+    read: tuple[str, ...] = ()
+    """Patterns of further files that are read later; a file that is not cannot be damaged."""
     takes_over: tuple[str, ...] = ()
     """`run` is also given `earlier`: finished folders of this kind that agree at these keys of the identity. It may
     take over what they hold and would come out the same; so this never enters a fingerprint."""
@@ -47,7 +49,7 @@ KINDS = {
         Kind(
             name="select", version=2, module="selectit.selection.stage",
             outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
-            told=("num_selected", "num_rows"),
+            told=("num_selected", "num_rows"), read=("subset.*",),
         ),
         Kind(
             name="finetune-lora", version=3, module="selectit.finetune.stage",
