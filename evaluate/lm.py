@@ -203,7 +203,7 @@ class EvaluatedLM(HFLM):
         ]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        eos = None if self.eot_token_id is None else self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         asked: list[Request] = []
         encoded: dict[str, list[int]] = {}
         seen: Counter[tuple[Ids, GenerationSettings]] = Counter()
@@ -226,7 +226,7 @@ class EvaluatedLM(HFLM):
             self.endings.setdefault(request.args[0], []).append((answer.value, answer.ending))
         return [found[request].value for request in asked]
 
-    def _settings(self, told: dict[str, Any], eos: str) -> GenerationSettings:
+    def _settings(self, told: dict[str, Any], eos: str | None) -> GenerationSettings:
         """lm-eval's generation settings, read as its Hugging Face model reads them."""
         settings: Any = normalize_gen_kwargs(told, self.max_gen_toks)
         stop = handle_stop_sequences(settings.pop("until", None), eos=eos)

@@ -355,6 +355,18 @@ def test_a_prompt_longer_than_the_context_is_marked_and_counted(evaluate, demo_m
         assert cut > 0 and any(note.startswith(f"{cut} of {len(items)} prompts were longer") for note in notes)
 
 
+def test_a_tokenizer_without_an_end_token_is_asked_to_the_limit(demo_model, demo_data, tmp_path):
+    tokenizer = tokenizer_of(["<unk>"], None)
+    tokenizer.unk_token = "<unk>"
+    lm = EvaluatedLM(tiny_model(tokenizer), tokenizer)
+    benchmark = load_profile("miniature").benchmarks["gsm8k"]
+    config = EvaluateStage(model=demo_model, benchmark=benchmark, data=str(demo_data), batch_size=2)
+    lm.use(config, None, tmp_path)
+    settings = {"do_sample": False, "until": [], "max_gen_toks": 8}
+    lm.generate_until([Instance("generate_until", {}, ("Question", settings), 0)])
+    assert lm.endings["Question"][0][1] == "limit" and lm.describe()["end_tokens"] == []
+
+
 def test_an_adapters_training_says_what_else_ends_an_answer(adapter, demo_model, tmp_path):
     shutil.copytree(adapter / "adapter", tmp_path / "adapter")
     GenerationConfig(eos_token_id=[2, 7]).save_pretrained(tmp_path / "adapter")
