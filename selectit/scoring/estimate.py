@@ -74,7 +74,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     draw, prefix = random.Random(SEED), None
 
     def unanswered(texts: list[Text]) -> list[Text]:
-        short = [text for text in texts if not text.too_long]
+        short = [text for text in texts if text.failure is None]
         found.num_too_long += len(texts) - len(short)
         if not short:
             return []
@@ -157,7 +157,7 @@ def stated(tflops: float, utilisation: float) -> Speed:
 def told(config: ScoreStage, priced: Price, speed: Speed | None) -> list[str]:
     """Lines for the person who asked. Args: speed: None where nothing is left to rate."""
     known = f", {priced.num_taken_over:,} taken over" if priced.num_taken_over else ""
-    long = f", {priced.num_too_long:,} too long" if priced.num_too_long else ""
+    long = f", {priced.num_too_long:,} too long to be rated" if priced.num_too_long else ""
     lines = [
         f"{priced.num_rows:,} rows, {len(config.prompts)} rating prompts: {priced.num_records:,} ratings; "
         f"{priced.num_texts:,} distinct texts to rate{known}{long}",

@@ -13,7 +13,7 @@ from selectit.config import ScoreStage
 from selectit.data import Row
 from selectit.errors import UserError
 from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.scoring.ledger import SCHEMA, LedgerWriter, Record
+from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
 from selectit.scoring.processes import Loaded, LoadedRater
 from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
@@ -25,7 +25,6 @@ from selectit.scoring.watch import Watch, watching
 from selectit.scoring.work import tokens_of_a_batch
 from selectit.tracking import Tracker
 
-TOO_LONG = "too_long"
 MOST_SHOWN = 5
 
 
@@ -48,8 +47,11 @@ class Rating:
         refuse_ids_beyond_embedding(self.tokenizer, load_skeleton(config.model), all_ids)
 
     def refuse_long(self) -> None:
-        """Raises: UserError where long rows are to be refused and there are some, or rows that vLLM does not take."""
+        """Raises: UserError where long rows are to be refused and there are some, where a rating prompt alone fills
+        max_length, or for rows that vLLM does not take.
+        """
         config = self.config
+        _refuse_full_prompts(config, self.tokenizer)
         if config.long_rows == "fail" and config.max_length is not None:
             for number in range(len(config.prompts)):
                 _refuse_long(config, self._texts(number))
@@ -117,7 +119,7 @@ def _unanswered(
     prompt = config.prompts[texts[0].keys[0][1]]
     left = []
     for text, answer in zip(texts, answers.answer(prompt, [digest_of(text.ids) for text in texts]), strict=True):
-        if text.too_long:
+        if text.failure is not None:
             records = _records(text, None)
         elif answer is not None:
             records = _records(text, answer.probabilities, answer.source)
@@ -129,11 +131,25 @@ def _unanswered(
     return left
 
 
+def _refuse_full_prompts(config: ScoreStage, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises: UserError where a text without instruction and response leaves no token for them."""
+    if config.max_length is None:
+        return
+    frames = [rating_text(prompt, "", "") for prompt in config.prompts]
+    lengths = [len(ids) for ids in tokenizer(frames, verbose=False)["input_ids"]]
+    longest = max(lengths)
+    if longest >= config.max_length:
+        raise UserError(
+            f"score.max_length is {config.max_length} tokens, and rating prompt {lengths.index(longest) + 1} alone has "
+            f"{longest} with what stands around a row; set it well above {longest}"
+        )
+
+
 def _refuse_long(config: ScoreStage, texts: Iterable[Text]) -> None:
     longest: list[Text] = []
     num_long = 0
     for text in texts:
-        if text.too_long:
+        if text.failure == TOO_LONG:
             num_long += len(text.keys)
             longest = sorted([*longest, text], key=lambda text: -len(text.ids))[:MOST_SHOWN]
     if longest:
@@ -157,7 +173,7 @@ def _records(text: Text, probabilities: np.ndarray | None, source: str | None = 
             mass=mass if good else None,
             num_tokens=len(text.ids),
             truncated=text.truncated,
-            failure=None if good else TOO_LONG if text.too_long else "no_rating_probability",
+            failure=None if good else text.failure or "no_rating_probability",
             digest=digest_of(text.ids),
             taken_from=source,
         )

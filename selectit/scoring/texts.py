@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from selectit.config import LongRows, PoolConfig, ScoreStage
 from selectit.data import Row
+from selectit.scoring.ledger import NO_RESPONSE_TOKEN, TOO_LONG
 from selectit.scoring.pool_index import PoolIndex
 from selectit.scoring.prompts import SUFFIX, rating_text
 from selectit.scoring.rater import Batch, Text, batches, common_prefix
@@ -59,7 +60,8 @@ def rating_texts(
     Args:
         groups: rows of equal text.
         number: of the prompt, for the keys.
-        max_length: longer texts lose the end of their response, or are only marked where they are not to be cut.
+        max_length: longer texts lose the end of their response, or are only marked where they are not to be cut or
+            no token of the response is left.
     """
     if not groups:
         return []
@@ -74,13 +76,17 @@ def rating_texts(
     )
     texts = []
     for at, group in enumerate(groups):
-        ids, truncated = encoded["input_ids"][at], False
+        ids, truncated, failure = encoded["input_ids"][at], False, None
         limit = len(ids) if max_length is None else max_length
-        too_long = len(ids) > limit
-        if too_long and long_rows == "cut":
-            start = len(written[at]) - len(SUFFIX)
-            tail = sum(1 for _, end in encoded["offset_mapping"][at] if end > start)
-            ids, truncated, too_long = ids[: limit - tail] + ids[len(ids) - tail :], True, False
+        if len(ids) > limit and long_rows == "cut":
+            past = len(written[at]) - len(SUFFIX)
+            offsets = encoded["offset_mapping"][at]
+            tail = sum(1 for _, end in offsets if end > past)
+            asked = sum(1 for _, end in offsets if end <= past - len(group[0].response))
+            failure = NO_RESPONSE_TOKEN if limit - tail <= asked else None
+            ids, truncated = ids[: max(limit - tail, 0)] + ids[len(ids) - tail :], True
+        elif len(ids) > limit:
+            failure = TOO_LONG
         keys = tuple((row.row_id, number) for row in group)
-        texts.append(Text(keys, np.array(ids, dtype=np.int32), truncated, too_long))
+        texts.append(Text(keys, np.array(ids, dtype=np.int32), truncated, failure))
     return texts

@@ -43,6 +43,8 @@ BIN_FULL = "length_bin_full"
 LEFT_OUT = (TAKEN, BIN_FULL)
 """Not failures: rows that a strategy leaves out by its own rule."""
 CHUNK_ROWS = 4096
+EQUAL_WITHIN = 1e-6
+"""Relative; scores of float32 models that differ by less are told apart by rounding alone."""
 
 
 def preflight(config: SelectStage) -> None:
@@ -75,6 +77,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     rank = np.empty(num_rows, dtype=np.int64)
     rank[order] = np.arange(1, num_rows + 1)
     selected = rank <= count
+    ties = ties_of(config, scores, selected)
 
     path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
     write_jsonl(
@@ -109,15 +112,53 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     }
     selection = {
         **summary,
+        **ties,
         "strategy": config.select.strategy,
         "subset": path.name,
         "failures": dict(Counter(f for f in failures if f)),
     }
     (out / "selection.json").write_text(json.dumps(selection, indent=2) + "\n")
+    for line in ties_told(ties, summary):
+        tracker.note(line)
     tracker.log({f"select/{name}": value for name, value in summary.items()})
     tracker.histogram("select/score", scores[np.isfinite(scores)])
     tracker.artifact(f"subset-{out.name}", "dataset", path, out / "scores.jsonl")
     return summary
+
+
+def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
+    """What selection.json says of equal scores; nothing of strategies that score no row.
+
+    Args: scores: float64 [num_rows], NaN where a row has none; selected: bool [num_rows].
+    """
+    if not isinstance(config.select, SelectITSelect | PerplexitySelect | IFDSelect | LengthSelect):
+        return {}
+    found = scores[np.isfinite(scores)]
+    lowest = scores[selected].min()
+    resolution = EQUAL_WITHIN * max(float(np.abs(found).max()), 1.0)
+    tied = np.isfinite(scores) & (np.abs(scores - lowest) <= resolution)
+    return {
+        "all_scores_equal": bool(len(found) > 1 and np.ptp(found) <= resolution),
+        "num_tied_at_the_cut": int(tied.sum()) if (tied & ~selected).any() else 0,
+        "num_tied_selected": int((tied & selected).sum()),
+    }
+
+
+def ties_told(ties: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+    """Sentences on a subset that its scores did not choose, or chose only in part."""
+    if not ties:
+        return []
+    if ties["all_scores_equal"]:
+        return [
+            "all scores are equal, so they chose nothing: of equal scores the later row comes first, and the last "
+            f"{summary['num_selected']:,} usable rows of the pool were taken"
+        ]
+    if (tied := ties["num_tied_at_the_cut"]) and ties["num_tied_selected"] > summary["num_selected"] / 2:
+        return [
+            f"{tied:,} rows have the lowest selected score, and {ties['num_tied_selected']:,} of them were taken, the "
+            "later ones: most of the subset is chosen by its place in the pool"
+        ]
+    return []
 
 
 def _read(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
