@@ -54,6 +54,8 @@ class Row:
     messages: tuple[Message, ...]
     raw: dict[str, Any]
     failure: str | None = None
+    is_conversation: bool = False
+    """Its turns are a conversation's; an Alpaca row is its own answer, whatever its history."""
 
 
 def read_pool(pool: PoolConfig) -> list[Row]:
@@ -106,7 +108,7 @@ def _row(pool: PoolConfig, row_format: str, index: int, position: int, named: st
         failure = "empty_response"
     elif failure is None and not instruction.strip():
         failure = "empty_instruction"
-    return Row(index, named, instruction, response, tuple(messages), raw, failure)
+    return Row(index, named, instruction, response, tuple(messages), raw, failure, row_format != "alpaca")
 
 
 def is_unicode(value: Any) -> bool:

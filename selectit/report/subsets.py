@@ -20,7 +20,8 @@ from selectit.config import PoolConfig, SelectStage
 from selectit.execution import Outcome
 from selectit.graph import Cell, Plan, Stage, TableRow
 from selectit.report.results import UNTOUCHED
-from selectit.selection.stage import TAKEN, ties_told
+from selectit.selection.stage import TAKEN
+from selectit.selection.ties import ties_told
 
 SCHEMA = pa.schema(
     [

@@ -15,14 +15,14 @@ from selectit.errors import UserError
 from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
 from selectit.scoring.processes import Loaded, LoadedRater
-from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
-from selectit.scoring.ratings import rating_token_ids
+from selectit.scoring.ratings import RatingTokens, rating_tokens
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
 from selectit.scoring.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.watch import Watch, watching
 from selectit.scoring.work import tokens_of_a_batch
+from selectit.scoring.written import ending, written
 from selectit.tracking import Tracker
 
 MOST_SHOWN = 5
@@ -39,9 +39,10 @@ class Rating:
 
     def __init__(self, config: ScoreStage, earlier: Sequence[Path] = ()) -> None:
         self.config, self._earlier = config, earlier
-        self.index = index_ratings(config.pool)
+        self.index = index_ratings(config.pool, config.turns)
         self.tokenizer = load_tokenizer(config.model)
-        self.rating_ids = rating_ids_of(self.tokenizer, config, self.index.examples)
+        self.rating_tokens = rating_tokens_of(self.tokenizer, config, self.index.examples)
+        self.rating_ids = self.rating_tokens.ids
         self.groups = range(len(config.prompts))
         all_ids = (text.ids for number in self.groups for text in self._texts(number))
         refuse_ids_beyond_embedding(self.tokenizer, load_skeleton(config.model), all_ids)
@@ -65,8 +66,9 @@ class Rating:
         config = self.config
         for groups in self.index.groups(np.zeros(self.index.num_rows, dtype=bool)):
             yield from rating_texts(
-                self.tokenizer, groups, number, config.prompts[number], config.max_length, config.long_rows
-            )
+                self.tokenizer, groups, number, config.prompts[number], config.max_length, config.long_rows,
+                config.template,
+            )  # fmt: skip
 
     def load(self, num_processes: int | None) -> Loaded:
         return load_rater(self.config, self.rating_ids, num_processes)
@@ -99,13 +101,12 @@ def load_rater(config: ScoreStage, rating_ids: Sequence[int], num_processes: int
     return LoadedRater(config.model, functools.partial(make_rater, rating_ids=rating_ids), num_processes)
 
 
-def rating_ids_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
+def rating_tokens_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> RatingTokens:
     """Args: rows: some usable ones, as `PoolIndex.examples` has them; the tokenizer is proven on all."""
     if not rows:
         raise UserError(f"pool {config.pool.path}: no row can be rated; every row has an empty instruction or response")
-    return rating_token_ids(
-        tokenizer, (rating_text(p, r.instruction, r.response) for r in rows for p in config.prompts)
-    )
+    endings = (ending(tokenizer, config.template, p, r.instruction, r.response) for r in rows for p in config.prompts)
+    return rating_tokens(tokenizer, endings)
 
 
 def _unanswered(
@@ -135,8 +136,7 @@ def _refuse_full_prompts(config: ScoreStage, tokenizer: PreTrainedTokenizerBase)
     """Raises: UserError where a text without instruction and response leaves no token for them."""
     if config.max_length is None:
         return
-    frames = [rating_text(prompt, "", "") for prompt in config.prompts]
-    lengths = [len(ids) for ids in tokenizer(frames, verbose=False)["input_ids"]]
+    lengths = [len(written(tokenizer, config.template, p, [("", "")], False)[0].ids) for p in config.prompts]
     longest = max(lengths)
     if longest >= config.max_length:
         raise UserError(

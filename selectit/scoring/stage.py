@@ -17,6 +17,7 @@ import pyarrow.parquet as parquet
 
 from selectit.config import ScoreStage
 from selectit.scoring.ledger import drop_parts, ratings_of
+from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
 from selectit.scoring.takeover import DETAILS, basis
 from selectit.scoring.verify import verify
@@ -55,7 +56,7 @@ def run(
     found = summarise(ledger, facts.context)
     failures = index.failures + Counter(found.pop("failures"))
     summary = {
-        "num_rows": index.num_rows,
+        "num_rows": index.num_rows if config.turns != "mean" else len(num_answers(config.pool, config.turns)),
         "num_failures": sum(failures.values()),
         **found,
         "tokens_per_second": work.tokens_per_second,
@@ -69,6 +70,10 @@ def run(
         "batch_tokens": work.batch_tokens,
         "max_length": config.max_length,
         "long_rows": config.long_rows,
+        "turns": config.turns,
+        "num_answers": index.num_rows,
+        "template": config.template,
+        "text_alone": rating.rating_tokens.text_alone,
         "context": facts.context,
         "adds_bos": bool(tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id),
         "peak_memory_mb": work.peak_memory_mb,
@@ -76,6 +81,11 @@ def run(
         "prompts": list(config.prompts),
     }
     (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
+    if rating.rating_tokens.text_alone:
+        tracker.note(
+            f"the tokenizer of {config.model.path} parts the end of a rating text otherwise once a rating follows; the "
+            "text's own tokens are read, as the released code does"
+        )
     if facts.is_offloaded:
         tracker.note(f"the rater lies on {', '.join(facts.placement)}: a part of its weights is moved for every batch")
     if summary["num_over_context"]:

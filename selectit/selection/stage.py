@@ -34,8 +34,10 @@ from selectit.data import iter_jsonl, iter_pool, write_jsonl, write_rows
 from selectit.errors import UserError
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
 from selectit.scoring.ledger import LEDGER, NOT_SCORED, read_ratings
+from selectit.scoring.rated_rows import ids_of_answers, num_answers
 from selectit.selection.losses import Detail, ifd_scores, middle_first, perplexity_scores
 from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
+from selectit.selection.ties import ties_of, ties_told
 from selectit.tracking import Tracker
 
 TAKEN = "taken_by_the_other_arm"
@@ -43,8 +45,6 @@ BIN_FULL = "length_bin_full"
 LEFT_OUT = (TAKEN, BIN_FULL)
 """Not failures: rows that a strategy leaves out by its own rule."""
 CHUNK_ROWS = 4096
-EQUAL_WITHIN = 1e-6
-"""Relative; scores of float32 models that differ by less are told apart by rounding alone."""
 
 
 def preflight(config: SelectStage) -> None:
@@ -124,41 +124,6 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     tracker.histogram("select/score", scores[np.isfinite(scores)])
     tracker.artifact(f"subset-{out.name}", "dataset", path, out / "scores.jsonl")
     return summary
-
-
-def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
-    """What selection.json says of equal scores; nothing of strategies that score no row.
-
-    Args: scores: float64 [num_rows], NaN where a row has none; selected: bool [num_rows].
-    """
-    if not isinstance(config.select, SelectITSelect | PerplexitySelect | IFDSelect | LengthSelect):
-        return {}
-    found = scores[np.isfinite(scores)]
-    lowest = scores[selected].min()
-    resolution = EQUAL_WITHIN * max(float(np.abs(found).max()), 1.0)
-    tied = np.isfinite(scores) & (np.abs(scores - lowest) <= resolution)
-    return {
-        "all_scores_equal": bool(len(found) > 1 and np.ptp(found) <= resolution),
-        "num_tied_at_the_cut": int(tied.sum()) if (tied & ~selected).any() else 0,
-        "num_tied_selected": int((tied & selected).sum()),
-    }
-
-
-def ties_told(ties: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
-    """Sentences on a subset that its scores did not choose, or chose only in part."""
-    if not ties:
-        return []
-    if ties["all_scores_equal"]:
-        return [
-            "all scores are equal, so they chose nothing: of equal scores the later row comes first, and the last "
-            f"{summary['num_selected']:,} usable rows of the pool were taken"
-        ]
-    if (tied := ties["num_tied_at_the_cut"]) and ties["num_tied_selected"] > summary["num_selected"] / 2:
-        return [
-            f"{tied:,} rows have the lowest selected score, and {ties['num_tied_selected']:,} of them were taken, the "
-            "later ones: most of the subset is chosen by its place in the pool"
-        ]
-    return []
 
 
 def _read(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
@@ -268,7 +233,9 @@ def _selectit_scores(
         scored = json.loads((folder / "score.json").read_text(encoding="utf-8"))
         theta.append(config.theta[number] or scored["num_parameters"] / 1e9)
         prompts = [scored["prompts"].index(prompt) for prompt in config.prompts]
-        token, failed = _token_scores(config, folder / LEDGER, row_ids, prompts)
+        counts = num_answers(config.pool, scored["turns"])
+        ids = pa.array(itertools.chain(*map(ids_of_answers, row_ids.to_pylist(), counts.tolist())), pa.string())
+        token, failed = mean_of_answers(*_token_scores(config, folder / LEDGER, ids, prompts), counts)
         sentence[:, number] = token[:, 0] if select.level == "token" else sentence_scores(token, select.alpha)
         models.append((token, failed))
         for at, failure in enumerate(failed):
@@ -294,10 +261,28 @@ def _selectit_scores(
     return model_scores(sentence, theta, select.fidelity)
 
 
+def mean_of_answers(
+    token: np.ndarray, failed: Sequence[str | None], counts: np.ndarray
+) -> tuple[np.ndarray, list[str | None]]:
+    """The same for rows of several answers: a row that lacks the score of one of them has none.
+
+    Args:
+        token: float64 [num_answers, num_prompts]; failed: why answers have none.
+        counts: int64 [num_rows], answers of each row, one behind the other.
+    """
+    starts = np.cumsum(counts) - counts
+    means = np.add.reduceat(token, starts, axis=0) / counts[:, None]
+    why = [
+        next((f for f in failed[start : start + count] if f), None)
+        for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+    ]
+    return means, why
+
+
 def _token_scores(
     config: SelectStage, ledger: Path, row_ids: pa.Array, prompts: Sequence[int]
 ) -> tuple[np.ndarray, list[str | None]]:
-    """float64 [num_rows, num_prompts], and why rows have none; one rating prompt's records are in memory at a time."""
+    """float64 [len(row_ids), num_prompts], and why rows have none; one prompt's records are in memory at a time."""
     assert isinstance(config.select, SelectITSelect)
     token = np.empty((len(row_ids), len(prompts)))
     failures: list[str | None] = [None] * len(row_ids)
