@@ -39,8 +39,8 @@ class Unscored:
 
 def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     columns = (
-        "rater", "pool", "used by", "text", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated", "failures",
-        "against float32",
+        "rater", "pool", "used by", "text", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated",
+        "failures", "against float32",
     )  # fmt: skip
     rows = []
     for stage in plan.stages:
@@ -55,7 +55,8 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
         told = json.loads((outcome.artifact.path / "score.json").read_text(encoding="utf-8"))
         rows.append(
             (
-                *name, _text_told(told), str(len(told["prompts"])), formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
+                *name, _text_told(told), str(len(told["prompts"])),
+                formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
                 f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), failures_told(told),
                 _verification(outcome.artifact.path, told["dtype"]),
             )
