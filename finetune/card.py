@@ -19,6 +19,7 @@ from huggingface_hub import ModelCard, try_to_load_from_cache
 from selectit.config import FinetuneStage, ModelConfig, is_execution
 from selectit.errors import UserError
 from selectit.finetune.dataset import TrainingSet
+from selectit.templates import template_name
 
 CARD_FILE = "README.md"
 EARLIER_CARD_FILE = "README.earlier.md"
@@ -53,6 +54,7 @@ def write_card(
         **finetune.model_dump(
             mode="json", exclude={name for name, info in type(finetune).model_fields.items() if is_execution(info)}
         ),
+        "template": template_name(finetune.template),  # a file of the user's by its name
         "seed": stage.seed,
     }
     if not finetune.trains_adapter:
