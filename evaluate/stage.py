@@ -74,10 +74,10 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         raise UserError(f"the adapter {config.adapter} and a fine-tuned model were both given; evaluate one of them")
     # whatever can stop the scoring is found out before anything is generated
     check_can_run(config)
-    judge = _load_judge(config)
+    judge = load_judge_of(config)
     gamed = length_control.find_gamed(config)
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
-        return _judge(*kept, judge, gamed, out, tracker)
+        return judge_items(*kept, judge, gamed, out, tracker)
 
     weights = find_weights(inputs.get("model"), config.adapter)
     if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
@@ -106,20 +106,20 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         lm.finish()
         if config.backend == "vllm" and isinstance(config.judge, str):
             forget_lm()  # vLLM takes nearly all of a GPU's memory, and this judge needs some
-        return _judge(result, items, references, judge, gamed, out, tracker) | speed
+        return judge_items(result, items, references, judge, gamed, out, tracker) | speed
     metrics = finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed
 
 
-def _load_judge(config: EvaluateStage | GradeStage) -> Judge | None:
+def load_judge_of(config: EvaluateStage | GradeStage) -> Judge | None:
     is_arena = config.benchmark.name == "arena_hard"
     if config.judge is None or config.benchmark.name not in JUDGED or (is_arena and isinstance(config.judge, str)):
         return None
     return load_judge(config.judge, games=is_arena)
 
 
-def _judge(
+def judge_items(
     result: Result,
     items: list[Item],
     references: str,

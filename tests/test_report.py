@@ -500,3 +500,15 @@ def test_six_benchmarks_fit_a_hundred_columns(world):
     shown = terminal(world(evaluate={"profile": "paper-2023", "benchmarks": benchmarks}).table())
     assert max(map(len, shown.splitlines())) <= 100
     assert "random *" in shown and "29.0" in shown and "…" not in shown
+
+
+def test_rows_that_a_training_left_out_are_named_with_their_kind(world):
+    made = world()
+    stage = next(s for s in made.plan.stages if s.kind.startswith("finetune"))
+    path = made.outcomes[stage].artifact.path / "training.json"
+    left_out = [{"row_id": f"bad{i}", "kind": "template_error", "reason": "System role"} for i in range(12)]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "left_out": left_out, "control_tokens": {"<s>": 3}}))
+    made.report()
+    for text in (made.text("report.html"), made.text("report.md")):
+        assert "12 selected rows could not be labelled and were left out of the training" in text
+        assert "bad9, ..." in text and "bad10" not in text and "&lt;s&gt; 3." in text

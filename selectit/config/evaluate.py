@@ -218,6 +218,7 @@ class GradeStage(_OneBenchmark):
 
     answers: Location
     """A file of lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation."""
+    limit: int | None = None
     grader: str
     """Name and version of what grades them: a mended one gives another result."""
     generator: str = execution("")
