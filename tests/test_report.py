@@ -152,8 +152,8 @@ class World:
         (path / "result.json").write_text(json.dumps(told))
         num_right = 200 * (told["value"] or 0) - 0.5
         lines = [] if told["value"] is None else [
-            {"task": cell.benchmark, "item_id": i, "prompt": PROMPT.format(i), "score": float(i < num_right), "target": "right",
-             "outputs": [f"{'right' if i < num_right else 'wrong'} {EVIL}"]}
+            {"task": cell.benchmark, "item_id": i, "prompt": PROMPT.format(i), "score": float(i < num_right),
+             "target": "right", "outputs": [f"{'right' if i < num_right else 'wrong'} {EVIL}"]}
             for i in range(200)
         ]  # fmt: skip
         (path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

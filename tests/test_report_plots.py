@@ -31,7 +31,7 @@ def drawn(made, monkeypatch, name: str):
 def test_the_forest_plot_holds_every_interval_against_the_first_baseline(world, monkeypatch):
     primary = {"row": "selectit", "against": "random", "on": "average"}
     made = world(**THREE, primary=primary, margin=1.5)
-    plot, (labels, panels, margin), table, comparisons = drawn(made, monkeypatch, "forest")
+    plot, (labels, panels, margin), _, comparisons = drawn(made, monkeypatch, "forest")
     assert (labels, margin) == (["base", "full", "selectit"], 1.5)  # the baseline is not compared with itself
     assert [panel.title for panel in panels] == ["average", "mmlu", "gsm8k"]
     for panel in panels:
@@ -52,6 +52,15 @@ def test_with_one_training_seed_the_forest_plot_shows_intervals_over_items_and_s
     [one] = [one for one in panels[-1].differences if labels[one.at] == "selectit"]
     assert (one.low, one.high) == pytest.approx((100 * c.items_low, 100 * c.items_high)) and not one.of_method
     assert "about these trained models, not about the methods" in plot.caption
+
+
+def test_a_difference_without_an_interval_is_in_the_forest_plot_and_the_caption_says_why(world, monkeypatch):
+    made = world(seeds={"select": [7], "train": [1], "eval": [42]})
+    made.change("selectit", "mmlu", value=0.28)  # as random's
+    plot, (labels, panels, _), *_ = drawn(made, monkeypatch, "forest")
+    [one] = [one for one in panels[1].differences if labels[one.at] == "selectit"]
+    assert (one.value, one.low, one.high) == (0.0, None, None)
+    assert "Cross: no item differs, so there is no interval." in plot.caption
 
 
 def test_a_primary_comparison_with_a_second_baseline_is_in_the_forest_plot(world, monkeypatch):

@@ -31,7 +31,7 @@ NOTE = (
     f"shows at most {MOST_ITEMS} items for each benchmark and pair of rows, half of them where the row scores higher, "
     f"and at most {MOST_PAIRS} pairs; the counts are of all items. Prompts stand without what all prompts of their "
     f"task begin with, up to {MOST_PROMPT_CHARS} characters; answers up to {MOST_ANSWER_CHARS}. All items: "
-    "`selectit compare` or items.jsonl of the artifacts."
+    "selectit compare, or items.jsonl of the artifacts."
 )
 
 

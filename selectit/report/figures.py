@@ -72,7 +72,7 @@ def _forest(plan: Plan, table: Table, comparisons: Comparisons) -> Plot | None:
 
     first = {row.label: plan.rows[baseline_of(plan, row)].label for row in plan.rows}
     found = [
-        c for c in comparisons.found if c.items_low is not None and (c.primary or c.baseline == first[c.row])
+        c for c in comparisons.found if c.difference is not None and (c.primary or c.baseline == first[c.row])
     ]  # fmt: skip
     places = [
         (row, base) for row in plan.rows for base in dict.fromkeys(c.baseline for c in found if c.row == row.label)
@@ -97,11 +97,13 @@ def _forest(plan: Plan, table: Table, comparisons: Comparisons) -> Plot | None:
     drawn = [c for c in found if (c.row, c.baseline) in at]
     if any(c.low is not None for c in drawn):
         sentences.append("Filled markers: intervals over training seeds and items.")
-    if any(c.low is None for c in drawn):
+    if any(c.low is None and c.items_low is not None for c in drawn):
         sentences.append(
-            "Hollow markers, dotted lines: there is one training seed, so the interval is over items alone and is about "
-            "these trained models, not about the methods."
+            "Hollow markers, dotted lines: there is one training seed, so the interval is over items alone and is "
+            "about these trained models, not about the methods."
         )
+    if any(c.low is None and c.items_low is None for c in drawn):
+        sentences.append("Cross: no item differs, so there is no interval.")
     if any(c.primary for c in drawn):
         sentences.append("Diamond: the primary comparison.")
     caption = " ".join(sentences) + _left_out(len(places), MOST_DIFFERENCES)
@@ -111,10 +113,12 @@ def _forest(plan: Plan, table: Table, comparisons: Comparisons) -> Plot | None:
 def _of_comparison(c: Comparison, at: Mapping[tuple[str, str], int]) -> plots.Difference:
     from selectit.report import plots
 
-    low, high = (c.low, c.high) if c.low is not None else (c.items_low, c.items_high)
-    assert c.difference is not None and low is not None and high is not None
-    value, low, high = (formats.percent(number) for number in (c.difference, low, high))
-    return plots.Difference(at[c.row, c.baseline], value, low, high, c.low is not None, c.primary)
+    of_method = c.low is not None
+    low, high = (c.low, c.high) if of_method else (c.items_low, c.items_high)
+    assert c.difference is not None
+    value, *ends = (None if number is None else formats.percent(number) for number in (c.difference, low, high))
+    assert value is not None
+    return plots.Difference(at[c.row, c.baseline], value, *ends, of_method, c.primary)
 
 
 def _scores(subsets: Sequence[Subset]) -> Plot | None:

@@ -95,8 +95,9 @@ class Difference:
     at: int
     """Position of its row among `labels` of the plot."""
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None: no item differs, so that there is no interval; drawn as a cross."""
+    high: float | None
     of_method: bool
     """False: of these trained models over items alone; drawn hollow."""
     is_primary: bool = False
@@ -214,10 +215,12 @@ def forest(labels: Sequence[str], panels: Sequence[ForestPanel], margin: float) 
         axis.axvline(0, color=INK, linewidth=0.8)
         for one in panel.differences:
             colour = PALETTE[1] if one.is_primary else PALETTE[0]
-            style = {"linewidth": 2.2} if one.is_primary else {"linewidth": 1.2}
-            axis.hlines(one.at, one.low, one.high, color=colour, linestyle="-" if one.of_method else ":", **style)
+            style = "-" if one.of_method else ":"
+            width = 2.2 if one.is_primary else 1.2
+            if one.low is not None and one.high is not None:
+                axis.hlines(one.at, one.low, one.high, color=colour, linestyle=style, linewidth=width)
             face = colour if one.of_method else "none"
-            marker = "D" if one.is_primary else "o"
+            marker = "x" if one.low is None else "D" if one.is_primary else "o"
             axis.plot(one.value, one.at, marker, markersize=5, color=colour, markerfacecolor=face)
         axis.set_yticks(range(len(names)), names if number % 3 == 0 else [""] * len(names))
         axis.set_ylim(len(names) - 0.4, -0.6)
