@@ -114,11 +114,14 @@ def _of_comparison(c: Comparison, at: Mapping[tuple[str, str], int]) -> plots.Di
     from selectit.report import plots
 
     of_method = c.low is not None
-    low, high = (c.low, c.high) if of_method else (c.items_low, c.items_high)
     assert c.difference is not None
-    value, *ends = (None if number is None else formats.percent(number) for number in (c.difference, low, high))
-    assert value is not None
-    return plots.Difference(at[c.row, c.baseline], value, *ends, of_method, c.primary)
+    low, high = (
+        None if end is None else formats.percent(end)
+        for end in ((c.low, c.high) if of_method else (c.items_low, c.items_high))
+    )  # fmt: skip
+    return plots.Difference(
+        at[c.row, c.baseline], formats.percent(c.difference), low, high, of_method, c.primary
+    )  # fmt: skip
 
 
 def _scores(subsets: Sequence[Subset]) -> Plot | None:
