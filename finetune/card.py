@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +19,10 @@ from huggingface_hub import ModelCard, try_to_load_from_cache
 from selectit.config import FinetuneStage, ModelConfig, is_execution
 from selectit.errors import UserError
 from selectit.finetune.dataset import TrainingSet
+from selectit.templates import template_name
 
 CARD_FILE = "README.md"
+EARLIER_CARD_FILE = "README.earlier.md"
 LIBRARIES = ("selectit", "torch", "transformers", "trl", "peft")
 NOTICES = {
     "llama2": "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. "
@@ -51,6 +54,7 @@ def write_card(
         **finetune.model_dump(
             mode="json", exclude={name for name, info in type(finetune).model_fields.items() if is_execution(info)}
         ),
+        "template": template_name(finetune.template),  # a file of the user's by its name
         "seed": stage.seed,
     }
     if not finetune.trains_adapter:
@@ -69,7 +73,7 @@ def write_card(
         "```",
     ]
     library = "peft" if finetune.trains_adapter else "transformers"
-    (folder / CARD_FILE).write_text(_with_metadata(body, base.path, licence, library), encoding="utf-8")
+    _write(folder, _with_metadata(body, base.path, licence, library))
 
 
 def write_merged_card(folder: Path, adapter: Path, model: ModelConfig, agreement: str) -> None:
@@ -89,7 +93,15 @@ def write_merged_card(folder: Path, adapter: Path, model: ModelConfig, agreement
         "",
         *(lines or ["The adapter came without a card."]),
     ]
-    (folder / CARD_FILE).write_text(_with_metadata(body, base, licence, "transformers"), encoding="utf-8")
+    _write(folder, _with_metadata(body, base, licence, "transformers"))
+
+
+def _write(folder: Path, text: str) -> None:
+    """A card of other words that stands there, which somebody may have edited, is kept beside it."""
+    path = folder / CARD_FILE
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        os.replace(path, folder / EARLIER_CARD_FILE)
+    path.write_text(text, encoding="utf-8")
 
 
 def base_licence(base: str, revision: str | None = None) -> str | None:

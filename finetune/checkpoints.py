@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from selectit.config import FinetuneConfig
 from selectit.errors import UserError
-from selectit.finetune.processes import highest
+from selectit.finetune.processes import highest, rank, wait_for_all
 
 STATE_FILE = "trainer_state.json"
 COMPLETE_FILE = "complete.json"
 PREFIX = "checkpoint-"
 NUM_KEPT_CHECKPOINTS = 2
 SLACK_BYTES = 16 * 2**20
+LARGEST_SHARE = 0.1
+"""Of a training's time that goes into checkpoints which are due by the clock."""
 """For what a checkpoint holds beside tensors: tokenizer, state, log."""
 
 
@@ -79,14 +82,24 @@ def refuse_other_shares(checkpoint: Path, finetune: FinetuneConfig) -> None:
         )
 
 
-def check_disk_space(checkpoints: Path, model: Any, step: int, sharded: bool) -> None:
-    """Raises: UserError, in every process, where the next checkpoint would not fit on the disk."""
+def check_disk_space(checkpoints: Path, model: Any, step: int, sharded: bool, weights_only: bool = False) -> None:
+    """Where the next checkpoint would not fit on the disk, all but the newest go first.
+
+    Raises: UserError, in every process, where it does not fit even then.
+    """
     previous = newest_complete(checkpoints)
-    if previous is not None:
+    if previous is not None and not weights_only:
         needed = sum(path.stat().st_size for path in previous.rglob("*") if path.is_file()) + SLACK_BYTES
     else:
-        needed = checkpoint_bytes(model, sharded)
+        needed = checkpoint_bytes(model, sharded, weights_only)
     free = shutil.disk_usage(checkpoints.parent).free
+    if highest(free < needed):
+        if rank() == 0:
+            for folder in _by_step(checkpoints):
+                if folder != previous:
+                    shutil.rmtree(folder)
+        wait_for_all()
+        free = shutil.disk_usage(checkpoints.parent).free
     if highest(free < needed):
         kept = f"{previous} is kept and training can go on from it" if previous else "there is no earlier checkpoint"
         raise UserError(
@@ -96,14 +109,15 @@ def check_disk_space(checkpoints: Path, model: Any, step: int, sharded: bool) ->
         )
 
 
-def checkpoint_bytes(model: Any, sharded: bool) -> int:
+def checkpoint_bytes(model: Any, sharded: bool, weights_only: bool = False) -> int:
     """Trained weights and Adam's two moments in float32; with ZeRO also its float32 copy and the model's states."""
+    moments = 0 if weights_only else 8
     total = SLACK_BYTES
     for parameter in model.parameters():
         if parameter.requires_grad:
             numel = getattr(parameter, "ds_numel", parameter.numel())  # ZeRO-3 leaves an empty tensor in place
             weight = parameter.element_size()
-            total += numel * (weight + 8 + (4 + weight if sharded else 0))
+            total += numel * (weight + moments + (4 + weight if sharded else 0))
     return total
 
 
@@ -129,12 +143,31 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-class NoCheckpointAtTheEnd(TrainerCallback):
-    """The trainer would write optimizer states after the last step, only for them to be deleted."""
+class SaveInTime(TrainerCallback):
+    """A checkpoint where the last one is `minutes` old, and one after the last step: it stands until the weights do.
+
+    Longer intervals where saving itself takes more than LARGEST_SHARE of them.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self._seconds = 60 * minutes
+        self._saved = self._begun = time.monotonic()
+        self._took = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._saved = time.monotonic()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        if state.global_step >= state.max_steps:
-            control.should_save = False
+        now = self._begun = time.monotonic()
+        is_due = now - self._saved >= max(self._seconds, self._took / LARGEST_SHARE)
+        if highest(is_due) or state.global_step >= state.max_steps:
+            control.should_save = True
         return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._saved = time.monotonic()
+        self._took = self._saved - self._begun

@@ -111,7 +111,7 @@ def launch(run: TrainingRun, run_file: Path, tracker: Tracker, stop: StopRequest
     """Start the processes and wait for them; where `stop` is made, they are told.
 
     Raises: UserError that a process raised; RuntimeError with the end of a failed process's log; Preempted where
-        SIGTERM came and a checkpoint was saved.
+        SIGTERM or Ctrl-C came and a checkpoint was saved.
     """
     folder, logs = run.out / LAUNCH_FOLDER, run.out / LOGS_FOLDER
     for old in (folder, logs):
@@ -144,7 +144,7 @@ def launch(run: TrainingRun, run_file: Path, tracker: Tracker, stop: StopRequest
         raise _error(failures, run)
     endings = _endings(folder)
     if any(ending["ending"] == "preempted" for ending in endings):
-        raise Preempted(endings[0]["text"])
+        raise Preempted(endings[0]["text"], stop.exit_code)
     if code != 0:
         raise RuntimeError(f"the launcher ended with {code}{_quote(logs / LAUNCHER_LOG)}")
     shutil.rmtree(folder)

@@ -43,7 +43,7 @@ def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: T
 
     Returns: the numbers of training.json.
     Raises:  UserError, see `selectit.finetune.train.train`; RuntimeError, see `selectit.finetune.launch.launch`;
-        NotRun where training is started by hand and is not over; Preempted after SIGTERM.
+        NotRun where training is started by hand and is not over; Preempted after SIGTERM or Ctrl-C.
     """
     finetune = config.finetune
     assert finetune.method != "none", "an arm without training has no finetune stage"
@@ -84,4 +84,4 @@ def _train(training: TrainingRun, run_file: Path, tracker: Tracker) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     if stop.is_made:
-        raise Preempted("stopped by SIGTERM after the last training step; the same command goes on from here")
+        raise Preempted("stopped after the last training step; the same command goes on from here", stop.exit_code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,17 +20,19 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from selectit.artifact import weight_files
 from selectit.chat import load_form
 from selectit.config import FinetuneConfig
-from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
+from selectit.errors import Preempted, UserError, is_full
 from selectit.finetune.arguments import lora_config, sft_config
 from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
 from selectit.finetune.card import write_card
 from selectit.finetune.checkpoints import (
-    NoCheckpointAtTheEnd,
+    SaveInTime,
     drop_incomplete,
     drop_metrics_after,
     newest_complete,
@@ -103,20 +106,21 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         trainer = ResponseTrainer(
             run,
             training_set.rows,
-            seconds_before=done.log_history[-1]["seconds"] if checkpoint else 0.0,
+            done,
             model=model,
             args=arguments,
             processing_class=tokenizer,
             peft_config=lora_config(config, model) if finetune.trains_adapter else None,
-            callbacks=[NoCheckpointAtTheEnd(), StopAfterStep(stop), TrackerCallback(tracker, stack)],
+            callbacks=[SaveInTime(finetune.save_minutes), StopAfterStep(stop), TrackerCallback(tracker, stack)],
         )
         trainer.remove_callback(PrinterCallback)
         with _memory_errors(finetune):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
         raise Preempted(
-            f"stopped by SIGTERM after training step {trainer.state.global_step} of {trainer.state.max_steps}, "
-            "which is saved; the same command goes on from here"
+            f"stopped after training step {trainer.state.global_step} of {trainer.state.max_steps}, which is saved; "
+            "the same command goes on from here",
+            stop.exit_code,
         )
 
     if torch.equal(logits_before, canary_logits(trainer.model, training_set.rows[0].input_ids)):
@@ -126,7 +130,8 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             "of 0."
         )
     set_ends(model, form)
-    save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
+    with _full_disk(run, trainer.state):
+        save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
     if rank() == 0:
         steps = [entry for entry in trainer.state.log_history if "loss" in entry]
         write_card(run.weights, config, run.messages, training_set, steps)
@@ -203,10 +208,23 @@ def _memory_errors(finetune: FinetuneConfig) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _full_disk(run: TrainingRun, state: TrainerState) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not is_full(error):
+            raise
+        raise UserError(
+            f"the disk has no room for {run.weights} ({shutil.disk_usage(run.out).free / 2**20:,.0f} MiB free). All "
+            f"{state.global_step} steps are saved in {run.checkpoints}; free some and run the same command again, "
+            "which only writes the weights"
+        ) from error
+
+
 def weight_sizes(run: TrainingRun) -> dict[str, int]:
-    """Name and size of every file of the trained weights' folder."""
-    files = sorted(path for path in run.weights.rglob("*") if path.is_file())
-    return {str(path.relative_to(run.weights)): path.stat().st_size for path in files}
+    """Name and size of the files in the trained weights' folder that later stages read."""
+    return {str(path.relative_to(run.weights)): path.stat().st_size for path in weight_files(run.weights)}
 
 
 def _write_record(
@@ -261,7 +279,7 @@ def main() -> None:
         sys.exit(1)
     except Preempted as stopped:
         print(stopped, file=sys.stderr)
-        sys.exit(EXIT_PREEMPTED)
+        sys.exit(stopped.code)
 
 
 def _train_launched(run: TrainingRun, launch: Path) -> None:

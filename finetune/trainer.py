@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
+from transformers import TrainerState
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -49,15 +50,14 @@ class ResponseTrainer(SFTTrainer):
     Args:
         run: its batch sizes, seed and checkpoint folder.
         rows: the training set.
-        seconds_before: training time of the checkpoint that this run goes on from.
+        done: state of the checkpoint that this run goes on from; at step 0 there is none.
         kwargs: those of SFTTrainer, without dataset and collator.
     """
 
-    def __init__(
-        self, run: TrainingRun, rows: Sequence[TrainingRow], seconds_before: float = 0.0, **kwargs: Any
-    ) -> None:
+    def __init__(self, run: TrainingRun, rows: Sequence[TrainingRow], done: TrainerState, **kwargs: Any) -> None:
         finetune = run.stage.finetune
         self._run = run
+        self._is_over = done.global_step > 0 and done.global_step >= done.max_steps
         self._row_ids = [row.row_id for row in rows]
         self._order = step_order(rows, finetune, run.stage.seed)
         self._rows_of_step: list[list[int]] = []
@@ -74,8 +74,14 @@ class ResponseTrainer(SFTTrainer):
         collator = RowCollator(pad_token_id, padding_free=finetune.packing)
         self._dataset: Any = Dataset.from_dict(columns)
         super().__init__(train_dataset=self._dataset, data_collator=collator, **kwargs)
+        seconds_before = done.log_history[-1]["seconds"] if done.log_history else 0.0
         self._start = time.monotonic() - seconds_before
         self._seconds_logged = seconds_before
+
+    def set_initial_training_values(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Of no epoch where the last step is behind the checkpoint; transformers would train on one step too many."""
+        epochs, *others = super().set_initial_training_values(*args, **kwargs)
+        return (0 if self._is_over else epochs, *others)
 
     def get_train_dataloader(self) -> DataLoader:
         """Not prepared by accelerate, which would deal out whole steps and repeat rows to make them even."""
@@ -137,9 +143,13 @@ class ResponseTrainer(SFTTrainer):
         )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """A checkpoint counts once every process has written its part."""
-        folder, deepspeed = self._run.checkpoints, self._run.stage.finetune.deepspeed
-        check_disk_space(folder, self.model, self.state.global_step, sharded=deepspeed != "none")
+        """A checkpoint counts once every process has written its part.
+
+        That of the last step holds no optimizer, which nothing needs any more; DeepSpeed resumes from whole ones only.
+        """
+        folder, sharded = self._run.checkpoints, self._run.stage.finetune.deepspeed != "none"
+        self.args.save_only_model = not sharded and self.state.global_step >= self.state.max_steps
+        check_disk_space(folder, self.model, self.state.global_step, sharded, self.args.save_only_model)
         super()._save_checkpoint(model, trial)
         wait_for_all()
         if self.is_world_process_zero():

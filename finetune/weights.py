@@ -5,6 +5,7 @@ ZeRO-3 leaves each process a share of every weight; here they are gathered where
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 from selectit.chat import Form
 from selectit.config import FinetuneStage
 from selectit.finetune.arguments import attention, quantization
+from selectit.finetune.card import CARD_FILE
 from selectit.finetune.processes import rank, wait_for_all
 from selectit.models import load_model
 
@@ -92,14 +94,30 @@ def set_ends(model: PreTrainedModel, form: Form) -> None:
 def save_weights(trainer: Any, folder: Path, dtype: torch.dtype | None) -> None:
     """Adapter or model with the tokenizer, whole, from the first process; every process must ask.
 
+    What lies in the folder and is not written anew, such as somebody's notes, stays there.
+
     Args: dtype: converts the weights first; None: as they are.
     """
+    part = folder.with_name(folder.name + ".part")
     if rank() == 0:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
     wait_for_all()
     if dtype is not None:
         trainer.model.to(dtype)
-    trainer.save_model(str(folder))
+    trainer.save_model(str(part))
     wait_for_all()
     if rank() == 0:
-        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle of this machine's paths
+        (part / "training_args.bin").unlink(missing_ok=True)  # a pickle of this machine's paths
+        (part / CARD_FILE).unlink(missing_ok=True)  # PEFT's stub
+        _put_in_place(part, folder)
+    wait_for_all()
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    for path in sorted(folder.rglob("*")) if folder.exists() else ():
+        kept = part / path.relative_to(folder)
+        if path.is_file() and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, kept)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)

@@ -1,7 +1,7 @@
 """Artifact folders: where a stage writes, when it counts as done, and who may work on it.
 
 `<runs>/artifacts/<kind>-<fingerprint>/manifest.json` is renamed into place last. A folder without it is
-unfinished and is continued; a folder whose listed files are gone or changed in size is run again.
+unfinished and is continued; a folder in which files that later stages read are gone or changed in size is run again.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from selectit.errors import UserError
 from selectit.fingerprint import Hasher, at, digest, leaves
+from selectit.graph import KINDS
 
 MANIFEST = "manifest.json"
 STAGE_FILE = "stage.json"
@@ -155,14 +157,29 @@ class Store:
 
 
 def _damage(path: Path, manifest: Mapping[str, Any]) -> str | None:
-    """The first listed file that is gone or has another size; bytes are compared by `selectit verify` only."""
+    """The first file that later stages read and that is gone or has another size; `selectit verify` compares bytes."""
     for name, size in manifest["files"].items():
         file = path / name
+        if not is_read_later(manifest["kind"], name):
+            continue
         if not file.is_file():
             return f"{name} is gone"
         if (found := file.stat().st_size) != size:
             return f"{name} has {found:,} bytes, {size:,} when it was written"
     return None
+
+
+def is_read_later(kind: str, name: str) -> bool:
+    """Whether a file of an artifact is an output of its kind or, in a folder of weights, one that is loaded.
+
+    Model cards, logs and what somebody put there are not.
+    """
+    if kind not in KINDS:
+        return True
+    top = PurePath(name).parts[0]
+    if top != name:
+        return top in KINDS[kind].outputs and PurePath(name).suffix in WEIGHT_SUFFIXES
+    return any(fnmatch(name, pattern) for pattern in (*KINDS[kind].outputs, *KINDS[kind].read))
 
 
 def check_writable(folder: Path) -> None:
@@ -226,6 +243,7 @@ def is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
+WEIGHT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja")
 PATH_KEYS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 """Keys under which checkpoints note where they lay; the same weights elsewhere are the same weights."""
 
@@ -234,7 +252,7 @@ def content_hash(path: Path, names: tuple[str, ...], hasher: Hasher) -> str:
     """Hash of the files and folders `names`, relative to `path`: the `content` of a manifest."""
     hashes = {}
     for name in names:
-        for file in [path / name] if (path / name).is_file() else _weights(path / name):
+        for file in [path / name] if (path / name).is_file() else weight_files(path / name):
             key = str(file.relative_to(path))
             hashes[key] = (
                 _without_paths(file) if file.name in ("adapter_config.json", "config.json") else hasher.file(file)
@@ -242,9 +260,9 @@ def content_hash(path: Path, names: tuple[str, ...], hasher: Hasher) -> str:
     return digest(hashes)
 
 
-def _weights(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """What decides a model's output: weights, configuration and tokenizer, and no card or log."""
-    return [p for p in sorted(folder.rglob("*")) if p.suffix in (".json", ".safetensors", ".bin", ".model", ".jinja")]
+    return [p for p in sorted(folder.rglob("*")) if p.suffix in WEIGHT_SUFFIXES]
 
 
 def _without_paths(file: Path) -> str:

@@ -19,6 +19,7 @@ from rich.table import Table
 from selectit import __version__
 from selectit.cli_evaluate import evaluate_app
 from selectit.cli_files import files_app
+from selectit.cli_grade import grade_app
 from selectit.cli_losses import losses_app
 from selectit.cli_results import results_app
 from selectit.cli_weights import weights_app
@@ -32,6 +33,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and this project does not ship.")
 app.add_typer(files_app)
 app.add_typer(evaluate_app)
+app.add_typer(grade_app)
 app.add_typer(results_app)
 app.add_typer(losses_app)
 app.add_typer(weights_app)
@@ -115,8 +117,19 @@ def plan(
     tflops: Annotated[float | None, typer.Option(min=1e-6, help="--price: peak TFLOP/s of the device.")] = None,
     utilisation: Annotated[float, typer.Option(min=1e-3, max=1, help="--price: share of the peak.")] = 0.4,
     measure: Annotated[bool, typer.Option("--measure", help="--price: take the peak of a matmul here.")] = False,
+    power: Annotated[
+        float | None, typer.Option(min=1e-6, help="Seeds and items that a difference of this many points needs.")
+    ] = None,
+    seed_spread: Annotated[
+        float | None, typer.Option(min=0, help="--power: points over seeds; default: that of finished runs.")
+    ] = None,
+    disagreement: Annotated[
+        float | None, typer.Option(min=0, max=1, help="--power: share of items that one of two models solves.")
+    ] = None,
 ) -> None:
     """Show every stage: done, to resume or to run, and why."""
+    if power is None and (seed_spread is not None or disagreement is not None):
+        raise UserError("--seed-spread and --disagreement belong to --power, such as --power 2")
     if not price and (tflops is not None or measure):
         raise UserError("--tflops and --measure belong to --price")
     if tflops is not None and measure:
@@ -128,6 +141,9 @@ def plan(
 
     loaded = load(recipe, set_)
     graph, store = build(loaded), Store(runs_dir)
+    if power is not None:
+        _print_power(graph, store, power, seed_spread, disagreement)
+        return
     states = inspect(graph, store)
     table = Table(box=None, pad_edge=False)
     for column in ("status", "stage", "why"):
@@ -151,6 +167,21 @@ def plan(
         console.print(f"rater of {line}", highlight=False, markup=False, soft_wrap=True)
     if price:
         _print_price(graph, states, store, tflops, utilisation, measure)
+
+
+def _print_power(graph: Any, store: Any, points: float, seed_spread: float | None, disagreement: float | None) -> None:
+    from selectit.engine import found
+    from selectit.report.power import power
+
+    listing, notes = power(graph, found(graph, store), points, seed_spread, disagreement)
+    table = Table(box=None, pad_edge=False)
+    for at, column in enumerate(listing.columns):
+        table.add_column(column, justify="right" if at else "left")
+    for row in listing.rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_price(graph: Any, states: Any, store: Any, tflops: float | None, utilisation: float, measure: bool) -> None:
@@ -247,7 +278,9 @@ def data_fetch(
 ) -> None:
     """Fetch the original rating and judge prompts and check their sha256, make pools, or get benchmarks' files."""
     from selectit.fetch import POOLS, SOURCES, fetch
+    from selectit.outputs import Output, check_outputs
 
+    check_outputs({}, Output("--out", out, ()))
     if benchmarks is not None:
         from selectit.evaluate.fetch_data import fetch_benchmark
 
@@ -293,7 +326,7 @@ def main() -> None:
         sys.exit(1)
     except Preempted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
-        sys.exit(EXIT_PREEMPTED)
+        sys.exit(stopped.code)
 
 
 if __name__ == "__main__":

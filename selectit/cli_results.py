@@ -112,11 +112,16 @@ def export(
     from selectit.audit.export import write_pack
     from selectit.audit.pack import gather
     from selectit.engine import found
+    from selectit.outputs import Output, check_outputs
     from selectit.plan import build
     from selectit.recipe import load
     from selectit.report import write_report
 
-    plan = build(load(recipe, set_))
+    loaded = load(recipe, set_)
+    pools = [row.config.pool.path for row in loaded.rows]
+    packed = Output("--out", out, None if out.suffix == ".zip" else ())
+    check_outputs({"RECIPE": [recipe], "the recipe": pools, "--runs-dir": [runs_dir]}, packed)
+    plan = build(loaded)
     outcomes = found(plan, Store(runs_dir))
     report = write_report(plan, outcomes, runs_dir)
     pack = gather(plan, outcomes, report.folder, weights, inputs)

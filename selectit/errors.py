@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,9 +30,14 @@ class NotRun(Exception):
     """
 
 
-def is_full(error: OSError) -> bool:
-    """The disk, a quota or a limit on file sizes does not take another byte."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_full(error: Exception) -> bool:
+    """The disk, a quota or a limit on file sizes does not take another byte; libraries in Rust say it in words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in FULL
+    return any(os.strerror(code) in str(error) for code in FULL)
 
 
 def no_space(error: OSError, folder: Path) -> str:
@@ -42,10 +48,16 @@ def no_space(error: OSError, folder: Path) -> str:
 
 EXIT_PREEMPTED = 75
 """EX_TEMPFAIL of sysexits.h: stopped by SIGTERM with its work kept; the same command goes on."""
+EXIT_INTERRUPTED = 130
+"""Stopped by Ctrl-C, as shells report it."""
 
 
 class Preempted(BaseException):
-    """SIGTERM came and the stage has put its work in safety; the command ends with EXIT_PREEMPTED.
+    """SIGTERM or Ctrl-C came and the stage has saved its work; the command ends with `code`.
 
     No `Exception`, so that it is no failure of the stage and nothing later is started.
     """
+
+    def __init__(self, text: str, code: int = EXIT_PREEMPTED) -> None:
+        super().__init__(text)
+        self.code = code

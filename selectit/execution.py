@@ -120,6 +120,13 @@ def release(stage: Stage) -> None:
 def _claim(path: Path, stage: Stage, fingerprint: str) -> None:
     """Write the resolved configuration, unless the folder holds the work of another one."""
     resolved = path / STAGE_FILE
+    if not resolved.is_file() and not (path / MANIFEST).is_file():
+        found = [name for name in KINDS[stage.kind].outputs if (path / name).exists()]
+        if found:
+            raise UserError(
+                f"{path} holds {', '.join(found)}, which no selectit {stage.kind} wrote and this one would overwrite; "
+                "move it, or choose another --out"
+            )
     if resolved.is_file() and json.loads(resolved.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
         raise UserError(
             f"{path} holds a {stage.kind} with other settings (its {STAGE_FILE} names them); choose another --out"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from selectit.config import ArmConfig, EvaluateStage, LossStage, ScoreStage, StageConfig
+from selectit.config import ArmConfig, EvaluateStage, GradeStage, LossStage, ScoreStage, StageConfig
 from selectit.recipe import Recipe
 from selectit.templates import template_name
 
@@ -25,6 +25,8 @@ class Kind:
     content: tuple[str, ...]
     told: tuple[str, ...]
     """Metrics that are printed when a stage is done."""
+    read: tuple[str, ...] = ()
+    """Patterns of further files that are read later; a file that is not cannot be damaged."""
     takes_over: tuple[str, ...] = ()
     """`run` is also given `earlier`: finished folders of this kind that agree at these keys of the identity. It may
     take over what they hold and would come out the same; so this never enters a fingerprint."""
@@ -47,7 +49,7 @@ KINDS = {
         Kind(
             name="select", version=2, module="selectit.selection.stage",
             outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
-            told=("num_selected", "num_rows"),
+            told=("num_selected", "num_rows"), read=("subset.*",),
         ),
         Kind(
             name="finetune-lora", version=3, module="selectit.finetune.stage",
@@ -66,6 +68,11 @@ KINDS = {
         ),
         Kind(
             name="evaluate", version=3, module="selectit.evaluate.stage",
+            outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
+            told=("value", "stderr", "num_items"),
+        ),
+        Kind(
+            name="grade", version=1, module="selectit.evaluate.grade_stage",
             outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
             told=("value", "stderr", "num_items"),
         ),
@@ -171,6 +178,8 @@ class Plan:
         if isinstance(config, LossStage):
             names = f"{Path(config.pool.path).name} with {Path(config.model.path).name}"
             return f"losses of {names}, {LOSS_TEXTS[config.text]} ({template_name(config.template)})"
+        if isinstance(config, GradeStage):
+            return f"grade {config.benchmark.name}, {Path(config.answers).name}"
         what = f"evaluate {config.benchmark.name} of" if isinstance(config, EvaluateStage) else stage.kind.split("-")[0]
         if stage not in self.owners:
             return f"{what} {Path(config.model.path).name}" if isinstance(config, EvaluateStage) else what

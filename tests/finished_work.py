@@ -128,7 +128,8 @@ class Work:
         (path / "adapter" / "adapter_model.safetensors").write_bytes(WEIGHTS)
         # a name stands for the weights: other settings or rows, other content
         (path / "adapter" / "trained.json").write_text(json.dumps(path.name))
-        (path / "training.json").write_text(json.dumps({"num_steps": 12, "num_tokens": 3456, "final_loss": 1.25}))
+        numbers = {"num_steps": 12, "num_tokens": 3456, "final_loss": 1.25, "left_out": [], "control_tokens": {}}
+        (path / "training.json").write_text(json.dumps(numbers))
         return {"num_tokens": 3456, "num_steps": 12, "tokens_per_second": 800.0}
 
     def _evaluate(self, stage, path, inputs, plan, values):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import json
+import os
 import types
 
 import pytest
@@ -129,3 +131,31 @@ def test_a_gated_model_that_is_evaluated_as_it_is_is_told_before_anything_runs(w
 def preflight_faults(work: Work, *overrides: str) -> list[str]:
     stages = build(load(work.recipe, overrides)).stages
     return [*preflight.disk_faults(stages, work.runs), *preflight.model_faults(stages)]
+
+
+def test_what_later_stages_do_not_read_is_no_damage(work):
+    """A card that was edited, a log that was cut, a note that somebody put there."""
+    path = work.path("finetune-lora")
+    card = path / "adapter" / "README.md"
+    card.write_text("# The card as it was written\n")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["adapter/README.md"] = card.stat().st_size
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    card.write_text("# In my own words\n")
+    (path / "adapter" / "notes.txt").write_text("look at this again\n")
+    (path / "notes.json").write_text("not even JSON")
+    text = call("plan", work.recipe, "--runs-dir", work.runs)
+    assert "17 done" in text, text
+    os.truncate(path / "adapter" / "adapter_model.safetensors", 1)
+    assert "damaged: adapter/adapter_model.safetensors has 1 bytes" in call(
+        "plan", work.recipe, "--runs-dir", work.runs
+    )
+
+
+def test_files_that_no_stage_wrote_are_not_overwritten(work, demo, tmp_path):
+    out = tmp_path / "mine"
+    (out / "adapter").mkdir(parents=True)
+    (out / "adapter" / "adapter_model.safetensors").write_text("weeks of work")
+    text = call("finetune", demo / "pool.json", "--model", demo / "model", "--out", out, rc=1)
+    assert f"{out} holds adapter, which no selectit finetune-lora wrote" in text.replace("\n", ""), text
+    assert (out / "adapter" / "adapter_model.safetensors").read_text() == "weeks of work"

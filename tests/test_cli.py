@@ -197,3 +197,12 @@ def test_the_known_hashes_are_those_of_the_real_files(shared):
         ("alpaca_eval_clf.txt", "alpaca_eval/prompts"),
     ):
         assert hashlib.sha256((shared / folder / name).read_bytes()).hexdigest() == SOURCES[name].sha256
+
+
+def test_plan_power_states_seeds_and_items_for_each_benchmark(root, demo, tmp_path):
+    recipe = root / "recipes" / "quickstart.yaml"
+    told = selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, "--seed-spread", 1, "--disagreement", 0.2)
+    assert "seeds needed" in told and "gsm8k" in told and "four times in five" in told
+    refused = selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, rc=1)
+    assert "--seed-spread 1.0" in refused
+    assert "belong to --power" in selectit("plan", recipe, "--seed-spread", 1, rc=1)

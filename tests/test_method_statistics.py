@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from selectit.statistics import ALPHA
+from selectit.statistics.equivalence import Error
 from selectit.statistics.items import item_weights, make_units
 from selectit.statistics.method import (
     Runs,
@@ -18,14 +19,13 @@ from selectit.statistics.method import (
     is_by_run,
     is_equivalent,
     item_error,
+    own_error,
     seed_error,
-    seed_variance,
-    spreads,
-    total_variance,
+    spread,
 )
+from selectit.statistics.power import items_needed, planned_spread, seeds_needed
 
 OURS, THEIRS = np.array([41.0, 43.5, 44.0, 40.0]), np.array([40.0, 41.0, 44.5, 38.0])
-NO_ITEMS = Spread(0.0, 100.0)
 
 
 def rng(seed=0):
@@ -39,7 +39,7 @@ def runs(values, first=0, select=0) -> Runs:
 def over_seeds(one: Runs, other: Runs):
     found = seed_error(one, other)
     assert found is not None
-    return infer(found.difference, [Spread(found.variance, found.degrees_of_freedom)]), found
+    return infer(found.difference, Spread((found.error,))), found
 
 
 def test_shared_training_seeds_are_a_paired_t_test():
@@ -53,7 +53,7 @@ def test_shared_training_seeds_are_a_paired_t_test():
 def test_other_training_seeds_are_welchs_t_test():
     tested, found = over_seeds(runs(OURS), runs(THEIRS[:3], first=10))
     reference = scipy.stats.ttest_ind(OURS, THEIRS[:3], equal_var=False)
-    assert tested.p == pytest.approx(reference.pvalue) and found.degrees_of_freedom == pytest.approx(reference.df)
+    assert tested.p == pytest.approx(reference.pvalue) and found.error.freedom == pytest.approx(reference.df)
     assert not found.paired and found.num_seeds == 3
 
 
@@ -85,12 +85,12 @@ def test_three_seeds_of_which_one_is_far_off_are_not_a_better_method():
 def test_crossed_selection_seeds_are_averaged_and_their_draw_is_added():
     grid = np.array([[30.0, 31.0, 33.0], [40.0, 42.0, 41.5]])  # [select, train]: the draw matters most
     crossed = Runs(tuple(itertools.product((0, 1), range(3))), grid.ravel())
-    assert seed_variance(crossed) > np.var(grid.mean(axis=0), ddof=1) / 3
+    assert own_error(crossed).variance > np.var(grid.mean(axis=0), ddof=1) / 3
     draws = 3 * np.var(grid.mean(axis=1), ddof=1)
     rest = grid - grid.mean(axis=1, keepdims=True) - grid.mean(axis=0) + grid.mean()
     expected = np.var(grid.mean(axis=0), ddof=1) / 3 + (draws - (rest**2).sum() / 2) / 6
-    assert seed_variance(crossed) == pytest.approx(expected)
-    assert seed_error(crossed, runs(THEIRS[:3])).degrees_of_freedom == 1  # two draws of the subset
+    assert own_error(crossed).variance == pytest.approx(expected)
+    assert seed_error(crossed, runs(THEIRS[:3])).error.freedom == 1  # two draws of the subset
 
 
 def answers(draw, num_items, num_runs, interaction, noise_of_seeds=0.0, difficulty=None, shift=0.0):
@@ -138,7 +138,9 @@ def test_an_error_is_never_below_that_over_items():
         difficulty = draw.normal(0, 1, 40)
         one, other = (answers(draw, 40, 2, 0.5, 0.0, difficulty) for _ in range(2))
         items = item_error(units_of(one, other), range(2), range(2, 4))
-        assert total_variance(0.0, items) >= items.over_items and total_variance(1.0, items) >= 1.0
+        for variance in (0.0, items.over_items / 2, 1.0):
+            whole = spread(Error(variance, 1), items).error ** 2
+            assert whole >= items.over_items - 1e-12 and whole >= variance
 
 
 def test_runs_that_are_equal_by_luck_leave_the_error_over_items():
@@ -146,31 +148,59 @@ def test_runs_that_are_equal_by_luck_leave_the_error_over_items():
     one[0] = 1.0  # each run of ours answers the same one of eight items more
     items = item_error(units_of(one, other), range(3), range(3, 6), by_run=True)
     seeds = seed_error(runs(one.mean(axis=0)), runs(other.mean(axis=0)))
-    assert seeds.variance == 0
-    tested = infer(seeds.difference, spreads(seeds, items))
+    assert seeds.error.variance == 0
+    tested = infer(seeds.difference, spread(seeds.error, items))
     assert tested.error == pytest.approx((np.var(one[:, 0], ddof=1) / 8) ** 0.5) and tested.p > 0.3
 
 
 def test_nothing_that_varies_gives_no_test():
-    assert infer(0.5, [Spread(0.0, 2.0), Spread(0.0, 7.0)]) is None
+    assert infer(0.5, Spread((Error(0.0, 2.0), Error(0.0, 7.0)))) is None
+
+
+def test_one_kind_of_error_alone_is_a_t_test():
+    for freedom in (1, 2, 30):
+        alone = Spread((Error(0.04, freedom), Error(0.0, 500)))
+        for difference in (0.1, -0.5, 2.0):
+            assert alone.p(difference) == pytest.approx(2 * scipy.stats.t.sf(abs(difference) / 0.2, freedom))
+
+
+def test_two_kinds_of_error_weigh_their_critical_values_by_variance():
+    """Cochran and Cox, one half of a t with 2 degrees of freedom and one of a t with 400."""
+    both = Spread((Error(0.02, 2), Error(0.02, 400)))
+    critical = (scipy.stats.t.isf(0.025, 2) + scipy.stats.t.isf(0.025, 400)) / 2
+    assert both.reach(0.05) == pytest.approx(critical * 0.2)
+    assert both.p(critical * 0.2) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5, 10])
+def test_the_level_is_kept_whatever_part_of_the_error_the_seeds_have(num_seeds):
+    draw, number = rng(num_seeds), 4_000
+    for items in (0.0, 0.05, 0.5, 2.0, 20.0):
+        differences = draw.normal(0, (1 + items) ** 0.5, number)
+        seeds = draw.chisquare(num_seeds - 1, number) / (num_seeds - 1)
+        words = [
+            abs(difference) > Spread((Error(variance, num_seeds - 1), Error(items, 500))).reach(ALPHA)
+            for difference, variance in zip(differences, seeds, strict=True)
+        ]
+        assert np.mean(words) <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / number) ** 0.5
 
 
 def test_the_detectable_difference_is_found_four_times_in_five():
     for num_seeds in (3, 6):
         error = 1.3 / num_seeds**0.5
-        shift = detectable([Spread(error**2, num_seeds - 1), NO_ITEMS])
+        shift = detectable(Spread((Error(error**2, num_seeds - 1),)))
         drawn = rng(num_seeds).normal(shift, 1.3, (20_000, num_seeds))
         assert (scipy.stats.ttest_1samp(drawn, 0, axis=1).pvalue < ALPHA).mean() == pytest.approx(0.8, abs=0.015)
 
 
 def test_equivalence_is_two_one_sided_tests():
     values = np.array([0.3, -0.4, 0.2, 0.1, -0.2])
-    spread = Spread(float(np.var(values, ddof=1)) / 5, 4.0)
+    alone = Spread((Error(float(np.var(values, ddof=1)) / 5, 4.0),))
     above = scipy.stats.ttest_1samp(values, -1.0, alternative="greater").pvalue
     below = scipy.stats.ttest_1samp(values, 1.0, alternative="less").pvalue
-    assert max(above, below) < ALPHA and is_equivalent(values.mean(), [spread, NO_ITEMS], 1.0)
+    assert max(above, below) < ALPHA and is_equivalent(values.mean(), alone, 1.0)
     above = scipy.stats.ttest_1samp(values, -0.25, alternative="greater").pvalue
-    assert above > ALPHA and not is_equivalent(values.mean(), [spread, NO_ITEMS], 0.25)
+    assert above > ALPHA and not is_equivalent(values.mean(), alone, 0.25)
 
 
 def false_words(num_tables, num_items, num_seeds, seed_spread, interaction, seed=0) -> float:
@@ -190,7 +220,7 @@ def p_of_methods(one, other) -> float:
     units = units_of(one, other)
     items = item_error(units, range(number), range(number, 2 * number), by_run=is_by_run(ours, theirs))
     seeds = seed_error(ours, theirs)
-    tested = infer(seeds.difference, spreads(seeds, items))
+    tested = infer(seeds.difference, spread(seeds.error, items))
     return 1.0 if tested is None else tested.p
 
 
@@ -226,3 +256,26 @@ def test_a_method_that_is_better_is_found():
         better = answers(draw, 500, 5, 0.2, 0.1, difficulty, shift=0.8)
         found += p_of_methods(better, answers(draw, 500, 5, 0.2, 0.1, difficulty)) < ALPHA
     assert found > 80
+
+
+def test_planned_seeds_and_items_find_the_difference_four_times_in_five():
+    seed_spread, disagreement, difference = 0.012, 0.25, 0.03
+    seeds = seeds_needed(difference, 5_000, seed_spread, disagreement)
+    found = 0
+    draw = rng(2)
+    for _ in range(1_000):
+        over_seeds = draw.normal(difference, 2**0.5 * seed_spread, seeds)
+        items = (disagreement / 5_000) ** 0.5
+        tested = Spread((Error(over_seeds.var(ddof=1) / seeds, seeds - 1), Error(items**2, 4_999)))
+        found += infer(over_seeds.mean() + draw.normal(0, items), tested).p < ALPHA
+    assert 0.76 < found / 1_000 < 0.93
+    assert seeds_needed(difference, 5_000, seed_spread, disagreement) > seeds_needed(
+        0.06, 5_000, seed_spread, disagreement
+    )
+
+
+def test_no_number_of_items_makes_up_for_seeds_that_are_too_few():
+    assert items_needed(0.01, 3, 0.02, 0.3) is None and items_needed(0.05, 1, 0.001, 0.3) is None
+    needed = items_needed(0.05, 5, 0.005, 0.3)
+    assert detectable(planned_spread(5, needed, 0.005, 0.3)) <= 0.05
+    assert detectable(planned_spread(5, needed - 1, 0.005, 0.3)) > 0.05

@@ -255,6 +255,7 @@ OTHER_FINETUNE = {
     "lr_scheduler_type": "linear", "warmup_ratio": 0.5, "weight_decay": 0.1, "max_grad_norm": 2.0,
     "gradient_checkpointing": False, "lora.r": 3, "lora.alpha": 5, "lora.dropout": 0.5,
     "lora.target_modules": ["q_proj"], "lora.use_rslora": True, "lora.use_dora": True, "save_steps": 3,
+    "save_minutes": 2,
     "launcher": "accelerate", "num_processes": 2, "deepspeed": "zero2",
 }  # fmt: skip
 

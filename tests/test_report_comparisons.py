@@ -97,15 +97,15 @@ def test_several_seeds_are_a_paired_test_that_also_holds_the_items(world):
     ours, theirs = (np.array([scores[arm][seed] for seed in (1, 2, 3)]) for arm in ("selectit", "random"))
     by_seed = (ours - theirs).mean(axis=1)
     items = (ours - theirs).mean(axis=0)
-    noise = (ours - theirs).var(axis=0, ddof=1).mean() / 3 / 200  # of an item's answer from run to run, with its mean
-    added = items.var(ddof=1) / 200 - noise
-    variance = by_seed.var(ddof=1) / 3 + max(0.0, added)
-    p_seeds = 2 * t.sf(abs(by_seed.mean()) / variance**0.5, 2)
-    p_items = 2 * t.sf(abs(items.mean()) / (items.var(ddof=1) / 200) ** 0.5, 199)
-    assert found.p == pytest.approx(max(p_seeds, p_items), rel=0.1)
-    assert (found.num_seeds, found.degrees_of_freedom) == (3, 2)
-    assert found.test == "paired t test over training seeds, and over items"
-    assert found.difference == pytest.approx(by_seed.mean()) and found.low < found.difference < found.high
+    over_items = items.var(ddof=1) / 200
+    noise = (ours - theirs).var(axis=0, ddof=1).mean() / 3 / 200  # of an item's answer from run to run
+    of_seeds = by_seed.var(ddof=1) / 3
+    of_items = max(of_seeds, noise) + max(0.0, over_items - noise) - of_seeds
+    critical = (of_seeds * t.isf(0.025, 2) + of_items * t.isf(0.025, 199)) / (of_seeds + of_items)
+    assert found.error == pytest.approx((of_seeds + of_items) ** 0.5, rel=0.01)
+    assert found.high - found.difference == pytest.approx(critical * (of_seeds + of_items) ** 0.5, rel=0.02)
+    assert found.difference == pytest.approx(by_seed.mean()) and found.num_seeds == 3
+    assert found.test == "paired t test over training seeds and items"
 
 
 def test_the_family_is_every_distinct_test_of_methods_and_the_words_follow_from_it(world):
@@ -227,12 +227,24 @@ def test_a_value_that_is_no_mean_over_its_items_is_not_compared(world):
     }
 
 
-def test_items_without_a_score_or_without_a_record_are_told(world):
+def without_score(number: int):
+    return lambda line: {**line, "score": None if line["item_id"] < number else line["score"]}
+
+
+def test_a_few_items_without_a_score_are_left_out_of_every_row(world):
     made = world()
-    rewrite_items(made, "full", "mmlu", lambda line: {**line, "score": None if line["item_id"] < 3 else line["score"]})
+    rewrite_items(made, "full", "mmlu", without_score(3))
+    found = comparisons(made)
+    assert {found.of(row, "mmlu").num_items for row in ("base", "full", "selectit")} == {197}
+    assert found.of("full", "mmlu").reason == "" and found.of("selectit", "gsm8k").num_items == 200
+
+
+def test_many_items_without_a_score_or_no_record_of_them_are_named(world):
+    made = world()
+    rewrite_items(made, "full", "mmlu", without_score(11))
     rewrite_items(made, "selectit", "gsm8k", lambda line: None)
     found = comparisons(made)
-    assert found.of("full", "mmlu").reason == "3 of its items have no score"
+    assert found.of("full", "mmlu").reason == "11 of its items have no score"
     assert found.of("selectit", "gsm8k").reason == "its items are not recorded"
 
 

@@ -52,7 +52,7 @@ def test_the_table_is_whole_with_marks_errors_and_the_baseline(world):
     made.report()
     header, base, *_, random, selectit = check(made.text("table.tex"))
     assert header == ["arm", "mmlu", "gsm8k", "average", "difference"]
-    assert base[2] == r"5.0\,{\scriptsize$\pm$\,1.5}" and base[4].startswith("$-$")
+    assert base[2] == r"5.0\,{\scriptsize$\pm$\,1.5}$^{\downarrow}$" and base[4].startswith("$-$")
     assert selectit[2] == r"60.0\,{\scriptsize$\pm$\,3.5 (5)}$^{\uparrow}$" and random[0] == r"\emph{random}"
     text = made.text("table.tex")
     assert r"$\uparrow$ better, $\downarrow$ worse than the first baseline" in text and "Holm" in text

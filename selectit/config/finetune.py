@@ -59,6 +59,8 @@ class FinetuneConfig(Config):
     lora: LoraSettings = LoraSettings()
     save_steps: int = execution(200, ge=1)
     """Optimiser steps between checkpoints, from which a killed run goes on."""
+    save_minutes: float = execution(5, gt=0)
+    """Minutes between checkpoints at most, where saving takes a tenth of that time or less."""
     launcher: Literal["none", "torchrun", "accelerate", "deepspeed", "external"] = execution("none")
     """What starts the training processes; none: one process, that of the command; external: you do, on many nodes."""
     num_processes: int = execution(1, ge=1)

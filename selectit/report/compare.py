@@ -28,10 +28,9 @@ from selectit.statistics.method import (
     is_by_run,
     item_error,
     mean_item_error,
+    own_error,
     seed_error,
-    seed_variance,
-    spreads,
-    total_variance,
+    spread,
 )
 from selectit.statistics.paired import SignFlips, drawn_p, mcnemar, num_draws, sign_flips
 
@@ -79,12 +78,12 @@ def compare(plan: Plan, results: Sequence[Result], table: Table) -> Comparisons:
                 if benchmark in table.averaged:
                     parts[at].append(own)
             compared = [p for p in pairs if p[0] in members and not found[p, benchmark].comparison.reason]
-            for pair, fields, own_spreads in group.test(
+            for pair, fields, own_spread in group.test(
                 compared, draws, averages if benchmark in table.averaged else {}
             ):
                 tested = found[pair, benchmark]
                 comparison = replace(tested.comparison, **fields)
-                found[pair, benchmark] = replace(tested, comparison=comparison, spreads=own_spreads)
+                found[pair, benchmark] = replace(tested, comparison=comparison, spread=own_spread)
     if len(table.averaged) > 1:
         for pair in pairs:
             found[pair, AVERAGE] = _average(
@@ -128,7 +127,7 @@ class _Group:
 
     def test(
         self, pairs: Sequence[Pair], draws: int, averages: dict[Pair, _OnAverage]
-    ) -> list[tuple[Pair, dict[str, Any], tuple[Spread, ...]]]:
+    ) -> list[tuple[Pair, dict[str, Any], Spread | None]]:
         """Fields of the comparison of each pair, and what its test is made of; `averages` are added to."""
         if not pairs:
             return []
@@ -139,9 +138,9 @@ class _Group:
             runs, base = (self.runs[at] for at in pair)
             difference = float(parts[:, number].sum())
             items = item_error(self.units, self.columns[pair[0]], self.columns[pair[1]], by_run=is_by_run(runs, base))
-            fields, found_spreads = _fields(runs, base, difference, items, *self._p(pair, flips, number))
+            fields, found_spread = _fields(runs, base, difference, items, *self._p(pair, flips, number))
             fields |= {**_counts([self.rows[at] for at in pair]), "items_unit": self.units.kind}
-            found.append((pair, fields, found_spreads))
+            found.append((pair, fields, found_spread))
             if pair in averages:
                 average = averages[pair]
                 average.runs.append((runs, base))
@@ -164,34 +163,33 @@ class _Group:
 
 def _fields(
     runs: Runs | None, base: Runs | None, difference: float, items: ItemError, items_test: str, items_p: float
-) -> tuple[dict[str, Any], tuple[Spread, ...]]:
+) -> tuple[dict[str, Any], Spread | None]:
     """All fields of a comparison but the counts, and what its test is made of.
 
     Args: runs, base: None where the benchmarks of an average have runs of other seeds.
     """
-    over_items = Spread(items.over_items, items.degrees_of_freedom)
-    alone = infer(difference, [over_items])
+    over_items = spread(None, items)
+    alone = infer(difference, over_items)
     on_items: dict[str, Any] = {
         "difference": difference, "items_test": items_test, "items_p": items_p,
         "items_low": alone.low if alone else None, "items_high": alone.high if alone else None,
     }  # fmt: skip
     if runs is None or base is None:
-        return {**on_items, "reason": "its benchmarks were not run with the same seeds"}, ()
+        return {**on_items, "reason": "its benchmarks were not run with the same seeds"}, None
     if runs.is_fixed and base.is_fixed:  # no seeds: the test of the two is that over items
         ends = {"error": alone.error, "low": alone.low, "high": alone.high} if alone else {}
-        return {**on_items, "test": items_test, "p": items_p, **ends}, (over_items,) if alone else ()
+        return {**on_items, "test": items_test, "p": items_p, **ends}, over_items if alone else None
     seeds = seed_error(runs, base)
     if seeds is None:
-        return {**on_items, "reason": "one training seed"}, ()
-    both = spreads(seeds, items)
+        return {**on_items, "reason": "one training seed"}, None
+    both = spread(seeds.error, items)
     found = infer(seeds.difference, both)
     if found is None:
-        return {**on_items, "reason": "no run and no item differs, so its error is not known"}, ()
+        return {**on_items, "reason": "no run and no item differs, so its error is not known"}, None
     kind = "t test" if runs.is_fixed or base.is_fixed else "paired t test" if seeds.paired else "Welch's t test"
     of_method = {
-        "difference": seeds.difference, "error": found.error, "degrees_of_freedom": seeds.degrees_of_freedom,
-        "low": found.low, "high": found.high, "test": f"{kind} over training seeds, and over items", "p": found.p,
-        "num_seeds": seeds.num_seeds,
+        "difference": seeds.difference, "error": found.error, "low": found.low, "high": found.high,
+        "test": f"{kind} over training seeds and items", "p": found.p, "num_seeds": seeds.num_seeds,
     }  # fmt: skip
     return on_items | of_method, both
 
@@ -219,7 +217,7 @@ def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _
     p = drawn_p(np.array([difference]), flips[:, None], np.array([sum(average.scales) / number]))
     runs, base_runs = (mean_runs(side) for side in zip(*average.runs, strict=True))
     test = f"sign flips within each benchmark, {len(flips):,} draws"
-    fields, own_spreads = _fields(runs, base_runs, difference, mean_item_error(average.items), test, float(p[0]))
+    fields, own_spread = _fields(runs, base_runs, difference, mean_item_error(average.items), test, float(p[0]))
     counts = [one.comparison for one in on]
     comparison = replace(
         blank, **fields, num_items=sum(c.num_items or 0 for c in counts),
@@ -227,11 +225,11 @@ def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _
         num_baseline_runs=max(c.num_baseline_runs or 0 for c in counts),
         items_unit=" or ".join(dict.fromkeys(c.items_unit for c in counts)),
     )  # fmt: skip
-    return Tested(comparison, sides, own_spreads)
+    return Tested(comparison, sides, own_spread)
 
 
 def _row_error(label: str, benchmark: str, runs: Runs, items: ItemError) -> RowError:
-    return RowError(label, benchmark, total_variance(seed_variance(runs), items) ** 0.5, runs.num_train_seeds)
+    return RowError(label, benchmark, spread(own_error(runs), items).error, runs.num_train_seeds)
 
 
 def _counts(rows: Sequence[RowRuns]) -> dict[str, Any]:

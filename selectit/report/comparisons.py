@@ -31,7 +31,6 @@ class Comparison:
     """Of the means over all runs."""
     error: float | None = None
     """Standard error over training seeds and items; None where one of the rows has a single training seed."""
-    degrees_of_freedom: float | None = None
     low: float | None = None
     """95 % interval of the difference of the methods, not corrected for the number of comparisons."""
     high: float | None = None

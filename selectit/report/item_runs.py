@@ -5,6 +5,7 @@ Reads items.jsonl of the evaluate artifacts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,8 @@ from selectit.report.subsets import training_of
 from selectit.statistics.items import ItemScores, Mean, item_weights, read_scores
 
 ITEMS_FILE = "items.jsonl"
+MOST_MISSING = 0.05
+"""Of a benchmark's items, that may have no score in some run and are left out of all comparisons."""
 ROUNDING = 1e-6
 """The mean over items must give the recorded value this closely."""
 
@@ -42,8 +45,15 @@ def read_rows(rows: Sequence[Sequence[Result]]) -> tuple[list[RowRuns], Mean | N
     Args: rows: the results of each row that hold a number.
     """
     read: dict[str, ItemScores] = {}
-    mean = _mean([result for row in rows for result in row], read)
-    return [_row(row, read, mean) for row in rows], mean
+    results = [result for row in rows for result in row]
+    mean = _mean(results, read)
+    missing = _missing([_scores(result, read) for result in results])
+    return [_row(row, read, mean, missing) for row in rows], mean
+
+
+def _missing(runs: Sequence[ItemScores]) -> frozenset[tuple[str, int]]:
+    """Items that have no score in some run, such as an answer that a judge refused to judge."""
+    return frozenset(run.keys[at] for run in runs for at in np.flatnonzero(np.isnan(run.scores)).tolist())
 
 
 def obstacle(row: RowRuns, base: RowRuns, baseline: str) -> str:
@@ -95,7 +105,10 @@ def _scores(result: Result, read: dict[str, ItemScores]) -> ItemScores:
     return read[path.as_posix()]
 
 
-def _row(results: Sequence[Result], read: dict[str, ItemScores], mean: Mean | None) -> RowRuns:
+def _row(
+    results: Sequence[Result], read: dict[str, ItemScores], mean: Mean | None, missing: frozenset[tuple[str, int]]
+) -> RowRuns:
+    """Args: missing: items that are left out of every row, so that all rows have the same."""
     if not results:
         return RowRuns(reason="there is no number")
     runs = [_scores(result, read) for result in results]
@@ -104,8 +117,11 @@ def _row(results: Sequence[Result], read: dict[str, ItemScores], mean: Mean | No
         return RowRuns(reason="its items are not recorded")
     if len(settings) > 1 or any(run.keys != runs[0].keys for run in runs):
         return RowRuns(reason="its own runs differ in settings or items")
-    if missing := int(np.isnan(np.mean([run.scores for run in runs], axis=0)).sum()):
-        return RowRuns(reason=f"{missing} of its items have no score")
+    own = int(np.isnan(np.mean([run.scores for run in runs], axis=0)).sum())
+    kept = np.array([key not in missing for key in runs[0].keys])
+    if len(kept) - kept.sum() > MOST_MISSING * len(kept):
+        told = f"{own} of its items have no score" if own else f"{len(missing)} items have no score in other rows"
+        return RowRuns(reason=told)
     if mean is None:
         return RowRuns(reason="the value is not a mean over its items")
     evaluations: dict[tuple[int, int], list[np.ndarray]] = {}
@@ -113,8 +129,8 @@ def _row(results: Sequence[Result], read: dict[str, ItemScores], mean: Mean | No
         evaluations.setdefault((result.cell.select_seed, result.cell.train_seed), []).append(run.scores)
     by_run = sorted(evaluations)
     return RowRuns(
-        runs[0].keys,
-        np.stack([np.mean(evaluations[seeds], axis=0) for seeds in by_run], axis=1),
+        tuple(itertools.compress(runs[0].keys, kept)),
+        np.stack([np.mean(evaluations[seeds], axis=0)[kept] for seeds in by_run], axis=1),
         tuple(by_run) if training_of(results[0].cell) is not None else (),
         len(runs),
         settings.pop(),

@@ -24,8 +24,8 @@ class Tested:
 
     comparison: Comparison
     sides: tuple[tuple[str, ...], tuple[str, ...]]
-    spreads: tuple[Spread, ...] = ()
-    """What the difference is tested against; empty where nothing is said of the methods."""
+    spread: Spread | None = None
+    """What the difference is tested against; None where nothing is said of the methods."""
 
     @property
     def key(self) -> tuple[frozenset[tuple[str, ...]], bool]:
@@ -45,8 +45,8 @@ def judged(plan: Plan, table: Table, found: Sequence[Tested], errors: Sequence[R
     for one, first in zip(found, primary, strict=True):
         p = one.comparison.p if first else corrected.get(one.key)
         comparison = replace(one.comparison, primary=first, p_holm=p, items_p_holm=over_items.get(one.key))
-        smallest = detectable(one.spreads, ALPHA if first else level) if one.spreads else None
-        word = _word(comparison, one.spreads, config.margin / 100)
+        smallest = detectable(one.spread, ALPHA if first else level) if one.spread else None
+        word = _word(comparison, one.spread, config.margin / 100)
         words.append(replace(comparison, word=word, detectable=smallest))
     return Comparisons(tuple(words), tuple(errors), len(corrected))
 
@@ -69,7 +69,7 @@ def _holm(tests: Sequence[tuple[object, float | None]]) -> dict[object, float]:
     return dict(zip(distinct, holm(list(distinct.values())), strict=True))
 
 
-def _word(comparison: Comparison, found: Sequence[Spread], margin: float) -> Word:
+def _word(comparison: Comparison, found: Spread | None, margin: float) -> Word:
     """Args: margin: within which two methods are equivalent, a fraction."""
     if comparison.p_holm is None or comparison.difference is None:
         return "too few seeds" if comparison.items_p is not None else "not compared"

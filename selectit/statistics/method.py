@@ -7,6 +7,7 @@ that were trained; the test here is about the method that trained them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from scipy import optimize, stats
 from selectit.statistics import ALPHA, CONFIDENCE
 from selectit.statistics.equivalence import POWER, Error, joined
 from selectit.statistics.items import Units
+
+SMALLEST_P = 1e-12
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,7 @@ class SeedError:
 
     difference: float
     """Of the runs that are compared: of the shared training seeds where the test is paired."""
-    variance: float
-    degrees_of_freedom: float
+    error: Error
     paired: bool
     num_seeds: int
     """Training seeds: of the pairs, else of the row with fewer."""
@@ -67,32 +69,32 @@ def seed_error(runs: Runs, base: Runs) -> SeedError | None:
         trained, fixed = (runs, base) if base.is_fixed else (base, runs)
         if trained.num_train_seeds < 2:
             return None
-        mean, variance, freedom = _mean_over_seeds(trained)
+        mean, error = _mean_over_seeds(trained)
         sign = 1 if base.is_fixed else -1
-        return SeedError(sign * (mean - fixed.values.mean()), variance, freedom, False, trained.num_train_seeds)
+        return SeedError(sign * (mean - fixed.values.mean()), error, False, trained.num_train_seeds)
     if is_by_run(runs, base):
-        mean, variance, freedom = _mean_over_seeds(Runs(runs.seeds, runs.values - base.values))
-        return SeedError(mean, variance, freedom, True, runs.num_train_seeds)
+        mean, error = _mean_over_seeds(Runs(runs.seeds, runs.values - base.values))
+        return SeedError(mean, error, True, runs.num_train_seeds)
     shared = sorted({train for _, train in runs.seeds} & {train for _, train in base.seeds})
     if len(shared) > 1:
         ours, theirs = _keep(runs, shared), _keep(base, shared)
         (own, own_select), (other, other_select) = _by_train_seed(ours), _by_train_seed(theirs)
         train = Error(float(np.var(own - other, ddof=1)) / len(shared), len(shared) - 1)
-        variance, freedom = _together([train, own_select, other_select])
-        return SeedError(float((own - other).mean()), variance, freedom, True, len(shared))
+        error = _together([train, own_select, other_select])
+        return SeedError(float((own - other).mean()), error, True, len(shared))
     if min(runs.num_train_seeds, base.num_train_seeds) < 2:
         return None
-    ours_mean, ours_variance, ours_freedom = _mean_over_seeds(runs)
-    base_mean, base_variance, base_freedom = _mean_over_seeds(base)
-    error, freedom = joined([Error(ours_variance, ours_freedom), Error(base_variance, base_freedom)])
+    ours_mean, ours_error = _mean_over_seeds(runs)
+    base_mean, base_error = _mean_over_seeds(base)
+    deviation, freedom = joined([ours_error, base_error])
+    error = Error(deviation**2, min(freedom, ours_error.freedom + base_error.freedom))  # infinite where no seed differs
     num_seeds = min(runs.num_train_seeds, base.num_train_seeds)
-    freedom = min(freedom, ours_freedom + base_freedom)  # infinite where no seed differs
-    return SeedError(ours_mean - base_mean, error**2, freedom, False, num_seeds)
+    return SeedError(ours_mean - base_mean, error, False, num_seeds)
 
 
-def seed_variance(runs: Runs) -> float:
-    """Variance over seeds of a row's mean; 0 where there is one training seed or none."""
-    return 0.0 if runs.num_train_seeds < 2 else _mean_over_seeds(runs)[1]
+def own_error(runs: Runs) -> Error | None:
+    """Error over seeds of a row's mean; None where there is one training seed or none."""
+    return None if runs.num_train_seeds < 2 else _mean_over_seeds(runs)[1]
 
 
 def _keep(runs: Runs, train_seeds: Sequence[int]) -> Runs:
@@ -100,11 +102,10 @@ def _keep(runs: Runs, train_seeds: Sequence[int]) -> Runs:
     return Runs(tuple(runs.seeds[at] for at in kept), runs.values[kept])
 
 
-def _mean_over_seeds(runs: Runs) -> tuple[float, float, float]:
+def _mean_over_seeds(runs: Runs) -> tuple[float, Error]:
     by_seed, select = _by_train_seed(runs)
     train = Error(float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1)
-    variance, freedom = _together([train, select])
-    return float(by_seed.mean()), variance, freedom
+    return float(by_seed.mean()), _together([train, select])
 
 
 def _by_train_seed(runs: Runs) -> tuple[np.ndarray, Error]:
@@ -135,14 +136,14 @@ def _mean_squares(grid: np.ndarray) -> tuple[float, float]:
     )
 
 
-def _together(parts: Sequence[Error]) -> tuple[float, float]:
-    """The sum of variances with the fewest degrees of freedom of any part.
+def _together(parts: Sequence[Error]) -> Error:
+    """The sum with the fewest degrees of freedom of any part.
 
     Satterthwaite's, which are more, let a variance that is small by luck count as well known: with two selection seeds
     7 % of equal methods were called different.
     """
     known = [part for part in parts if part.freedom > 0]
-    return sum(part.variance for part in known), min(part.freedom for part in known)
+    return Error(sum(part.variance for part in known), min(part.freedom for part in known))
 
 
 @dataclass(frozen=True)
@@ -182,15 +183,6 @@ def mean_item_error(parts: Sequence[ItemError]) -> ItemError:
     )
 
 
-def total_variance(over_seeds: float, items: ItemError) -> float:
-    """Variance of a mean or a difference when both seeds and items are drawn anew; never less than over items alone.
-
-    The variance over seeds holds the noise of single runs already. Where it comes out below that noise, seeds that are
-    equal by luck, the noise takes its place. What the choice of items adds is what is left of the variance over items.
-    """
-    return max(over_seeds, items.run_noise) + max(0.0, items.over_items - items.run_noise)
-
-
 def _run_noise(units: Units, sums: np.ndarray) -> float:
     """Variance of a mean over runs that comes from items being answered differently in each run."""
     num_runs = sums.shape[1]
@@ -219,33 +211,55 @@ def _variance_over_units(units: Units, sums: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Spread:
-    """A variance of a difference, as one source of chance gives it."""
+    """The variance of a mean or a difference, in independent parts that are known differently well."""
 
-    variance: float
-    degrees_of_freedom: float
+    parts: tuple[Error, ...]
 
-    def reach(self, level: float) -> float:
-        """How far an interval of this level extends on both sides."""
-        return float(stats.t.ppf((1 + level) / 2, self.degrees_of_freedom)) * self.variance**0.5
+    @property
+    def error(self) -> float:
+        """Standard error."""
+        return sum(part.variance for part in self.parts) ** 0.5
+
+    def reach(self, alpha: float) -> float:
+        """How far an interval of level 1 - alpha extends to both sides.
+
+        Few seeds have a large critical value, many items a small one; the sum takes a mean weighted by variance.
+        Satterthwaite's degrees of freedom let a variance over few seeds that is small by luck count as well known.
+
+        Source: Cochran and Cox, Experimental Designs (1950), which keeps the level (docs/results.md); of two seeds by
+                requiring each part's own interval too.
+        """
+        values = [(part.variance, float(stats.t.isf(alpha / 2, part.freedom))) for part in self.parts if part.variance]
+        if not values:
+            return 0.0
+        weighted = sum(variance * critical for variance, critical in values) / sum(variance for variance, _ in values)
+        return max(weighted * self.error, *(critical * variance**0.5 for variance, critical in values))
 
     def p(self, difference: float) -> float:
-        """Two-sided t test against 0."""
-        if self.variance == 0:
-            return 1.0 if difference == 0 else 0.0
-        return float(2 * stats.t.sf(abs(difference) / self.variance**0.5, self.degrees_of_freedom))
+        """Two-sided: the level at which the interval just holds 0."""
+        if difference == 0:
+            return 1.0
+        if self.reach(SMALLEST_P) <= abs(difference):
+            return SMALLEST_P
+        logarithm = optimize.brentq(
+            lambda x: self.reach(math.exp(x)) - abs(difference), math.log(SMALLEST_P), 0.0, xtol=1e-10
+        )
+        return math.exp(float(logarithm))
 
 
-def spreads(seeds: SeedError, items: ItemError) -> tuple[Spread, Spread]:
-    """What a difference of two methods has to stand out from: the spread over seeds, and that over items.
+def spread(over_seeds: Error | None, items: ItemError) -> Spread:
+    """When both seeds and items are drawn anew; never less than over items alone.
 
-    The first holds what the choice of items adds, and keeps the degrees of freedom of the seeds: with few of them a
-    small spread is often luck. The second holds where seeds that are equal by luck would leave no spread at all.
+    The variance over seeds holds the noise of single runs already, so the choice of items adds what is left of the
+    variance over items. Where seeds are equal by luck, the noise of runs takes the place of their spread.
+
+    Args: over_seeds: None where there is one training seed or none: then items alone.
     """
+    if over_seeds is None:
+        return Spread((Error(items.over_items, items.degrees_of_freedom),))
     added = max(0.0, items.over_items - items.run_noise)
-    return (
-        Spread(seeds.variance + added, seeds.degrees_of_freedom),
-        Spread(items.over_items, items.degrees_of_freedom),
-    )
+    total = max(over_seeds.variance, items.run_noise) + added
+    return Spread((over_seeds, Error(total - over_seeds.variance, items.degrees_of_freedom)))
 
 
 @dataclass(frozen=True)
@@ -259,28 +273,18 @@ class Inference:
     high: float
 
 
-def infer(difference: float, found: Sequence[Spread]) -> Inference | None:
-    """The difference tested against every spread: the largest p-value and the widest interval are its own.
-
-    Returns: None where nothing varies, so that nothing is known of the error.
-    """
-    known = [spread for spread in found if spread.degrees_of_freedom > 0]
-    if not known or max(spread.variance for spread in known) == 0:
+def infer(difference: float, found: Spread) -> Inference | None:
+    """The difference with its 95 % interval; None where nothing varies, so that nothing is known of the error."""
+    if found.error == 0:
         return None
-    reach = max(spread.reach(CONFIDENCE) for spread in known)
-    error = max(spread.variance for spread in known) ** 0.5
-    p = max(spread.p(difference) for spread in known)
-    return Inference(difference, error, p, difference - reach, difference + reach)
+    reach = found.reach(1 - CONFIDENCE)
+    return Inference(difference, found.error, found.p(difference), difference - reach, difference + reach)
 
 
-def detectable(found: Sequence[Spread], alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest true difference that the test finds with this power."""
-    return max(_detectable(spread, alpha, power) for spread in found)
-
-
-def _detectable(spread: Spread, alpha: float, power: float) -> float:
-    freedom = spread.degrees_of_freedom
-    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
+def detectable(found: Spread, alpha: float = ALPHA, power: float = POWER) -> float:
+    """The smallest true difference that the test finds with this power, by the t distribution of its critical value."""
+    critical = found.reach(alpha) / found.error
+    freedom = _freedom_of(critical, alpha)
 
     def missing(shift: float) -> float:
         return power - float(stats.nct.sf(critical, freedom, shift))
@@ -288,12 +292,20 @@ def _detectable(spread: Spread, alpha: float, power: float) -> float:
     upper = critical + 2.0
     while missing(upper) > 0:
         upper *= 2
-    return spread.variance**0.5 * float(optimize.brentq(missing, 0.0, upper, xtol=1e-6))
+    return found.error * float(optimize.brentq(missing, 0.0, upper, xtol=1e-6))
 
 
-def is_equivalent(difference: float, found: Sequence[Spread], margin: float) -> bool:
-    """Two one-sided tests at ALPHA against every spread: the difference is less than `margin` in either direction.
+def _freedom_of(critical: float, alpha: float) -> float:
+    """Degrees of freedom of the t distribution with this two-sided critical value."""
+    most = 1e6
+    if critical <= stats.t.isf(alpha / 2, most):
+        return most
+    return float(optimize.brentq(lambda f: float(stats.t.isf(alpha / 2, f)) - critical, 0.5, most))
+
+
+def is_equivalent(difference: float, found: Spread, margin: float) -> bool:
+    """Two one-sided tests at ALPHA: the difference is less than `margin` in either direction.
 
     Source: Schuirmann (1987).
     """
-    return abs(difference) + max(spread.reach(1 - 2 * ALPHA) for spread in found) < margin
+    return abs(difference) + found.reach(2 * ALPHA) < margin

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tiny_training import logged, stage_config, train
+from transformers import TrainerControl, TrainerState
 
 from selectit.config import FinetuneConfig
 from selectit.errors import Preempted, UserError
+from selectit.finetune import checkpoints, trainer
+from selectit.finetune import train as training
 from selectit.finetune.checkpoints import (
     SLACK_BYTES,
     checkpoint_bytes,
@@ -163,10 +168,8 @@ def test_an_optimizer_that_is_shared_out_keeps_its_number_of_processes(tmp_path)
 def test_a_checkpoint_that_does_not_fit_on_the_disk_stops_the_training_before_it_is_begun(
     tiny_llama, subset, tmp_path, monkeypatch
 ):
-    from selectit.finetune import checkpoints
-
     config, out = stage_config(tiny_llama, **SETTINGS), tmp_path / "out"
-    usage, free = shutil.disk_usage(tmp_path), iter([2**40, 0])
+    usage, free = shutil.disk_usage(tmp_path), iter([2**40, 0, 0])
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
     with pytest.raises(UserError, match=r"step 4: the checkpoint needs about .* GiB .*checkpoint-2 is kept"):
         train(config, subset, out)
@@ -219,6 +222,134 @@ def test_sigterm_ends_the_step_and_saves_it(tiny_llama, subset, tmp_path, monkey
         train(config, subset, out)
     train(config, subset, out)
     assert logged(out) == logged(tmp_path / "whole")
+
+
+CTRL_C = """
+import os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from selectit.config import FinetuneStage
+from selectit.errors import Preempted
+from selectit.finetune import stage
+from selectit.tracking import Tracker
+
+config, subset, out, times = sys.argv[1:]
+
+class Interrupted(Tracker):
+    def log(self, metrics, step=None):
+        super().log(metrics, step)
+        if step == 2:
+            for _ in range(int(times)):
+                os.kill(os.getpid(), signal.SIGINT)
+
+tracker = Interrupted(Path(out), Console())
+try:
+    stage.run(FinetuneStage.model_validate_json(config), {"subset": Path(subset)}, Path(out), tracker)
+except Preempted as stopped:
+    print(stopped)
+    sys.exit(stopped.code)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("times", "saved"), [(1, ["checkpoint-3"]), (2, [])])
+def test_ctrl_c_saves_the_step_as_sigterm_does_and_a_second_one_stops_at_once(
+    times, saved, tiny_llama, subset, tmp_path
+):
+    config, out = stage_config(tiny_llama), tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-c", CTRL_C, config.model_dump_json(), str(subset), str(out), str(times)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "Ctrl-C again stops at once" in done.stderr
+    if times == 1:
+        assert done.returncode == 130 and "after training step 3 of 6, which is saved" in done.stdout, done.stderr
+    else:
+        assert "KeyboardInterrupt" in done.stderr
+    assert [folder.name for folder in (out / "checkpoints").iterdir()] == saved
+
+
+def test_checkpoints_are_also_due_by_the_clock(tiny_llama, subset, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(trainer, "keep_newest", lambda folder: saved.append(newest_complete(folder).name))
+    clock = iter(range(0, 10**6, 40))  # 40 s pass from one look to the next
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(clock))
+    train(stage_config(tiny_llama, save_minutes=0.5, save_steps=200), subset, tmp_path / "often")
+    assert saved[0] == "checkpoint-1" and saved[-1] == "checkpoint-6"
+    saved.clear()
+    train(stage_config(tiny_llama, save_minutes=60, save_steps=200), subset, tmp_path / "seldom")
+    assert saved == ["checkpoint-6"], "the last step is saved whatever the clock says"
+
+
+def test_saving_takes_a_tenth_of_the_time_at_most(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    saving = checkpoints.SaveInTime(minutes=1)
+    state, control = TrainerState(max_steps=10**6), TrainerControl()
+    saving.on_train_begin(None, state, control)
+    saved = []
+    for _ in range(200):  # steps of 10 s, saves of 30 s
+        now[0] += 10
+        control.should_save = False
+        saving.on_step_end(None, state, control)
+        if control.should_save:
+            saved.append(now[0])
+            now[0] += 30
+            saving.on_save(None, state, control)
+    assert saved[0] == 60 and {later - earlier for earlier, later in pairwise(saved)} == {330.0}
+
+
+def disk_is_full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_full_disk_at_the_final_save_loses_no_step(method, tiny_llama, subset, tmp_path, monkeypatch):
+    # 7 steps end within an epoch
+    config, out = stage_config(tiny_llama, method=method, max_steps=7, lora={"dropout": 0.2}), tmp_path / "out"
+    train(config, subset, tmp_path / "whole")
+    monkeypatch.setattr(training, "save_weights", disk_is_full)
+    with pytest.raises(UserError, match=r"no room for .*All 7 steps are saved in .* only writes the weights"):
+        train(config, subset, out)
+    monkeypatch.undo()
+    monkeypatch.setattr(trainer.ResponseTrainer, "training_step", lambda *_: pytest.fail("a step was trained again"))
+    train(config, subset, out)
+    assert logged(out) == logged(tmp_path / "whole")
+    folder = "model" if method == "full" else "adapter"
+    names = {path.name for path in (out / folder).iterdir()}
+    assert names == {path.name for path in (tmp_path / "whole" / folder).iterdir()}
+    [weights] = (out / folder).glob("*.safetensors")
+    assert weights.read_bytes() == (tmp_path / "whole" / folder / weights.name).read_bytes()
+    assert not (out / "checkpoints").exists()
+
+
+def test_the_checkpoint_of_the_last_step_takes_the_room_of_older_ones(tiny_llama, subset, tmp_path, monkeypatch):
+    """It needs the weights alone, and an older one holds the optimizer too."""
+    config, out = stage_config(tiny_llama, save_steps=2, max_steps=5), tmp_path / "out"
+    usage, looks = shutil.disk_usage(tmp_path), []
+
+    def free(_):
+        looks.append(sorted(path.name for path in (out / "checkpoints").iterdir()))
+        return usage._replace(free=0 if "checkpoint-2" in looks[-1] and "checkpoint-4" in looks[-1] else 2**40)
+
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", free)
+    train(config, subset, out)
+    assert looks[-2:] == [["checkpoint-2", "checkpoint-4"], ["checkpoint-4"]]
+
+
+def test_a_card_that_was_edited_and_a_file_of_ones_own_are_no_damage_and_are_kept(tiny_llama, subset, tmp_path):
+    config, out = stage_config(tiny_llama, max_steps=2), tmp_path / "out"
+    train(config, subset, out)
+    (out / "adapter" / "README.md").write_text("# my own words\n")
+    (out / "adapter" / "notes.txt").write_text("lr too high?\n")
+    before = (out / "metrics.jsonl").stat().st_mtime_ns
+    train(config, subset, out)
+    assert (out / "metrics.jsonl").stat().st_mtime_ns == before, "nothing was trained again"
+    os.truncate(out / "adapter" / "adapter_model.safetensors", 1000)
+    train(config, subset, out)
+    assert (out / "metrics.jsonl").stat().st_mtime_ns > before
+    assert (out / "adapter" / "notes.txt").read_text() == "lr too high?\n"
+    assert (out / "adapter" / "README.earlier.md").read_text() == "# my own words\n"
+    assert "| trained on | 10 rows" in (out / "adapter" / "README.md").read_text()
 
 
 def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
