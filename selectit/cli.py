@@ -278,7 +278,9 @@ def data_fetch(
 ) -> None:
     """Fetch the original rating and judge prompts and check their sha256, make pools, or get benchmarks' files."""
     from selectit.fetch import POOLS, SOURCES, fetch
+    from selectit.outputs import Output, check_outputs
 
+    check_outputs({}, Output("--out", out, ()))
     if benchmarks is not None:
         from selectit.evaluate.fetch_data import fetch_benchmark
 

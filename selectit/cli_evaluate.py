@@ -57,6 +57,7 @@ def evaluate(
     from selectit import plan as planning
     from selectit.evaluate.profile import load_profile
     from selectit.faults import check_benchmarks
+    from selectit.outputs import Output, check_outputs
     from selectit.recipe import resolve_arm
 
     if regrade_ is not None:
@@ -69,6 +70,15 @@ def evaluate(
             "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
         )
     adapter = _adapter(adapter)
+    if out is not None and show is None:
+        read: dict[str, list[str | None]] = {
+            "--model": [model],
+            "--adapter": [adapter],
+            "--data": [data],
+            "--profile": [profile],
+        }
+        read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
     if model is not None:
         check_revision(model, revision)
     if adapter is not None:

@@ -56,8 +56,14 @@ def score(
 ) -> None:
     """Rate every row of a pool with one model."""
     from selectit import plan as planning
+    from selectit.outputs import POOL, check_outputs, stage_folder
     from selectit.recipe import resolve_arm
 
+    if out is not None and not estimate:
+        check_outputs(
+            {POOL: [pool], "--model": [model], "--rating-prompts": [rating_prompts]},
+            stage_folder("--out", out, "score"),
+        )
     select = {
         "strategy": "selectit", "level": "sentence", "fidelity": fidelity, "num_rating_prompts": num_rating_prompts,
     }  # fmt: skip
@@ -120,12 +126,15 @@ def select(
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
     from selectit import plan as planning
-    from selectit.artifact import check_writable
     from selectit.faults import strategies_without
+    from selectit.outputs import POOL, Output, check_outputs
     from selectit.recipe import resolve_arm
 
-    check_writable(out.absolute().parent)
     _check_suffix(Path(pool), out)
+    written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
+    check_outputs(
+        {POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template]}, *written
+    )
     own: dict[str, dict[str, Any]] = {
         "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
         "length": {"field": field, "unit": unit},
@@ -189,6 +198,7 @@ def finetune(
 ) -> None:
     """Fine-tune a model on all rows of a file."""
     from selectit import plan as planning
+    from selectit.outputs import POOL, check_outputs, stage_folder
     from selectit.recipe import parse_overrides, resolve_arm
 
     check_revision(model, revision)
@@ -203,6 +213,10 @@ def finetune(
     )
     if arm.finetune.method == "none":
         raise UserError("--method none trains nothing; legal here are lora, qlora and full")
+    check_outputs(
+        {POOL: [pool], "--model": [model], "--set template": [arm.finetune.template]},
+        stage_folder("--out", out, f"finetune-{arm.finetune.method}"),
+    )
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
     folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
