@@ -25,7 +25,7 @@ from selectit.config import BenchmarkConfig, EvaluateStage, GradeStage
 from selectit.errors import UserError
 from selectit.evaluate.files import ON_HUB, chosen_tasks, data_files, lm_eval_tasks, needs_tokenizer, task_file
 from selectit.evaluate.harness import ProgressHook, quiet
-from selectit.evaluate.readers import tydiqa_languages
+from selectit.evaluate.readers import read_mmlu, tydiqa_languages
 from selectit.evaluate.released import ReleasedTask
 from selectit.evaluate.results import CHOICES, Item
 
@@ -168,6 +168,17 @@ def ask(lm: LM, questions: Questions, config: EvaluateStage, advance: Callable[[
             apply_chat_template=config.benchmark.chat_template,
             fewshot_as_multiturn=True,
         )
+
+
+def check_demonstrations(benchmark: BenchmarkConfig, folder: Path) -> None:
+    """Raises: UserError where a data folder has fewer demonstrations than the profile asks for."""
+    _available(benchmark, folder)
+    wanted = benchmark.num_fewshot or 0
+    for subject in chosen_tasks(benchmark) if benchmark.name in ("mmlu", "mmlu_medical") and wanted else ():
+        found = len(read_mmlu(folder, subject)["dev"])
+        if found < wanted:
+            path = folder / "mmlu" / "dev" / f"{subject}_dev.csv"
+            raise UserError(f"{path} has {found} demonstrations, and num_fewshot is {wanted}")
 
 
 def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ from selectit.config import EvaluateStage, GradeStage
 from selectit.errors import UserError
 from selectit.evaluate import alpaca_eval, arena_hard, length_control
 from selectit.evaluate.arena_hard import GamesJudge
-from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
+from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
 from selectit.evaluate.files import JUDGED, ON_HUB, data_files, needs_tokenizer
 from selectit.evaluate.grading import check_can_run, check_means, grade
 from selectit.evaluate.judge import Judge, check_judge, load_judge
@@ -38,6 +38,7 @@ def preflight(config: EvaluateStage) -> None:
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
+        check_demonstrations(config.benchmark, Path(config.data))
     tokenizer = load_tokenizer(config.model)
     refuse_ids_beyond_embedding(tokenizer, load_skeleton(config.model))
     if config.template is not None:

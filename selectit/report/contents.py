@@ -12,6 +12,7 @@ from selectit.report.arms import arms, costs
 from selectit.report.comparisons import Comparisons
 from selectit.report.composition import ArmSamples, composition, correlations, samples
 from selectit.report.contamination import Contamination
+from selectit.report.differing import DifferingRows, differing_rows
 from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
@@ -39,6 +40,10 @@ class Contents:
     table: Table
     findings: Sequence[str]
     comparisons: Listing
+    differing: Sequence[DifferingRows]
+    """Items on which a row and its baseline row differ."""
+    num_pairs_left_out: int
+    """Pairs of rows whose items are not shown."""
     seed_spread: Listing
     published: PublishedSection
     arms: Listing
@@ -85,6 +90,7 @@ def gather(
     arm_listing, arm_notes = arms(plan, outcomes)
     cost_listing, cost_note = costs(plan, outcomes)
     stages, environments = sources(plan, outcomes)
+    differing, num_pairs_left_out = differing_rows(plan, evaluations)
     chosen, subset_numbers = composition(subsets, texts)
     contamination_listing, contamination_note = contamination.listing(contaminated, subsets, table.benchmarks)
     return Contents(
@@ -95,11 +101,13 @@ def gather(
         table=table,
         findings=findings(comparisons),
         comparisons=listing(comparisons),
+        differing=differing,
+        num_pairs_left_out=num_pairs_left_out,
         seed_spread=seed_spread(plan, results, table),
         published=verdicts(plan, outcomes, results, subsets, subset_numbers),
         arms=arm_listing,
         arm_notes=[*arm_notes, *ties(subsets)],
-        plots=draw(plan, outcomes, table, subsets, pairs),
+        plots=draw(plan, outcomes, table, comparisons, subsets, pairs),
         composition=chosen,
         correlations=correlations(subsets),
         fidelities=fidelities(outcomes, subsets),

@@ -194,3 +194,18 @@ def test_doc_ids_are_places_in_the_authors_files(demo_data, tmp_path):
     questions = [q for article in file["data"] for paragraph in article["paragraphs"] for q in paragraph["qas"]]
     for line in lines(path):
         assert questions[line["doc_id"]]["question"] in line["prompt"]
+
+
+def test_another_judge_reads_the_kept_answers(evaluated, tmp_path, monkeypatch, demo_model):
+    monkeypatch.setattr(stage, "load_lm", None)
+    old = artifact(evaluated, "alpaca_eval")
+    out = tmp_path / "judged"
+    command("evaluate", "--regrade", old, "--out", out, "--judge", f"hf:{demo_model.path}")
+    one, other = (json.loads((folder / "result.json").read_text()) for folder in (old, artifact(out, "alpaca_eval")))
+    assert (one["status"], other["status"]) == ("not_scored", "scored")
+    assert 0 <= other["value"] <= 1 and other["judge"] is not None and one["judge"] is None
+    assert one["answers_sha256"] == other["answers_sha256"]
+    outputs = [
+        json.loads((folder / "model_outputs.json").read_text()) for folder in (old, artifact(out, "alpaca_eval"))
+    ]
+    assert outputs[0] == outputs[1]
