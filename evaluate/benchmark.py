@@ -21,13 +21,13 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from selectit.config import BenchmarkConfig, EvaluateStage
+from selectit.config import BenchmarkConfig, EvaluateStage, GradeStage
 from selectit.errors import UserError
-from selectit.evaluate.files import ON_HUB, chosen_tasks, data_files, lm_eval_tasks, task_file
+from selectit.evaluate.files import ON_HUB, chosen_tasks, data_files, lm_eval_tasks, needs_tokenizer, task_file
 from selectit.evaluate.harness import ProgressHook, quiet
-from selectit.evaluate.readers import tydiqa_languages
+from selectit.evaluate.readers import read_mmlu, tydiqa_languages
 from selectit.evaluate.released import ReleasedTask
-from selectit.evaluate.results import Item
+from selectit.evaluate.results import CHOICES, Item
 
 HUB = "hub"
 LM_EVAL_VERSION = version("lm_eval")
@@ -74,6 +74,12 @@ class Questions:
         return found
 
     @property
+    def until(self) -> list[str]:
+        """Stop strings; none where nothing is generated."""
+        settings = next(iter(self.tasks.values())).get_config("generation_kwargs") or {}
+        return list(settings.get("until") or [])
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """Of all tasks, whatever is asked of them."""
         return [row for task in self.tasks.values() for row in task.task_docs]
@@ -81,6 +87,27 @@ class Questions:
     @property
     def num_requests(self) -> int:
         return sum(self.num_items(name) * _requests_per_item(task) for name, task in self.tasks.items())
+
+
+def questions_as_items(questions: Questions, benchmark: BenchmarkConfig, with_prompts: bool) -> list[Item]:
+    """Every item that is asked, without an answer, in the order of an evaluation's items.
+
+    Args: with_prompts: False, or prompts that a tokenizer goes into: they are left empty.
+    """
+    with_prompts = with_prompts and not needs_tokenizer(benchmark)
+    items = []
+    for name, task in questions.tasks.items():
+        ids = range(questions.num_items(name)) if questions.drawn is None else sorted(questions.drawn[name])
+        for at in ids:
+            row = task.task_docs[at]
+            target = task.doc_to_target(row)
+            if task.OUTPUT_TYPE == "multiple_choice":
+                target = CHOICES[target]
+            prompt = ""
+            if with_prompts:
+                prompt = str(task.fewshot_context(row, num_fewshot=task.get_config("num_fewshot")))
+            items.append(Item(name, at, row, prompt, [], None, target, None))
+    return questions.in_order(items)
 
 
 def places_in_file(task: Task) -> Sequence[int]:
@@ -98,7 +125,7 @@ def places_in_file(task: Task) -> Sequence[int]:
     return range(len(rows))
 
 
-def load_questions(config: EvaluateStage, tokenizer: PreTrainedTokenizerBase | None = None) -> Questions:
+def load_questions(config: EvaluateStage | GradeStage, tokenizer: PreTrainedTokenizerBase | None = None) -> Questions:
     """Args:   tokenizer: the evaluated model's; None: no prompt is cut to a number of tokens (`needs_tokenizer`).
     Raises: UserError where data is missing or cannot be fetched.
     """
@@ -141,6 +168,17 @@ def ask(lm: LM, questions: Questions, config: EvaluateStage, advance: Callable[[
             apply_chat_template=config.benchmark.chat_template,
             fewshot_as_multiturn=True,
         )
+
+
+def check_demonstrations(benchmark: BenchmarkConfig, folder: Path) -> None:
+    """Raises: UserError where a data folder has fewer demonstrations than the profile asks for."""
+    _available(benchmark, folder)
+    wanted = benchmark.num_fewshot or 0
+    for subject in chosen_tasks(benchmark) if benchmark.name in ("mmlu", "mmlu_medical") and wanted else ():
+        found = len(read_mmlu(folder, subject)["dev"])
+        if found < wanted:
+            path = folder / "mmlu" / "dev" / f"{subject}_dev.csv"
+            raise UserError(f"{path} has {found} demonstrations, and num_fewshot is {wanted}")
 
 
 def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[str], list[str]]:

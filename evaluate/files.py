@@ -18,6 +18,8 @@ from selectit.errors import UserError, did_you_mean
 
 MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
 """Benchmarks with a final answer that math-verify compares."""
+CHOICE = ("mmlu", "mmlu_medical", "medqa", "medmcqa")
+"""Benchmarks whose answer is the most probable of a question's choices."""
 CODE = ("humaneval", "humaneval_plus", "mbpp", "mbpp_plus")
 """Benchmarks whose answers are programs that are run."""
 EXPORTED = ("bigcodebench",)

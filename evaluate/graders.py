@@ -24,6 +24,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from selectit.errors import UserError, did_you_mean
+from selectit.evaluate.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION
 
 if TYPE_CHECKING:
     from selectit.config import BenchmarkConfig
@@ -79,6 +80,10 @@ GRADERS = {
 """Of several graders of a benchmark, the first is the one that a profile gets without naming one."""
 
 
+VERSIONS = {"math-verify": 2, "sandbox": 2, "choices": 2}
+"""Of what grades other answers than texts, raised as those of `GRADERS` are."""
+
+
 def graders_for(benchmark: str) -> list[str]:
     return [name for name, grader in GRADERS.items() if benchmark in grader.benchmarks]
 
@@ -97,6 +102,16 @@ def grader_name(benchmark: BenchmarkConfig) -> str | None:
             f"'{benchmark.grader}' does not grade {benchmark.name}.{did_you_mean(benchmark.grader, possible)} {known}"
         )
     return benchmark.grader
+
+
+def grader_of(benchmark: BenchmarkConfig) -> dict[str, Any] | None:
+    """Name and version of what grades a benchmark; None where a judge, a scorer or another program does."""
+    if benchmark.name in (*JUDGED, *TRANSLATION, *COMET, *EXPORTED):
+        return None
+    if (name := grader_name(benchmark)) is not None:
+        return {"name": name, "version": GRADERS[name].version}
+    name = "math-verify" if benchmark.name in MATHEMATICS else "sandbox" if benchmark.name in CODE else "choices"
+    return {"name": name, "version": VERSIONS[name]}
 
 
 def grade_items(items: Sequence[Item], name: str, metric: str) -> None:

@@ -10,13 +10,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from selectit.config import BenchmarkConfig, EvaluateStage, GradeStage
+from selectit.config import EvaluateStage, GradeStage
 from selectit.errors import NotRun, UserError
 from selectit.evaluate import alpaca_eval, arena_hard, mathematics, programs, translation
 from selectit.evaluate.files import CODE, COMET, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, TRANSLATION
-from selectit.evaluate.graders import GRADERS, grade_items, grader_name
+from selectit.evaluate.graders import GRADERS, grade_items, grader_name, grader_of
 from selectit.evaluate.health import answer_health
 from selectit.evaluate.metrics import metrics_of, task_numbers
 from selectit.evaluate.results import Item, Result, choice_notes, count_outcomes
@@ -26,19 +25,6 @@ from selectit.tracking import Tracker
 NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
 NO_GAMES = "not judged: Arena-Hard's verdicts are texts, which a judge of the form hf:<model> does not write; name one "
 NO_GAMES += "behind an endpoint (evaluate.judge.model)"
-
-VERSIONS = {"math-verify": 2, "sandbox": 2, "choices": 2}
-"""Of what grades other answers than texts; those of texts are in `GRADERS`. Raised as theirs are."""
-
-
-def grader_of(benchmark: BenchmarkConfig) -> dict[str, Any] | None:
-    """Name and version of what grades a benchmark; None where a judge, a scorer or another program does."""
-    if benchmark.name in (*JUDGED, *TRANSLATION, *COMET, *EXPORTED):
-        return None
-    if (name := grader_name(benchmark)) is not None:
-        return {"name": name, "version": GRADERS[name].version}
-    name = "math-verify" if benchmark.name in MATHEMATICS else "sandbox" if benchmark.name in CODE else "choices"
-    return {"name": name, "version": VERSIONS[name]}
 
 
 def check_means(config: EvaluateStage | GradeStage) -> None:

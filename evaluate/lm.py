@@ -48,7 +48,7 @@ from selectit.models import (
     refuse_ids_beyond_embedding,
     take_gpu,
 )
-from selectit.templates import chat_template
+from selectit.templates import chat_template, default_template
 from selectit.trained_on import check_base
 from selectit.workers import Workers, how_to_start, processes_for
 
@@ -124,7 +124,7 @@ class EvaluatedLM(HFLM):
         self._answers = Answers(out, self.describe())
 
     def _find_ends(self) -> tuple[int, ...]:
-        found = end_token_ids(self.tokenizer, self._saved_ends, self.tokenizer.chat_template)
+        found = end_token_ids(self.tokenizer, self._saved_ends, default_template(self.tokenizer))
         return tuple(token for token in found if token < num_embeddings(self.model))
 
     def finish(self) -> None:

@@ -19,6 +19,7 @@ from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.files import (
     BENCHMARKS,
+    CHOICE,
     CODE,
     COMET,
     EXPORTED,
@@ -29,11 +30,14 @@ from selectit.evaluate.files import (
     prompt_forms,
 )
 from selectit.evaluate.graders import GRADERS, grader_name
+from selectit.unique_keys import UniqueKeyLoader
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 
 _OWN_SHOTS = ("mmlu", "mmlu_medical", "tydiqa")
 """Benchmarks whose number of shots can be chosen; the others fix theirs in the task."""
+_NUM_DEMONSTRATIONS = {"mmlu": 5, "mmlu_medical": 5}
+"""Of a subject: its dev file. TyDiQA's depend on the language and the data, and are counted before anything runs."""
 _PASS_AT_K = (*CODE, *EXPORTED)
 _SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
 """Benchmarks that take several samples of an item."""
@@ -88,7 +92,7 @@ def load_profile(name_or_path: str) -> Profile:
 
 def _parse(name: str, text: str) -> Profile:
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise UserError(f"profile {name} is not readable YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
@@ -98,6 +102,8 @@ def _parse(name: str, text: str) -> Profile:
         for key in map(str, content)
         if key not in ("description", "benchmarks")
     ]
+    if not isinstance(content.get("description", ""), str):
+        faults.append(f"description: expected text, found {content['description']!r}")
     benchmarks = {}
     for key, entry in content["benchmarks"].items():
         benchmark, found = _benchmark(str(key), entry)
@@ -115,7 +121,9 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
     if not isinstance(entry, Mapping):
         return None, [": needs at least `metric`"]
     try:
-        benchmark = BenchmarkConfig.model_validate({**entry, "name": key})
+        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+        # strict: "512" and true are no numbers, whatever they could be turned into
+        benchmark = BenchmarkConfig.model_validate({**lists, "name": key}, strict=True)
         if benchmark.prompts is None or benchmark.prompts in prompt_forms(key):
             chosen_tasks(benchmark)
     except ValidationError as error:
@@ -135,9 +143,11 @@ def _fault(error: Any) -> str:
 
 def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
     """Settings that are each legal and make no sense together."""
-    faults = []
+    faults = [*_without_effect(benchmark), *_twice(benchmark)]
     if benchmark.num_fewshot is not None and benchmark.name not in _OWN_SHOTS:
         faults.append(f".num_fewshot: the shots of {benchmark.name} are fixed by its task; leave it out")
+    elif (most_shots := _NUM_DEMONSTRATIONS.get(benchmark.name)) and (benchmark.num_fewshot or 0) > most_shots:
+        faults.append(f".num_fewshot: {benchmark.num_fewshot}, and {benchmark.name} has {most_shots} demonstrations")
     if benchmark.prompts is not None and not (known := prompt_forms(benchmark.name)):
         faults.append(f".prompts: {benchmark.name} has one form of prompts; leave it out")
     elif benchmark.prompts is not None and benchmark.prompts not in known:
@@ -158,6 +168,32 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
         return [*faults, f".grader: {error}"]
     if benchmark.metric not in metrics:
         faults.append(f".metric: '{benchmark.metric}' is not one of {', '.join(metrics)}")
+    return faults
+
+
+def _without_effect(benchmark: BenchmarkConfig) -> list[str]:
+    """Settings that were given and that nothing would read."""
+    given = benchmark.model_fields_set
+    faults = []
+    if benchmark.name in CHOICE:
+        generation = ("max_gen_toks", "until", "temperature", "top_p", "num_samples")
+        named = [name for name in generation if name in given]
+        faults = [f".{name}: {benchmark.name} is answered by its choices, nothing is generated" for name in named]
+    elif "top_p" in given and benchmark.top_p < 1 and benchmark.temperature == 0:
+        faults.append(f".top_p: {benchmark.top_p:g} is of sampling, and temperature 0 is greedy; leave one of them out")
+    if "pass_at" in given and benchmark.name not in _PASS_AT_K:
+        faults.append(f".pass_at: {benchmark.name} runs no programs; leave it out")
+    return faults
+
+
+def _twice(benchmark: BenchmarkConfig) -> list[str]:
+    lists: dict[str, tuple[Any, ...]] = {
+        "tasks": benchmark.tasks or (), "until": benchmark.until or (), "pass_at": benchmark.pass_at,
+    }  # fmt: skip
+    faults = []
+    for name, values in lists.items():
+        if repeated := [repr(one) for one in dict.fromkeys(values) if values.count(one) > 1]:
+            faults.append(f".{name}: {', '.join(repeated)} twice; name each once")
     return faults
 
 

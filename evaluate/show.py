@@ -6,8 +6,10 @@ extraction and scoring. Only chat format needs a tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -118,11 +120,27 @@ def right_answer(doc: dict[str, Any]) -> str:
     return f" The answer is {doc['answer'].split('####')[-1].strip()}."
 
 
-def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
-    """The first items of its first task that has data.
+def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
+    """The first items of its first task that has data; None: all of that task.
 
     Raises: UserError where chat format is asked for and there is no tokenizer to render it with.
     """
+    benchmark = config.benchmark
+    if benchmark.name != "tydiqa":  # whose data folder may lack its first languages
+        alone = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
+        benchmark = benchmark.model_copy(update={"tasks": tuple(alone) or None})
+    found = _asked_of(config.model_copy(update={"benchmark": benchmark}), num_items)
+    items = [one.item for one in found]
+    if benchmark.name in MATHEMATICS:
+        mathematics.check_installed()
+        mathematics.score(items, benchmark.metric, lambda number: None)
+    elif (grader := grader_name(benchmark)) is not None:
+        grade_items(items, grader, benchmark.metric)
+    return [one for one in found if one.item.task == items[0].task]
+
+
+def _asked_of(config: EvaluateStage, num_items: int | None) -> list[Asked]:
+    """The first items of every task."""
     benchmark = config.benchmark
     if benchmark.chat_template and config.template is None:
         raise UserError(f"{benchmark.name} asks for chat format; name the template (--template)")
@@ -130,20 +148,31 @@ def asked(config: EvaluateStage, num_items: int) -> list[Asked]:
     if tokenizer is not None and benchmark.chat_template:
         assert config.template is not None
         tokenizer.chat_template = chat_template(config.template, tokenizer)
-    if benchmark.name != "tydiqa":  # whose data folder may lack its first languages
-        alone = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
-        benchmark = benchmark.model_copy(update={"tasks": tuple(alone) or None})
-    config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
-    questions = load_questions(config, tokenizer)
+    questions = load_questions(config.model_copy(update={"limit": num_items}), tokenizer)
     lm = KnowingLM(tokenizer)
     items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None)))
-    if benchmark.name in MATHEMATICS:
-        mathematics.check_installed()
-        mathematics.score(items, benchmark.metric, lambda number: None)
-    elif (grader := grader_name(benchmark)) is not None:
-        grade_items(items, grader, benchmark.metric)
-    first = [item for item in items if item.task == items[0].task]
-    return [_asked(item, lm.requests[item.prompt]) for item in first]
+    return [_asked(item, lm.requests[item.prompt]) for item in items]
+
+
+def write_asked(configs: Sequence[EvaluateStage], num_items: int | None, path: Path) -> int:
+    """One line per item of every task: {benchmark, task, doc_id, prompt, until, target}; the number of lines.
+
+    Args: num_items: the first of each task; None: all.
+    """
+    number = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8") as f:
+        for config in configs:
+            for one in _asked_of(config, num_items):
+                line = {
+                    "benchmark": config.benchmark.name, "task": one.item.task, "doc_id": one.item.item_id,
+                    "prompt": one.item.prompt, "until": list(one.until), "target": one.item.target,
+                }  # fmt: skip
+                f.write(json.dumps(line, ensure_ascii=False) + "\n")
+                number += 1
+    part.replace(path)
+    return number
 
 
 def _asked(item: Item, requests: list[Instance]) -> Asked:
@@ -155,7 +184,7 @@ def _asked(item: Item, requests: list[Instance]) -> Asked:
     return Asked(item, (), tuple(settings["until"]), settings.get("max_gen_toks"))
 
 
-def print_asked(config: EvaluateStage, num_items: int, write: Callable[[str], None]) -> None:
+def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[str], None]) -> None:
     """Args: write: takes one block of text."""
     benchmark = config.benchmark
     found = asked(config, num_items)

@@ -14,7 +14,7 @@ from selectit.config import EvaluateStage, GradeStage
 from selectit.errors import NotRun, UserError
 from selectit.evaluate import alpaca_eval, arena_hard, length_control
 from selectit.evaluate.arena_hard import GamesJudge
-from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, load_questions
+from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
 from selectit.evaluate.files import JUDGED, ON_HUB, data_files, needs_tokenizer
 from selectit.evaluate.grading import check_can_run, check_means, grade
 from selectit.evaluate.judge import Judge, check_judge, load_judge
@@ -38,6 +38,7 @@ def preflight(config: EvaluateStage) -> None:
     """
     if config.data != HUB:
         data_files(config.benchmark, Path(config.data))
+        check_demonstrations(config.benchmark, Path(config.data))
     tokenizer = load_tokenizer(config.model)
     refuse_ids_beyond_embedding(tokenizer, load_skeleton(config.model))
     if config.template is not None:
@@ -74,10 +75,10 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         raise UserError(f"the adapter {config.adapter} and a fine-tuned model were both given; evaluate one of them")
     # whatever can stop the scoring is found out before anything is generated
     check_can_run(config)
-    judge = _load_judge(config)
+    judge = load_judge_of(config)
     gamed = length_control.find_gamed(config)
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
-        return _judge(*kept, judge, gamed, out, tracker)
+        return judge_items(*kept, judge, gamed, out, tracker)
 
     weights = find_weights(_trained(inputs, config.epoch), config.adapter)
     if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
@@ -106,7 +107,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         lm.finish()
         if config.backend == "vllm" and isinstance(config.judge, str):
             forget_lm()  # vLLM takes nearly all of a GPU's memory, and this judge needs some
-        return _judge(result, items, references, judge, gamed, out, tracker) | speed
+        return judge_items(result, items, references, judge, gamed, out, tracker) | speed
     metrics = finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed
@@ -125,14 +126,14 @@ def _trained(inputs: Mapping[str, Path], epoch: int | None) -> Path | None:
     return folder
 
 
-def _load_judge(config: EvaluateStage | GradeStage) -> Judge | None:
+def load_judge_of(config: EvaluateStage | GradeStage) -> Judge | None:
     is_arena = config.benchmark.name == "arena_hard"
     if config.judge is None or config.benchmark.name not in JUDGED or (is_arena and isinstance(config.judge, str)):
         return None
     return load_judge(config.judge, games=is_arena)
 
 
-def _judge(
+def judge_items(
     result: Result,
     items: list[Item],
     references: str,

@@ -23,6 +23,7 @@ from selectit.finetune.dataset import TrainingSet
 from selectit.finetune.rows import Rows
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.validation import best, validation_losses
+from selectit.templates import template_name
 
 CARD_FILE = "README.md"
 SELECTION_FILE = "selection.json"
@@ -77,10 +78,6 @@ def write_card(
         "made with": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
     left_out = {name for name, info in type(finetune).model_fields.items() if is_execution(info)}
-    if finetune.replay is not None:
-        facts["replayed"] = f"{rows.num_replayed} of these rows, from {_name(finetune.replay.path)}"
-    if finetune.adapter is not None:
-        facts["went on from"] = f"the adapter {_name(finetune.adapter)}"
     settings = {**_without_folders(finetune.model_dump(mode="json", exclude=left_out)), "seed": stage.seed}
     if not finetune.trains_adapter:
         del settings["lora"]
@@ -126,7 +123,7 @@ def _validation(
 
 def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
     """Paths of this machine by their last part."""
-    told = dict(settings)
+    told = {**settings, "template": template_name(settings["template"])}
     for key in ("validation", "replay"):
         if told.get(key) and "path" in told[key]:
             told[key] = {**told[key], "path": _name(told[key]["path"])}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -86,12 +87,22 @@ class Form:
         if not self.marks_end:
             spans = [self._with_end(text, span) for span in spans]
         text, cuts, spans = _without_markers(text, spans, control)
-        ids, offsets = self._tokenize(text, cuts)
+        ids, offsets = self.tokenize(text, cuts)
         self._refuse_control_tokens(ids, offsets, cuts)
         trained = [span for span, turn in zip(spans, turns, strict=True) if turn.get("train", True)]
         return Encoded(
             text, ids, offsets, tuple(self._tokens_of(ids, offsets, text, span) for span in trained), control
         )
+
+    def opening(self, turn: str, begun: str) -> tuple[str, list[int]]:
+        """A user's turn and an answer that has begun, as text, and where `tokenize` is to cut it.
+
+        Raises: BadRow where the template refuses the turn.
+        """
+        messages, control = self._marked([{"role": "user", "content": turn}])
+        rendered, _ = self._render(messages, prompt=True)
+        text, cuts, _ = _without_markers(rendered + begun, [], control)
+        return text, cuts
 
     def _marked(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """The messages with a marker inside each control token, and the tokens."""
@@ -144,24 +155,40 @@ class Form:
                     "the template has no marks around what is trained on, and renders the beginning of the "
                     "conversation otherwise once it continues, so its assistant turns cannot be told apart",
                 )
-            content, end = re.escape(message["content"].strip()), re.escape(self.end_token)
-            found = re.compile(rf"{content}\s*{end}").search(text, len(before))
-            if found is None or self.end_token in text[len(before) : found.start()]:
+            found = self._ended(text, message["content"].strip(), len(before))
+            if found is None or self.end_token in text[len(before) : found[0]]:
                 raise BadRow(
                     "unproven_turn",
                     f"the words of an assistant turn with {self.end_token} behind them do not stand where the template "
                     "begins that turn, so it cannot be told apart",
                 )
-            spans.append((len(before), found.end()))
+            spans.append((len(before), found[1]))
         return spans
 
+    def _ended(self, text: str, content: str, start: int) -> Span | None:
+        """Where the words stand that are followed by the end token, and where that ends."""
+        begin = text.find(content, start)
+        while begin >= 0:
+            if (end := self._end.match(text, begin + len(content))) is not None:
+                return begin, end.end()
+            begin = text.find(content, begin + 1)
+        return None
+
+    @cached_property
+    def _end(self) -> re.Pattern[str]:
+        return re.compile(rf"\s*{re.escape(self.end_token)}")
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset({*self.tokenizer.all_special_ids, self.end_id})
+
     def _with_end(self, text: str, span: Span) -> Span:
-        found = re.compile(rf"\s*{re.escape(self.end_token)}").match(text, span[1])
+        found = self._end.match(text, span[1])
         if found is None and not text[: span[1]].rstrip().endswith(self.end_token):
             raise BadRow("no_end", f"an assistant turn does not end with {self.end_token}")
         return (span[0], span[1] if found is None else found.end())
 
-    def _tokenize(self, text: str, cuts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def tokenize(self, text: str, cuts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Ids and offsets; no token reaches over a cut."""
         ids: list[int] = []
         offsets: list[Span] = []
@@ -180,7 +207,7 @@ class Form:
         return np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64).reshape(-1, 2)
 
     def _refuse_control_tokens(self, ids: np.ndarray, offsets: np.ndarray, cuts: Sequence[int]) -> None:
-        special = {*self.tokenizer.all_special_ids, self.end_id} - {self.tokenizer.unk_token_id}
+        special = self._special - {self.tokenizer.unk_token_id}
         for cut in cuts:
             beside = ids[(offsets[:, 0] == cut) | (offsets[:, 1] == cut)]
             if special.intersection(beside.tolist()):
@@ -209,13 +236,22 @@ class Form:
                 "straddling_token", f"the token {token!r} holds the end of an answer and what stands behind it"
             )
         own = ids[first:last]
-        if not len(own) or not _ends_with(own, self.end_id, self.tokenizer):
+        if not len(own) or not self._ends(own):
             raise BadRow(
                 "no_response_token",
                 f"an assistant turn carries no label, or does not end with {self.end_token}: the tokenizer drops its "
                 "characters, or the template does not end it",
             )
         return first, last
+
+    def _ends(self, ids: np.ndarray) -> bool:
+        """Blanks and other special tokens may stand behind the end token: templates write them, and marks hold them."""
+        for token in reversed(ids.tolist()):
+            if token == self.end_id:
+                return True
+            if token not in self._special and str(self.tokenizer.decode([token])).strip():
+                return False
+        return False
 
 
 def load_form(name: str, tokenizer: PreTrainedTokenizerBase) -> Form:
@@ -278,17 +314,6 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
         else:
             joined.append((start, end))
     return joined
-
-
-def _ends_with(ids: np.ndarray, end_id: int, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Blanks and other special tokens may stand behind the end token: templates write them, and marks hold them."""
-    special = set(tokenizer.all_special_ids)
-    for token in reversed(ids.tolist()):
-        if token == end_id:
-            return True
-        if token not in special and str(tokenizer.decode([token])).strip():
-            return False
-    return False
 
 
 def _marker(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -19,6 +19,7 @@ from rich.table import Table
 from selectit import __version__
 from selectit.cli_evaluate import evaluate_app
 from selectit.cli_files import files_app
+from selectit.cli_grade import grade_app
 from selectit.cli_losses import losses_app
 from selectit.cli_results import results_app
 from selectit.cli_weights import weights_app
@@ -32,6 +33,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and this project does not ship.")
 app.add_typer(files_app)
 app.add_typer(evaluate_app)
+app.add_typer(grade_app)
 app.add_typer(results_app)
 app.add_typer(losses_app)
 app.add_typer(weights_app)
@@ -276,7 +278,9 @@ def data_fetch(
 ) -> None:
     """Fetch the original rating and judge prompts and check their sha256, make pools, or get benchmarks' files."""
     from selectit.fetch import POOLS, SOURCES, fetch
+    from selectit.outputs import Output, check_outputs
 
+    check_outputs({}, Output("--out", out, ()))
     if benchmarks is not None:
         from selectit.evaluate.fetch_data import fetch_benchmark
 

@@ -5,15 +5,13 @@ Start-up imports nothing heavy; the command imports what it runs.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
-from rich.table import Table
 
-from selectit.cli_files import FILES, check_revision, console, run_stages
+from selectit.cli_files import FILES, check_revision, run_stages
+from selectit.cli_grade import judge_setting, regrade, report
 from selectit.errors import UserError
 
 evaluate_app = typer.Typer()
@@ -48,20 +46,39 @@ def evaluate(
     vllm_python: Annotated[str | None, typer.Option(help="A Python with vLLM; default: this one.")] = None,
     seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
     show: Annotated[str | None, typer.Option(help="Only print what these benchmarks ask; 'all' for all.")] = None,
-    items: Annotated[int, typer.Option(min=1, help="With --show: how many items of each.")] = 1,
+    items: Annotated[str, typer.Option(help="With --show: how many items of each, or 'all'.")] = "1",
+    regrade_: Annotated[
+        Path | None,
+        typer.Option("--regrade", help="Grade the answers of an earlier evaluation again; nothing is generated."),
+    ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
     from selectit import plan as planning
     from selectit.evaluate.profile import load_profile
     from selectit.faults import check_benchmarks
+    from selectit.outputs import Output, check_outputs
     from selectit.recipe import resolve_arm
 
+    if regrade_ is not None:
+        if out is None or model is not None or adapter is not None or show is not None:
+            raise UserError("--regrade takes the folder of an evaluation and --out, and no model: its answers are kept")
+        regrade(regrade_, out, judge, sandbox, comet_python, wandb)
+        return
     if show is None and ((model is None and adapter is None) or out is None):
         raise UserError(
             "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
         )
     adapter = _adapter(adapter)
+    if out is not None and show is None:
+        read: dict[str, list[str | None]] = {
+            "--model": [model],
+            "--adapter": [adapter],
+            "--data": [data],
+            "--profile": [profile],
+        }
+        read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
     if model is not None:
         check_revision(model, revision)
     if adapter is not None:
@@ -78,7 +95,7 @@ def evaluate(
             "select": {"strategy": "full"},
             "finetune": {"method": "none", "template": template},
             "evaluate": {
-                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": _judge(judge),
+                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": judge_setting(judge),
                 "sandbox": sandbox, "comet_python": comet_python, "batch_size": batch_size,
                 "num_processes": num_processes, "backend": backend, "vllm_python": vllm_python,
             },
@@ -93,37 +110,22 @@ def evaluate(
         if chosen is None or name in chosen
     }
     if show is not None:
-        _show([stage.config for stage in stages.values()], items)
+        _show([stage.config for stage in stages.values()], _num_items(items), out)
         return
     assert out is not None
-    outcomes = run_stages(list(stages.values()), out, wandb)
-    results = {}
-    for name, stage in stages.items():
-        artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
-        metrics = {}
-        if artifact is not None:
-            result = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
-            metrics, unscored = result["metrics"], result["reason"]
-        results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
-    path = out / "results.json"
-    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    table = Table(box=None, pad_edge=False)
-    for column in ("benchmark", "metric", "value", "standard error", "items"):
-        table.add_column(column, overflow="fold")
-    for name, metrics in results.items():
-        for metric, found in metrics.items():
-            if metric == "not_scored":
-                table.add_row(name, "", found, "", "")
-            else:
-                error = "" if found["stderr"] is None else f"{found['stderr']:.4f}"
-                table.add_row(name, metric, f"{found['value']:.4f}", error, str(found["num_items"]))
-    console.print(table)
-    console.print(f"results: {path}", highlight=False, soft_wrap=True)
-    if any(outcome.failed for outcome in outcomes.values()):
-        raise typer.Exit(1)
+    report(stages, run_stages(list(stages.values()), out, wandb), out)
 
 
-def _show(stages: list[Any], num_items: int) -> None:
+def _num_items(items: str) -> int | None:
+    if items == "all":
+        return None
+    if not items.isdecimal() or int(items) < 1:
+        raise UserError(f"--items {items}: expected a number of 1 or more, or 'all'")
+    return int(items)
+
+
+def _show(stages: list[Any], num_items: int | None, out: Path | None) -> None:
+    """Args: num_items: of each first task on the terminal, of each task in the file `out`; None: all."""
     from selectit.evaluate.files import needs_tokenizer
 
     for config in stages:
@@ -135,22 +137,13 @@ def _show(stages: list[Any], num_items: int) -> None:
                 f"{config.benchmark.name} is asked {why}, whose text needs a tokenizer: add --model <folder or hub "
                 "id>; its weights are not loaded"
             )
-    from selectit.evaluate.show import print_asked
+    from selectit.evaluate.show import print_asked, write_asked
 
+    if out is not None:
+        typer.echo(f"{write_asked(stages, num_items, out)} items: {out}")
+        return
     for config in stages:
         print_asked(config, num_items, typer.echo)
-
-
-def _judge(setting: str | None) -> Any:
-    """`hf:<model>` is text; what stands in braces is a mapping, written as in a recipe."""
-    if setting is None or not setting.lstrip().startswith("{"):
-        return setting
-    try:
-        return yaml.safe_load(setting)
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"--judge {setting}: not a mapping; write for example --judge '{{model: gpt-4-turbo}}'"
-        ) from error
 
 
 def _adapter(path: str | None) -> str | None:

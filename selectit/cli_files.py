@@ -35,6 +35,8 @@ def score(
     fidelity: Annotated[str, typer.Option(help="paper, released_code or corrected.")] = "corrected",
     max_length: Annotated[int | None, typer.Option(help="Tokens of a rating text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="Texts beyond --max-length: cut, skip or fail.")] = "cut",
+    turns: Annotated[str, typer.Option(help="Conversations, the answer that is rated: first, last or mean.")] = "first",
+    template: Annotated[str, typer.Option(help="Form of a rating text: plain, or the rater's chat.")] = "plain",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
     launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
@@ -56,8 +58,14 @@ def score(
 ) -> None:
     """Rate every row of a pool with one model."""
     from selectit import plan as planning
+    from selectit.outputs import POOL, check_outputs, stage_folder
     from selectit.recipe import resolve_arm
 
+    if out is not None and not estimate:
+        check_outputs(
+            {POOL: [pool], "--model": [model], "--rating-prompts": [rating_prompts]},
+            stage_folder("--out", out, "score"),
+        )
     select = {
         "strategy": "selectit", "level": "sentence", "fidelity": fidelity, "num_rating_prompts": num_rating_prompts,
     }  # fmt: skip
@@ -67,6 +75,7 @@ def score(
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
+                "turns": turns, "template": template,
                 "num_processes": num_processes, "launcher": launcher, "backend": backend, "vllm_python": vllm_python,
             },
             "select": select,
@@ -115,17 +124,22 @@ def select(
     ] = "refuse",
     max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
+    turns: Annotated[str, typer.Option(help="selectit: the answer that is rated: first, last or mean.")] = "first",
+    rating_template: Annotated[str, typer.Option(help="selectit: plain, or the rater's chat.")] = "plain",
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
     from selectit import plan as planning
-    from selectit.artifact import check_writable
     from selectit.faults import strategies_without
+    from selectit.outputs import POOL, Output, check_outputs
     from selectit.recipe import resolve_arm
 
-    check_writable(out.absolute().parent)
     _check_suffix(Path(pool), out)
+    written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
+    check_outputs(
+        {POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template]}, *written
+    )
     own: dict[str, dict[str, Any]] = {
         "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
         "length": {"field": field, "unit": unit},
@@ -155,6 +169,8 @@ def select(
                     "rating_prompts": rating_prompts,
                     "max_length": max_length,
                     "long_rows": long_rows,
+                    "turns": turns,
+                    "template": rating_template,
                     **({"models": models} if models else {}),
                 },
                 "select": section,
@@ -189,6 +205,7 @@ def finetune(
 ) -> None:
     """Fine-tune a model on all rows of a file."""
     from selectit import plan as planning
+    from selectit.outputs import POOL, check_outputs, stage_folder
     from selectit.recipe import parse_overrides, resolve_arm
 
     check_revision(model, revision)
@@ -203,6 +220,10 @@ def finetune(
     )
     if arm.finetune.method == "none":
         raise UserError("--method none trains nothing; legal here are lora, qlora and full")
+    check_outputs(
+        {POOL: [pool], "--model": [model], "--set template": [arm.finetune.template]},
+        stage_folder("--out", out, f"finetune-{arm.finetune.method}"),
+    )
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
     folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})

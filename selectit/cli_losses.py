@@ -33,8 +33,10 @@ def losses(
     """Take the loss of every response of a pool."""
     from selectit import plan as planning
     from selectit.graph import LOSS_TEXTS
+    from selectit.outputs import POOL, check_outputs, stage_folder
     from selectit.recipe import resolve_arm
 
+    check_outputs({POOL: [pool], "--model": [model], "--template": [template]}, stage_folder("--out", out, "losses"))
     if text not in LOSS_TEXTS:
         raise UserError(f"--text {text}: legal are {', '.join(LOSS_TEXTS)}.{did_you_mean(text, list(LOSS_TEXTS))}")
     select = {"strategy": "perplexity"} if text == "conditioned" else {"strategy": "ifd", "unconditioned": text}

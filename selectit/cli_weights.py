@@ -35,6 +35,9 @@ def merge(
     if model is not None:
         check_revision(model, revision)
     from selectit.finetune.merge import merge as merge_adapter
+    from selectit.outputs import Output, check_outputs
+
+    check_outputs({"ADAPTER": [adapter], "--model": [model]}, Output("--out", out, ()))
 
     chosen: Any = None if dtype == "auto" else dtype
     console.print(str(merge_adapter(adapter, out, model, chosen, revision)), highlight=False, soft_wrap=True)

@@ -83,6 +83,8 @@ def fetch(name: str, out: Path, sources: dict[str, Source] = SOURCES) -> Path:
     """
     if name in POOLS:
         dataset = POOLS[name].dataset
+        if (out / name).exists() and out != cache_folder():
+            raise UserError(f"{out / name} is there; move it, or name another --out")
         return _written(name, out, lambda part: make_pool(name, part), f"the data set {dataset} could not be read")
     if name not in sources:
         raise UserError(
@@ -91,6 +93,8 @@ def fetch(name: str, out: Path, sources: dict[str, Source] = SOURCES) -> Path:
     source, path = sources[name], out / name
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == source.sha256:
         return path
+    if path.exists() and out != cache_folder():
+        raise UserError(f"{path} is there and is not {source.what}; move it, or name another --out")
     return _written(name, out, lambda part: part.write_bytes(_download(source, name)), f"{source.url} did not answer")
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from selectit.config import ArmConfig, EvaluateStage, FinetuneStage, LossStage, ScoreStage, StageConfig
+from selectit.config import (
+    ArmConfig,
+    EvaluateStage,
+    FinetuneStage,
+    GradeStage,
+    LossStage,
+    ScoreStage,
+    StageConfig,
+)
 from selectit.recipe import Recipe
 from selectit.templates import template_name
 
@@ -68,6 +76,11 @@ KINDS = {
         ),
         Kind(
             name="evaluate", version=3, module="selectit.evaluate.stage",
+            outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
+            told=("value", "stderr", "num_items"),
+        ),
+        Kind(
+            name="grade", version=1, module="selectit.evaluate.grade_stage",
             outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
             told=("value", "stderr", "num_items"),
         ),
@@ -185,6 +198,8 @@ class Plan:
         if isinstance(config, LossStage):
             names = f"{Path(config.pool.path).name} with {Path(config.model.path).name}"
             return f"losses of {names}, {LOSS_TEXTS[config.text]} ({template_name(config.template)})"
+        if isinstance(config, GradeStage):
+            return f"grade {config.benchmark.name}, {Path(config.answers).name}"
         what = f"evaluate {config.benchmark.name} of" if isinstance(config, EvaluateStage) else stage.kind.split("-")[0]
         if stage not in self.owners:
             return f"{what} {Path(config.model.path).name}" if isinstance(config, EvaluateStage) else what

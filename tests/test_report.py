@@ -108,6 +108,7 @@ class World:
         parquet.write_table(SCHEMA.empty_table(), path / "ledger.parquet")
         told = {
             "num_rows": NUM_ROWS, "num_ratings": 195, "num_failures": 5, "num_truncated": 3, "mean_mass": 0.871,
+            "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False,
             "failures": {"no_rating_probability": 5}, "prompts": list(stage.config.prompts), "num_parameters": 10,
             "dtype": "bfloat16",
         }  # fmt: skip
@@ -152,7 +153,8 @@ class World:
         (path / "result.json").write_text(json.dumps(told))
         num_right = 200 * (told["value"] or 0) - 0.5
         lines = [] if told["value"] is None else [
-            {"task": cell.benchmark, "item_id": i, "prompt": PROMPT.format(i), "score": float(i < num_right)}
+            {"task": cell.benchmark, "item_id": i, "prompt": PROMPT.format(i), "score": float(i < num_right),
+             "target": "right", "outputs": [f"{'right' if i < num_right else 'wrong'} {EVIL}"]}
             for i in range(200)
         ]  # fmt: skip
         (path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -371,7 +373,7 @@ def test_page_loads_nothing_and_shows_every_plot(world):
     loaded = [target for target in page.loaded if target not in page.links]
     assert loaded and all(target.startswith(("#", "data:,")) for target in loaded)
     assert "@import" not in text and "script" not in page.tags and "link" in page.tags
-    assert page.tags.count("svg") == 5  # scores, lengths, tokens, overlap, loss
+    assert page.tags.count("svg") == 6  # differences, scores, lengths, tokens, overlap, loss
     assert "selectit 31 and 6" in text
     for word in ("0.871", "no rating probability", "this project", "abc123", "3,456", "1 min 02 s"):
         assert word in text
@@ -403,7 +405,7 @@ def test_page_can_be_read_without_seeing_it_and_without_a_mouse(world):
         assert "<caption" in table and all("scope=" in header for header in re.findall(r"<th\b[^>]*>", table))
     assert text.count('<div class="scroll" tabindex="0" role="region" aria-label=') == len(tables)
     described = re.findall(r'role="img"[^>]* aria-describedby="([\w-]+)"', text)
-    assert len(described) == text.count("<svg") == 5 and all(f'id="{name}"' in text for name in described)
+    assert len(described) == text.count("<svg") == 6 and all(f'id="{name}"' in text for name in described)
     first = text[text.index("<body>") :].split("<main>")[0]
     assert '<a class="skip" href="#results">' in first and 'id="results"' in text
 
@@ -499,3 +501,15 @@ def test_six_benchmarks_fit_a_hundred_columns(world):
     shown = terminal(world(evaluate={"profile": "paper-2023", "benchmarks": benchmarks}).table())
     assert max(map(len, shown.splitlines())) <= 100
     assert "random *" in shown and "29.0" in shown and "…" not in shown
+
+
+def test_rows_that_a_training_left_out_are_named_with_their_kind(world):
+    made = world()
+    stage = next(s for s in made.plan.stages if s.kind.startswith("finetune"))
+    path = made.outcomes[stage].artifact.path / "training.json"
+    left_out = [{"row_id": f"bad{i}", "kind": "template_error", "reason": "System role"} for i in range(12)]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "left_out": left_out, "control_tokens": {"<s>": 3}}))
+    made.report()
+    for text in (made.text("report.html"), made.text("report.md")):
+        assert "12 selected rows could not be labelled and were left out of the training" in text
+        assert "bad9, ..." in text and "bad10" not in text and "&lt;s&gt; 3." in text

@@ -233,6 +233,18 @@ def test_a_recipe_ends_with_a_table_in_miniature(name, tmp_path):
 
 
 @pytest.mark.slow
+def test_instructdiffs_medical_table_in_miniature_has_the_published_number_of_each_arm(shared, tmp_path):
+    """Its own profile on a question of the real test set."""
+    assert_runs(
+        "instructdiff/medical.yaml", tmp_path, "evaluate.profile=instructdiff-medical", f"evaluate.data={shared}",
+        "evaluate.benchmarks=[medqa]",
+    )  # fmt: skip
+    report = (tmp_path / "instructdiff-medical" / "report.md").read_text()
+    section = report.partition("## Published results\n")[2].partition("\n## ")[0]
+    assert any("SelectIT" in line and "46.11" in line for line in section.splitlines())
+
+
+@pytest.mark.slow
 def test_a_paper_recipe_runs_with_its_launcher_and_deepspeed_in_two_processes(tmp_path):
     pytest.importorskip("deepspeed")
     name = "paper/mistral-7b.yaml"
@@ -259,8 +271,12 @@ def assert_no_verdict_on_a_miniature(recipe: Recipe, report: str) -> None:
         return
     section = report.partition("## Published results\n")[2].partition("\n## ")[0]
     lines = [line.split(" | ") for line in section.splitlines() if line.count(" | ") == 10 and "---" not in line][1:]
+    benchmarks = {name for row in recipe.rows for name in row.config.evaluate.benchmarks}
+    if recipe.config.published_files == ("instructdiff",) and benchmarks == {"gsm8k", "mmlu"}:
+        assert not lines, "it measured neither"
+        return
     assert lines and {line[4] for line in lines} == {"not comparable"}
     reasons = {line.split(" ")[1]: line for line in section.splitlines() if line.startswith("- \\[")}
     for line in lines:
-        of_a_benchmark = line[2] in ("mmlu", "gsm8k")
+        of_a_benchmark = line[2] in benchmarks
         assert ("limit 1 here, none there" if of_a_benchmark else "how the paper measures it") in reasons[line[5]], line

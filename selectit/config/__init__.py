@@ -31,7 +31,15 @@ from selectit.config.schema import (
     location_mark,
     nested_configs,
 )
-from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, LongRows, ScoreConfig, ScoreStage
+from selectit.config.score import (
+    DEFAULT_RATING_PROMPTS,
+    NUM_RATINGS,
+    LongRows,
+    RatingTemplate,
+    ScoreConfig,
+    ScoreStage,
+    Turns,
+)
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
@@ -84,6 +92,7 @@ __all__ = [
     "RandomMatchedSelect",
     "RandomRestSelect",
     "RandomSelect",
+    "RatingTemplate",
     "Ratio",
     "RecipeConfig",
     "ReplayConfig",
@@ -96,6 +105,7 @@ __all__ = [
     "SelectITSelect",
     "SelectStage",
     "StageConfig",
+    "Turns",
     "ValidationFile",
     "ValidationSplit",
     "WandbConfig",

@@ -139,7 +139,7 @@ class BenchmarkConfig(Config):
 
     name: str
     """One of those in evaluate/files.py."""
-    tasks: tuple[str, ...] | None = None
+    tasks: tuple[str, ...] | None = Field(None, min_length=1)
     """MMLU subjects, BBH tasks or TyDiQA languages; default: all of the benchmark."""
     items_per_task: int | None = Field(None, ge=1)
     """A seeded sample of this many items per task; default: every item."""
@@ -150,17 +150,17 @@ class BenchmarkConfig(Config):
     name, and then TyDiQA's demonstrations, as released scripts do."""
     prompts: Literal["selectit", "instructdiff"] | None = None
     """Whose released prompts are asked (evaluate/tasks/<benchmark>_<prompts>.yaml); default: the benchmark's own."""
-    num_fewshot: int | None = None
+    num_fewshot: int | None = Field(None, ge=0)
     """Only where the benchmark's shots are not fixed by its task."""
-    max_gen_toks: int | None = None
+    max_gen_toks: int | None = Field(None, ge=1)
     """New tokens at most (generation benchmarks)."""
-    until: tuple[str, ...] | None = None
+    until: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     """Stop strings (generation benchmarks)."""
     num_samples: int = Field(1, ge=1)
     """Completions per item (code, mathematics)."""
-    pass_at: tuple[int, ...] = (1,)
+    pass_at: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
     """Values of k for pass@k (code)."""
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
     """0: greedy."""
     top_p: float = Field(1.0, gt=0, le=1)
     chat_template: bool = False
@@ -223,6 +223,7 @@ class GradeStage(_OneBenchmark):
 
     answers: Location
     """A file of lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation."""
+    limit: int | None = None
     grader: str
     """Name and version of what grades them: a mended one gives another result."""
     generator: str = execution("")

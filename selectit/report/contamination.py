@@ -126,12 +126,12 @@ def own_prompts(path: Path) -> list[str]:
         of_task.setdefault(task, []).append(prompt)
     found = []
     for prompts in of_task.values():
-        start = _shared_words(min(prompts), max(prompts))
+        start = shared_words(min(prompts), max(prompts))
         found += [prompt[start:] for prompt in prompts]
     return found
 
 
-def _shared_words(first: str, last: str) -> int:
+def shared_words(first: str, last: str) -> int:
     """Characters, in whole words, with which the first and the last of sorted texts, and so all, begin.
 
     0 for equal texts, of which nothing tells the item from what stands before it.

@@ -12,6 +12,7 @@ from selectit.report.arms import arms, costs
 from selectit.report.comparisons import Comparisons
 from selectit.report.composition import ArmSamples, composition, correlations, samples
 from selectit.report.contamination import Contamination
+from selectit.report.differing import DifferingRows, differing_rows
 from selectit.report.epochs import benchmarks_by_epoch, validation_losses
 from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
@@ -25,7 +26,7 @@ from selectit.report.rounding import rounding_notes
 from selectit.report.seeds import seed_spread
 from selectit.report.significance import findings, listing
 from selectit.report.sources import given, result_notes, sources
-from selectit.report.subsets import Overlap, Subset
+from selectit.report.subsets import Overlap, Subset, ties
 from selectit.report.table import Table
 from selectit.report.texts import Texts
 from selectit.report.values import ValueLine, single_values
@@ -41,6 +42,10 @@ class Contents:
     table: Table
     findings: Sequence[str]
     comparisons: Listing
+    differing: Sequence[DifferingRows]
+    """Items on which a row and its baseline row differ."""
+    num_pairs_left_out: int
+    """Pairs of rows whose items are not shown."""
     seed_spread: Listing
     published: PublishedSection
     arms: Listing
@@ -89,6 +94,7 @@ def gather(
     arm_listing, arm_notes = arms(plan, outcomes)
     cost_listing, cost_note = costs(plan, outcomes)
     stages, environments = sources(plan, outcomes)
+    differing, num_pairs_left_out = differing_rows(plan, evaluations)
     chosen, subset_numbers = composition(subsets, texts)
     contamination_listing, contamination_note = contamination.listing(contaminated, subsets, table.benchmarks)
     return Contents(
@@ -99,11 +105,13 @@ def gather(
         table=table,
         findings=findings(comparisons),
         comparisons=listing(comparisons),
+        differing=differing,
+        num_pairs_left_out=num_pairs_left_out,
         seed_spread=seed_spread(plan, results, table),
         published=verdicts(plan, outcomes, results, subsets, subset_numbers),
         arms=arm_listing,
-        arm_notes=[*arm_notes, *rounding_notes(plan, outcomes)],
-        plots=draw(plan, outcomes, table, subsets, pairs),
+        arm_notes=[*arm_notes, *ties(subsets), *rounding_notes(plan, outcomes)],
+        plots=draw(plan, outcomes, table, comparisons, subsets, pairs),
         composition=chosen,
         correlations=correlations(subsets),
         fidelities=fidelities(outcomes, subsets),

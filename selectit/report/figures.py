@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,14 +19,20 @@ from selectit.execution import Outcome
 from selectit.graph import Plan, Stage, TableRow
 from selectit.recipe import trains
 from selectit.report import epochs, formats
+from selectit.report.comparisons import Comparison, Comparisons
 from selectit.report.results import UNTOUCHED, recipe_of
 from selectit.report.subsets import Overlap, Subset, first_seed, training_of
-from selectit.report.table import Entry, Table, grid_point
+from selectit.report.table import AVERAGE, Entry, Table, baseline_of, grid_point
+from selectit.statistics import CONFIDENCE
 from selectit.tracking import METRICS_FILE
+
+if TYPE_CHECKING:
+    from selectit.report import plots
 
 MOST_PANELS = 12
 MOST_IN_HEAT_MAP = 16
 MOST_CURVES = 24
+MOST_DIFFERENCES = 24
 RATIO = "select.ratio"
 ROW_TOKENS_FILE = "row_tokens.json"
 
@@ -38,11 +45,17 @@ class Plot:
 
 
 def draw(
-    plan: Plan, outcomes: Mapping[Stage, Outcome], table: Table, subsets: Sequence[Subset], pairs: Sequence[Overlap]
+    plan: Plan,
+    outcomes: Mapping[Stage, Outcome],
+    table: Table,
+    comparisons: Comparisons,
+    subsets: Sequence[Subset],
+    pairs: Sequence[Overlap],
 ) -> list[Plot]:
     """Every plot for which there are numbers."""
     one_each = first_seed(subsets)
     plots = (
+        _forest(plan, table, comparisons),
         _ratio_curve(plan, table),
         _scores(one_each),
         _lengths(one_each),
@@ -53,6 +66,64 @@ def draw(
         _epochs(plan, outcomes),
     )
     return [plot for plot in plots if plot is not None]
+
+
+def _forest(plan: Plan, table: Table, comparisons: Comparisons) -> Plot | None:
+    """Every row against the row of the first baseline; the primary comparison too where it is against another."""
+    from selectit.report import plots
+
+    first = {row.label: plan.rows[baseline_of(plan, row)].label for row in plan.rows}
+    found = [
+        c for c in comparisons.found if c.difference is not None and (c.primary or c.baseline == first[c.row])
+    ]  # fmt: skip
+    places = [
+        (row, base) for row in plan.rows for base in dict.fromkeys(c.baseline for c in found if c.row == row.label)
+    ]
+    shown = [places[at] for at in _in_turn([row for row, _ in places], MOST_DIFFERENCES)]
+    at = {(row.label, base): number for number, (row, base) in enumerate(shown)}
+    panels = [
+        plots.ForestPanel(title, [_of_comparison(c, at) for c in own])
+        for title in (AVERAGE, *table.benchmarks)
+        if (own := [c for c in found if c.benchmark == title and (c.row, c.baseline) in at])
+    ]
+    if not panels:
+        return None
+    bases = {base for _, base in shown}
+    labels = [row.label if len(bases) == 1 else f"{row.label} against {base}" for row, base in shown]
+    against = f"{bases.copy().pop()}" if len(bases) == 1 else "the baseline row that is named"
+    margin = recipe_of(plan).config.margin
+    sentences = [
+        f"Difference of each row to {against}, with its {CONFIDENCE:.0%} interval, not corrected for the number of "
+        f"comparisons. Grey: within ±{margin:g} points, the margin of equivalence."
+    ]
+    drawn = [c for c in found if (c.row, c.baseline) in at]
+    if any(c.low is not None for c in drawn):
+        sentences.append("Filled markers: intervals over training seeds and items.")
+    if any(c.low is None and c.items_low is not None for c in drawn):
+        sentences.append(
+            "Hollow markers, dotted lines: there is one training seed, so the interval is over items alone and is "
+            "about these trained models, not about the methods."
+        )
+    if any(c.low is None and c.items_low is None for c in drawn):
+        sentences.append("Cross: no item differs, so there is no interval.")
+    if any(c.primary for c in drawn):
+        sentences.append("Diamond: the primary comparison.")
+    caption = " ".join(sentences) + _left_out(len(places), MOST_DIFFERENCES)
+    return Plot("Differences to the baseline", plots.forest(labels, panels, margin), caption)
+
+
+def _of_comparison(c: Comparison, at: Mapping[tuple[str, str], int]) -> plots.Difference:
+    from selectit.report import plots
+
+    of_method = c.low is not None
+    assert c.difference is not None
+    low, high = (
+        None if end is None else formats.percent(end)
+        for end in ((c.low, c.high) if of_method else (c.items_low, c.items_high))
+    )  # fmt: skip
+    return plots.Difference(
+        at[c.row, c.baseline], formats.percent(c.difference), low, high, of_method, c.primary
+    )  # fmt: skip
 
 
 def _scores(subsets: Sequence[Subset]) -> Plot | None:
@@ -215,25 +286,27 @@ def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
         shown = ", ".join(f"{key.rsplit('.', 1)[-1]}={points[index][key]}" for key in varied)
         groups.setdefault(f"{row.arm} ({shown})" if shown else row.arm, []).append(index)
     panels = []
-    for title in ("average", *table.benchmarks):
+    for title in (AVERAGE, *table.benchmarks):
         curves, levels = [], []
         for group, (label, members) in enumerate(groups.items()):
             known = [
-                (100 * float(points[index][RATIO]), entry.mean, entry.std or 0.0)
+                (100 * float(points[index][RATIO]), entry.mean, entry.error or 0.0)
                 for index in members
                 if (entry := _entry(table, index, title)).mean is not None
             ]
             if len(members) == 1:
-                levels += [(label, mean, group) for _, mean, _ in known]
+                levels += [(label, mean, error, group) for _, mean, error in known]
             elif known:
-                x, y, spread = zip(*sorted(known), strict=True)
-                curves.append(plots.Curve(label, x, y, spread, group))
+                x, y, errors = zip(*sorted(known), strict=True)
+                curves.append(plots.Curve(label, x, y, errors, group))
         if curves:
             panels.append(plots.RatioPanel(title, curves, levels))
     if not panels:
         return None
+    several = len(recipe_of(plan).config.seeds.train) > 1
     caption = (
-        "Mean over seeds by selection ratio; the band is the sample standard deviation where there are several seeds. "
+        "Mean over seeds by selection ratio. Bands: ± one standard error over "
+        f"{'training seeds and items' if several else 'items; there is one training seed'}, as in the table. "
         "Level lines without markers: rows that have no ratio."
     )
     return Plot("Ratio curve", plots.ratio_curves(panels), caption)
@@ -241,7 +314,7 @@ def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
 
 def _entry(table: Table, index: int, column: str) -> Entry:
     line = table.lines[index]
-    return line.average if column == "average" else line.entries[table.benchmarks.index(column)]
+    return line.average if column == AVERAGE else line.entries[table.benchmarks.index(column)]
 
 
 def _median(values: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from selectit.report.composition import CORRELATIONS_NOTE
 from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
+from selectit.report.differing import NOTE as DIFFERING_NOTE
 from selectit.report.epochs import EPOCHS_NOTE, VALIDATION_NOTE
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import ABSENT
@@ -46,6 +47,7 @@ def page(contents: Contents) -> str:
         values_note=VALUES_NOTE,
         comparisons_note=LISTING_NOTE,
         correlations_note=CORRELATIONS_NOTE,
+        differing_note=DIFFERING_NOTE,
         any_mark=any(entry.mark for line in table.lines for entry in (*line.entries, line.average)),
         seed_spread_note=SEED_SPREAD,
         calculation_rule=CALCULATION_RULE,

@@ -29,12 +29,17 @@ POOL_COLOUR, INK = "#8a94a073", "#333333"
 CELL_INK = "#20262c"
 """On the light cells of the heat map, in dark mode too; INK and black follow the colour of the page's text."""
 WIDTH = 10.8  # inches
+LAYOUT_FONT = "DejaVu Sans"
+"""Comes with matplotlib, so a machine's own fonts move nothing in a plot; the narrower ones are for the reader."""
+PAGE_FONTS = f"Helvetica, Arial, '{LAYOUT_FONT}'"
 NUM_BINS = 40
+LEVEL_BAND, CURVE_BAND = 0.08, 0.16
+"""Opacity of the bands of errors."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a "$" in a row id or label is a dollar sign
     "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
+    "font.sans-serif": [LAYOUT_FONT],
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -75,12 +80,33 @@ class Curve:
 
 @dataclass(frozen=True)
 class RatioPanel:
-    """`levels` are rows without a ratio, drawn as horizontal lines."""
+    """`levels` are rows without a ratio, drawn as horizontal lines with the band of their error."""
 
     title: str
     curves: Sequence[Curve]
-    levels: Sequence[tuple[str, float, int]]
-    """(label, value, group)"""
+    levels: Sequence[tuple[str, float, float, int]]
+    """(label, value, error, group)"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference to a baseline with its interval, in points."""
+
+    at: int
+    """Position of its row among `labels` of the plot."""
+    value: float
+    low: float | None
+    """None: no item differs, so that there is no interval; drawn as a cross."""
+    high: float | None
+    of_method: bool
+    """False: of these trained models over items alone; drawn hollow."""
+    is_primary: bool = False
+
+
+@dataclass(frozen=True)
+class ForestPanel:
+    title: str
+    differences: Sequence[Difference]
 
 
 @matplotlib.rc_context(STYLE)
@@ -174,14 +200,40 @@ def ratio_curves(panels: Sequence[RatioPanel], x: str = "selected rows (% of the
     for axis, panel in zip(axes, panels, strict=True):
         for curve in panel.curves:
             _draw(axis, curve, marker=MARKERS[curve.group % len(MARKERS)])
-        for label, level, group in panel.levels:
+        for label, level, error, group in panel.levels:
             axis.axhline(level, color=_colour(group), linewidth=1.4, linestyle=_dots(group), label=label)
+            axis.axhspan(level - error, level + error, color=_colour(group), alpha=LEVEL_BAND, linewidth=0)
         ratios = sorted({x for curve in panel.curves for x in curve.x})
         axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
         axis.set(title=panel.title, xlabel=x, ylabel="%")
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=4, fontsize=8)
     return _svg(figure, name)
+
+
+@matplotlib.rc_context(STYLE)
+def forest(labels: Sequence[str], panels: Sequence[ForestPanel], margin: float) -> str:
+    """Args: labels: of the rows, from top to bottom; margin: half the width of the grey band around 0, in points."""
+    names = [_folded(label, 30) for label in labels]
+    lines = sum(name.count("\n") + 1 for name in names)
+    figure, axes = _panels(len(panels), columns=3, height=0.75 + 0.24 * lines)
+    for number, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
+        axis.axvspan(-margin, margin, color=POOL_COLOUR, linewidth=0)
+        axis.axvline(0, color=INK, linewidth=0.8)
+        for one in panel.differences:
+            colour = PALETTE[1] if one.is_primary else PALETTE[0]
+            style = "-" if one.of_method else ":"
+            width = 2.2 if one.is_primary else 1.2
+            if one.low is not None and one.high is not None:
+                axis.hlines(one.at, one.low, one.high, color=colour, linestyle=style, linewidth=width)
+            face = colour if one.of_method else "none"
+            marker = "x" if one.low is None else "D" if one.is_primary else "o"
+            axis.plot(one.value, one.at, marker, markersize=5, color=colour, markerfacecolor=face)
+        axis.set_yticks(range(len(names)), names if number % 3 == 0 else [""] * len(names))
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        axis.tick_params(axis="y", length=0)
+        axis.set(title=_folded(panel.title, 42), xlabel="difference (points)")
+    return _svg(figure, "forest")
 
 
 def _draw(axis: Axes, curve: Curve, marker: str = "") -> None:
@@ -195,7 +247,7 @@ def _draw(axis: Axes, curve: Curve, marker: str = "") -> None:
     axis.plot(curve.x, curve.y, marker=marker, markersize=4, **line)
     if curve.spread is not None and any(curve.spread):
         low, high = (np.add(curve.y, side * np.asarray(curve.spread)) for side in (-1, 1))
-        axis.fill_between(curve.x, low, high, color=_colour(curve.group), alpha=0.16, linewidth=0)
+        axis.fill_between(curve.x, low, high, color=_colour(curve.group), alpha=CURVE_BAND, linewidth=0)
 
 
 def _colour(group: int) -> str:
@@ -238,6 +290,7 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(rf"({INK}|#000000)", "currentColor", text)
+    text = text.replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
     for colour, variable in PAGE_COLOURS.items():
         text = text.replace(colour, variable)
     return re.sub(r'<g id="[^"]*"', "<g", text)  # these ids would repeat from plot to plot, and nothing refers to them

@@ -77,21 +77,27 @@ def writes_start(tokenizer: Any) -> bool:
     return list(tokenizer("a")["input_ids"][:1]) == [tokenizer.bos_token_id]
 
 
-def _of_tokenizer(tokenizer: Any) -> str:
+def default_template(tokenizer: Any) -> str | None:
+    """The text of the tokenizer's chat template, of several named ones the default; None where there is none."""
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
-        if "default" not in template and len(template) != 1:
+        template = template.get("default") or (next(iter(template.values())) if len(template) == 1 else None)
+    return template or None
+
+
+def _of_tokenizer(tokenizer: Any) -> str:
+    text = default_template(tokenizer)
+    if text is None:
+        if template := getattr(tokenizer, "chat_template", None):
             raise UserError(
                 f"the tokenizer of {tokenizer.name_or_path} has chat templates named {', '.join(template)}, and none "
                 "is 'default'; write the one that is meant into a .jinja file and name it as finetune.template"
             )
-        template = template.get("default") or next(iter(template.values()))
-    if not template:
         raise UserError(
             f"template 'chat' needs a tokenizer with a chat template, and {tokenizer.name_or_path} has none; "
             "set finetune.template to alpaca or llmzoo, or to a .jinja file"
         )
-    return str(template)
+    return text
 
 
 def _with_marks(text: str, tokenizer: Any) -> str | None:

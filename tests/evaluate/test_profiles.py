@@ -115,3 +115,62 @@ def test_import_evaluate_finds_hugging_faces_package():
     in_this_process = importlib.util.find_spec("evaluate").origin  # whose path holds the root under `python -m pytest`
     for origin in (found.stdout.strip(), in_this_process):
         assert origin.endswith("site-packages/evaluate/__init__.py")
+
+
+BAD = """description: x
+benchmarks:
+  humaneval: {metric: "pass@1", num_samples: 1, temperature: 0.8, max_gen_toks: 0, pass_at: [0]}
+  gsm8k: {metric: "exact_match,flexible-extract", max_gen_toks: -5, until: [""]}
+  bbh: {metric: exact_match, top_p: 0.5, until: ["x", "x"], pass_at: [1]}
+  mmlu: {metric: acc, until: ["x"], num_fewshot: 9, items_per_task: 3, tasks: [anatomy, anatomy]}
+  tydiqa: {metric: f1, num_fewshot: "1", max_gen_toks: true}
+  medqa: {metric: 3}
+  math500: {metric: avg@1, tasks: []}
+"""
+
+
+def test_values_are_checked_when_the_file_is_read(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(BAD)
+    with pytest.raises(UserError) as error:
+        load_profile(str(path))
+    for part in (
+        "humaneval.max_gen_toks: Input should be greater than or equal to 1 (found 0)",
+        "humaneval.pass_at.0: Input should be greater than or equal to 1 (found 0)",
+        "gsm8k.max_gen_toks: Input should be greater than or equal to 1 (found -5)",
+        "gsm8k.until.0: String should have at least 1 character (found '')",
+        "bbh.top_p: 0.5 is of sampling, and temperature 0 is greedy",
+        "bbh.until: 'x' twice",
+        "bbh.pass_at: bbh runs no programs",
+        "mmlu.until: mmlu is answered by its choices, nothing is generated",
+        "mmlu.num_fewshot: 9, and mmlu has 5 demonstrations",
+        "mmlu.tasks: 'anatomy' twice",
+        "tydiqa.num_fewshot: Input should be a valid integer (found '1')",
+        "tydiqa.max_gen_toks: Input should be a valid integer (found True)",
+        "medqa.metric: Input should be a valid string (found 3)",
+        "math500.tasks: Tuple should have at least 1 item",
+    ):
+        assert part in str(error.value), part
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text(
+        "benchmarks:\n  mmlu: {metric: acc}\n  bbh: {metric: exact_match}\n  mmlu: {metric: acc, num_fewshot: 0}\n"
+    )
+    with pytest.raises(UserError, match="mmlu"):
+        load_profile(str(path))
+
+
+def test_too_few_demonstrations_in_a_folder_are_known_before_anything_runs(tmp_path, demo_data):
+    from selectit.evaluate.benchmark import check_demonstrations
+
+    entry = load_profile("miniature").benchmarks["mmlu"]
+    check_demonstrations(entry, demo_data)
+    (tmp_path / "mmlu").mkdir()
+    for split in ("dev", "test"):
+        (tmp_path / "mmlu" / split).mkdir()
+        row = "What?,a,b,c,d,A\n"
+        (tmp_path / "mmlu" / split / f"astronomy_{split}.csv").write_text(row * 3)
+    with pytest.raises(UserError, match=r"astronomy_dev\.csv has 3 demonstrations, and num_fewshot is 5"):
+        check_demonstrations(entry.model_copy(update={"tasks": ("astronomy",)}), tmp_path)

@@ -167,3 +167,16 @@ def test_the_text_of_a_template_file_is_what_counts_in_the_fingerprint(gemma, po
     first = identities()
     template.write_text(CHATML_WITH_SYSTEM + " ")
     assert set(first) == {"sha256"} and identities() != first
+
+
+def test_the_card_names_a_template_file_without_its_folder(gemma, tmp_path):
+    template = tmp_path / "my.jinja"
+    template.write_text(CHATML_WITH_SYSTEM.replace("<|im_end|>", "<end_of_turn>"))
+    subset = write_subset(tmp_path / "subset", [{"row_id": "a", "messages": turns(0)}])
+    train(stage_config(gemma, template=str(template), max_steps=1), subset, tmp_path / "out")
+    adapter = tmp_path / "out" / "adapter"
+    assert '"template": "my.jinja"' in (adapter / "README.md").read_text()
+    assert json.loads((adapter / "trained_on.json").read_text())["form"]["template"] == "my.jinja"
+    texts = [path.read_text() for path in adapter.iterdir() if path.suffix in (".json", ".md", ".jinja")]
+    assert not any(str(template) in text for text in texts)
+    assert (adapter / "chat_template.jinja").read_text() == template.read_text()

@@ -1,0 +1,153 @@
+"""Answers that are there already: lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation.
+
+An item is named by its task (as `--show --items all --out` and items.jsonl spell it, or as a profile does) and by its
+place in the authors' file, counted from 0. Several lines of one item are its samples, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selectit.config import BenchmarkConfig
+from selectit.errors import UserError, did_you_mean
+from selectit.evaluate.files import BENCHMARKS, lm_eval_tasks
+from selectit.evaluate.results import CHOICES, Item, choose
+
+KEYS = {"benchmark": str, "task": str, "doc_id": int, "answer": str}
+
+
+@dataclass
+class Given:
+    outputs: list[Any] = field(default_factory=list)
+    where: list[int] = field(default_factory=list)
+    """Lines, from 1."""
+    kept: Mapping[str, Any] | None = None
+    """The item that an evaluation kept, with its prompt."""
+
+
+Answers = dict[tuple[str, int], Given]
+"""By task and place."""
+
+
+def read_answers(path: Path, benchmark: BenchmarkConfig) -> Answers:
+    """The answers to one benchmark; lines of other benchmarks are left out.
+
+    Raises: UserError with the line, for what is no such line and for a benchmark that is not there.
+    """
+    found: Answers = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{where} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: expected {', '.join(KEYS)}, found {line.strip()[:80]}")
+        if "outputs" in row:
+            key = row["task"], row["item_id"]
+            if key in found:
+                raise UserError(f"{where}: {row['task']}, item {row['item_id']} is there twice")
+            found[key] = Given(list(row["outputs"]), [number], row)
+            continue
+        _check(row, where)
+        if row["benchmark"] == benchmark.name:
+            given = found.setdefault((_task(row["task"], benchmark), row["doc_id"]), Given())
+            given.outputs.append(row["answer"])
+            given.where.append(number)
+            if len(given.outputs) > benchmark.num_samples:
+                raise UserError(
+                    f"{where}: answer {len(given.outputs)} to {row['task']}, doc_id {row['doc_id']}, and the profile "
+                    f"asks for {benchmark.num_samples} of an item (num_samples); the others are on lines "
+                    f"{', '.join(map(str, given.where[:-1]))}"
+                )
+    if not found:
+        raise UserError(f"{path} has no answer to {benchmark.name}; lines need benchmark: {benchmark.name}")
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the answers {path} cannot be read: {error}") from error
+
+
+def _check(row: Mapping[str, Any], where: str) -> None:
+    if missing := [key for key in KEYS if key not in row]:
+        raise UserError(f"{where} has no {', '.join(missing)}; it needs {', '.join(KEYS)}")
+    for key, kind in KEYS.items():
+        if not isinstance(row[key], kind) or isinstance(row[key], bool):
+            words = {str: "text", int: "a whole number"}[kind]
+            raise UserError(f"{where}: {key} is {json.dumps(row[key])[:80]}, expected {words}")
+    if row["benchmark"] not in BENCHMARKS:
+        raise UserError(
+            f"{where}: no benchmark '{row['benchmark']}'.{did_you_mean(row['benchmark'], BENCHMARKS)} "
+            f"Known: {', '.join(BENCHMARKS)}"
+        )
+
+
+def _task(name: str, benchmark: BenchmarkConfig) -> str:
+    """lm-eval's name of a task that may be spelled as a profile spells it."""
+    return lm_eval_tasks(benchmark.name, benchmark.prompts).get(name, name)
+
+
+def cut(text: str, until: Sequence[str]) -> str:
+    """The text up to the first stop string, where a model's answer would have ended."""
+    return text[: min((at for stop in until if stop and (at := text.find(stop)) >= 0), default=len(text))]
+
+
+def answered(
+    items: Sequence[Item], answers: Answers, path: Path, benchmark: BenchmarkConfig, until: Sequence[str]
+) -> list[Item]:
+    """The items that have an answer, with it; those without one are left out.
+
+    Args:   until: stop strings, at which given texts end; kept ones ended there when they were generated.
+    Raises: UserError for an answer to an item that is not asked.
+    """
+    by_name = {(item.task, item.item_id): item for item in items}
+    tasks = {item.task for item in items}
+    alone = next(iter(tasks)) if len(tasks) == 1 else None  # a benchmark without tasks may be named as one
+    for (task, doc_id), given in answers.items():
+        name = alone if alone is not None and task == benchmark.name else task
+        if (item := by_name.get((name, doc_id))) is None:
+            raise UserError(_unknown(task, doc_id, given, items, path, benchmark))
+        item.outputs = given.outputs if given.kept is not None else [cut(text, until) for text in given.outputs]
+        if given.kept is not None:
+            item.prompt = str(given.kept["prompt"])
+            item.endings, item.truncated = list(given.kept.get("endings", ())), given.kept.get("truncated")
+    return [item for item in items if item.outputs]
+
+
+def _unknown(
+    task: str, doc_id: int, given: Given, items: Sequence[Item], path: Path, benchmark: BenchmarkConfig
+) -> str:
+    where = f"{path}, line {given.where[0]}"
+    tasks = sorted({item.task for item in items})
+    if task not in (*tasks, benchmark.name):
+        return (
+            f"{where}: {benchmark.name} as the profile asks it has no task '{task}'.{did_you_mean(task, tasks)} "
+            f"Its tasks: {', '.join(tasks)}"
+        )
+    return (
+        f"{where}: {task} has no item {doc_id} among those that the profile asks; `selectit evaluate --show "
+        f"{benchmark.name} --items all --out prompts.jsonl` lists them"
+    )
+
+
+def read_choices(items: Sequence[Item]) -> None:
+    """Of multiple choice: a letter that was given is the answer; kept log-probabilities are compared again."""
+    for item in items:
+        first = item.outputs[0]
+        if isinstance(first, float):
+            choose(item)
+            continue
+        letter = str(first).strip().strip("().").upper()
+        item.answer = letter if letter and letter in CHOICES else None
+        item.outcomes = ["unparsed" if item.answer is None else "read"]
+        item.score = float(item.answer == item.target)

@@ -1,0 +1,122 @@
+"""The table of what differs from each original protocol (docs/evaluation.md): it is complete, and each line is true."""
+
+import re
+
+import pytest
+
+from selectit.config import BenchmarkConfig, EvaluateStage, ModelConfig
+from selectit.evaluate.bbh_answers import grade_bbh
+from selectit.evaluate.benchmark import load_questions
+from selectit.evaluate.files import EXPORTED, JUDGED
+from selectit.evaluate.graders import grader_of
+from selectit.evaluate.metrics import MEAN_OF_TASKS
+from selectit.evaluate.number_answers import grade_gsm8k
+from selectit.evaluate.profile import load_profile
+from selectit.evaluate.programs import PLUS_TIMES
+from selectit.evaluate.span_answers import grade_tydiqa
+from selectit.evaluate.translation import first_line
+
+HOUSE = ("full", "mathematics", "medical", "code", "chat", "translation")
+
+
+def entry(profile, name) -> BenchmarkConfig:
+    return load_profile(profile).benchmarks[name]
+
+
+def prompt(profile, name, data, tasks=None):
+    benchmark = entry(profile, name).model_copy(update={"tasks": tasks})
+    questions = load_questions(EvaluateStage(model=ModelConfig(path="none"), benchmark=benchmark, data=str(data)))
+    (task, *_) = questions.tasks.values()
+    return str(task.fewshot_context(task.task_docs[0], num_fewshot=task.get_config("num_fewshot")))
+
+
+def table(root):
+    text = (root / "docs" / "evaluation.md").read_text()
+    part = text.split("## What differs from each original protocol")[1].split("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("| ")
+    ]
+    return [(profile, name) for profile, names, *_ in rows[1:] for name in names.split(", ")]
+
+
+@pytest.fixture(scope="module")
+def root():
+    from pathlib import Path
+
+    return Path(__file__).parents[2]
+
+
+def test_the_table_has_every_benchmark_of_every_profile_once(root):
+    asked = [(profile, name) for profile in HOUSE for name in load_profile(profile).benchmarks]
+    assert sorted(table(root)) == sorted(asked)
+
+
+def test_mmlu_has_one_blank_and_five_examples(data):
+    text = prompt("full", "mmlu", data, ("astronomy",))
+    assert text.startswith("The following are multiple choice questions (with answers) about astronomy.")
+    assert text.count("Answer:") == 6
+
+
+def test_bbh_gives_the_sentence_and_compares_meanings(data):
+    text = prompt("full", "bbh", data, ("dyck_languages",))
+    assert text.rstrip().endswith("A: Let's think step by step.") and text.count("Q: ") == 4
+    assert grade_bbh("So the answer is ]).", {"input": "", "target": "] )"}).score == 1
+    assert "bbh" in MEAN_OF_TASKS
+
+
+def test_gsm8k_takes_the_announced_number_or_the_last(data):
+    assert prompt("full", "gsm8k", data).count("Q: ") == 9 and entry("full", "gsm8k").max_gen_toks == 512
+    row = {"answer": "#### 8"}
+    assert grade_gsm8k("The answer is 8. Then 9.", row).score == grade_gsm8k("so 3 + 5 makes 8", row).score == 1
+
+
+def test_tydiqa_is_a_mean_of_languages_with_one_example():
+    assert entry("full", "tydiqa").num_fewshot == 1 and "tydiqa" in MEAN_OF_TASKS
+    assert grade_tydiqa("", {"id": "english-0", "answers": ["..."]}).others == {"exact_match": 0}
+
+
+@pytest.mark.parametrize(("profile", "name"), [("full", "humaneval"), ("code", "humaneval"), ("code", "mbpp")])
+def test_code_is_one_greedy_completion_in_the_sandbox(profile, name):
+    found = entry(profile, name)
+    assert (found.num_samples, found.temperature, found.metric) == (1, 0, "pass@1")
+    assert grader_of(found)["name"] == "sandbox"
+
+
+def test_plus_benchmarks_have_one_limit_for_all_tests_and_bigcodebench_is_written():
+    assert PLUS_TIMES > 1 and "bigcodebench" in EXPORTED and grader_of(entry("code", "bigcodebench")) is None
+
+
+def test_mbpp_has_three_examples():
+    from selectit.evaluate.files import task_file
+
+    text = task_file("mbpp").read_text()
+    assert re.search(r"num_fewshot: 3\b", text) and "fewshot_split: prompt" in text
+
+
+def test_judged_ones_have_2048_tokens_in_the_training_template():
+    for profile in ("full", "chat"):
+        for name, found in load_profile(profile).benchmarks.items():
+            if name in JUDGED:
+                assert found.max_gen_toks == 2048 and found.chat_template and grader_of(found) is None
+
+
+def test_mathematics_is_one_request_graded_by_math_verify(data):
+    for name, found in load_profile("mathematics").benchmarks.items():
+        drawn = (16, 0.6) if name in ("aime24", "amc23") else (1, 0)
+        assert (found.num_samples, found.temperature) == drawn and grader_of(found)["name"] == "math-verify"
+        text = prompt("mathematics", name, data)
+        assert text.endswith("Please reason step by step, and put your final answer within \\boxed{}.")
+        assert text.count("\\boxed{}") == 1
+
+
+def test_medicine_is_answered_by_letters(data):
+    assert prompt("medical", "medqa", data).count("Answer:") == prompt("medical", "medmcqa", data).count("Answer:") == 1
+    assert entry("medical", "mmlu_medical").num_fewshot == 5 and "mmlu_medical" not in MEAN_OF_TASKS
+    assert {grader_of(found)["name"] for found in load_profile("medical").benchmarks.values()} == {"choices"}
+
+
+def test_translation_is_greedy_and_takes_the_first_line():
+    for name, found in load_profile("translation").benchmarks.items():
+        assert found.temperature == 0 and found.chat_template
+        assert found.metric == ("comet" if name.endswith("_comet") else "bleu")
+    assert first_line("\n Guten Tag. \nNote: this is German.") == "Guten Tag."

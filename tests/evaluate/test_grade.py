@@ -1,0 +1,211 @@
+"""Grading without generating: given answers get what evaluation gives them, and kept ones can be graded again."""
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from selectit.cli import app
+from selectit.errors import UserError
+from selectit.evaluate import graders, stage
+from selectit.evaluate.given_answers import cut, read_answers
+from selectit.evaluate.profile import load_profile
+
+
+def command(*arguments, rc=0):
+    answer = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert answer.exit_code == rc, f"{answer.output}\n{answer.exception!r}"
+    return answer.output if rc == 0 else str(answer.exception)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def artifact(out, benchmark):
+    (found,) = [p.parent for p in (out / "artifacts").glob("*/result.json")
+                if json.loads(p.read_text())["benchmark"] == benchmark]  # fmt: skip
+    return found
+
+
+def given_lines(out, benchmark):
+    return [
+        {"benchmark": benchmark, "task": item["task"], "doc_id": item["item_id"], "answer": text}
+        for item in lines(artifact(out, benchmark) / "items.jsonl")
+        for text in (item["outputs"] if isinstance(item["outputs"][0], str) else [item["answer"]])
+    ]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, demo_model, demo_data):
+    """--out of an evaluation of the demonstration model; tests do not change it."""
+    out = tmp_path_factory.mktemp("evaluated")
+    command("evaluate", "--model", demo_model.path, "--dtype", "float32", "--profile", "miniature", "--data", demo_data,
+            "--benchmarks", "mmlu,bbh,gsm8k,tydiqa,humaneval,alpaca_eval", "--out", out)  # fmt: skip
+    return out
+
+
+def test_given_answers_are_graded_as_evaluation_grades_them(evaluated, demo_data, tmp_path):
+    names = ("mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval")
+    answers = write(tmp_path / "answers.jsonl", [line for name in names for line in given_lines(evaluated, name)])
+    command("grade", "--benchmarks", ",".join(names), "--profile", "miniature", "--data", demo_data,
+            "--answers", answers, "--out", tmp_path / "out")  # fmt: skip
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == json.loads(
+        (evaluated / "results.json").read_text()
+    )
+    for name in names:
+        old, new = artifact(evaluated, name), artifact(tmp_path / "out", name)
+        left_out = {"endings", "truncated", *(("outputs", "outcomes") if name == "mmlu" else ())}
+        left_out |= {"prompt"} if name == "alpaca_eval" else set()  # in chat format, for which there is no tokenizer
+        for one, other in zip(lines(old / "items.jsonl"), lines(new / "items.jsonl"), strict=True):
+            assert {k: v for k, v in one.items() if k not in left_out} == {
+                k: v for k, v in other.items() if k not in left_out
+            }
+        one, other = (json.loads((folder / "result.json").read_text()) for folder in (old, new))
+        for key in (
+            "value",
+            "stderr",
+            "num_items",
+            "metrics",
+            "tasks",
+            "grader",
+            "notes",
+            "complete",
+            "status",
+            "reason",
+        ):
+            assert one[key] == other[key], (name, key)
+        assert (one["answers_sha256"] == other["answers_sha256"]) == (name != "mmlu")
+
+
+def test_kept_answers_are_graded_again_and_nothing_is_generated(evaluated, tmp_path, monkeypatch):
+    before = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
+    monkeypatch.setattr(stage, "load_lm", None)
+    command("evaluate", "--regrade", evaluated, "--out", tmp_path / "again")
+    results = json.loads((evaluated / "results.json").read_text())
+    assert json.loads((tmp_path / "again" / "results.json").read_text()) == results
+    for name in results:
+        old, new = artifact(evaluated, name), artifact(tmp_path / "again", name)
+        assert (old / "items.jsonl").read_bytes() == (new / "items.jsonl").read_bytes(), name
+        one, other = (json.loads((folder / "result.json").read_text()) for folder in (old, new))
+        assert one["answers_sha256"] == other["answers_sha256"] and one["answer_health"] == other["answer_health"]
+    assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == before
+
+
+def test_a_mended_grader_writes_a_new_artifact_of_the_same_answers(evaluated, tmp_path, monkeypatch):
+    out = tmp_path / "again"
+    folder = artifact(evaluated, "gsm8k")
+    command("evaluate", "--regrade", folder, "--out", out)
+    command("evaluate", "--regrade", folder, "--out", out)
+    assert len(list((out / "artifacts").glob("grade-*"))) == 1
+    mended = graders.NamedGrader("selectit.evaluate.number_answers:grade_gsm8k", ("gsm8k",),
+                                 graders.GRADERS["gsm8k"].metrics, version=99)  # fmt: skip
+    monkeypatch.setitem(graders.GRADERS, "gsm8k", mended)
+    command("evaluate", "--regrade", folder, "--out", out)
+    found = [json.loads(path.read_text()) for path in (out / "artifacts").glob("grade-*/result.json")]
+    assert sorted(one["grader"]["version"] for one in found) == [1, 99]
+    assert len({one["answers_sha256"] for one in found}) == 1
+
+
+def test_items_without_an_answer_are_counted_and_left_out(evaluated, demo_data, tmp_path):
+    some = given_lines(evaluated, "gsm8k")[:3]
+    command("grade", "--benchmarks", "gsm8k", "--profile", "miniature", "--data", demo_data, "--out", tmp_path / "out",
+            "--answers", write(tmp_path / "answers.jsonl", some))  # fmt: skip
+    result = json.loads((artifact(tmp_path / "out", "gsm8k") / "result.json").read_text())
+    total = len(given_lines(evaluated, "gsm8k"))
+    assert result["num_items"] == 3 and not result["complete"]
+    assert result["notes"] == [f"{total - 3} of {total} items have no answer and are left out"]
+
+
+GOOD = {"benchmark": "gsm8k", "task": "gsm8k_cot", "doc_id": 0, "answer": "8"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{**GOOD, "benchmark": "gsm9k"}], "line 1: no benchmark 'gsm9k'. Did you mean"),
+        ([GOOD, {**GOOD, "answer": 8}], "line 2: answer is 8, expected text"),
+        ([{**GOOD, "doc_id": "0"}], 'line 1: doc_id is "0", expected a whole number'),
+        ([{**GOOD, "doc_id": True}], "line 1: doc_id is true, expected a whole number"),
+        ([{"benchmark": "gsm8k", "answer": ""}], "line 1 has no task, doc_id"),
+        ([GOOD, GOOD], "line 2: answer 2 to gsm8k_cot, doc_id 0, and the profile asks for 1"),
+        ([["gsm8k"]], "line 1: expected benchmark, task, doc_id, answer"),
+        ([{**GOOD, "benchmark": "bbh"}], "has no answer to gsm8k"),
+    ],
+)
+def test_faults_of_given_answers_name_their_line(tmp_path, rows, words):
+    with pytest.raises(UserError) as error:
+        read_answers(write(tmp_path / "a.jsonl", rows), load_profile("miniature").benchmarks["gsm8k"])
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"doc_id": 99999}, "line 1: gsm8k_cot has no item 99999"), ({"task": "gsm8k_cod"}, "has no task 'gsm8k_cod'")],
+)
+def test_answers_to_what_is_not_asked_are_refused(demo_data, tmp_path, change, words):
+    answers = write(tmp_path / "answers.jsonl", [{**GOOD, **change}])
+    answer = CliRunner().invoke(
+        app, ["grade", "--benchmarks", "gsm8k", "--profile", "miniature", "--data", str(demo_data), "--answers",
+              str(answers), "--out", str(tmp_path / "out")],
+    )  # fmt: skip
+    assert answer.exit_code == 1 and words in " ".join((answer.output + str(answer.exception)).split())
+
+
+def test_given_texts_end_where_a_models_answer_would():
+    assert cut("8 apples\nQ: next", ["Q:", "\n\n"]) == "8 apples\n" and cut("8", ["\n"]) == "8" and cut("8", []) == "8"
+
+
+def test_regrading_what_is_no_evaluation_names_what_is(tmp_path, evaluated):
+    assert "no finished evaluation there" in command("evaluate", "--regrade", tmp_path, "--out", tmp_path / "o", rc=1)
+    copy = shutil.copytree(evaluated, tmp_path / "copy")
+    assert "which stay as they are" in command("evaluate", "--regrade", copy, "--out", copy, rc=1)
+
+
+def test_every_item_that_is_asked_can_be_written_for_another_engine(demo_data, tmp_path, evaluated):
+    path = tmp_path / "prompts.jsonl"
+    command("evaluate", "--show", "gsm8k,bbh,mmlu,tydiqa", "--items", "all", "--out", path, "--profile", "miniature",
+            "--data", demo_data)  # fmt: skip
+    written = lines(path)
+    assert {key for line in written for key in line} == {"benchmark", "task", "doc_id", "prompt", "until", "target"}
+    for name in ("gsm8k", "bbh", "mmlu", "tydiqa"):
+        asked = [
+            (line["task"], line["doc_id"], line["prompt"], line["target"])
+            for line in written
+            if line["benchmark"] == name
+        ]
+        items = lines(artifact(evaluated, name) / "items.jsonl")
+        assert sorted(asked) == sorted((i["task"], i["item_id"], i["prompt"], i["target"]) for i in items)
+    assert next(line["until"] for line in written if line["benchmark"] == "gsm8k") == ["</s>", "\n"]
+
+
+def test_doc_ids_are_places_in_the_authors_files(demo_data, tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    command(
+        "evaluate", "--show", "tydiqa", "--items", "all", "--out", path, "--profile", "miniature", "--data", demo_data
+    )
+    file = json.loads((demo_data / "tydiqa" / "tydiqa-goldp-v1.1-dev.json").read_text())
+    questions = [q for article in file["data"] for paragraph in article["paragraphs"] for q in paragraph["qas"]]
+    for line in lines(path):
+        assert questions[line["doc_id"]]["question"] in line["prompt"]
+
+
+def test_another_judge_reads_the_kept_answers(evaluated, tmp_path, monkeypatch, demo_model):
+    monkeypatch.setattr(stage, "load_lm", None)
+    old = artifact(evaluated, "alpaca_eval")
+    out = tmp_path / "judged"
+    command("evaluate", "--regrade", old, "--out", out, "--judge", f"hf:{demo_model.path}")
+    one, other = (json.loads((folder / "result.json").read_text()) for folder in (old, artifact(out, "alpaca_eval")))
+    assert (one["status"], other["status"]) == ("not_scored", "scored")
+    assert 0 <= other["value"] <= 1 and other["judge"] is not None and one["judge"] is None
+    assert one["answers_sha256"] == other["answers_sha256"]
+    outputs = [
+        json.loads((folder / "model_outputs.json").read_text()) for folder in (old, artifact(out, "alpaca_eval"))
+    ]
+    assert outputs[0] == outputs[1]
