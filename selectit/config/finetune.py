@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from selectit.config.inputs import BadRows, ModelConfig
-from selectit.config.schema import Config, Template, execution
+from selectit.config.schema import Config, Seed, Template, execution
 
 
 class LoraSettings(Config):
@@ -131,6 +131,6 @@ class FinetuneStage(Config):
 
     model: ModelConfig
     finetune: FinetuneConfig
-    seed: int
+    seed: Seed
     bad_rows: BadRows = "refuse"
     """As the pool's: rows that template or tokenizer cannot label stop the training, or are left out."""
