@@ -113,6 +113,7 @@ class Work:
         ]
         parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / LEDGER)
         told = {
+            "turns": "first", "num_answers": NUM_ROWS, "template": "plain", "text_alone": False,
             "num_rows": NUM_ROWS, "num_ratings": len(rows), "num_failures": 0, "num_truncated": 0, "mean_mass": 0.9,
             "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000, "dtype": "float32",
         }  # fmt: skip
@@ -133,7 +134,7 @@ class Work:
         return {"num_tokens": 3456, "num_steps": 12, "tokens_per_second": 800.0}
 
     def _evaluate(self, stage, path, inputs, plan, values):
-        row = next(row for row in plan.rows if stage in row.stages("evaluate"))
+        (row, _), *_ = plan.owners[stage]
         result = {
             "benchmark": stage.config.benchmark.name, "metric": stage.config.benchmark.metric, "profile": "miniature",
             "value": values.get(row.label, 0.25), "stderr": 0.01, "num_items": 8, "status": "scored", "reason": "",

@@ -9,12 +9,13 @@ import pytest
 import yaml
 from finished_work import call
 
-from selectit.config import JudgeConfig
+from selectit.config import ArmConfig, JudgeConfig, RecipeConfig, nested_configs
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
 from selectit.plan import build
 from selectit.published import read_published
 from selectit.recipe import load
+from selectit.scoring.prompts import stated_rating_prompts
 
 
 @pytest.fixture
@@ -203,3 +204,29 @@ def test_profiles_and_published_results_are_read_by_the_same_rules(tmp_path):
     path.write_bytes("source: \xe4\n".encode("latin-1"))
     with pytest.raises(UserError, match="line 1: byte 0xe4 is not UTF-8"):
         read_published(str(path))
+
+
+def _dotted(schema, prefix: str = "", depth: int = 0):
+    for name, info in schema.model_fields.items():
+        yield prefix + name
+        for form in nested_configs(info) if depth < 3 else ():
+            yield from _dotted(form, f"{prefix}{name}.", depth + 1)
+
+
+ODD = ("3", "x", "[1, [2]]", "[{}]", "{a: {b: 1}}", "{strategy: [1]}", "null", "true")
+
+
+@pytest.mark.slow
+def test_no_odd_value_of_any_key_is_a_traceback(recipe):
+    """Every key of the schema, at the top, in an arm and in a grid, with values of other kinds."""
+    path = recipe()
+    keys = dict.fromkeys(
+        [*_dotted(RecipeConfig), *_dotted(ArmConfig, "arms.random."), "arms.random", "grid.select.ratio"]
+    )
+    for key in keys:
+        for value in ODD:
+            for override in (f"{key}={value}", f"grid={{'{key}': {value}}}"):
+                try:
+                    build(load(path, [override]), stated_rating_prompts)
+                except UserError as error:
+                    assert str(error), override
