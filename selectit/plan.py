@@ -176,7 +176,7 @@ def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]
 
 
 Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
-"""(pool, rater, max_length, long_rows, backend) -> the rating prompts of its score stage."""
+"""(pool, rater, max_length, long_rows, turns, template, backend) -> the rating prompts of its score stage."""
 
 
 def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPrompts = read_rating_prompts) -> Prompts:
@@ -191,7 +191,8 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
 
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
-    return config.pool, model, config.score.max_length, config.score.long_rows, config.score.backend
+    score = config.score
+    return config.pool, model, score.max_length, score.long_rows, score.turns, score.template, score.backend
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
@@ -205,6 +206,8 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 prompts=prompts[_rated_alike(config, model)],
                 max_length=config.score.max_length,
                 long_rows=config.score.long_rows,
+                turns=config.score.turns,
+                template=config.score.template,
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
                 launcher=config.score.launcher,

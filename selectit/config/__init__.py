@@ -23,7 +23,15 @@ from selectit.config.schema import (
     location_mark,
     nested_configs,
 )
-from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, LongRows, ScoreConfig, ScoreStage
+from selectit.config.score import (
+    DEFAULT_RATING_PROMPTS,
+    NUM_RATINGS,
+    LongRows,
+    RatingTemplate,
+    ScoreConfig,
+    ScoreStage,
+    Turns,
+)
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
@@ -75,6 +83,7 @@ __all__ = [
     "RandomMatchedSelect",
     "RandomRestSelect",
     "RandomSelect",
+    "RatingTemplate",
     "Ratio",
     "RecipeConfig",
     "SampleConfig",
@@ -86,6 +95,7 @@ __all__ = [
     "SelectITSelect",
     "SelectStage",
     "StageConfig",
+    "Turns",
     "WandbConfig",
     "execution",
     "is_execution",

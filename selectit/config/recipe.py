@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
@@ -16,6 +16,8 @@ from selectit.config.select import IFDSelect, PerplexitySelect, SelectConfig, Se
 
 SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
 """The words in `published` for the files in selectit/published/, one for each paper."""
+RUNS_FOLDERS = ("artifacts", "wandb", "logs", "jobs", "hashes.json")
+"""What lies in a runs folder next to the reports; no report may have its name, in upper or lower case."""
 PublishedLocation = Annotated[str, LocationMark(keywords=SHIPPED_NUMBERS)]
 
 
@@ -117,6 +119,16 @@ class RecipeConfig(Config):
     published: tuple[PublishedLocation, ...] | PublishedLocation | None = None
     """Published results that the report compares with ours: names of papers that ship, or files of the same form."""
     wandb: WandbConfig = WandbConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_folder_of_the_runs_folder(cls, value: str) -> str:
+        if value.lower() in RUNS_FOLDERS:
+            raise ValueError(
+                f"'{value}' names the report's folder, and a runs folder has a {value.lower()} of its own; choose "
+                f"another name than {', '.join(RUNS_FOLDERS)}"
+            )
+        return value
 
     @property
     def published_files(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from selectit.report.results import Result, recipe_of
 from selectit.report.seeds import seed_spread
 from selectit.report.significance import findings, listing
 from selectit.report.sources import given, result_notes, sources
-from selectit.report.subsets import Overlap, Subset
+from selectit.report.subsets import Overlap, Subset, ties
 from selectit.report.table import Table
 from selectit.report.texts import Texts
 from selectit.report.values import ValueLine, single_values
@@ -106,7 +106,7 @@ def gather(
         seed_spread=seed_spread(plan, results, table),
         published=verdicts(plan, outcomes, results, subsets, subset_numbers),
         arms=arm_listing,
-        arm_notes=arm_notes,
+        arm_notes=[*arm_notes, *ties(subsets)],
         plots=draw(plan, outcomes, table, comparisons, subsets, pairs),
         composition=chosen,
         correlations=correlations(subsets),
