@@ -87,12 +87,22 @@ class Form:
         if not self.marks_end:
             spans = [self._with_end(text, span) for span in spans]
         text, cuts, spans = _without_markers(text, spans, control)
-        ids, offsets = self._tokenize(text, cuts)
+        ids, offsets = self.tokenize(text, cuts)
         self._refuse_control_tokens(ids, offsets, cuts)
         trained = [span for span, turn in zip(spans, turns, strict=True) if turn.get("train", True)]
         return Encoded(
             text, ids, offsets, tuple(self._tokens_of(ids, offsets, text, span) for span in trained), control
         )
+
+    def opening(self, turn: str, begun: str) -> tuple[str, list[int]]:
+        """A user's turn and an answer that has begun, as text, and where `tokenize` is to cut it.
+
+        Raises: BadRow where the template refuses the turn.
+        """
+        messages, control = self._marked([{"role": "user", "content": turn}])
+        rendered, _ = self._render(messages, prompt=True)
+        text, cuts, _ = _without_markers(rendered + begun, [], control)
+        return text, cuts
 
     def _marked(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """The messages with a marker inside each control token, and the tokens."""
@@ -178,7 +188,7 @@ class Form:
             raise BadRow("no_end", f"an assistant turn does not end with {self.end_token}")
         return (span[0], span[1] if found is None else found.end())
 
-    def _tokenize(self, text: str, cuts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def tokenize(self, text: str, cuts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Ids and offsets; no token reaches over a cut."""
         ids: list[int] = []
         offsets: list[Span] = []

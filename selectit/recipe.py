@@ -6,7 +6,7 @@ Reads recipe files; yields a `Recipe` whose rows are fully resolved `ArmConfig`s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from selectit.fetch import NAMES, PREFIX, path_of
 from selectit.layers import Layer, check_named_for_their_model, merge, merged
 from selectit.unique_keys import UniqueKeyLoader
 
+SET = "--set"
 SECTIONS = tuple(ArmConfig.model_fields)
 UNTRAINED_SELECT = {"strategy": "full"}
 """Stands in for the select section of an arm that trains nothing."""
@@ -66,6 +67,8 @@ class Recipe:
     rows: tuple[Row, ...]
     profiles: Mapping[str, Profile]
     """Arm name -> the profile it is evaluated with."""
+    parents: tuple[Path, ...] = ()
+    """The files that it extends, the first ancestor first."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -78,8 +81,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     layers = _read(path, ())
     if overrides:
-        given = _with_baselines(parse_overrides(overrides), "--set")
-        layers.append(("--set", _absolute(given, RecipeConfig, Path.cwd())))
+        given = _with_baselines(parse_overrides(overrides), SET)
+        layers.append((SET, _absolute(given, RecipeConfig, Path.cwd())))
     return _resolve(path, layers)
 
 
@@ -157,31 +160,57 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     raw[last] = value
 
 
-def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
-    """Paths of one file made absolute where they exist beside it; hub ids and faults are left as they are."""
+Change = Callable[[str, LocationMark, type[BaseModel], str], str]
+"""From a location, its mark, and the schema and field that hold it, to another location."""
+
+
+def map_locations(raw: Any, schema: type[BaseModel], change: Change) -> Any:
+    """What is written of a schema, with every location changed; faults are left as they are."""
     if not isinstance(raw, dict):
         return raw
-    resolved = dict(raw)
+    changed = dict(raw)
     for key, value in raw.items():
         if schema is RecipeConfig and key == "arms" and isinstance(value, dict):
-            resolved[key] = {arm: _absolute(sections, ArmConfig, folder) for arm, sections in value.items()}
-            continue
-        info = schema.model_fields.get(key)
-        if info is None:
-            continue
-        mark = location_mark(info)
-        if mark is not None and isinstance(value, str):
-            resolved[key] = _absolute_location(value, mark, folder)
-            continue
-        if mark is not None and isinstance(value, list):
-            resolved[key] = [_absolute_location(v, mark, folder) if isinstance(v, str) else v for v in value]
-            continue
-        of_section = nested_configs(info)
-        # of a section with several forms, the one that has the most of the keys that are given
-        if nested := max(of_section, key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None):
-            many = isinstance(value, list)
-            resolved[key] = [_absolute(v, nested, folder) for v in value] if many else _absolute(value, nested, folder)
-    return resolved
+            changed[key] = {arm: map_locations(sections, ArmConfig, change) for arm, sections in value.items()}
+        elif schema is RecipeConfig and key == "grid" and isinstance(value, dict):
+            changed[key] = {dotted: _map_at(dotted, values, change) for dotted, values in value.items()}
+        elif isinstance(key, str) and key in schema.model_fields:
+            changed[key] = _map_field(value, schema, key, change)
+    return changed
+
+
+def _map_field(value: Any, schema: type[BaseModel], key: str, change: Change) -> Any:
+    info = schema.model_fields[key]
+    mark = location_mark(info)
+    if mark is not None and isinstance(value, str):
+        return change(value, mark, schema, key)
+    if mark is not None and isinstance(value, list):
+        return [change(v, mark, schema, key) if isinstance(v, str) else v for v in value]
+    # of a section with several forms, the one that has the most of the keys that are given
+    own = max(nested_configs(info), key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None)
+    if own is None:
+        return value
+    many = isinstance(value, list)
+    return [map_locations(v, own, change) for v in value] if many else map_locations(value, own, change)
+
+
+def _map_at(dotted: Any, values: Any, change: Change) -> Any:
+    """The values of a grid key, as values of the field that it names."""
+    schema: type[BaseModel] = ArmConfig
+    *sections, field = str(dotted).split(".")
+    for section in sections:
+        forms = nested_configs(schema.model_fields[section]) if section in schema.model_fields else []
+        if not forms:
+            return values
+        schema = next((form for form in forms if field in form.model_fields), forms[0])
+    if not isinstance(values, list) or field not in schema.model_fields:
+        return values
+    return [_map_field(value, schema, field, change) for value in values]
+
+
+def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
+    """Paths of one file made absolute where they exist beside it; hub ids and faults are left as they are."""
+    return map_locations(raw, schema, lambda value, mark, *_: _absolute_location(value, mark, folder))
 
 
 def _keys(value: Any) -> set[Any]:
@@ -222,7 +251,8 @@ def _resolve(path: Path, layers: Sequence[Layer]) -> Recipe:
     check_published(config.published_files, faults)
     if faults:
         raise recipe_error(path, faults)
-    return Recipe(path, config, tuple(rows), profiles)
+    parents = tuple(Path(where) for where, _ in layers if where not in (str(path), SET))
+    return Recipe(path, config, tuple(rows), profiles, parents)
 
 
 def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faults: list[str]) -> Row | None:

@@ -83,6 +83,25 @@ def read_published(location: str) -> Published:
     return Published(source=written.source, numbers=tuple(numbers))
 
 
+def profiles_named(path: Path) -> list[str]:
+    """Profiles that a file of published results names by a path, which is relative to its own folder."""
+    found: dict[str, None] = {}
+
+    def visit(raw: Any) -> None:
+        if isinstance(raw, Mapping):
+            profile = raw.get("profile")
+            if isinstance(profile, str) and profile.endswith((".yaml", ".yml")):
+                found[profile] = None
+            for value in raw.values():
+                visit(value)
+        elif isinstance(raw, list):
+            for value in raw:
+                visit(value)
+
+    visit(yaml.load(path.read_text(encoding="utf-8-sig"), UniqueKeyLoader))
+    return list(found)
+
+
 def _cells(written: PublishedFile, faults: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every number as the fields of a PublishedNumber, with where it stands."""
     for at, table in enumerate(written.tables):

@@ -43,6 +43,8 @@ def print_table(report: Report, console: Console) -> None:
         console.print(Text(f"[{number}] {note}", style="yellow"), width=WIDTH)
     for sentence in table.caption:
         console.print(Text(sentence, style="dim"), width=WIDTH)
+    for name in report.changed:
+        console.print(Text(f"{name}: changed since it was written; written again", style="yellow"), soft_wrap=True)
 
 
 def _cell(entry: Entry) -> Text:
