@@ -64,7 +64,7 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
     _check_primary(recipe, table)
-    stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
+    stages = dict.fromkeys(s for row in table for cell in (*row.cells, *row.curve) for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
 
 
@@ -267,6 +267,7 @@ def select_stage(
         stage = SelectStage(
             pool=config.pool,
             select=select,
+            keeps_scores=_keeps_scores(config),
             prompts=_prompts(config, seed, read),
             theta=tuple(model.parameters_in_billions for model in config.raters),
         )
@@ -282,15 +283,25 @@ def select_stage(
     stage = SelectStage(
         pool=config.pool,
         select=select,
+        keeps_scores=_keeps_scores(config),
         seed=seed if select.strategy in SEEDED_STRATEGIES else None,
         tokenizer=config.model if counts_tokens else None,
     )
     return Stage("select", stage, inputs)
 
 
+def _keeps_scores(config: ArmConfig) -> bool:
+    return config.finetune.order == "curriculum"
+
+
 def finetune_stage(config: ArmConfig, seed: int, subset: Stage) -> Stage:
-    bad_rows = config.pool.bad_rows
-    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed, bad_rows=bad_rows)
+    stage = FinetuneStage(
+        model=config.model,
+        finetune=config.finetune,
+        seed=seed,
+        bad_rows=config.pool.bad_rows,
+        keep_epochs=config.evaluate.checkpoints == "all",
+    )
     return Stage(f"finetune-{config.finetune.method}", stage, (("subset", subset),))
 
 

@@ -10,7 +10,15 @@ from selectit.config.evaluate import (
     JudgeConfig,
     JudgeSetting,
 )
-from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
+from selectit.config.finetune import (
+    EarlyStopping,
+    FinetuneConfig,
+    FinetuneStage,
+    LoraSettings,
+    ReplayConfig,
+    ValidationFile,
+    ValidationSplit,
+)
 from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
@@ -60,6 +68,7 @@ __all__ = [
     "BadRows",
     "BenchmarkConfig",
     "Config",
+    "EarlyStopping",
     "EvaluateConfig",
     "EvaluateStage",
     "FinetuneConfig",
@@ -86,6 +95,7 @@ __all__ = [
     "RatingTemplate",
     "Ratio",
     "RecipeConfig",
+    "ReplayConfig",
     "SampleConfig",
     "ScoreConfig",
     "ScoreStage",
@@ -96,6 +106,8 @@ __all__ = [
     "SelectStage",
     "StageConfig",
     "Turns",
+    "ValidationFile",
+    "ValidationSplit",
     "WandbConfig",
     "execution",
     "is_execution",

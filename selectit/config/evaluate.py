@@ -106,6 +106,9 @@ class EvaluateConfig(Config):
     """`hub`, or a folder that holds mmlu/, bbh/, gsm8k/ and so on, as docs/evaluation.md has them."""
     benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
     """Which of the profile's benchmarks; default: all."""
+    checkpoints: Literal["last", "all"] = "last"
+    """all: the weights after every epoch too, as a curve in the report; the table has the last ones (with
+    early_stopping the best) in either case."""
     limit: int | None = Field(None, ge=1)
     """At most this many items per task (an MMLU subject, a BBH task and a TyDiQA language are tasks)."""
     judge: JudgeSetting | None = None
@@ -210,6 +213,8 @@ class EvaluateStage(_OneBenchmark):
     num_processes: int | None = execution(None, ge=1)
     backend: Backend = "transformers"
     vllm_python: str | None = execution(None)
+    epoch: int | None = None
+    """The weights after this epoch of the training; default: its result."""
     seed: int = 42
 
 

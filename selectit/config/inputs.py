@@ -29,8 +29,9 @@ class PoolConfig(Config):
     """Commit, tag or branch of a hub dataset; resolved to a commit before anything runs."""
     split: str = "train"
     """Split of a hub dataset; a file has none."""
-    format: Literal["auto", "alpaca", "sharegpt", "messages"] = "auto"
-    """alpaca: instruction/input/output; sharegpt: conversations[from,value]; messages: messages[role,content]."""
+    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"] = "auto"
+    """alpaca: instruction/input/output; sharegpt: conversations[from,value]; messages: messages[role,content];
+    prompt_completion: prompt/completion."""
     sample: SampleConfig | None = None
     """Only the rows of a seeded draw, in file order; it comes before everything else. Default: all rows."""
     limit: int | None = Field(None, ge=1)

@@ -12,7 +12,14 @@ from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.schema import Config, LocationMark
 from selectit.config.score import ScoreConfig
-from selectit.config.select import IFDSelect, PerplexitySelect, SelectConfig, SelectDefaults, SelectITSelect
+from selectit.config.select import (
+    IFDSelect,
+    LengthSelect,
+    PerplexitySelect,
+    SelectConfig,
+    SelectDefaults,
+    SelectITSelect,
+)
 
 SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
 """The words in `published` for the files in selectit/published/, one for each paper."""
@@ -63,6 +70,26 @@ class ArmConfig(Config):
     select: SelectConfig
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _curriculum_has_scores(self) -> ArmConfig:
+        scored = SelectITSelect | PerplexitySelect | IFDSelect | LengthSelect
+        if self.finetune.order == "curriculum" and not isinstance(self.select, scored):
+            raise ValueError(
+                f"finetune.order curriculum needs a strategy that scores rows (selectit, perplexity, ifd, length), and "
+                f"select.strategy is {self.select.strategy}; set finetune.order of this arm to shuffled"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_are_those_of_epochs(self) -> ArmConfig:
+        finetune = self.finetune
+        if self.evaluate.checkpoints == "all" and (finetune.budget != "rows" or finetune.max_steps is not None):
+            raise ValueError(
+                "evaluate.checkpoints all evaluates after every epoch of finetune.num_train_epochs; with max_steps or "
+                "another budget the number of epochs depends on the subset. Set evaluate.checkpoints to last"
+            )
+        return self
 
     @property
     def raters(self) -> tuple[ModelConfig, ...]:

@@ -133,5 +133,7 @@ class SelectStage(Config):
     """Only for lengths in tokens."""
     prompts: tuple[str, ...] = ()
     """selectit: the rating prompts whose ratings are combined, in order."""
+    keeps_scores: bool = False
+    """messages.jsonl holds each row's score, for a training in the order of scores."""
     theta: tuple[float | None, ...] = ()
     """selectit at model level: parameters of each rater in billions; None: as counted by its score stage."""

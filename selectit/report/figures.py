@@ -18,7 +18,7 @@ from selectit.data import read_jsonl
 from selectit.execution import Outcome
 from selectit.graph import Plan, Stage, TableRow
 from selectit.recipe import trains
-from selectit.report import formats
+from selectit.report import epochs, formats
 from selectit.report.comparisons import Comparison, Comparisons
 from selectit.report.results import UNTOUCHED, recipe_of
 from selectit.report.subsets import Overlap, Subset, first_seed, training_of
@@ -62,6 +62,8 @@ def draw(
         _tokens(plan, outcomes),
         _overlap(one_each, pairs),
         _losses(plan, outcomes),
+        _validation(plan, outcomes),
+        _epochs(plan, outcomes),
     )
     return [plot for plot in plots if plot is not None]
 
@@ -231,6 +233,44 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
     repeats = " Further seeds of an arm are pale." if any(curve.is_repeat for curve in curves) else ""
     caption = f"Loss on the response tokens of each optimiser step, as it was logged.{repeats}"
     return Plot("Training loss", plots.loss_curves(curves), caption + _left_out(len(trained), MOST_CURVES))
+
+
+def _validation(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
+    from selectit.report import plots
+
+    found = epochs.trainings(plan, outcomes)
+    curves = []
+    for group, row in enumerate(list(found)[at] for at in _in_turn(list(found), MOST_CURVES)):
+        for drawn, record in enumerate(found[row]):
+            x, y = ([entry[name] for entry in record["validation"]] for name in ("epoch", "loss"))
+            curves.append(plots.Curve(row.label, x, y, group=group, is_repeat=drawn > 0))
+    if not curves:
+        return None
+    drawing = plots.loss_curves(curves, "epoch", "validation loss (nats per token)", "validation")
+    return Plot("Validation loss", drawing, epochs.VALIDATION_NOTE + _left_out(len(found), MOST_CURVES))
+
+
+def _epochs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
+    from selectit.report import plots
+
+    found = epochs.by_epoch(plan, outcomes)
+    labels = list(dict.fromkeys(label for label, _ in found))
+    panels = [
+        plots.RatioPanel(
+            benchmark,
+            [
+                plots.Curve(label, list(series), list(series.values()), group=labels.index(label))
+                for (label, name), series in found.items()
+                if name == benchmark
+            ],
+            [],
+        )
+        for benchmark in dict.fromkeys(name for _, name in found)
+    ]
+    if not panels:
+        return None
+    drawing = plots.ratio_curves(panels, "epoch", "epochs")
+    return Plot("Benchmarks after each epoch", drawing, epochs.EPOCHS_NOTE)
 
 
 def _ratio_curve(plan: Plan, table: Table) -> Plot | None:

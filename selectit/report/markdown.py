@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from selectit.report.composition import CORRELATIONS_NOTE
 from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
+from selectit.report.epochs import EPOCHS_NOTE, VALIDATION_NOTE
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import Listing
 from selectit.report.health import NOTE as ANSWER_HEALTH_NOTE
@@ -37,6 +38,10 @@ def markdown(contents: Contents) -> str:
         blocks += [_listing(published.listing)] if published.listing.rows else []
         blocks += [_numbered(published.reasons), _bullets(published.rest), _text(published.rule)]
     blocks += ["## Arms", _listing(contents.arms), _bullets(contents.arm_notes)]
+    if contents.validation.rows:
+        blocks += ["## Validation loss", _listing(contents.validation), VALIDATION_NOTE]
+    if contents.epochs.rows:
+        blocks += ["## Benchmarks after each epoch", _listing(contents.epochs), EPOCHS_NOTE]
     if contents.composition.rows:
         blocks += ["## What was chosen", _listing(contents.composition), CALCULATION_RULE]
     if contents.correlations.rows:
