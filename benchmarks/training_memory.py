@@ -137,7 +137,7 @@ def measure(setting: dict[str, Any]) -> dict[str, float]:
         order = StepOrder([length] * len(rows), finetune.global_batch_size, size, 1, finetune.packing)
         positions = largest_pass(order, finetune.packing)
         width = bytes_per_parameter(config.model, on_gpu=False)
-        memory = training_memory(shape_of(config.model), finetune, width, positions)
+        memory = training_memory(shape_of(config.model), finetune, width, positions, on_gpu=False)
     parts = {name: getattr(memory, name) for name in ("weights", "gradients", "optimizer", "activations")}
     return {"measured": peak[0] - before, "estimate": memory.expected, **parts}
 

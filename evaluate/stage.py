@@ -80,7 +80,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
         return judge_items(*kept, judge, gamed, out, tracker)
 
-    weights = find_weights(_trained(inputs, config.epoch), config.adapter)
+    weights = find_weights(trained_folder(inputs, config.epoch), config.adapter)
     if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
         check_template(tuned, config.template, chat_template(config.template, load_tokenizer(config.model)))
     lm = load_lm(config.model, weights, config.backend, config.vllm_python)
@@ -113,7 +113,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     return metrics | speed
 
 
-def _trained(inputs: Mapping[str, Path], epoch: int | None) -> Path | None:
+def trained_folder(inputs: Mapping[str, Path], epoch: int | None) -> Path | None:
     """The folder with the weights of the training, at its end or after an epoch; None: the model as it is.
 
     Raises: NotRun where early stopping came before that epoch.

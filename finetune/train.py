@@ -43,7 +43,7 @@ from selectit.finetune.checkpoints import (
 from selectit.finetune.dataset import TrainingSet, tokenize, told_left_out
 from selectit.finetune.epochs import EpochEnds, take_best
 from selectit.finetune.example import write_example, write_row_tokens
-from selectit.finetune.memory import check_memory, largest_pass, room_now
+from selectit.finetune.memory import check_memory, largest_pass, room_now, steady_allocation
 from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
@@ -76,6 +76,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     """
     config, finetune, dtype = run.stage, run.stage.finetune, resolve_dtype(run.stage.model)
     _quieten_libraries()
+    steady_allocation()
     check_number(finetune)
     tokenizer = load_tokenizer(config.model)
     form = load_form(finetune.template, tokenizer)

@@ -182,7 +182,7 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     adapter = adapter_parameters(shape, finetune)
     width = bytes_per_parameter(config.model, on_gpu)
     longest_row = per_row if finetune.packing else finetune.max_length
-    memory = training_memory(shape, finetune, width, finetune.micro_batch_size * longest_row)
+    memory = training_memory(shape, finetune, width, finetune.micro_batch_size * longest_row, on_gpu)
     saved, checkpoints = training_disk(config, width)
     validated = num_validated * per_row * ceil(seen / num_rows)  # after every epoch
     return Work(

@@ -12,7 +12,9 @@ from tiny_training import logged, stage_config, tiny_rows, train, write_subset
 from transformers import AutoModelForCausalLM
 
 from selectit.config import ReplayConfig, ValidationFile, ValidationSplit
-from selectit.errors import Preempted, UserError
+from selectit.errors import NotRun, Preempted, UserError
+from selectit.evaluate.lm import find_weights
+from selectit.evaluate.stage import trained_folder
 from selectit.finetune.dataset import tokenize
 from selectit.finetune.rows import read_rows
 from selectit.finetune.validation import has_stopped
@@ -195,3 +197,7 @@ def test_the_weights_after_each_epoch_are_kept_and_are_those_of_a_training_that_
     name = "model/model.safetensors" if method == "full" else "adapter/adapter_model.safetensors"
     assert (tmp_path / "out" / "epochs" / "2" / name).read_bytes() == (tmp_path / "short" / name).read_bytes()
     assert (tmp_path / "out" / "epochs" / "2" / name).with_name("trained_on.json").is_file()
+    found = find_weights(trained_folder({"model": tmp_path / "out"}, 2), None)
+    assert str(tmp_path / "out" / "epochs" / "2") in (found.adapter or found.checkpoint)
+    with pytest.raises(NotRun, match="training stopped early, before the end of epoch 3"):
+        trained_folder({"model": tmp_path / "out"}, 3)
