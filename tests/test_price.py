@@ -188,3 +188,30 @@ def test_the_items_of_a_benchmark_are_those_that_its_profile_asks(profile, bench
     from selectit.pricing.work import num_items
 
     assert num_items(load_profile(profile).benchmarks[benchmark], None) == items
+
+
+def test_replayed_and_held_out_rows_and_kept_epochs_are_in_the_price(work):
+    from selectit.plan import build
+    from selectit.pricing.work import training_disk, work_of
+    from selectit.recipe import load
+
+    def stage(*overrides):
+        plan = build(load(work.recipe, ("finetune.num_train_epochs=2", *overrides)))
+        return next(s for s in plan.stages if s.kind == "finetune-lora" and plan.title(s).startswith("finetune random"))
+
+    def priced(*overrides) -> float:
+        return work_of(stage(*overrides), on_gpu=False).flops
+
+    plain = priced()
+    assert priced(f"finetune.replay={{path: {work.raw['pool']['path']}, share: 0.5}}") == pytest.approx(2 * plain)
+    # of the 4 selected rows 1 is read forward after each of two epochs, and 3 are trained on
+    config = json.loads((Path(work.raw["model"]["path"]) / "config.json").read_text())
+    parameters = flops.shape_from_config(config, "demo").num_parameters
+    adapter = flops.shape_from_config(config, "demo").lora_parameters(16, "all-linear")
+    share = flops.forward_flops(parameters, 1) / flops.training_flops(parameters, adapter, 1, True)
+    assert priced("finetune.validation={share: 0.25}") == pytest.approx(plain * (3 + share) / 4)
+    disk = training_disk(stage().config, 4)
+    kept = training_disk(stage("evaluate.checkpoints=all", "finetune.num_train_epochs=4").config, 4)
+    assert kept[0] == 4 * disk[0] and kept[1] == disk[1]
+    few = training_disk(stage("finetune.optimizer=adafactor").config, 4)
+    assert few[1] < 0.4 * disk[1]
