@@ -256,7 +256,7 @@ def _check_training_inputs(graph: Any) -> None:
 
 @app.command(rich_help_panel=RECIPE)
 def report(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = []) -> None:
-    """Write the report from what is finished; the rest are labelled holes."""
+    """Write the report from what is finished; the rest are missing results with their reason."""
     from selectit.artifact import Store
     from selectit.engine import found
     from selectit.plan import build
