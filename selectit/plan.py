@@ -63,9 +63,22 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
                 cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
+    _check_labels(recipe, table)
     _check_primary(recipe, table)
     stages = dict.fromkeys(s for row in table for cell in (*row.cells, *row.curve) for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _check_labels(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where two rows of the table would have one name."""
+    rows: dict[str, TableRow] = {}
+    for row in table:
+        if row.label in rows:
+            raise UserError(
+                f"recipe {recipe.path}: two rows of the table have the name '{row.label}', of the arms '"
+                f"{rows[row.label].arm}' and '{row.arm}'; rename one"
+            )
+        rows[row.label] = row
 
 
 def _check_primary(recipe: Recipe, table: Sequence[TableRow]) -> None:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-import yaml
-
+from selectit import yaml_text
 from selectit.artifact import MANIFEST, Artifact, provenance
 from selectit.audit.pack_inputs import INPUTS, WEIGHTS, Inputs, as_written
 from selectit.audit.trace import ARTIFACTS, with_inputs
@@ -226,7 +225,7 @@ def _file_name(label: str, taken: Sequence[str]) -> str:
 
 
 def _yaml(value: object) -> bytes:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode()
+    return yaml_text.dump(value).encode()
 
 
 def _json(value: object) -> bytes:

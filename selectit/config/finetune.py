@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from selectit.config.inputs import BadRows, ModelConfig, PoolConfig
-from selectit.config.schema import Config, Location, Template, execution
+from selectit.config.schema import Config, Location, Seed, Template, execution
 
 
 class LoraSettings(Config):
@@ -49,7 +49,11 @@ class ValidationFile(PoolConfig):
 
 ValidationConfig = Annotated[
     Annotated[ValidationSplit, Tag("split")] | Annotated[ValidationFile, Tag("file")],
-    Discriminator(lambda value: "file" if "path" in (value if isinstance(value, dict) else vars(value)) else "split"),
+    Discriminator(
+        lambda value: (
+            "file" if "path" in (value if isinstance(value, dict) else getattr(value, "__dict__", {})) else "split"
+        )
+    ),
 ]
 
 
@@ -221,7 +225,7 @@ class FinetuneStage(Config):
 
     model: ModelConfig
     finetune: FinetuneConfig
-    seed: int
+    seed: Seed
     bad_rows: BadRows = "refuse"
     """As the pool's: rows that template or tokenizer cannot label stop the training, or are left out."""
     keep_epochs: bool = False

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from selectit.config.schema import Config, Location, execution
+from selectit.config.schema import Config, Location, Seed, execution
 
 BadRows = Literal["refuse", "exclude"]
 Backend = Literal["transformers", "vllm"]
@@ -18,7 +18,7 @@ class SampleConfig(Config):
 
     num_rows: int = Field(ge=1)
     """Rows that are drawn; the pool must have at least as many."""
-    seed: int
+    seed: Seed
     """With the same seed a larger draw holds every smaller one."""
 
 

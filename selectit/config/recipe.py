@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config, LocationMark
+from selectit.config.schema import Config, LocationMark, Seed
 from selectit.config.score import ScoreConfig
 from selectit.config.select import (
     IFDSelect,
@@ -29,9 +29,9 @@ PublishedLocation = Annotated[str, LocationMark(keywords=SHIPPED_NUMBERS)]
 
 
 class SeedsConfig(Config):
-    select: tuple[int, ...] = Field((42,), min_length=1)
-    train: tuple[int, ...] = Field((42,), min_length=1)
-    eval: tuple[int, ...] = Field((42,), min_length=1)
+    select: tuple[Seed, ...] = Field((42,), min_length=1)
+    train: tuple[Seed, ...] = Field((42,), min_length=1)
+    eval: tuple[Seed, ...] = Field((42,), min_length=1)
     combine: Literal["all", "in_step"] = "all"
     """all: every combination; in_step: the first of each list together, then the second; one value goes with all."""
 
@@ -152,8 +152,8 @@ class RecipeConfig(Config):
     def _is_no_folder_of_the_runs_folder(cls, value: str) -> str:
         if value.lower() in RUNS_FOLDERS:
             raise ValueError(
-                f"'{value}' names the report's folder, and a runs folder has a {value.lower()} of its own; choose "
-                f"another name than {', '.join(RUNS_FOLDERS)}"
+                f"'{value}' names the report's folder, and that name is taken in a runs folder; choose "
+                f"another than {', '.join(RUNS_FOLDERS)}"
             )
         return value
 

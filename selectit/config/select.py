@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field
 
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.losses import SelectTemplate
-from selectit.config.schema import Config, execution
+from selectit.config.schema import Config, Seed, execution
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
@@ -127,7 +127,7 @@ class SelectStage(Config):
 
     pool: PoolConfig
     select: SelectConfig
-    seed: int | None = None
+    seed: Seed | None = None
     """Only for strategies that draw."""
     tokenizer: ModelConfig | None = None
     """Only for lengths in tokens."""

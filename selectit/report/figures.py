@@ -17,7 +17,7 @@ from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectConfi
 from selectit.data import read_jsonl
 from selectit.execution import Outcome
 from selectit.graph import Plan, Stage, TableRow
-from selectit.recipe import trains
+from selectit.recipe import short_names, trains
 from selectit.report import epochs, formats
 from selectit.report.comparisons import Comparison, Comparisons
 from selectit.report.results import UNTOUCHED, recipe_of
@@ -283,7 +283,8 @@ def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
     for index, row in enumerate(plan.rows):
         alike = [point for point, other in zip(points, plan.rows, strict=True) if other.arm == row.arm]
         varied = [key for key in points[index] if key != RATIO and len({point[key] for point in alike}) > 1]
-        shown = ", ".join(f"{key.rsplit('.', 1)[-1]}={points[index][key]}" for key in varied)
+        names = short_names(list(points[index]))
+        shown = ", ".join(f"{names[key]}={points[index][key]}" for key in varied)
         groups.setdefault(f"{row.arm} ({shown})" if shown else row.arm, []).append(index)
     panels = []
     for title in (AVERAGE, *table.benchmarks):
