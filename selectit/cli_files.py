@@ -35,6 +35,8 @@ def score(
     fidelity: Annotated[str, typer.Option(help="paper, released_code or corrected.")] = "corrected",
     max_length: Annotated[int | None, typer.Option(help="Tokens of a rating text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="Texts beyond --max-length: cut, skip or fail.")] = "cut",
+    turns: Annotated[str, typer.Option(help="Conversations, the answer that is rated: first, last or mean.")] = "first",
+    template: Annotated[str, typer.Option(help="Form of a rating text: plain, or the rater's chat.")] = "plain",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
     launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
@@ -73,6 +75,7 @@ def score(
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
+                "turns": turns, "template": template,
                 "num_processes": num_processes, "launcher": launcher, "backend": backend, "vllm_python": vllm_python,
             },
             "select": select,
@@ -115,12 +118,16 @@ def select(
     form: Annotated[str, typer.Option(help="ifd: loss_ratio or perplexity_ratio.")] = "loss_ratio",
     unconditioned: Annotated[str, typer.Option(help="ifd: the response behind its marker, or bare.")] = "marker",
     template: Annotated[str, typer.Option(help="perplexity, ifd: alpaca, llmzoo, chat or plain.")] = "alpaca",
-    seed: Annotated[int, typer.Option(help="Of random strategies and of the token level's prompt.")] = 42,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of random strategies and of the token level's prompt.")
+    ] = 42,
     bad_rows: Annotated[
         str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
     ] = "refuse",
     max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
+    turns: Annotated[str, typer.Option(help="selectit: the answer that is rated: first, last or mean.")] = "first",
+    rating_template: Annotated[str, typer.Option(help="selectit: plain, or the rater's chat.")] = "plain",
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -164,6 +171,8 @@ def select(
                     "rating_prompts": rating_prompts,
                     "max_length": max_length,
                     "long_rows": long_rows,
+                    "turns": turns,
+                    "template": rating_template,
                     **({"models": models} if models else {}),
                 },
                 "select": section,
@@ -192,7 +201,7 @@ def finetune(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
-    seed: Annotated[int, typer.Option(help="Training seed.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:

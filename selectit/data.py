@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selectit.arrow_rows import json_form, rows_of
 from selectit.config import PoolConfig
 from selectit.errors import UserError
 from selectit.row_ids import RowIds, check_is_object, draw, row_id
@@ -27,6 +28,7 @@ COLUMNS = {
     "alpaca": ("instruction", "output"),
     "sharegpt": ("conversations",),
     "messages": ("messages",),
+    "prompt_completion": ("prompt", "completion"),
 }
 """Columns that a row of each format must have (Alpaca's `input` may be absent)."""
 SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -53,6 +55,8 @@ class Row:
     messages: tuple[Message, ...]
     raw: dict[str, Any]
     failure: str | None = None
+    is_conversation: bool = False
+    """Its turns are a conversation's; an Alpaca row is its own answer, whatever its history."""
 
 
 def read_pool(pool: PoolConfig) -> list[Row]:
@@ -90,7 +94,13 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
     _check_bad_rows(pool, bad, num_bad, index + 1)
 
 
+NOT_UNICODE = "lone_surrogate"
+"""Half of a character that JSON writes as two, such as \\ud83d without its other half, or bytes that are not UTF-8."""
+
+
 def _row(pool: PoolConfig, row_format: str, index: int, position: int, named: str, raw: dict[str, Any]) -> Row:
+    if not is_unicode(raw):  # its texts are left out, so that nothing later stumbles over them
+        return Row(index, named, "", "", (), raw, NOT_UNICODE)
     own, unread = _messages(pool, row_format, position, raw)
     messages, beyond = around(raw, own)
     instruction, response, untrained = rated_pair(messages, last=row_format == "alpaca")
@@ -99,11 +109,28 @@ def _row(pool: PoolConfig, row_format: str, index: int, position: int, named: st
         failure = "empty_response"
     elif failure is None and not instruction.strip():
         failure = "empty_instruction"
-    return Row(index, named, instruction, response, tuple(messages), raw, failure)
+    return Row(index, named, instruction, response, tuple(messages), raw, failure, row_format != "alpaca")
+
+
+def is_unicode(value: Any) -> bool:
+    """Whether all text in a row, keys too, can be written as UTF-8."""
+    if isinstance(value, str):
+        if value.isascii():
+            return True
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
+    if isinstance(value, dict):
+        return all(is_unicode(key) and is_unicode(item) for key, item in value.items())
+    return all(map(is_unicode, value)) if isinstance(value, list | tuple) else True
 
 
 def write_rows(pool: PoolConfig, rows: Iterable[Row], out: Path, stem: str = "subset") -> Path:
-    """Write rows, in the pool's order, in its own format to `out/<stem><suffix>`; a hub dataset becomes JSONL."""
+    """Write rows, in the pool's order, in its own format to `out/<stem><suffix>`; a hub dataset becomes JSONL, values
+    that JSON has not in the form of `json_form`.
+    """
     suffix = Path(pool.path).suffix if Path(pool.path).is_file() else ".jsonl"
     path = out / f"{stem}{suffix}"
     if suffix == ".json":
@@ -134,7 +161,7 @@ def _copy_rows(pool: PoolConfig, indices: Iterable[int], path: Path) -> None:
 
 def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as f:
-        f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        f.writelines(json.dumps(line, ensure_ascii=False, default=json_form) + "\n" for line in lines)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -188,7 +215,7 @@ def _raw_rows_at(pool: PoolConfig, positions: np.ndarray) -> Iterator[Any]:
         for batch in _parquet_batches(path):
             first, last = positions.searchsorted([start, start + batch.num_rows])
             if first < last:
-                yield from batch.take(positions[first:last] - start).to_pylist()
+                yield from rows_of(batch.take(positions[first:last] - start))
             start += batch.num_rows
     else:
         wanted = iter(positions.tolist())
@@ -217,7 +244,7 @@ def _raw_rows(pool: PoolConfig) -> Iterable[Any]:
             raise UserError(f"pool {path}: found a JSON {type(content).__name__}; a pool is a list of rows")
         return content
     if path.suffix == ".parquet":
-        return (row for batch in _parquet_batches(path) for row in batch.to_pylist())
+        return (row for batch in _parquet_batches(path) for row in rows_of(batch))
     raise UserError(f"pool {path}: files that can be read end in {', '.join(SUFFIXES)}")
 
 
@@ -232,7 +259,8 @@ def _is_dataset(path: Path) -> bool:
 
 
 def _rows_of(dataset: Any) -> Iterator[dict[str, Any]]:
-    return (row for batch in dataset.with_format("arrow").iter(BATCH_ROWS) for row in batch.to_pylist())
+    batches = (part for table in dataset.with_format("arrow").iter(BATCH_ROWS) for part in table.to_batches())
+    return (row for batch in batches for row in rows_of(batch))
 
 
 def _dataset(pool: PoolConfig) -> Any:
@@ -293,6 +321,12 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
         if row.get("input"):
             user["input"] = text(row["input"], "input")
         return [user, {"role": "assistant", "content": text(row["output"], "output")}], None
+
+    if row_format == "prompt_completion":
+        return [
+            {"role": "user", "content": text(row["prompt"], "prompt")},
+            {"role": "assistant", "content": text(row["completion"], "completion")},
+        ], None
 
     column, role_key, text_key = {
         "sharegpt": ("conversations", "from", "value"),

@@ -63,9 +63,22 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
                 cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
+    _check_labels(recipe, table)
     _check_primary(recipe, table)
-    stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
+    stages = dict.fromkeys(s for row in table for cell in (*row.cells, *row.curve) for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _check_labels(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where two rows of the table would have one name."""
+    rows: dict[str, TableRow] = {}
+    for row in table:
+        if row.label in rows:
+            raise UserError(
+                f"recipe {recipe.path}: two rows of the table have the name '{row.label}', of the arms '"
+                f"{rows[row.label].arm}' and '{row.arm}'; rename one"
+            )
+        rows[row.label] = row
 
 
 def _check_primary(recipe: Recipe, table: Sequence[TableRow]) -> None:
@@ -176,7 +189,7 @@ def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]
 
 
 Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
-"""(pool, rater, max_length, long_rows, backend) -> the rating prompts of its score stage."""
+"""(pool, rater, max_length, long_rows, turns, template, backend) -> the rating prompts of its score stage."""
 
 
 def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPrompts = read_rating_prompts) -> Prompts:
@@ -191,7 +204,8 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
 
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
-    return config.pool, model, config.score.max_length, config.score.long_rows, config.score.backend
+    score = config.score
+    return config.pool, model, score.max_length, score.long_rows, score.turns, score.template, score.backend
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
@@ -205,6 +219,8 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 prompts=prompts[_rated_alike(config, model)],
                 max_length=config.score.max_length,
                 long_rows=config.score.long_rows,
+                turns=config.score.turns,
+                template=config.score.template,
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
                 launcher=config.score.launcher,
@@ -218,7 +234,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
 
 
 def loss_stages(config: ArmConfig) -> dict[str, Stage]:
-    """The losses that a perplexity or ifd arm is cut from, by the name under which its selection reads them.
+    """The losses that a perplexity or ifd arm is computed from, by the name under which its selection reads them.
 
     Raises: UserError where the template has no response marker and one is asked for.
     """
@@ -264,6 +280,7 @@ def select_stage(
         stage = SelectStage(
             pool=config.pool,
             select=select,
+            keeps_scores=_keeps_scores(config),
             prompts=_prompts(config, seed, read),
             theta=tuple(model.parameters_in_billions for model in config.raters),
         )
@@ -279,15 +296,25 @@ def select_stage(
     stage = SelectStage(
         pool=config.pool,
         select=select,
+        keeps_scores=_keeps_scores(config),
         seed=seed if select.strategy in SEEDED_STRATEGIES else None,
         tokenizer=config.model if counts_tokens else None,
     )
     return Stage("select", stage, inputs)
 
 
+def _keeps_scores(config: ArmConfig) -> bool:
+    return config.finetune.order == "curriculum"
+
+
 def finetune_stage(config: ArmConfig, seed: int, subset: Stage) -> Stage:
-    bad_rows = config.pool.bad_rows
-    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed, bad_rows=bad_rows)
+    stage = FinetuneStage(
+        model=config.model,
+        finetune=config.finetune,
+        seed=seed,
+        bad_rows=config.pool.bad_rows,
+        keep_epochs=config.evaluate.checkpoints == "all",
+    )
     return Stage(f"finetune-{config.finetune.method}", stage, (("subset", subset),))
 
 

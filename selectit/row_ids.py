@@ -37,13 +37,18 @@ def check_is_object(pool: PoolConfig, position: int, row: Any) -> None:
 
 def content_hash(row: Mapping[str, Any]) -> str:
     text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def own_id(value: Any) -> str:
+    """An `id` as text; half of a character is written out, such as `\\ud83d`, for ids are written to files."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def row_id(position: int, row: Mapping[str, Any]) -> str:
     """The row's own id, else its position in the file and its content hash."""
     own = row.get("id")
-    return f"{position}-{content_hash(row)[:8]}" if own is None else str(own)
+    return f"{position}-{content_hash(row)[:8]}" if own is None else own_id(own)
 
 
 class RowIds:
@@ -65,8 +70,8 @@ class RowIds:
                 f"pool {self._pool.path}, row {position if own is None else 0}: no 'id', but other rows have one. "
                 "Give every row an id, or none (position and content hash are used then)."
             )
-        self._hashes.append(hash(str(own)))
-        return str(own)
+        self._hashes.append(hash(named := own_id(own)))
+        return named
 
     def check(self) -> None:
         """Raises: UserError for an id that stands twice; rows of equal hash are read again, so it is certain."""
@@ -80,7 +85,7 @@ class RowIds:
         for position, row in enumerate(self._read(self._pool)) if suspects else ():
             if position not in suspects:
                 continue
-            if (own := str(row["id"])) in seen:
+            if (own := own_id(row["id"])) in seen:
                 raise UserError(
                     f"pool {self._pool.path}, row {position}: id '{own}' stands in row {seen[own]} already. "
                     "Remove the repeated row, or the id column (position and content hash are used then)."

@@ -24,6 +24,8 @@ from selectit.errors import UserError
 from selectit.fingerprint import Hasher, digest, resolve_revision
 from selectit.templates import template_name
 
+EPOCHS_FOLDER = "epochs"
+"""Of a training whose weights after every epoch are kept: `epochs/1/adapter` and so on."""
 RECORD_FILE = "trained_on.json"
 ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS = (
@@ -113,10 +115,15 @@ def weight_files(model: ModelConfig) -> list[Path]:
 
 
 def _file(model: ModelConfig, name: str) -> Path | None:
+    """None where the folder or repository has no such file, or it is neither in the cache nor to be had."""
     try:
         found = cached_file(
-            model.path, name, revision=model.revision, _raise_exceptions_for_missing_entries=False,
-        )  # fmt: skip
+            model.path,
+            name,
+            revision=model.revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"{_named(model)} cannot be read: {str(error).splitlines()[0]}") from error
     return None if found is None else Path(found)

@@ -67,22 +67,38 @@ def rated_pair(messages: Sequence[Message], last: bool) -> tuple[str, str, str |
 
     Returns: both texts, and why there is no such answer.
     """
-    first_user = next((at for at, message in enumerate(messages) if message["role"] == "user"), len(messages))
-    answers = [
-        at
-        for at, message in enumerate(messages)
-        if message["role"] == "assistant" and at > first_user and message.get("train", True)
-    ]
-    is_answered = any(message["role"] == "assistant" for message in messages[first_user:])
+    answers = _answers(messages)
+    is_answered = any(message["role"] == "assistant" for message in messages[_first_user(messages) :])
     if not answers:
         users = [_words(message) for message in messages if message["role"] == "user"]
         return "\n".join(users[:1]), "", "no_trained_turn" if is_answered else None
-    at = answers[-1] if last else answers[0]
+    return *_pair(messages, answers[-1] if last else answers[0]), None
+
+
+def answer_pairs(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    """Every answer to a user that is trained on, each with what stands in front of it as its instruction."""
+    return [_pair(messages, at) for at in _answers(messages)]
+
+
+def _answers(messages: Sequence[Message]) -> list[int]:
+    return [
+        at
+        for at, message in enumerate(messages)
+        if message["role"] == "assistant" and at > _first_user(messages) and message.get("train", True)
+    ]
+
+
+def _first_user(messages: Sequence[Message]) -> int:
+    return next((at for at, message in enumerate(messages) if message["role"] == "user"), len(messages))
+
+
+def _pair(messages: Sequence[Message], at: int) -> tuple[str, str]:
+    first_user = _first_user(messages)
     asked = [_words(message) for message in messages[first_user:at] if message["role"] == "user"]
     if not any(words.strip() for words in asked):
-        return "", messages[at]["content"], None
+        return "", messages[at]["content"]
     before = [*(m for m in messages[:first_user] if m["role"] == "system"), *messages[first_user:at]]
-    return "\n".join(_words(message) for message in before), messages[at]["content"], None
+    return "\n".join(_words(message) for message in before), messages[at]["content"]
 
 
 def _words(message: Message) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from selectit.engine import found
 from selectit.graph import KINDS, Stage
 from selectit.plan import build
 from selectit.recipe import load
-from selectit.report.write import results_text
+from selectit.report import write_report
 from selectit.scoring.ledger import LEDGER, SCHEMA, Record
 from selectit.selection import stage as selection
 from selectit.states import State, state
@@ -57,7 +59,7 @@ class Work:
         self.recipe.write_text(yaml.safe_dump(raw, sort_keys=False))
 
     def finish(self, *overrides: str, values: dict[str, float] | None = None, **manifest: Any) -> Work:
-        """Finish every stage and write results.csv.
+        """Finish every stage and write the report.
 
         Args:
             values: row -> the value of its benchmarks; 0.25 where not named.
@@ -72,14 +74,19 @@ class Work:
                 self._make(stage, now, plan, store, values or {}, manifest)
                 now = state(stage, self.states, store, plan)
             self.states[stage] = now
-        outcomes = found(plan, store)
-        folder = self.runs / self.name
-        folder.mkdir(exist_ok=True)
-        (folder / "results.csv").write_text(results_text(plan, outcomes))
+        write_report(plan, found(plan, store), self.runs)
         return self
 
+    def copy(self, folder: Path) -> Work:
+        """The same recipe with a runs folder of its own, which may be changed."""
+        other = copy.copy(self)
+        other.runs = folder / "runs"
+        shutil.copytree(self.runs, other.runs)
+        return other
+
     def path(self, kind: str, number: int = 0) -> Path:
-        return [now.artifact.path for s, now in self.states.items() if s.kind == kind and now.artifact][number]
+        names = [now.artifact.path.name for s, now in self.states.items() if s.kind == kind and now.artifact]
+        return self.runs / "artifacts" / names[number]
 
     def _make(self, stage, now, plan, store, values, more) -> None:
         path = store.folder(stage.kind, now.fingerprint)
@@ -106,6 +113,7 @@ class Work:
         ]
         parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / LEDGER)
         told = {
+            "turns": "first", "num_answers": NUM_ROWS, "template": "plain", "text_alone": False,
             "num_rows": NUM_ROWS, "num_ratings": len(rows), "num_failures": 0, "num_truncated": 0, "mean_mass": 0.9,
             "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000, "dtype": "float32",
         }  # fmt: skip
@@ -126,7 +134,7 @@ class Work:
         return {"num_tokens": 3456, "num_steps": 12, "tokens_per_second": 800.0}
 
     def _evaluate(self, stage, path, inputs, plan, values):
-        row = next(row for row in plan.rows if stage in row.stages("evaluate"))
+        (row, _), *_ = plan.owners[stage]
         result = {
             "benchmark": stage.config.benchmark.name, "metric": stage.config.benchmark.metric, "profile": "miniature",
             "value": values.get(row.label, 0.25), "stderr": 0.01, "num_items": 8, "status": "scored", "reason": "",

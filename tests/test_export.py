@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
 from finished_work import Work, call
 
+import selectit
+from selectit.artifact import Store
 from selectit.plan import build
 from selectit.recipe import load
+from selectit.states import inspect
+
+SHIPPED = Path(selectit.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +65,11 @@ def test_two_exports_are_the_same_bytes_whatever_the_files_times(work, tmp_path)
 
 
 def test_the_resolved_recipe_plans_the_same_stages(work, tmp_path):
-    export(work, tmp_path / "pack")
+    export(work, tmp_path / "pack", "--weights")
     packed, own = build(load(tmp_path / "pack" / "recipe.yaml")), build(load(work.recipe))
-    assert packed.stages == own.stages and [row.label for row in packed.rows] == [row.label for row in own.rows]
+    there, here = (list(inspect(plan, Store(work.runs)).values()) for plan in (packed, own))
+    assert [now.fingerprint for now in there] == [now.fingerprint for now in here]
+    assert [row.label for row in packed.rows] == [row.label for row in own.rows]
 
 
 def test_subsets_are_the_row_ids_that_were_trained_on(work, tmp_path):
@@ -68,6 +80,86 @@ def test_subsets_are_the_row_ids_that_were_trained_on(work, tmp_path):
     ]
     messages = (selected[0] / "messages.jsonl").read_text().splitlines()
     assert len(ids) == 4 and sorted(ids) == sorted(json.loads(line)["row_id"] for line in messages)
+
+
+def test_a_packed_recipe_runs_elsewhere(tmp_path, demo, monkeypatch):
+    """Its parents, published results with their profiles, prompts, templates and inputs are in the pack."""
+    home = tmp_path / "home"
+    for folder in ("recipes/deep", "texts", "data"):
+        (home / folder).mkdir(parents=True)
+    work = Work(home, demo)
+    shutil.copytree(demo / "model", home / "model")
+    shutil.copytree(demo / "benchmarks", home / "data" / "benchmarks")
+    (home / "texts" / "prompts.txt").write_text("Rate this.\nHow good is it?\n")
+    (home / "texts" / "mine.yaml").write_text("benchmarks: {mmlu: {metric: acc, num_fewshot: 0, tasks: [astronomy]}}\n")
+    (home / "texts" / "mine.jinja").write_text((SHIPPED / "templates" / "alpaca.jinja").read_text())
+    number = {"arm": "a", "benchmark": "mmlu", "metric": "acc", "value": 50.0, "unit": "percent", "table": "1"}
+    number |= {"strategy": "random", "profile": "../texts/mine.yaml"}
+    (home / "recipes" / "numbers.yaml").write_text(yaml.safe_dump({"source": "mine", "numbers": [number]}))
+    raw = {
+        **work.raw, "pool": {"path": "../pool.jsonl"}, "model": {"path": "../model"},
+        "score": {"rating_prompts": "../texts/prompts.txt"}, "finetune": {"template": "../texts/mine.jinja"},
+        "evaluate": {"profile": "../texts/mine.yaml", "data": "../data/benchmarks"},
+    }  # fmt: skip
+    (home / "recipes" / "base.yaml").write_text(yaml.safe_dump(raw))
+    work.recipe = home / "recipes" / "deep" / "child.yaml"
+    work.recipe.write_text("name: small\nextends: ../base.yaml\npublished: ../numbers.yaml\n")
+    work.finish()
+    export(work, tmp_path / "pack", "--weights")
+    there = tmp_path / "elsewhere" / "pack"
+    there.parent.mkdir()
+    shutil.move(tmp_path / "pack", there)
+    shutil.rmtree(home)
+    monkeypatch.chdir("/")
+    assert str(tmp_path) not in (there / "recipe.yaml").read_text() + (there / "rows.yaml").read_text()
+    assert "3 rows" in call("validate", there / "recipe.yaml")
+    assert {now.status for now in inspect(build(load(there / "recipe.yaml")), Store(there)).values()} == {"done"}
+    assert "0 of " in call("run", there / "recipe.yaml", "--runs-dir", there, "--set", "wandb.enabled=false")
+    written = there / "recipe-as-written"
+    assert {str(p.relative_to(written)) for p in written.rglob("*.yaml")} == {"base.yaml", "deep/child.yaml"}
+
+
+def test_inputs_that_are_left_out_are_named_with_their_hash(work, tmp_path):
+    assert "left out; put them where pack.json names them" in export(work, tmp_path / "pack", "--no-inputs")
+    told = json.loads((tmp_path / "pack" / "pack.json").read_text())["inputs_left_out"]
+    pool = Path(work.raw["pool"]["path"])
+    assert told["inputs/pool.jsonl"] == hashlib.sha256(pool.read_bytes()).hexdigest()
+    assert not (tmp_path / "pack" / "inputs").exists() and "inputs/models/model/model.safetensors" in told
+
+
+def test_arms_whose_names_are_alike_in_a_file_name_keep_their_subsets(tmp_path, demo):
+    work = Work(tmp_path, demo)
+    work.raw["arms"] = {
+        "a/b": {"select": {"strategy": "random"}},
+        "a\\b": {"select": {"strategy": "length", "unit": "chars"}},
+        "A:b": {"select": {"strategy": "length", "unit": "words"}},
+        "../../x": {"select": {"strategy": "random_rest", "rest_of": "a/b"}},
+        "名前": {"select": {"strategy": "full"}},
+    }
+    work.raw["baseline"] = "a/b"
+    work.write(work.raw)
+    work.finish()
+    export(work, tmp_path / "pack")
+    folder = tmp_path / "pack" / "subsets"
+    with (folder / "subsets.csv").open(newline="") as f:
+        of = {line["row"]: line for line in csv.DictReader(f)}
+    assert set(of) == set(work.raw["arms"])
+    assert {path.name for path in folder.iterdir()} == {"subsets.csv", *(line["file"] for line in of.values())}
+    assert len({line["file"].lower() for line in of.values()}) == 5
+    longest = [f"row{i}" for i in range(19, 15, -1)]
+    assert (folder / of["a\\b"]["file"]).read_text().split() == longest
+    assert len((folder / of["名前"]["file"]).read_text().split()) == 20
+
+
+def test_a_report_that_was_changed_by_hand_is_written_again_before_it_is_packed(work, tmp_path):
+    table = work.runs / "small" / "table.tex"
+    before = table.read_text()
+    table.write_text(before.replace("25.0", "52.0"))
+    assert "table.tex was changed since it was written; it is written again" in export(work, tmp_path / "pack")
+    assert (tmp_path / "pack" / "small" / "table.tex").read_text() == before
+    (work.runs / "small" / "mine.txt").write_text("not of the report")
+    export(work, tmp_path / "again")
+    assert not (tmp_path / "again" / "small" / "mine.txt").exists()
 
 
 def test_what_cannot_be_packed_is_refused_and_leaves_nothing(work, tmp_path):

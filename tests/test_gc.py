@@ -14,15 +14,24 @@ from selectit.recipe import load
 from selectit.states import inspect
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, demo):
+    """A recipe all of whose stages are needed, and the same with another learning rate under the name old."""
+    folder = tmp_path_factory.mktemp("finished")
+    Work(folder, demo).finish("name=old", "finetune.learning_rate=1e-5")
+    return Work(folder, demo).finish()
+
+
 @pytest.fixture
-def work(tmp_path, demo):
-    """A recipe all of whose stages are needed, and the remains of the same with another learning rate."""
-    old = Work(tmp_path, demo)
-    old.raw["name"] = "old"
-    old.write(old.raw)
-    old.name = "old"
-    old.finish("finetune.learning_rate=1e-5")
-    return Work(tmp_path, demo).finish()
+def both(finished, tmp_path):
+    return finished.copy(tmp_path)
+
+
+@pytest.fixture
+def work(both):
+    """Without the old report: nobody needs what is behind it."""
+    shutil.rmtree(both.runs / "old")
+    return both
 
 
 def gc(work: Work, *more, rc: int = 0) -> str:
@@ -38,10 +47,10 @@ def statuses(work: Work) -> set[str]:
     return {state.status for state in inspect(plan, Store(work.runs)).values()}
 
 
-def test_what_is_not_needed_is_shown_with_its_size_and_its_table_and_stays_without_yes(work):
+def test_what_is_not_needed_is_shown_with_its_size_and_stays_without_yes(work):
     before = folders(work)
     text = gc(work)
-    assert text.count("finetune-lora-") == 4 and text.count("evaluate-") == 8 and "old" in text
+    assert text.count("finetune-lora-") == 4 and text.count("evaluate-") == 8
     assert "Nothing was removed" in text and folders(work) == before
 
 
@@ -53,6 +62,27 @@ def test_with_yes_it_goes_and_all_that_the_recipe_needs_stays(work):
     freed = int(next(line for line in text.splitlines() if "bytes freed" in line).split()[0].replace(",", ""))
     assert freed == size - sum(p.stat().st_size for p in (work.runs / "artifacts").rglob("*") if p.is_file())
     assert "every artifact folder is needed" in gc(work)
+
+
+def test_what_a_report_was_made_of_is_kept_as_long_as_it_stands(both):
+    before = folders(both)
+    text = gc(both, "--yes")
+    assert "12 folders are kept for the report old alone" in text and "is needed by a given recipe or a report" in text
+    assert folders(both) == before
+    (both.runs / "old" / "results.csv").write_text((both.runs / "old" / "results.csv").read_text()[:600])
+    gc(both, "--yes")  # the record names them too
+    assert folders(both) == before
+
+
+def test_set_is_read_as_run_reads_it(work):
+    shutil.rmtree(work.runs / "small")
+    set_ = ("--set", "finetune.learning_rate=1e-5")
+    offered = gc(work, *set_)
+    needed = {now.artifact.path.name for stage, now in work.states.items() if stage.kind == "finetune-lora"}
+    assert all(name in offered for name in needed) and "4 folders" not in offered
+    gc(work, *set_, "--yes")
+    plan = build(load(work.recipe, ["finetune.learning_rate=1e-5"]))
+    assert {state.status for state in inspect(plan, Store(work.runs)).values()} == {"done"}
 
 
 def test_work_of_every_named_recipe_is_kept(work, tmp_path):
@@ -102,7 +132,7 @@ def test_a_removal_that_was_cut_off_is_finished(work):
 
 def test_nothing_is_freed_where_it_cannot_be_told_what_is_needed(work, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
-    text = work.recipe.read_text().replace(str(tmp_path / "pool.jsonl"), "org/absent")
+    text = work.recipe.read_text().replace(work.raw["pool"]["path"], "org/absent")
     (tmp_path / "blocked.yaml").write_text(text)
     before = folders(work)
     assert "nothing is freed" in call("gc", tmp_path / "blocked.yaml", "--runs-dir", work.runs, "--yes", rc=1)

@@ -11,7 +11,7 @@ from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.models import load_tokenizer
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
-from selectit.scoring.ratings import rating_token_ids
+from selectit.scoring.ratings import rating_token_ids, rating_tokens
 
 PROMPT = read_rating_prompts("default", "corrected")[0]
 TEXTS = [
@@ -120,12 +120,30 @@ def test_a_merge_that_reaches_into_the_prompt_is_refused():
         rating_token_ids(reaching, TEXTS)
 
 
-def test_a_tokenizer_that_parts_the_prompts_end_in_another_way_once_a_rating_follows_is_refused():
+TRAILING = {
+    "gpt2's pattern": lambda: byte_level("trailing", GPT2, [LINE_END]),
+    "the piece before too": lambda: byte_level("longer", GPT2, [LINE_END, (":", SPACE + NEWLINE)]),
+    "with a start token": lambda: byte_level("started", GPT2, [LINE_END], bos=True),
+}
+
+
+@pytest.mark.parametrize("name", TRAILING)
+def test_a_tokenizer_that_parts_white_space_otherwise_once_a_rating_follows_is_rated_as_the_released_code_does(name):
     """GPT-2's pattern takes trailing white space as one part, but white space in front of a digit as two."""
-    with pytest.raises(
-        UserError, match=rf"last pieces are .*'{SPACE}{NEWLINE}'\], and with the rating .*'{NEWLINE}', '1'"
-    ):
-        rating_token_ids(byte_level("trailing", GPT2, [LINE_END]), TEXTS)
+    tokenizer = TRAILING[name]()
+    for text in TEXTS:
+        alone, joined = tokenizer(text)["input_ids"], tokenizer(f"{text}1")["input_ids"]
+        assert joined[:-1] != alone and tokenizer.convert_ids_to_tokens(alone)[-1] == SPACE + NEWLINE
+    found = rating_tokens(tokenizer, ((text, lambda text: tokenizer(text)["input_ids"]) for text in TEXTS))
+    assert found.text_alone
+    assert found.ids == [tokenizer.convert_tokens_to_ids(digit) for digit in "12345"]
+
+
+def test_a_tokenizer_whose_ids_are_those_of_the_text_and_the_rating_is_not_said_to_part_them():
+    tokenizer = RATED["llama3"]()
+    assert not rating_tokens(
+        tokenizer, ((text, lambda text: tokenizer(text)["input_ids"]) for text in TEXTS)
+    ).text_alone
 
 
 def test_a_tokenizer_where_a_rating_is_two_tokens_is_refused():

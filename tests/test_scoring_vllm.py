@@ -232,7 +232,7 @@ def test_a_row_longer_than_vllm_takes_is_named_with_the_cure(with_vllm, demo, tm
     refuse_beyond(50, cut, [longer])
     with pytest.raises(UserError, match="row a under rating prompt 1 has 50 tokens"):
         refuse_beyond(49, cut, [longer])
-    refuse_beyond(49, cut, [Text(longer.keys, longer.ids, too_long=True)])
+    refuse_beyond(49, cut, [Text(longer.keys, longer.ids, failure="too_long")])
 
 
 def test_each_engine_sees_one_gpu_and_the_first_is_the_one_that_the_process_has_taken(monkeypatch):

@@ -8,10 +8,17 @@ import shutil
 import pytest
 from finished_work import Work, call
 
+from selectit.report.record import RECORD, sealed, sha256
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, demo):
+    return Work(tmp_path_factory.mktemp("finished"), demo).finish()
+
 
 @pytest.fixture
-def work(tmp_path, demo):
-    return Work(tmp_path, demo).finish()
+def work(finished, tmp_path):
+    return finished.copy(tmp_path)
 
 
 def verify(work: Work, rc: int = 0) -> str:
@@ -21,6 +28,9 @@ def verify(work: Work, rc: int = 0) -> str:
 def test_a_whole_table_is_whole_and_every_number_is_counted(work):
     text = verify(work)
     assert "17 artifacts: 17 whole" in text
+    assert (
+        "every file is as it was written" in text and "made again from its artifacts: the same text and plots" in text
+    )
     assert "30 numbers, each the one in its artifact" in text  # value, stderr and num_items of 2 x (1 + 2 + 2)
 
 
@@ -68,14 +78,106 @@ def test_a_number_that_is_not_its_artifacts_is_named(work):
     assert "1 places differ" in text and "0.3 " in text and "mmlu" in text
 
 
-def test_a_mean_that_does_not_follow_is_found_where_the_recipe_is_named(work):
-    table = work.runs / "small" / "results.csv"
-    lines = table.read_text().splitlines()
+def with_another_mean(text: str) -> str:
+    lines = text.splitlines()
     at = lines[0].split(",").index("row_mean")
     cells = lines[1].split(",")
-    table.write_text("\n".join([lines[0], ",".join([*cells[:at], "0.99", *cells[at + 1 :]]), *lines[2:]]) + "\n")
-    assert "only where the recipe is named" in call("verify", work.runs / "small")
-    assert "row_mean" in verify(work, rc=1)
+    return "\n".join([lines[0], ",".join([*cells[:at], "0.99", *cells[at + 1 :]]), *lines[2:]]) + "\n"
+
+
+BY_HAND = {
+    "report.html": lambda text: text.replace("25.0", "52.0", 1),
+    "report.md": lambda text: text.replace("25.0", "52.0", 1),
+    "table.tex": lambda text: text.replace("25.0", "52.0", 1),
+    "results.csv": with_another_mean,
+    "comparisons.csv": lambda text: text.replace("selectit,", "other,", 1),
+    "overlap.csv": lambda text: text + text.splitlines()[-1] + "\n",
+    "report.json": lambda text: text.replace('"margin": 2.0', '"margin": 3.0', 1),
+}
+
+
+@pytest.mark.parametrize("file", BY_HAND)
+def test_a_file_of_the_report_that_was_changed_by_hand_is_found_and_made_again(work, file):
+    path = work.runs / "small" / file
+    before = path.read_text()
+    path.write_text(BY_HAND[file](before))
+    assert path.read_text() != before
+    for told in (call("verify", work.runs / "small", rc=1), verify(work, rc=1)):
+        assert any(line.split()[:2] == ["changed", file] for line in told.splitlines())
+    told = call("report", work.recipe, "--runs-dir", work.runs)
+    assert f"{file}: changed since it was written; written again" in told and path.read_text() == before
+    assert "the same text and plots" in verify(work)
+
+
+def test_a_plot_is_compared_too(work):
+    path = work.runs / "small" / "report.html"
+    text = path.read_text()
+    at = text.index("L ", text.index("<path d=", text.index("<svg")))
+    path.write_text(text[: at + 2] + "9" + text[at + 2 :])
+    assert "report.html" in call("verify", work.runs / "small", rc=1) and "report.html" in verify(work, rc=1)
+
+
+def sealed_again(folder, change) -> None:
+    """What somebody does who knows of the hashes."""
+    record = json.loads((folder / RECORD).read_text())
+    change(record)
+    record["files"] = {name: sha256((folder / name).read_bytes()) for name in record["files"]}
+    (folder / RECORD).write_text(json.dumps(sealed(record)))
+
+
+def test_a_table_with_its_hashes_rewritten_is_found_where_the_recipe_is_named(work):
+    table = work.runs / "small" / "table.tex"
+    table.write_text(table.read_text().replace("25.0", "52.0"))
+    sealed_again(work.runs / "small", lambda record: None)
+    assert "every file is as it was written" in call("verify", work.runs / "small")
+    assert "52.0" in next(line for line in verify(work, rc=1).splitlines() if "table.tex" in line)
+
+
+def test_another_comparison_in_the_record_is_found_though_no_text_shows_it(work):
+    def change(record):
+        record["comparisons"]["found"][0]["word"] = "better"
+
+    sealed_again(work.runs / "small", change)
+    told = verify(work, rc=1)
+    assert "not what the artifacts give: comparisons.found.0.word: better, now" in told
+
+
+def test_a_report_of_another_version_is_compared_in_its_numbers(work):
+    folder = work.runs / "small"
+
+    def older(record):
+        record["depends_on"]["made_with"]["code"] = "another"
+
+    (folder / "report.md").write_text((folder / "report.md").read_text() + "a sentence that is no longer written\n")
+    sealed_again(folder, older)
+    told = verify(work)
+    assert "made with another version of this project; only its numbers are compared" in told and "report.md" in told
+    comparisons = folder / "comparisons.csv"
+    header, first, *_ = lines = comparisons.read_text().splitlines()
+    assert first.startswith("base,random,mmlu,")
+    comparisons.write_text(
+        "\n".join([header, first.replace("base,random,mmlu,", "base,random,bbh,"), *lines[2:]]) + "\n"
+    )
+    sealed_again(folder, lambda record: None)
+    assert "line 2, benchmark: bbh, made again mmlu" in verify(work, rc=1)
+
+
+def test_a_table_that_was_cut_off_is_a_finding(work):
+    table = work.runs / "small" / "results.csv"
+    table.write_text(table.read_text()[:-100])
+    for told in (call("verify", work.runs / "small", rc=1), verify(work, rc=1)):
+        assert any("columns; the file" in line and "results.csv" in line for line in told.splitlines()), told
+    table.write_bytes(b"\xff\xfe" + table.read_bytes())
+    assert "it is not a table of UTF-8 text" in call("verify", work.runs / "small", rc=1)
+
+
+def test_a_lost_file_of_the_report_is_missing_and_a_strange_one_is_extra(work):
+    (work.runs / "small" / "table.tex").unlink()
+    (work.runs / "small" / "notes.txt").write_text("mine")
+    told = call("verify", work.runs / "small", rc=1)
+    assert "missing" in told and "table.tex" in told and "notes.txt" in told
+    (work.runs / "small" / "report.json").unlink()
+    assert "report.json" in call("verify", work.runs / "small", rc=1)
 
 
 def test_a_table_of_an_older_recipe_is_not_the_recipes(work):

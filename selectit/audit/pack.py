@@ -5,26 +5,34 @@ Reads a finished recipe: its report, the artifacts behind it, prompts, templates
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import json
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-import yaml
-
+from selectit import yaml_text
 from selectit.artifact import MANIFEST, Artifact, provenance
+from selectit.audit.pack_inputs import INPUTS, WEIGHTS, Inputs, as_written
 from selectit.audit.trace import ARTIFACTS, with_inputs
 from selectit.audit.verify import PACK
 from selectit.config import EvaluateStage, ScoreStage
 from selectit.errors import UserError
 from selectit.execution import Outcome
+from selectit.fingerprint import Hasher
 from selectit.graph import Plan, Stage
+from selectit.report.record import RECORD
 from selectit.report.results import recipe_of
-from selectit.templates import chat_template, template_name
+from selectit.report.write import FILES
+from selectit.templates import OWN, chat_template
 
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+MOST_CHARACTERS = 100
+"""Of the name of a subset's file."""
 SUMS = "SHA256SUMS"
 
 Entries = dict[str, bytes | Path]
@@ -41,8 +49,10 @@ class Pack:
     """What whoever hands the pack on must know."""
 
 
-def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights: bool) -> Pack:
-    """Args: report: the folder of the report, which is up to date.
+def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights: bool, inputs: bool = True) -> Pack:
+    """Args:
+        report: the folder of the report, which is up to date.
+        inputs: pack pools, benchmark data and, without their weights, local models too.
 
     Raises: UserError where nothing is finished.
     """
@@ -53,16 +63,19 @@ def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights:
             f"recipe {recipe.path}: nothing is finished, so there is nothing to pack; selectit run makes it"
         )
     name, artifacts = recipe.config.name, report.parent / ARTIFACTS
+    named = Inputs(plan, weights, inputs)
     entries: Entries = {
-        "recipe.yaml": _yaml(recipe.config.model_dump(mode="json", exclude={"extends"})),
-        "rows.yaml": _yaml({row.label: row.config.model_dump(mode="json") for row in plan.rows}),
-        f"recipe-as-written/{recipe.path.name}": recipe.path,
-        **{f"{name}/{path.name}": path for path in sorted(report.iterdir()) if path.is_file()},
+        "recipe.yaml": _yaml(named.recipe),
+        "rows.yaml": _yaml(named.rows),
+        **as_written(recipe.path, recipe.parents),
+        **{f"{name}/{file}": report / file for file in (*FILES, RECORD)},
         **_subsets(plan, finished),
         **_texts(plan, finished),
+        **named.entries,
         **_environment(),
     }
-    expected, left_out = {}, {}
+    expected: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     names = with_inputs(artifacts, [artifact.path.name for artifact in finished.values()])
     for folder in names:
         manifest = json.loads((artifacts / folder / MANIFEST).read_text(encoding="utf-8"))
@@ -75,16 +88,19 @@ def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights:
             entries[f"{ARTIFACTS}/{folder}/{file}"] = artifacts / folder / file
             if digest is not None:
                 expected[f"{ARTIFACTS}/{folder}/{file}"] = digest
-    entries[PACK] = _json({"name": name, "left_out": left_out})
+    hasher = Hasher()
+    absent = {place: hasher.file(file) for place, file in named.left_out.items()}
+    entries[PACK] = _json({"name": name, "left_out": left_out, "inputs_left_out": absent})
     holes = sum(o.artifact is None for o in outcomes.values())
-    notes = tuple(_notes(finished, holes, len(left_out)))
+    notes = tuple(_notes(finished, holes, len(left_out), len(absent)))
     entries["README.md"] = _readme(plan, len(names), notes).encode()
     return Pack(name, entries, expected, notes)
 
 
 def _subsets(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
-    """Row ids of each row's subset, one a line, best first."""
+    """Row ids of each row's subset, one a line, best first; subsets.csv says which file is whose."""
     entries: Entries = {}
+    index = [["file", "row", "select_seed", "num_rows"]]
     for row in plan.rows:
         seeds = {cell.chain[-1]: cell.select_seed for cell in row.cells}
         stages = [stage for stage in row.stages("select") if stage in finished and stage in seeds]
@@ -93,8 +109,12 @@ def _subsets(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
                 lines = [line for line in map(json.loads, f) if line["selected"]]
             ids = [str(line["row_id"]) for line in sorted(lines, key=lambda line: line["rank"])]
             seed = f" seed {seeds[stage]}" if len(stages) > 1 else ""
-            entries[f"subsets/{_file_name(row.label + seed)}.txt"] = "".join(f"{i}\n" for i in ids).encode()
-    return entries
+            name = _file_name(row.label + seed, [line[0] for line in index])
+            index.append([name, row.label, str(seeds[stage]), str(len(ids))])
+            entries[f"subsets/{name}"] = "".join(f"{i}\n" for i in ids).encode()
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(index)
+    return {"subsets/subsets.csv": text.getvalue().encode(), **entries}
 
 
 def _texts(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
@@ -113,8 +133,8 @@ def _texts(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
         for source in files("selectit.evaluate").iterdir():
             if source.name.startswith("judge_prompt") and source.name.endswith(".txt"):
                 entries[f"prompts/{source.name}"] = source.read_bytes()
-    for template in sorted({row.config.finetune.template for row in plan.rows} - {"chat"}):
-        entries[f"templates/{template_name(template).removesuffix('.jinja')}.jinja"] = chat_template(template).encode()
+    for template in sorted({row.config.finetune.template for row in plan.rows} & set(OWN)):
+        entries[f"templates/{template}.jinja"] = chat_template(template).encode()
     return entries
 
 
@@ -130,12 +150,19 @@ def _environment() -> Entries:
     return entries
 
 
-def _notes(finished: Mapping[Stage, Artifact], num_holes: int, num_left_out: int) -> list[str]:
+def _notes(
+    finished: Mapping[Stage, Artifact], num_holes: int, num_left_out: int, num_inputs_left_out: int
+) -> list[str]:
     notes = []
     if num_holes:
-        notes.append(f"{num_holes} stages have no result; the table has labelled holes")
+        notes.append(f"{num_holes} stages have no result; the table names the reasons")
     if num_left_out:
         notes.append(f"{num_left_out} files of weights are left out; {PACK} has their sha256 (--weights packs them)")
+    if num_inputs_left_out:
+        notes.append(
+            f"{num_inputs_left_out} files that recipe.yaml names are left out; put them where {PACK} names them, with "
+            "their sha256, before the recipe is run"
+        )
     now = provenance()["libraries"]
     other = sorted(
         {
@@ -149,7 +176,8 @@ def _notes(finished: Mapping[Stage, Artifact], num_holes: int, num_left_out: int
         notes.append(f"some artifacts were made with other versions than are installed here: {'; '.join(other)}")
     notes.append(
         "manifests and stage.json hold paths, the device and the commit of the machine that made them, and artifacts "
-        "hold texts of the pool and the benchmarks: look at them before an anonymous or a public hand-over"
+        f"and {INPUTS}/ hold texts of the pool and the benchmarks: look at them, and at their licences, before an "
+        "anonymous or a public hand-over"
     )
     return notes
 
@@ -166,9 +194,11 @@ def _readme(plan: Plan, num_artifacts: int, notes: tuple[str, ...]) -> str:
 |---|---|
 | `{name}/` | the report: the table with its caption, plots, results.csv with every number and its artifact |
 | `recipe.yaml`, `rows.yaml` | the resolved recipe with every default; the settings of each row of the table |
-| `recipe-as-written/` | the recipe file |
-| `subsets/` | row ids that each arm trained on, best first |
+| `recipe-as-written/` | the recipe file and those it extends |
+| `subsets/` | row ids that each arm trained on, best first; subsets.csv lists whose file is whose |
 | `prompts/`, `templates/` | rating prompts as the rater read them, by artifact; prompt templates |
+| `profiles/`, `published/` | evaluation profiles and published results that the recipe names by a path |
+| `{INPUTS}/` | pool, benchmark data and local models that recipe.yaml names |
 | `artifacts/` | {num_artifacts} folders, one a stage: manifest.json (settings, inputs, hashes), scores, answers |
 | `environment/` | versions installed where the pack was made; the versions that this project tests |
 | `{PACK}` | the files that were left out, with their sha256 |
@@ -176,7 +206,8 @@ def _readme(plan: Plan, num_artifacts: int, notes: tuple[str, ...]) -> str:
 ```bash
 sha256sum -c {SUMS}      # are these the bytes that were packed?
 selectit verify {name}        # is every file the one that its manifest describes, and every number its artifact's?
-selectit run recipe.yaml      # makes it again, where the pool, the models and the data are
+selectit plan recipe.yaml --runs-dir .     # which of its stages are whole here
+selectit run recipe.yaml                   # makes it again
 ```
 
 Packed by selectit at commit {commit}.
@@ -184,12 +215,17 @@ Packed by selectit at commit {commit}.
 {"".join(f"- {note}{chr(10)}" for note in notes)}"""
 
 
-def _file_name(label: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-=" else "-" for c in label).replace("--", "-").strip("-")
+def _file_name(label: str, taken: Sequence[str]) -> str:
+    """A name for any file system, which none of `taken` equals in upper or lower case."""
+    plain = "".join(c if (c.isascii() and c.isalnum()) or c in "._=" else "-" for c in label)
+    stem = re.sub("-+", "-", plain).strip("-.")[:MOST_CHARACTERS] or "row"
+    lower = {name.lower() for name in taken}
+    names = (f"{stem}{'' if number == 1 else f'-{number}'}.txt" for number in itertools.count(1))
+    return next(name for name in names if name.lower() not in lower)
 
 
 def _yaml(value: object) -> bytes:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode()
+    return yaml_text.dump(value).encode()
 
 
 def _json(value: object) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +17,7 @@ from selectit.audit.diff import Comparison, Difference
 from selectit.audit.sides import CellKey, Side
 from selectit.audit.trace import ARTIFACTS
 from selectit.audit.unused import Unused
-from selectit.audit.verify import Checked, WrongNumber
+from selectit.audit.verify import Checked, Finding, WrongNumber
 
 MAX_PLACES = 3
 
@@ -31,20 +31,37 @@ def listing(*columns: str) -> Table:
 
 def print_checked(checked: Sequence[Checked], console: Console) -> None:
     table = listing("", "artifact", "file", "found")
-    colour = {"whole": "green", "changed": "red", "missing": "red", "extra": "dim"}
     for one in checked:
         told = f"{one.num_files} files, {one.num_bytes:,} bytes" if one.num_files else ""
         first = one.findings[0] if one.verdict != "whole" else None
         rest = one.findings[1:] if first is not None else one.findings
-        style = colour.get(one.verdict, "yellow")
+        style = COLOURS.get(one.verdict, "yellow")
         name, why = (first.file, first.why) if first else ("", told)
         table.add_row(f"[{style}]{first.what if first else 'whole'}[/]", one.name, escape(name), escape(why))
         for finding in rest:
-            style = colour.get(finding.what, "yellow")
+            style = COLOURS.get(finding.what, "yellow")
             table.add_row(f"[{style}]{finding.what}[/]", "", escape(finding.file), escape(finding.why))
     console.print(table)
     told = ", ".join(f"{count} {verdict}" for verdict, count in Counter(one.verdict for one in checked).items())
     console.print(f"{len(checked)} artifacts: {told}", highlight=False)
+
+
+COLOURS = {"whole": "green", "changed": "red", "missing": "red", "extra": "dim"}
+
+
+def print_report_files(findings: Sequence[Finding], title: str, console: Console) -> None:
+    """What was found in the files of a report."""
+    if not findings:
+        console.print(f"{title}: every file is as it was written", highlight=False, markup=False, soft_wrap=True)
+        return
+    table = listing("", "file of the report", "found")
+    for one in findings:
+        table.add_row(f"[{COLOURS.get(one.what, 'yellow')}]{one.what}[/]", escape(one.file), escape(one.why))
+    console.print(table)
+    if any(one.differs for one in findings):
+        console.print(
+            f"{title}: selectit report RECIPE writes it again from what is finished", style="red", markup=False
+        )
 
 
 def print_numbers(wrong: Sequence[WrongNumber], num_numbers: int, console: Console) -> None:
@@ -124,17 +141,23 @@ def _places(places: Sequence[CellKey], cells: Iterable[CellKey], whole: bool = T
     return ", ".join(shown) + (f" and {len(rows) - MAX_PLACES} more" if len(rows) > MAX_PLACES else "")
 
 
-def print_unused(unused: Sequence[Unused], console: Console) -> None:
+def print_unused(unused: Sequence[Unused], behind: Mapping[str, Collection[str]], console: Console) -> None:
+    """Args: behind: report -> folders that are kept because it was made of them."""
+    for name, folders in behind.items():
+        console.print(
+            f"{len(folders)} folders are kept for the report {name} alone; remove its folder to give them up",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     if not unused:
-        console.print("every artifact folder is needed by the given recipes", highlight=False)
+        console.print("every artifact folder is needed by a given recipe or a report", highlight=False)
         return
-    table = listing("artifact", "what", "age", "bytes", "behind the table of")
+    table = listing("artifact", "what", "age", "bytes")
     for one in unused:
         name = one.path.name if one.path.parent.name == ARTIFACTS else f"{one.path.parent.name}/{one.path.name}"
-        table.add_row(name, one.what, _age(one.last_used), f"{one.num_bytes:,}", ", ".join(one.tables))
+        table.add_row(name, one.what, _age(one.last_used), f"{one.num_bytes:,}")
     console.print(table)
     console.print(
-        f"{len(unused)} folders, {sum(one.num_bytes for one in unused):,} bytes, that none of the given recipes needs",
+        f"{len(unused)} folders, {sum(one.num_bytes for one in unused):,} bytes, that no recipe and no report needs",
         highlight=False,
     )
 

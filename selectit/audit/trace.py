@@ -12,6 +12,7 @@ from pathlib import Path
 
 from selectit.artifact import MANIFEST, read_manifest
 from selectit.errors import UserError
+from selectit.report.record import read_record
 
 RESULTS = "results.csv"
 ARTIFACTS = "artifacts"
@@ -23,7 +24,9 @@ class ResultsFolder:
 
     path: Path
     lines: tuple[dict[str, str], ...]
-    """results.csv."""
+    """Lines of results.csv that have all its columns."""
+    faults: tuple[str, ...] = ()
+    """What is wrong with the others."""
 
     @property
     def artifacts(self) -> Path:
@@ -31,8 +34,10 @@ class ResultsFolder:
 
     @property
     def names(self) -> list[str]:
-        """The artifact folders that the table names, each once, in its order."""
-        return list(dict.fromkeys(line["artifact"] for line in self.lines if line["artifact"]))
+        """The artifact folders that the table or its record names, each once."""
+        recorded = (read_record(self.path) or {}).get("artifacts")
+        told = [str(name) for name in recorded] if isinstance(recorded, list) else []
+        return list(dict.fromkeys([*(line["artifact"] for line in self.lines if line["artifact"]), *told]))
 
 
 def is_results(folder: Path) -> bool:
@@ -56,11 +61,28 @@ def open_results(folder: Path) -> ResultsFolder:
         )
     if len(found) > 1:
         raise UserError(f"{folder} holds several reports; name one of {', '.join(str(path) for path in found)}")
-    with (found[0] / RESULTS).open(encoding="utf-8", newline="") as f:
-        lines = tuple(csv.DictReader(f))
-    if not lines or not {"row", "benchmark", "value", "artifact", "fingerprint"} <= set(lines[0]):
+    lines, faults = _read(found[0] / RESULTS)
+    if not faults and not lines:
         raise UserError(f"{found[0] / RESULTS} has no lines or not the columns of a report; run selectit report again")
-    return ResultsFolder(found[0], lines)
+    return ResultsFolder(found[0], tuple(lines), tuple(faults))
+
+
+def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """The whole lines, and a sentence for each that is not."""
+    try:
+        with path.open(encoding="utf-8", newline="") as f:
+            header, *cells = list(csv.reader(f, strict=True)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        return [], [f"it is not a table of UTF-8 text ({error})"]
+    if not {"row", "benchmark", "value", "artifact", "fingerprint"} <= set(header):
+        return [], []
+    lines, faults = [], []
+    for number, line in enumerate(cells, start=2):
+        if len(line) == len(header):
+            lines.append(dict(zip(header, line, strict=True)))
+        else:
+            faults.append(f"record {number} has {len(line)} of {len(header)} columns; the file was cut or changed")
+    return lines, faults
 
 
 def with_inputs(artifacts: Path, names: Iterable[str]) -> list[str]:

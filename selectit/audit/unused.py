@@ -34,29 +34,29 @@ class Unused:
     num_bytes: int
     last_used: float
     """Seconds since the epoch: when it was finished or last written."""
-    tables: tuple[str, ...]
-    """Reports whose numbers came out of it."""
 
 
-def find_unused(plans: Sequence[Plan], store: Store) -> list[Unused]:
-    """What the recipes of `plans` do not need, largest first.
+def find_unused(plans: Sequence[Plan], store: Store) -> tuple[list[Unused], dict[str, set[str]]]:
+    """What neither the recipes of `plans` nor a report needs, largest first.
 
+    Returns: it, and for each report the folders that are kept for it alone.
     Raises: UserError where it cannot be told what they need, or a run is at work on something else.
     """
-    kept = _needed(plans, store)
+    needed = _needed(plans, store)
+    behind = {name: folders - needed for name, folders in _behind_reports(store).items() if folders - needed}
+    kept = needed.union(*behind.values())
     folders = [p for p in sorted(store.root.glob("*")) if p.is_dir() and (not p.name.startswith(".") or _is_doomed(p))]
     if busy := [path.name for path in folders if path.name not in kept and _is_locked(path)]:
         raise UserError(
             f"a run is at work in {', '.join(busy)}, which no given recipe needs: wait for it, or name its recipe too"
         )
-    tables = _tables(store)
     unused = []
     for path in folders:
         if path.name not in kept:
-            unused.append(_describe(path, tables))
+            unused.append(_describe(path))
         elif (left := _left_checkpoints(path)) is not None and not _is_locked(path):
-            unused.append(Unused(left, "checkpoints of a finished training", *_size_and_time(left), ()))
-    return sorted(unused, key=lambda one: -one.num_bytes)
+            unused.append(Unused(left, "checkpoints of a finished training", *_size_and_time(left)))
+    return sorted(unused, key=lambda one: -one.num_bytes), behind
 
 
 def free(unused: Iterable[Unused]) -> int:
@@ -119,17 +119,17 @@ def _is_locked(path: Path) -> bool:
         return True
 
 
-def _tables(store: Store) -> dict[str, list[str]]:
-    """Artifact folder -> the reports that stand on it."""
-    tables: dict[str, list[str]] = {}
+def _behind_reports(store: Store) -> dict[str, set[str]]:
+    """Report -> the artifact folders that there are of those its numbers came out of."""
+    behind: dict[str, set[str]] = {}
     for folder in sorted(store.runs_dir.glob("*")):
-        if folder.is_dir() and is_results(folder):
-            for name in with_inputs(store.root, open_results(folder).names):
-                tables.setdefault(name, []).append(folder.name)
-    return tables
+        if folder.is_dir() and folder != store.root and is_results(folder):
+            names = with_inputs(store.root, open_results(folder).names)
+            behind[folder.name] = {name for name in names if (store.root / name).is_dir()}
+    return behind
 
 
-def _describe(path: Path, tables: dict[str, list[str]]) -> Unused:
+def _describe(path: Path) -> Unused:
     manifest, (num_bytes, time) = read_manifest(path), _size_and_time(path)
     what = _kind(path)
     if _is_doomed(path):
@@ -138,7 +138,7 @@ def _describe(path: Path, tables: dict[str, list[str]]) -> Unused:
         what += ", unfinished"
     else:
         time = datetime.fromisoformat(manifest["finished"]).timestamp()
-    return Unused(path, what, num_bytes, time, tuple(tables.get(path.name, ())))
+    return Unused(path, what, num_bytes, time)
 
 
 def _left_checkpoints(path: Path) -> Path | None:

@@ -196,7 +196,7 @@ def compare_tables(written: Sequence[Mapping[str, str]], made: Sequence[Mapping[
         old = stands.pop(tuple(line[k] for k in key), None)
         if old is None:
             wrong.append(WrongNumber(line["row"], line["benchmark"], "row", "absent", "in the recipe"))
-        elif old["value"] or line["value"]:
+        elif old.get("value") or line["value"]:
             wrong += [_wrong(old, c, line[c]) for c in line if c != "reason" and old.get(c, "") != line[c]]
     wrong += [WrongNumber(line["row"], line["benchmark"], "row", "in the table", "absent") for line in stands.values()]
     return wrong

@@ -10,7 +10,15 @@ from selectit.config.evaluate import (
     JudgeConfig,
     JudgeSetting,
 )
-from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
+from selectit.config.finetune import (
+    EarlyStopping,
+    FinetuneConfig,
+    FinetuneStage,
+    LoraSettings,
+    ReplayConfig,
+    ValidationFile,
+    ValidationSplit,
+)
 from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
@@ -18,12 +26,21 @@ from selectit.config.schema import (
     Config,
     Location,
     LocationMark,
+    as_written,
     execution,
     is_execution,
     location_mark,
     nested_configs,
 )
-from selectit.config.score import DEFAULT_RATING_PROMPTS, NUM_RATINGS, LongRows, ScoreConfig, ScoreStage
+from selectit.config.score import (
+    DEFAULT_RATING_PROMPTS,
+    NUM_RATINGS,
+    LongRows,
+    RatingTemplate,
+    ScoreConfig,
+    ScoreStage,
+    Turns,
+)
 from selectit.config.select import (
     SEEDED_STRATEGIES,
     FullSelect,
@@ -52,6 +69,7 @@ __all__ = [
     "BadRows",
     "BenchmarkConfig",
     "Config",
+    "EarlyStopping",
     "EvaluateConfig",
     "EvaluateStage",
     "FinetuneConfig",
@@ -75,8 +93,10 @@ __all__ = [
     "RandomMatchedSelect",
     "RandomRestSelect",
     "RandomSelect",
+    "RatingTemplate",
     "Ratio",
     "RecipeConfig",
+    "ReplayConfig",
     "SampleConfig",
     "ScoreConfig",
     "ScoreStage",
@@ -86,7 +106,11 @@ __all__ = [
     "SelectITSelect",
     "SelectStage",
     "StageConfig",
+    "Turns",
+    "ValidationFile",
+    "ValidationSplit",
     "WandbConfig",
+    "as_written",
     "execution",
     "is_execution",
     "location_mark",

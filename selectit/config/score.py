@@ -18,6 +18,11 @@ DEFAULT_RATING_PROMPTS = "default"
 LongRows = Literal["cut", "skip", "fail"]
 """cut: the response loses its end; skip: the row gets the failure `too_long`; fail: refused before anything starts."""
 
+Turns = Literal["first", "last", "mean"]
+"""Of a conversation: the first answer that is trained on, the last one, or the mean score of all."""
+RatingTemplate = Literal["plain", "chat"]
+"""plain: the released code's text; chat: the same as the user's turn of the rater's chat template, the answer begun."""
+
 
 class ScoreConfig(Config):
     models: tuple[ModelConfig, ...] | None = Field(None, min_length=1)
@@ -30,6 +35,10 @@ class ScoreConfig(Config):
     """Tokens of a rating text at most. Default: no limit, as in the released code."""
     long_rows: LongRows = "cut"
     """A text beyond max_length loses the end of its response, its row is not rated, or nothing starts."""
+    turns: Turns = "first"
+    """Which answer of a conversation is rated. Losses always take all of its answers."""
+    template: RatingTemplate = "plain"
+    """The form of a rating text; chat is for raters that were trained to chat."""
     batch_tokens: int | None = execution(None, ge=1)
     """Tokens of one forward pass at most, padding included, halved where memory runs out. Default: by device."""
     num_processes: int | None = execution(None, ge=1)
@@ -76,6 +85,8 @@ class ScoreStage(Config):
     """What stands before `Instruction:`, line ends included, in the order of the rating-prompt file."""
     max_length: int | None = None
     long_rows: LongRows = "cut"
+    turns: Turns = "first"
+    template: RatingTemplate = "plain"
     batch_tokens: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
     launcher: Literal["none", "external"] = execution("none")

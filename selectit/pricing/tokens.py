@@ -15,9 +15,10 @@ from statistics import fmean
 
 import jinja2
 
-from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.config import ModelConfig, PoolConfig, ScoreStage, Turns
 from selectit.data import Row, read_pool
 from selectit.scoring.prompts import rating_text
+from selectit.scoring.rated_rows import rated_rows
 from selectit.templates import OWN, chat_template, input_separator
 
 CHARS_PER_TOKEN = 4.0
@@ -68,6 +69,12 @@ def pool_rows(pool: PoolConfig) -> tuple[Row, ...]:
     return tuple(row for row in read_pool(pool) if row.failure is None)
 
 
+@cache
+def rated(pool: PoolConfig, turns: Turns) -> tuple[Row, ...]:
+    """What of them a rater reads. Raises: as `pool_rows`."""
+    return tuple(row for row in rated_rows(pool, turns) if row.failure is None)
+
+
 def sample(rows: Sequence[Row]) -> list[Row]:
     return list(rows) if len(rows) <= SAMPLE_ROWS else random.Random(SAMPLE_SEED).sample(list(rows), SAMPLE_ROWS)
 
@@ -78,7 +85,7 @@ def rating_tokens(config: ScoreStage) -> tuple[float, str]:
 
     Returns: the number, and how it was counted.
     """
-    rows, tokens = pool_rows(config.pool), counter(config.model)
+    rows, tokens = rated(config.pool, config.turns), counter(config.model)
     drawn = sample(rows)
     limit = config.max_length or float("inf")
     per_row = fmean(

@@ -39,8 +39,8 @@ class Unscored:
 
 def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     columns = (
-        "rater", "pool", "used by", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated", "failures",
-        "against float32",
+        "rater", "pool", "used by", "text", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated",
+        "failures", "against float32",
     )  # fmt: skip
     rows = []
     for stage in plan.stages:
@@ -50,17 +50,30 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
         outcome = outcomes.get(stage, UNTOUCHED)
         if outcome.artifact is None:
             kind = "failed" if outcome.failed else "not run"
-            rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 6))
+            rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 7))
             continue
         told = json.loads((outcome.artifact.path / "score.json").read_text(encoding="utf-8"))
         rows.append(
             (
-                *name, str(len(told["prompts"])), formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
+                *name, _text_told(told), str(len(told["prompts"])),
+                formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
                 f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), failures_told(told),
                 _verification(outcome.artifact.path, told["dtype"]),
             )
         )  # fmt: skip
-    return Listing(columns, tuple(rows), num_text_columns=3)
+    return Listing(columns, tuple(rows), num_text_columns=4)
+
+
+def _text_told(told: Mapping[str, Any]) -> str:
+    """How a text was read, where it is not the released code's text of the first answer with the ids of its rating."""
+    return ", ".join(
+        [
+            "chat format" if told["template"] == "chat" else "as released",
+            *([f"{told['turns']} of {formats.count(told['num_answers'])} answers"] if told["turns"] == "mean" else []),
+            *(["last answer"] if told["turns"] == "last" else []),
+            *(["whitespace before a digit is tokenized differently"] if told["text_alone"] else []),
+        ]
+    )
 
 
 def _verification(folder: Path, dtype: str) -> str:

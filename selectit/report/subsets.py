@@ -21,6 +21,7 @@ from selectit.execution import Outcome
 from selectit.graph import Cell, Plan, Stage, TableRow
 from selectit.report.results import UNTOUCHED
 from selectit.selection.stage import TAKEN
+from selectit.selection.ties import ties_told
 
 SCHEMA = pa.schema(
     [
@@ -124,6 +125,16 @@ def _read(artifact: Artifact, known_ids: dict[tuple[str, ...], tuple[str, ...]])
 def first_seed(subsets: Sequence[Subset]) -> list[Subset]:
     """One subset per row of the table: that of its first selection seed."""
     return list({subset.row.label: subset for subset in reversed(subsets)}.values())[::-1]
+
+
+def ties(subsets: Sequence[Subset]) -> list[str]:
+    """One sentence for each arm whose subset its scores did not choose."""
+    keys = ("all_scores_equal", "num_tied_at_the_cut", "num_tied_selected")
+    sentences = []
+    for subset in first_seed(subsets):
+        found = {key: subset.summary[key] for key in keys if key in subset.summary}
+        sentences += [f"{subset.row.label}: {line}." for line in ties_told(found, subset.summary)]
+    return sentences
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
-"""Writing the report of a plan: report.html, report.md, table.tex, three CSV files and report.json.
+"""Writing the report of a plan: report.html, report.md, two LaTeX files, three CSV files and report.json.
 
 Reads what the stages left behind; writes into the recipe's results folder, report.json last. A report that
-depends on nothing new is left as it is.
+depends on nothing new and is as it was written is left as it is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import selectit.statistics
 from selectit.artifact import VERIFICATION
 from selectit.execution import Outcome
 from selectit.fingerprint import digest
@@ -22,13 +20,13 @@ from selectit.graph import Plan, Stage
 from selectit.published import read_published
 from selectit.report.caption import DEMONSTRATION, caption
 from selectit.report.comparisons import Comparisons
+from selectit.report.record import RECORD, changed_files, files_of, made_with, read_record, sealed, sha256
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.table import Table, make_table, mark_table
 
-RECORD = "report.json"
-FILES = ("report.html", "report.md", "table.tex", "results.csv", "comparisons.csv", "overlap.csv")
-PARTS = (Path(__file__).parent, Path(selectit.statistics.__file__).parent)
-"""The packages that make the report."""
+FILES = (
+    "report.html", "report.md", "table.tex", "table_notes.tex", "results.csv", "comparisons.csv", "overlap.csv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,8 @@ class Report:
     written: bool
     """False: the report that stands there is the report of these artifacts."""
     table: Table
+    changed: tuple[str, ...] = ()
+    """Files that somebody changed after they were written; they have been written again."""
 
 
 def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) -> Report:
@@ -46,20 +46,35 @@ def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) 
     """
     folder = runs_dir / recipe_of(plan).config.name
     depends_on = _depends_on(plan, outcomes)
-    fingerprint = digest(depends_on)
-    standing = _standing(folder, fingerprint)
-    results, table, comparisons = read_table(plan, outcomes, standing)
-    if standing is not None:
+    record = read_record(folder) or {}
+    is_same = record.get("fingerprint") == digest(depends_on) and set(files_of(record)) == set(FILES)
+    changed = changed_files(folder, record) if files_of(record) else []
+    if is_same and not changed:
+        _, table, _ = read_table(plan, outcomes, Comparisons.from_json(record["comparisons"]))
         return Report(folder, False, table)
-    texts = _texts(plan, outcomes, results, table, comparisons)
-    record = {"fingerprint": fingerprint, "depends_on": depends_on, "comparisons": comparisons.as_json()}
+    record, texts, table = make_report(plan, outcomes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     for name, text in {**texts, RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}.items():
         part = folder / f"{name}.part"
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(text.encode())
         os.replace(part, folder / name)
-    return Report(folder, True, table)
+    return Report(folder, True, table, tuple(changed))
+
+
+def make_report(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[dict[str, Any], dict[str, str], Table]:
+    """The record, the texts of `FILES` and the table, of which nothing is written."""
+    results, table, comparisons = read_table(plan, outcomes)
+    texts = _texts(plan, outcomes, results, table, comparisons)
+    depends_on = _depends_on(plan, outcomes)
+    record = {
+        "fingerprint": digest(depends_on),
+        "depends_on": depends_on,
+        "artifacts": [o.artifact.path.name for o in map(outcomes.get, plan.stages) if o and o.artifact is not None],
+        "comparisons": comparisons.as_json(),
+        "files": {name: sha256(text) for name, text in texts.items()},
+    }
+    return sealed(record), texts, table
 
 
 def read_table(
@@ -81,36 +96,13 @@ def read_table(
     return results, replace(table, caption=told, demonstration=demonstration), comparisons
 
 
-def results_text(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> str:
-    """results.csv as it would be written now."""
-    from selectit.report.contamination import contamination
-    from selectit.report.csv_files import results_csv
-    from selectit.report.subsets import read_subsets
-    from selectit.report.texts import read_texts
-
-    results, table, _ = read_table(plan, outcomes)
-    subsets = read_subsets(plan, outcomes)
-    return results_csv(plan, outcomes, results, table, subsets, contamination(results, read_texts(subsets)))
-
-
-def _standing(folder: Path, fingerprint: str) -> Comparisons | None:
-    """The comparisons of the report that stands there, if it is the report of these artifacts."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    if record.get("fingerprint") != fingerprint or not all((folder / name).is_file() for name in FILES):
-        return None
-    return Comparisons.from_json(record["comparisons"])
-
-
 def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
     """All that can change a byte of the report."""
     config = recipe_of(plan).config
     told = {"name", "description", "demonstration", "baselines", "primary", "margin", "seeds", "grid"}
     number = {stage: index for index, stage in enumerate(plan.stages)}
     return {
-        "version": _version(),
+        "made_with": made_with(),
         "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=told)},
         "published": [read_published(location).model_dump(mode="json") for location in config.published_files],
         "rows": [
@@ -135,19 +127,13 @@ def _state(outcome: Outcome) -> dict[str, Any]:
     return {**state, "verification": checked.read_text(encoding="utf-8")} if checked.is_file() else state
 
 
-def _version() -> str:
-    """The report's own version: a hash of its code, so that a change of wording is a change of the report."""
-    parts = sorted(p for folder in PARTS for p in folder.iterdir() if p.suffix in (".py", ".jinja", ".css", ".yaml"))
-    return hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()
-
-
 def _texts(
     plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table, comparisons: Comparisons
 ) -> dict[str, str]:
     from selectit.report.contamination import contamination
     from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
     from selectit.report.csv_files import comparisons_csv, overlap_csv, results_csv
-    from selectit.report.latex import latex
+    from selectit.report.latex import NOTES_FILE, latex, latex_notes
     from selectit.report.markdown import markdown
     from selectit.report.page import page
     from selectit.report.subsets import overlaps, read_subsets
@@ -162,6 +148,7 @@ def _texts(
         "report.html": page(contents),
         "report.md": markdown(contents),
         "table.tex": latex(contents.name, contents.description, table),
+        NOTES_FILE: latex_notes(contents.name, table),
         "results.csv": results_csv(plan, outcomes, results, table, subsets, contaminated),
         "comparisons.csv": comparisons_csv(comparisons),
         "overlap.csv": overlap_csv(pairs),

@@ -20,7 +20,7 @@ from selectit.models import device, load_skeleton, load_tokenizer, resolve_dtype
 from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.scoring.packed import obstacle
 from selectit.scoring.rater import Batch, Text, batches, common_prefix, num_tokens
-from selectit.scoring.rating import load_rater, rating_ids_of
+from selectit.scoring.rating import load_rater, rating_tokens_of
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches
 from selectit.scoring.work import tokens_of_a_batch
@@ -61,9 +61,9 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
 
     Args: earlier: finished score artifacts of the same checkpoint.
     """
-    index = index_ratings(config.pool)
+    index = index_ratings(config.pool, config.turns)
     tokenizer = load_tokenizer(config.model)
-    rating_ids = rating_ids_of(tokenizer, config, index.examples)
+    rating_ids = rating_tokens_of(tokenizer, config, index.examples).ids
     skeleton = load_skeleton(config.model)
     matrices, dtype, kind = Matrices.of(skeleton), resolve_dtype(config.model), device().type
     packs = obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
@@ -74,7 +74,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     draw, prefix = random.Random(SEED), None
 
     def unanswered(texts: list[Text]) -> list[Text]:
-        short = [text for text in texts if not text.too_long]
+        short = [text for text in texts if text.failure is None]
         found.num_too_long += len(texts) - len(short)
         if not short:
             return []
@@ -110,8 +110,8 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
     if not priced.sample:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     tokenizer = load_tokenizer(config.model)
-    examples = index_ratings(config.pool).examples
-    rating_ids = rating_ids_of(tokenizer, config, examples)
+    examples = index_ratings(config.pool, config.turns).examples
+    rating_ids = rating_tokens_of(tokenizer, config, examples).ids
     matrices = Matrices.of(load_skeleton(config.model))
     groups: dict[int, list[Text]] = {}
     for text in priced.sample:
@@ -157,7 +157,7 @@ def stated(tflops: float, utilisation: float) -> Speed:
 def told(config: ScoreStage, priced: Price, speed: Speed | None) -> list[str]:
     """Lines for the person who asked. Args: speed: None where nothing is left to rate."""
     known = f", {priced.num_taken_over:,} taken over" if priced.num_taken_over else ""
-    long = f", {priced.num_too_long:,} too long" if priced.num_too_long else ""
+    long = f", {priced.num_too_long:,} too long to be rated" if priced.num_too_long else ""
     lines = [
         f"{priced.num_rows:,} rows, {len(config.prompts)} rating prompts: {priced.num_records:,} ratings; "
         f"{priced.num_texts:,} distinct texts to rate{known}{long}",

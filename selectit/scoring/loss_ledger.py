@@ -13,8 +13,6 @@ import pyarrow.parquet as parquet
 
 from selectit.scoring.ledger import NOT_SCORED
 
-NO_RESPONSE_TOKEN = "no_response_token"
-"""The prompt fills max_length, or the tokenizer drops the response's first character."""
 NOT_FINITE = "loss_not_finite"
 SCHEMA = pa.schema(
     [

@@ -17,7 +17,7 @@ from selectit.chat import BadRow, load_form
 from selectit.config import LossStage, PoolConfig
 from selectit.data import Row
 from selectit.finetune.dataset import as_conversation
-from selectit.scoring.loss_ledger import NO_RESPONSE_TOKEN
+from selectit.scoring.ledger import NO_RESPONSE_TOKEN
 from selectit.scoring.pool_index import PoolIndex
 from selectit.scoring.rater import Batch, Text, batches, common_prefix
 from selectit.templates import response_marker
@@ -32,7 +32,7 @@ class LossText(Text):
     """`scored` are the response tokens whose loss counts; none of them where the row has no loss."""
 
     scored: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # bool [num_tokens]
-    failure: str = NO_RESPONSE_TOKEN
+    failure: str | None = NO_RESPONSE_TOKEN
     """Why there is no loss, where no token is scored."""
 
 

@@ -43,7 +43,7 @@ def verify_losses(config: LossStage, folder: Path, num_rows: int, tracker: Track
     if len(whole) < 2:
         raise UserError(f"{folder / LEDGER} holds {len(whole)} losses; a comparison needs two at least")
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
-    rows = rows_of(config.pool, [row_ids[at] for at in sample])
+    rows = rows_of(iter_pool(config.pool), [row_ids[at] for at in sample])
     reference = StockLossRater(load_model(config.model.model_copy(update={"dtype": "float32"})))
     expected = np.empty((len(sample), 2))
     with tracker.progress("verifying", len(sample)) as advance:

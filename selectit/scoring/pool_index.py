@@ -29,17 +29,23 @@ class PoolIndex:
     Args:
         pool: read whole here, and again by each `groups`.
         text_of: the parts that two rows must have in common to have equal texts.
+        read: the rows of the pool, or several for each of them, with ids and indices of their own.
     """
 
-    def __init__(self, pool: PoolConfig, text_of: Callable[[Row], Iterable[str]]) -> None:
-        self._pool, self._text_of = pool, text_of
+    def __init__(
+        self,
+        pool: PoolConfig,
+        text_of: Callable[[Row], Iterable[str]],
+        read: Callable[[PoolConfig], Iterator[Row]] = iter_pool,
+    ) -> None:
+        self._pool, self._text_of, self._read = pool, text_of, read
         self.failures: Counter[str] = Counter()
         """Why rows can be neither scored nor selected."""
         row_ids, digests, usable = [], [], []
         first: Row | None = None
         shortest: Row | None = None
         longest: Row | None = None
-        for rows in _chunks(iter_pool(pool)):
+        for rows in _chunks(read(pool)):
             row_ids.append(pa.array([row.row_id for row in rows], pa.string()))
             digests.append(self._digests_of(rows))
             usable.append(np.array([row.failure is None for row in rows]))
@@ -114,7 +120,7 @@ class PoolIndex:
 
     def _read_again(self) -> Iterator[list[Row]]:
         num_rows = 0
-        for rows in _chunks(iter_pool(self._pool)):
+        for rows in _chunks(self._read(self._pool)):
             known = self._digests[num_rows : num_rows + len(rows)]
             digests = self._digests_of(rows)
             if len(known) < len(rows):

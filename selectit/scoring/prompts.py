@@ -9,6 +9,7 @@ from pathlib import Path
 from selectit.config import DEFAULT_RATING_PROMPTS
 from selectit.errors import UserError
 from selectit.fetch import ensure, name_of
+from selectit.text_files import read_utf8
 
 NUM_RATING_PROMPTS = {"rating_prompt.txt": 9}
 """Lines of the files that `fetch:` knows."""
@@ -21,16 +22,17 @@ def read_rating_prompts(location: str, fidelity: str) -> tuple[str, ...]:
 
     Every rating prompt is followed by two line ends. The released code reads lines with their own line end
     and adds one, so that the last line of a file without a final line end is followed by one only; that is
-    kept where fidelity is `released_code`.
+    kept where fidelity is `released_code`. A byte-order mark is dropped, Windows' line ends are line ends, and all else
+    in a line is kept, blanks and tabs at its ends too.
 
-    Raises: UserError for a file that is absent or empty, or for a blank line, by its number.
+    Raises: UserError for a file that is absent, empty or not UTF-8, or for a blank line, by its number.
     """
     if location == DEFAULT_RATING_PROMPTS:
         text = files(__package__).joinpath("rating_prompts.txt").read_text(encoding="utf-8")
     else:
         ensure(location)
         try:
-            text = Path(location).read_text(encoding="utf-8")
+            text = read_utf8(Path(location), f"rating prompts {location}")
         except OSError as error:
             raise UserError(
                 f"rating prompts {location}: {error.strerror}; name a text file with one rating prompt per line, "

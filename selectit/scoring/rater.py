@@ -29,8 +29,8 @@ class Text:
     keys: tuple[Key, ...]
     ids: np.ndarray  # int32 [num_tokens]
     truncated: bool = False
-    too_long: bool = False
-    """Beyond the limit, and neither cut nor to be rated."""
+    failure: str | None = None
+    """Why it is not to be rated, such as `too_long`; None where it is."""
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,18 @@ from selectit.config import ScoreStage
 from selectit.data import Row
 from selectit.errors import UserError
 from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.scoring.ledger import SCHEMA, LedgerWriter, Record
+from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
 from selectit.scoring.processes import Loaded, LoadedRater
-from selectit.scoring.prompts import rating_text
 from selectit.scoring.rater import Text, make_rater
-from selectit.scoring.ratings import rating_token_ids
+from selectit.scoring.ratings import RatingTokens, rating_tokens
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
 from selectit.scoring.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.watch import Watch, watching
 from selectit.scoring.work import tokens_of_a_batch
+from selectit.scoring.written import ending, written
 from selectit.tracking import Tracker
 
-TOO_LONG = "too_long"
 MOST_SHOWN = 5
 
 
@@ -40,16 +39,20 @@ class Rating:
 
     def __init__(self, config: ScoreStage, earlier: Sequence[Path] = ()) -> None:
         self.config, self._earlier = config, earlier
-        self.index = index_ratings(config.pool)
+        self.index = index_ratings(config.pool, config.turns)
         self.tokenizer = load_tokenizer(config.model)
-        self.rating_ids = rating_ids_of(self.tokenizer, config, self.index.examples)
+        self.rating_tokens = rating_tokens_of(self.tokenizer, config, self.index.examples)
+        self.rating_ids = self.rating_tokens.ids
         self.groups = range(len(config.prompts))
         all_ids = (text.ids for number in self.groups for text in self._texts(number))
         refuse_ids_beyond_embedding(self.tokenizer, load_skeleton(config.model), all_ids)
 
     def refuse_long(self) -> None:
-        """Raises: UserError where long rows are to be refused and there are some, or rows that vLLM does not take."""
+        """Raises: UserError where long rows are to be refused and there are some, where a rating prompt alone fills
+        max_length, or for rows that vLLM does not take.
+        """
         config = self.config
+        _refuse_full_prompts(config, self.tokenizer)
         if config.long_rows == "fail" and config.max_length is not None:
             for number in range(len(config.prompts)):
                 _refuse_long(config, self._texts(number))
@@ -63,8 +66,9 @@ class Rating:
         config = self.config
         for groups in self.index.groups(np.zeros(self.index.num_rows, dtype=bool)):
             yield from rating_texts(
-                self.tokenizer, groups, number, config.prompts[number], config.max_length, config.long_rows
-            )
+                self.tokenizer, groups, number, config.prompts[number], config.max_length, config.long_rows,
+                config.template,
+            )  # fmt: skip
 
     def load(self, num_processes: int | None) -> Loaded:
         return load_rater(self.config, self.rating_ids, num_processes)
@@ -97,13 +101,12 @@ def load_rater(config: ScoreStage, rating_ids: Sequence[int], num_processes: int
     return LoadedRater(config.model, functools.partial(make_rater, rating_ids=rating_ids), num_processes)
 
 
-def rating_ids_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> list[int]:
+def rating_tokens_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> RatingTokens:
     """Args: rows: some usable ones, as `PoolIndex.examples` has them; the tokenizer is proven on all."""
     if not rows:
         raise UserError(f"pool {config.pool.path}: no row can be rated; every row has an empty instruction or response")
-    return rating_token_ids(
-        tokenizer, (rating_text(p, r.instruction, r.response) for r in rows for p in config.prompts)
-    )
+    endings = (ending(tokenizer, config.template, p, r.instruction, r.response) for r in rows for p in config.prompts)
+    return rating_tokens(tokenizer, endings)
 
 
 def _unanswered(
@@ -117,7 +120,7 @@ def _unanswered(
     prompt = config.prompts[texts[0].keys[0][1]]
     left = []
     for text, answer in zip(texts, answers.answer(prompt, [digest_of(text.ids) for text in texts]), strict=True):
-        if text.too_long:
+        if text.failure is not None:
             records = _records(text, None)
         elif answer is not None:
             records = _records(text, answer.probabilities, answer.source)
@@ -129,11 +132,24 @@ def _unanswered(
     return left
 
 
+def _refuse_full_prompts(config: ScoreStage, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises: UserError where a text without instruction and response leaves no token for them."""
+    if config.max_length is None:
+        return
+    lengths = [len(written(tokenizer, config.template, p, [("", "")], False)[0].ids) for p in config.prompts]
+    longest = max(lengths)
+    if longest >= config.max_length:
+        raise UserError(
+            f"score.max_length is {config.max_length} tokens, and rating prompt {lengths.index(longest) + 1} alone has "
+            f"{longest} with what stands around a row; set it well above {longest}"
+        )
+
+
 def _refuse_long(config: ScoreStage, texts: Iterable[Text]) -> None:
     longest: list[Text] = []
     num_long = 0
     for text in texts:
-        if text.too_long:
+        if text.failure == TOO_LONG:
             num_long += len(text.keys)
             longest = sorted([*longest, text], key=lambda text: -len(text.ids))[:MOST_SHOWN]
     if longest:
@@ -157,7 +173,7 @@ def _records(text: Text, probabilities: np.ndarray | None, source: str | None = 
             mass=mass if good else None,
             num_tokens=len(text.ids),
             truncated=text.truncated,
-            failure=None if good else TOO_LONG if text.too_long else "no_rating_probability",
+            failure=None if good else text.failure or "no_rating_probability",
             digest=digest_of(text.ids),
             taken_from=source,
         )

@@ -11,17 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from selectit.config import ScoreStage
-from selectit.scoring.ledger import drop_parts
+from selectit.scoring.ledger import drop_parts, ratings_of
+from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
 from selectit.scoring.takeover import DETAILS, basis
 from selectit.scoring.verify import verify
 from selectit.scoring.vllm_rater import check
 from selectit.scoring.work import Task, complete
 from selectit.tracking import Tracker
+
+NO_SPREAD = 1e-6
+"""Shares that differ by less are told apart by the rounding of float32."""
 
 
 def preflight(config: ScoreStage) -> None:
@@ -51,7 +56,7 @@ def run(
     found = summarise(ledger, facts.context)
     failures = index.failures + Counter(found.pop("failures"))
     summary = {
-        "num_rows": index.num_rows,
+        "num_rows": index.num_rows if config.turns != "mean" else len(num_answers(config.pool, config.turns)),
         "num_failures": sum(failures.values()),
         **found,
         "tokens_per_second": work.tokens_per_second,
@@ -65,6 +70,10 @@ def run(
         "batch_tokens": work.batch_tokens,
         "max_length": config.max_length,
         "long_rows": config.long_rows,
+        "turns": config.turns,
+        "num_answers": index.num_rows,
+        "template": config.template,
+        "text_alone": rating.rating_tokens.text_alone,
         "context": facts.context,
         "adds_bos": bool(tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id),
         "peak_memory_mb": work.peak_memory_mb,
@@ -72,12 +81,22 @@ def run(
         "prompts": list(config.prompts),
     }
     (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
+    if rating.rating_tokens.text_alone:
+        tracker.note(
+            f"the tokenizer of {config.model.path} parts the end of a rating text otherwise once a rating follows; the "
+            "text's own tokens are read, as the released code does"
+        )
     if facts.is_offloaded:
         tracker.note(f"the rater lies on {', '.join(facts.placement)}: a part of its weights is moved for every batch")
     if summary["num_over_context"]:
         tracker.note(
             f"{summary['num_over_context']} rating texts are longer than the model's context of {facts.context} "
             "tokens; they were rated whole, as the released code does. score.max_length cuts them."
+        )
+    if summary["num_ratings"] > len(config.prompts) and summary["answer_spread"] < NO_SPREAD:
+        tracker.note(
+            f"the rater answers every row alike (shares of the ratings differ by {summary['answer_spread']:.0e} at "
+            "most): its ratings carry no information about the rows"
         )
     tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
     if config.verify:
@@ -92,7 +111,10 @@ def summarise(ledger: Path, context: int | None) -> dict[str, Any]:
     failures: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     mass = 0.0
-    for table in _row_groups(ledger, ["mass", "num_tokens", "truncated", "failure", "taken_from"]):
+    spread = _Spread()
+    columns = ["prompt", "probabilities", "mass", "num_tokens", "truncated", "failure", "taken_from"]
+    for table in _row_groups(ledger, columns):
+        spread.add(table.filter(compute.is_null(table["failure"])))
         rated = table["mass"].drop_null().to_numpy()
         num_tokens = table["num_tokens"].to_numpy()
         mass += float(rated.sum())
@@ -110,9 +132,31 @@ def summarise(ledger: Path, context: int | None) -> dict[str, Any]:
         "num_over_context": counts["num_over_context"],
         "mean_mass": mass / counts["num_ratings"] if counts["num_ratings"] else 0.0,
         "num_tokens": counts["num_tokens"],
+        "answer_spread": spread.largest,
         "taken_over": dict(sources),
         "failures": dict(failures),
     }
+
+
+class _Spread:
+    """How far a rater's answers to one rating prompt lie apart, at most: 0 where it answers every row alike."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def add(self, table: Any) -> None:
+        """Args: table: records without a failure."""
+        prompts, shares = table["prompt"].to_numpy(), ratings_of(table)
+        shares = shares / shares.sum(axis=1, keepdims=True)
+        for prompt in np.unique(prompts).tolist():
+            own = shares[prompts == prompt]
+            low, high = self._ends.get(prompt, (own[0], own[0]))
+            self._ends[prompt] = np.minimum(low, own.min(axis=0)), np.maximum(high, own.max(axis=0))
+
+    @property
+    def largest(self) -> float:
+        """Of the share of a rating among the five."""
+        return max((float((high - low).max()) for low, high in self._ends.values()), default=0.0)
 
 
 def _row_groups(ledger: Path, columns: list[str]) -> Iterator[Any]:

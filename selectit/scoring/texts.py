@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from selectit.config import LongRows, PoolConfig, ScoreStage
+from selectit.config import LongRows, PoolConfig, RatingTemplate, ScoreStage, Turns
 from selectit.data import Row
+from selectit.scoring.ledger import NO_RESPONSE_TOKEN, TOO_LONG
 from selectit.scoring.pool_index import PoolIndex
-from selectit.scoring.prompts import SUFFIX, rating_text
+from selectit.scoring.rated_rows import rated_rows
 from selectit.scoring.rater import Batch, Text, batches, common_prefix
+from selectit.scoring.written import written
 
 
-def index_ratings(pool: PoolConfig) -> PoolIndex:
+def index_ratings(pool: PoolConfig, turns: Turns = "first") -> PoolIndex:
     """Rows whose instruction and response are equal have equal rating texts."""
-    return PoolIndex(pool, lambda row: (row.instruction, row.response))
+    return PoolIndex(pool, lambda row: (row.instruction, row.response), lambda pool: rated_rows(pool, turns))
 
 
 def rating_batches(
@@ -42,7 +44,8 @@ def rating_batches(
     """
     for number, prompt in enumerate(config.prompts):
         for groups in index.groups(done[number], share):
-            texts = left(rating_texts(tokenizer, groups, number, prompt, config.max_length, config.long_rows))
+            made = rating_texts(tokenizer, groups, number, prompt, config.max_length, config.long_rows, config.template)
+            texts = left(made)
             yield from batches(texts, common_prefix(texts), batch_tokens, pads)
 
 
@@ -53,34 +56,30 @@ def rating_texts(
     prompt: str,
     max_length: int | None = None,
     long_rows: LongRows = "cut",
+    template: RatingTemplate = "plain",
 ) -> list[Text]:
     """The texts under one rating prompt, tokenised whole.
 
     Args:
         groups: rows of equal text.
         number: of the prompt, for the keys.
-        max_length: longer texts lose the end of their response, or are only marked where they are not to be cut.
+        max_length: longer texts lose the end of their response, or are only marked where they are not to be cut or
+            no token of the response is left.
+    Raises: UserError, see `selectit.scoring.written.written`.
     """
     if not groups:
         return []
-    written = [rating_text(prompt, group[0].instruction, group[0].response) for group in groups]
-    encoded = tokenizer(
-        written,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_offsets_mapping=max_length is not None,
-        split_special_tokens=True,  # <s> in a row's own words is text; what the tokenizer puts in front stays
-        verbose=False,
-    )
+    pairs = [(group[0].instruction, group[0].response) for group in groups]
+    places = max_length is not None and long_rows == "cut"
     texts = []
-    for at, group in enumerate(groups):
-        ids, truncated = encoded["input_ids"][at], False
+    for group, text in zip(groups, written(tokenizer, template, prompt, pairs, places), strict=True):
+        ids, truncated, failure = text.ids, False, None
         limit = len(ids) if max_length is None else max_length
-        too_long = len(ids) > limit
-        if too_long and long_rows == "cut":
-            start = len(written[at]) - len(SUFFIX)
-            tail = sum(1 for _, end in encoded["offset_mapping"][at] if end > start)
-            ids, truncated, too_long = ids[: limit - tail] + ids[len(ids) - tail :], True, False
+        if len(ids) > limit and long_rows == "cut":
+            failure = NO_RESPONSE_TOKEN if limit - text.tail <= text.asked else None
+            ids, truncated = ids[: max(limit - text.tail, 0)] + ids[len(ids) - text.tail :], True
+        elif len(ids) > limit:
+            failure = TOO_LONG
         keys = tuple((row.row_id, number) for row in group)
-        texts.append(Text(keys, np.array(ids, dtype=np.int32), truncated, too_long))
+        texts.append(Text(keys, np.array(ids, dtype=np.int32), truncated, failure))
     return texts

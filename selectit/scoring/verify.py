@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from selectit.artifact import VERIFICATION
-from selectit.config import PoolConfig, ScoreStage, SelectDefaults
-from selectit.data import Row, iter_pool
+from selectit.config import ScoreStage, SelectDefaults
+from selectit.data import Row
 from selectit.errors import UserError
 from selectit.models import load_model, load_tokenizer
 from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
 from selectit.scoring.ledger import LEDGER, read_ratings
+from selectit.scoring.rated_rows import rated_rows
 from selectit.scoring.rater import Batch
 from selectit.scoring.stock import StockRater
 from selectit.scoring.texts import rating_texts
@@ -39,14 +40,14 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
              sample's best part that both choose at the usual ratio.
     Raises:  UserError where fewer than two rows were rated.
     """
-    row_ids = [row.row_id for row in iter_pool(config.pool) if row.failure is None]
+    row_ids = [row.row_id for row in rated_rows(config.pool, config.turns) if row.failure is None]
     prompts = range(len(config.prompts))
     rated = read_ratings(folder / LEDGER, row_ids, prompts)
     whole = [at for at, failure in enumerate(rated.failures) if failure is None]
     if len(whole) < 2:
         raise UserError(f"{folder / LEDGER} holds {len(whole)} rated rows; a comparison needs two at least")
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
-    rows = rows_of(config.pool, [row_ids[at] for at in sample])
+    rows = rows_of(rated_rows(config.pool, config.turns), [row_ids[at] for at in sample])
 
     told = json.loads((folder / "score.json").read_text(encoding="utf-8"))
     reference = StockRater(
@@ -56,7 +57,9 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
     expected = np.empty((len(sample), len(prompts), rated.probabilities.shape[2]))
     with tracker.progress("verifying", len(sample) * len(prompts)) as advance:
         for number, prompt in enumerate(config.prompts):
-            texts = rating_texts(tokenizer, [[row] for row in rows], number, prompt, config.max_length)
+            texts = rating_texts(
+                tokenizer, [[row] for row in rows], number, prompt, config.max_length, template=config.template
+            )
             place = {row.row_id: at for at, row in enumerate(rows)}
             for text in texts:
                 [probabilities] = reference.rate(Batch([text]))
@@ -87,10 +90,10 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
     return result
 
 
-def rows_of(pool: PoolConfig, row_ids: Iterable[str]) -> list[Row]:
-    """The rows with these ids, in the order of the pool."""
+def rows_of(rows: Iterable[Row], row_ids: Iterable[str]) -> list[Row]:
+    """The rows with these ids, in their order."""
     wanted = set(row_ids)
-    return [row for row in iter_pool(pool) if row.row_id in wanted]
+    return [row for row in rows if row.row_id in wanted]
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -163,7 +163,7 @@ def longest_text(config: ScoreStage) -> int | None:
 
 def refuse_beyond(longest: int, config: ScoreStage, texts: Iterable[Text]) -> None:
     """Raises: UserError naming the longest of the texts, where there is one that vLLM does not take."""
-    text = max((text for text in texts if not text.too_long), key=lambda text: len(text.ids), default=None)
+    text = max((text for text in texts if text.failure is None), key=lambda text: len(text.ids), default=None)
     if text is None or len(text.ids) <= longest:
         return
     row_id, prompt = text.keys[0]

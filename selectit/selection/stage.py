@@ -34,8 +34,10 @@ from selectit.data import iter_jsonl, iter_pool, write_jsonl, write_rows
 from selectit.errors import UserError
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
 from selectit.scoring.ledger import LEDGER, NOT_SCORED, read_ratings
+from selectit.scoring.rated_rows import ids_of_answers, num_answers
 from selectit.selection.losses import Detail, ifd_scores, middle_first, perplexity_scores
 from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
+from selectit.selection.ties import ties_of, ties_told
 from selectit.tracking import Tracker
 
 TAKEN = "taken_by_the_other_arm"
@@ -75,12 +77,17 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     rank = np.empty(num_rows, dtype=np.int64)
     rank[order] = np.arange(1, num_rows + 1)
     selected = rank <= count
+    ties = ties_of(config, scores, selected)
 
     path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
     write_jsonl(
         out / "messages.jsonl",
         (
-            {"row_id": row.row_id, "messages": list(row.messages)}
+            {
+                "row_id": row.row_id,
+                "messages": list(row.messages),
+                **({"score": float(scores[row.index])} if config.keeps_scores else {}),
+            }
             for row in iter_pool(config.pool)
             if selected[row.index]
         ),
@@ -109,11 +116,14 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     }
     selection = {
         **summary,
+        **ties,
         "strategy": config.select.strategy,
         "subset": path.name,
         "failures": dict(Counter(f for f in failures if f)),
     }
     (out / "selection.json").write_text(json.dumps(selection, indent=2) + "\n")
+    for line in ties_told(ties, summary):
+        tracker.note(line)
     tracker.log({f"select/{name}": value for name, value in summary.items()})
     tracker.histogram("select/score", scores[np.isfinite(scores)])
     tracker.artifact(f"subset-{out.name}", "dataset", path, out / "scores.jsonl")
@@ -227,7 +237,9 @@ def _selectit_scores(
         scored = json.loads((folder / "score.json").read_text(encoding="utf-8"))
         theta.append(config.theta[number] or scored["num_parameters"] / 1e9)
         prompts = [scored["prompts"].index(prompt) for prompt in config.prompts]
-        token, failed = _token_scores(config, folder / LEDGER, row_ids, prompts)
+        counts = num_answers(config.pool, scored["turns"])
+        ids = pa.array(itertools.chain(*map(ids_of_answers, row_ids.to_pylist(), counts.tolist())), pa.string())
+        token, failed = mean_of_answers(*_token_scores(config, folder / LEDGER, ids, prompts), counts)
         sentence[:, number] = token[:, 0] if select.level == "token" else sentence_scores(token, select.alpha)
         models.append((token, failed))
         for at, failure in enumerate(failed):
@@ -253,10 +265,28 @@ def _selectit_scores(
     return model_scores(sentence, theta, select.fidelity)
 
 
+def mean_of_answers(
+    token: np.ndarray, failed: Sequence[str | None], counts: np.ndarray
+) -> tuple[np.ndarray, list[str | None]]:
+    """The same for rows of several answers: a row that lacks the score of one of them has none.
+
+    Args:
+        token: float64 [num_answers, num_prompts]; failed: why answers have none.
+        counts: int64 [num_rows], answers of each row, one behind the other.
+    """
+    starts = np.cumsum(counts) - counts
+    means = np.add.reduceat(token, starts, axis=0) / counts[:, None]
+    why = [
+        next((f for f in failed[start : start + count] if f), None)
+        for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+    ]
+    return means, why
+
+
 def _token_scores(
     config: SelectStage, ledger: Path, row_ids: pa.Array, prompts: Sequence[int]
 ) -> tuple[np.ndarray, list[str | None]]:
-    """float64 [num_rows, num_prompts], and why rows have none; one rating prompt's records are in memory at a time."""
+    """float64 [len(row_ids), num_prompts], and why rows have none; one prompt's records are in memory at a time."""
     assert isinstance(config.select, SelectITSelect)
     token = np.empty((len(row_ids), len(prompts)))
     failures: list[str | None] = [None] * len(row_ids)

@@ -236,3 +236,26 @@ def test_the_finetune_command_trains_the_named_revision_in_the_named_type(hub, d
     out = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert out.exit_code == 0, out.output
     assert base_of(str(tmp_path / "o" / "adapter")).revision == hub.v1
+
+
+def test_a_sharded_base_and_an_adapter_of_the_hub_are_known_by_what_is_in_the_cache(tiny_llama, hub, tmp_path):
+    sharded = shutil.copytree(tiny_llama, tmp_path / "sharded")
+    (sharded / "model.safetensors").unlink()
+    AutoModelForCausalLM.from_pretrained(tiny_llama).save_pretrained(sharded, max_shard_size="40KB")
+    assert len(list(sharded.glob("model-*.safetensors"))) > 1
+    cache = ModelCache(tmp_path / "hub")
+    cache.add("acme/sharded", sharded, "main")
+    found, folder = (identify_base(ModelConfig(path=str(path))) for path in ("acme/sharded", sharded))
+    assert found.weights_sha256 == folder.weights_sha256 != identify_base(ModelConfig(path="acme/tiny")).weights_sha256
+    last = sorted(sharded.glob("model-*.safetensors"))[-1]
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 1
+    last.write_bytes(content)
+    assert identify_base(ModelConfig(path=str(sharded))).weights_sha256 != found.weights_sha256
+
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "acme/tiny", "revision": "v1"}))
+    cache.add("acme/adapter", foreign, "main")
+    assert base_of("acme/adapter") == ModelConfig(path="acme/tiny", revision="v1")
+    check_base("acme/adapter", ModelConfig(path="acme/tiny"))  # nothing to test against

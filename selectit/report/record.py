@@ -1,0 +1,82 @@
+"""report.json: what a report was made of and with, and the sha256 of each of its files and of the record itself.
+
+The hashes find a change by hand. They are no signature: whoever rewrites a file and its hash is found only by making
+the report again, as `selectit verify RECIPE` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import selectit.statistics
+
+RECORD = "report.json"
+SEAL = "sha256"
+"""Key of the record's own hash, over all its other keys."""
+LIBRARIES = ("matplotlib", "numpy", "scipy", "jinja2")
+"""Other versions of these may draw or round otherwise."""
+PARTS = (Path(__file__).parent, Path(selectit.statistics.__file__).parent)
+"""The packages that make the report."""
+
+
+def made_with() -> dict[str, str | None]:
+    """Hash of the code that makes a report, so that a change of wording is a change of the report; library versions."""
+    parts = sorted(p for folder in PARTS for p in folder.iterdir() if p.suffix in (".py", ".jinja", ".css", ".yaml"))
+    code = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()
+    return {"code": code, **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record, SEAL: _seal(record)}
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether the record is as it was written."""
+    return record.get(SEAL) == _seal(record)
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in record.items() if key != SEAL}
+    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=False))
+
+
+def sha256(text: str | bytes) -> str:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """report.json of a report's folder; None where there is none or it is not one."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def changed_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """Files of the report that are gone or not as they were written; also `report.json` itself."""
+    own = [] if is_sealed(record) else [RECORD]
+    return own + [name for name, digest in files_of(record).items() if file_sha256(folder / name) != digest]
+
+
+def files_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """File -> its sha256; {} in a record from before they were kept."""
+    files = record.get("files")
+    return files if isinstance(files, dict) else {}
+
+
+def file_sha256(path: Path) -> str | None:
+    """None where there is no such file."""
+    return sha256(path.read_bytes()) if path.is_file() else None
