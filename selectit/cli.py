@@ -307,7 +307,7 @@ def report(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the report from what is finished; the rest are missing results with their reasons."""
+    """Write the report from what is finished; the rest are missing results with their reason."""
     from selectit.artifact import Store
     from selectit.engine import found
     from selectit.plan import build

@@ -167,7 +167,7 @@ def test_a_wrong_number_is_refused_with_its_place(tmp_path, change, told):
         ("source: a\nnumber: []\n", r"number: unknown key\. Did you mean 'numbers'\?"),
         ("- 1\n", "the file: "),
         ("source: a\n", "it has no number"),
-        ("source: [\n", "is not readable YAML"),
+        ("source: [\n", "not YAML"),
         ("source: a\ntables: [{table: t, columns: {mmlu: {}}, rows: [{arm: a, values: [1, 2]}]}]\n",
          r"tables.0.rows.0.values: found 2 values, and the table has 1 columns"),
         ("source: a\ntables: [{table: t, columns: {mmlu: {}}, rows: [{arm: a, unit: percent, values: [101]}]}]\n",
