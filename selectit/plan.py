@@ -234,7 +234,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
 
 
 def loss_stages(config: ArmConfig) -> dict[str, Stage]:
-    """The losses that a perplexity or ifd arm is cut from, by the name under which its selection reads them.
+    """The losses that a perplexity or ifd arm is computed from, by the name under which its selection reads them.
 
     Raises: UserError where the template has no response marker and one is asked for.
     """
