@@ -160,7 +160,7 @@ class BenchmarkConfig(Config):
     """Seed of that sample."""
     draws: Literal["each_task", "one_generator"] = "each_task"
     """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
-    name, and then TyDiQA's demonstrations, as released scripts do."""
+    name, and then TyDiQA's demonstrations, as released scripts do; with `tasks` for those alone, so other items."""
     prompts: Literal["selectit", "instructdiff"] | None = None
     """Whose released prompts are asked (evaluate/tasks/<benchmark>_<prompts>.yaml); default: the benchmark's own."""
     num_fewshot: int | None = Field(None, ge=0)
