@@ -107,6 +107,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "dtype": facts.dtype,
         "device": facts.device,
         "rater": facts.rater,
+        "reads_alone": facts.reads_alone,
         "placement": facts.placement,
         "num_processes": work.num_processes,
         "batch_tokens": work.batch_tokens,

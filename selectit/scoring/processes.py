@@ -50,6 +50,8 @@ class RaterFacts:
     is_offloaded: bool
     context: int | None
     """Tokens that the model was made for."""
+    reads_alone: bool = False
+    """Texts of different lengths are read one at a time, for padding would change their numbers."""
     engine: str | None = None
     """With its version, where another Python rates: such as vllm 0.32.0."""
 
@@ -97,6 +99,7 @@ class LoadedRater:
             placement=placement(model),
             is_offloaded=is_offloaded(model),
             context=getattr(model.config, "max_position_embeddings", None),
+            reads_alone=getattr(self._rater, "reads_alone", False),
         )
         self.num_processes = 1
 

@@ -65,6 +65,7 @@ def run(
         **basis(rating.rating_ids, facts.dtype, facts.rater, facts.device),
         "num_parameters": facts.num_parameters,
         "engine": facts.engine,
+        "reads_alone": facts.reads_alone,
         "placement": facts.placement,
         "num_processes": work.num_processes,
         "batch_tokens": work.batch_tokens,
@@ -81,6 +82,8 @@ def run(
         "prompts": list(config.prompts),
     }
     (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
+    if facts.reads_alone:
+        tracker.note("texts were read one at a time: padding would change the numbers of this architecture")
     if rating.rating_tokens.text_alone:
         tracker.note(
             f"the tokenizer of {config.model.path} parts the end of a rating text otherwise once a rating follows; the "
