@@ -11,7 +11,7 @@ from selectit.config.evaluate import (
     JudgeSetting,
 )
 from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
-from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, SampleConfig
+from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, Quantization, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import (
@@ -80,6 +80,7 @@ __all__ = [
     "ModelConfig",
     "PerplexitySelect",
     "PoolConfig",
+    "Quantization",
     "RandomMatchedSelect",
     "RandomRestSelect",
     "RandomSelect",
