@@ -344,10 +344,8 @@ def test_a_verification_beside_a_ledger_is_told_and_is_reason_for_a_new_report(w
     }  # fmt: skip
     (folder / "verification.json").write_text(json.dumps(found))
     assert made.report().written
-    assert (
-        "200 rows rated again: scores differ by 7.0e-02 at most, beyond 0.05; rank correlation 0.9877, the best 20% overlap 95.0%"
-        in made.text("report.md")
-    )
+    text = made.text("report.md")
+    assert "200 rows rated again: scores differ by 7.0e-02 at most, beyond 0.05; rank correlation 0.9877" in text
     assert not made.report().written
 
 
