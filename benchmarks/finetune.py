@@ -32,25 +32,26 @@ import torch
 from datasets import Dataset
 from rich.console import Console
 from rich.table import Table
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PrinterCallback
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from selectit.chat import load_form
 from selectit.config import FinetuneConfig, FinetuneStage, ModelConfig, PoolConfig
 from selectit.data import read_pool
 from selectit.finetune.arguments import lora_config, sft_config
-from selectit.finetune.checkpoints import NoCheckpointAtTheEnd
+from selectit.finetune.budget import step_order
 from selectit.finetune.dataset import TrainingRow, as_conversation, tokenize
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.trainer import ResponseTrainer
 from selectit.flops import training_flops
 from selectit.models import device, load_tokenizer, resolve_dtype
-from selectit.trained_on import identify_base
+from selectit.trained_on import Base
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SMALL = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}
 LLAMA_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
 GPU_MATMUL, CPU_MATMUL = 8192, 2048
+NO_BASE = Base(hub_id=None, revision=None, weights_sha256="random", config_sha256="random")
 SECONDS_BETWEEN_SAMPLES = 0.02
 
 
@@ -108,12 +109,15 @@ def _ways(
             global_batch_size=batch, micro_batch_size=micro_batch_size, num_train_epochs=1, **settings
         )
         stage = FinetuneStage(model=ModelConfig(path="random"), finetune=finetune, seed=0)
-        run = TrainingRun(stage=stage, messages=folder, out=folder, base=identify_base(stage.model))
+        run = TrainingRun(stage=stage, messages=folder, out=folder, base=NO_BASE)
         started = copy.deepcopy(model)
         return ResponseTrainer(
-            run, rows, model=started, args=sft_config(stage, run.checkpoints, None), processing_class=tokenizer,
-            peft_config=lora_config(finetune.lora, started), callbacks=[NoCheckpointAtTheEnd()],
+            run, rows, (), step_order(rows, finetune, stage.seed), TrainerState(), model=started,
+            args=sft_config(stage, run.checkpoints, None), processing_class=tokenizer,
+            peft_config=lora_config(stage, started),
         )  # fmt: skip
+
+    plain = FinetuneStage(model=ModelConfig(path="random"), finetune=FinetuneConfig(), seed=0)
 
     def trl(**settings: bool | int) -> SFTTrainer:
         started, on_gpu = copy.deepcopy(model), device().type == "cuda"
@@ -125,7 +129,7 @@ def _ways(
         columns = {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
         return SFTTrainer(
             model=started, args=config, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer,
-            peft_config=lora_config(FinetuneConfig().lora, started),
+            peft_config=lora_config(plain, started),
         )  # fmt: skip
 
     return [

@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from selectit.config import BenchmarkConfig
+from selectit import yaml_text
+from selectit.config import BenchmarkConfig, as_written
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.files import (
     BENCHMARKS,
@@ -30,7 +30,6 @@ from selectit.evaluate.files import (
     prompt_forms,
 )
 from selectit.evaluate.graders import GRADERS, grader_name
-from selectit.unique_keys import UniqueKeyLoader
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 
@@ -79,22 +78,17 @@ def load_profile(name_or_path: str) -> Profile:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"evaluate.profile: there is no file {path}")
-        text = path.read_text(encoding="utf-8")
     elif name_or_path in profile_names():
-        text = (files("selectit.evaluate") / "profiles" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        path = Path(str(files("selectit.evaluate") / "profiles" / f"{name_or_path}.yaml"))
     else:
         raise UserError(
             f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, profile_names())} "
             f"Known: {', '.join(profile_names())}; or the path of a YAML file of the same form"
         )
-    return _parse(path.name.removesuffix(path.suffix) if path.suffix in (".yaml", ".yml") else name_or_path, text)
+    return _parse(path.name.removesuffix(path.suffix), yaml_text.read(path, f"profile {name_or_path}"))
 
 
-def _parse(name: str, text: str) -> Profile:
-    try:
-        content = yaml.load(text, UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"profile {name} is not readable YAML: {error}") from error
+def _parse(name: str, content: Any) -> Profile:
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
         raise UserError(f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}")
     faults = [
@@ -121,9 +115,7 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
     if not isinstance(entry, Mapping):
         return None, [": needs at least `metric`"]
     try:
-        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-        # strict: "512" and true are no numbers, whatever they could be turned into
-        benchmark = BenchmarkConfig.model_validate({**lists, "name": key}, strict=True)
+        benchmark = as_written(BenchmarkConfig, {**entry, "name": key})
         if benchmark.prompts is None or benchmark.prompts in prompt_forms(key):
             chosen_tasks(benchmark)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from selectit.config import EvaluateStage, GradeStage
-from selectit.errors import UserError
+from selectit.errors import NotRun, UserError
 from selectit.evaluate import alpaca_eval, arena_hard, length_control
 from selectit.evaluate.arena_hard import GamesJudge
 from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
@@ -26,7 +26,7 @@ from selectit.evaluate.vllm_lm import check_vllm
 from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
-from selectit.trained_on import check_base
+from selectit.trained_on import EPOCHS_FOLDER, check_base
 
 release = forget_lm
 
@@ -80,7 +80,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     if judge is not None and (kept := alpaca_eval.kept_answers(out)) is not None:
         return judge_items(*kept, judge, gamed, out, tracker)
 
-    weights = find_weights(inputs.get("model"), config.adapter)
+    weights = find_weights(_trained(inputs, config.epoch), config.adapter)
     if benchmark.chat_template and config.template is not None and (tuned := weights.adapter or weights.checkpoint):
         check_template(tuned, config.template, chat_template(config.template, load_tokenizer(config.model)))
     lm = load_lm(config.model, weights, config.backend, config.vllm_python)
@@ -111,6 +111,19 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     metrics = finish(result, items, out, tracker)
     lm.finish()
     return metrics | speed
+
+
+def _trained(inputs: Mapping[str, Path], epoch: int | None) -> Path | None:
+    """The folder with the weights of the training, at its end or after an epoch; None: the model as it is.
+
+    Raises: NotRun where early stopping came before that epoch.
+    """
+    if epoch is None:
+        return inputs.get("model")
+    folder = inputs["model"] / EPOCHS_FOLDER / str(epoch)
+    if not folder.is_dir():
+        raise NotRun(f"training stopped early, before the end of epoch {epoch}")
+    return folder
 
 
 def load_judge_of(config: EvaluateStage | GradeStage) -> Judge | None:

@@ -9,17 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig, PeftModel
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from selectit.config import FinetuneStage
 from selectit.errors import UserError, did_you_mean
+from selectit.finetune.folders import find_adapter
 from selectit.models import device, resolve_dtype
+from selectit.trained_on import check_base
 
 DEEPSPEED_FOLDER = Path(__file__).parent / "deepspeed"
+OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "adafactor": "adafactor"}
+"""As transformers names them; its Adafactor takes the learning rate as it is, without relative steps."""
 
 
 def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) -> SFTConfig:
@@ -39,7 +44,11 @@ def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) 
         warmup_steps=finetune.warmup_ratio,  # a float below 1 is a share of all steps
         weight_decay=finetune.weight_decay,
         max_grad_norm=finetune.max_grad_norm,
-        optim="adamw_torch_fused",
+        optim=OPTIMIZERS[finetune.optimizer],
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        adam_epsilon=1e-8,
+        neftune_noise_alpha=finetune.neftune_noise_alpha,
         num_train_epochs=finetune.num_train_epochs,
         max_steps=max_steps or -1,
         per_device_train_batch_size=finetune.micro_batch_size,
@@ -80,20 +89,29 @@ def is_zero3(config: FinetuneStage) -> bool:
 
 
 def lora_config(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
-    """Raises: UserError where a target module is not a linear layer of this model: PEFT skips it in silence."""
+    """Raises: UserError where a target module is not a linear layer of this model: PEFT skips it in silence; and where
+    it has no such module to save.
+    """
     settings = config.finetune.lora
     if settings.target_modules != "all-linear":
-        output = model.get_output_embeddings()
-        legal = {
-            name.rpartition(".")[2]
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and module is not output
-        }
+        legal = linear_layers(model)
         for name in settings.target_modules:
             if name not in legal:
                 raise UserError(
-                    f"finetune.lora.target_modules: '{name}' is no linear layer of {type(model).__name__} that takes "
-                    f"an adapter; there are {', '.join(sorted(legal))}, or all-linear.{did_you_mean(name, legal)}"
+                    f"finetune.lora.target_modules: '{name}' is not a linear layer of {type(model).__name__} that "
+                    f"takes an adapter; there are {', '.join(sorted(legal))}, or all-linear.{did_you_mean(name, legal)}"
+                )
+    if settings.modules_to_save is not None:
+        names = {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if next(module.parameters(False), None) is not None
+        }
+        for name in settings.modules_to_save:
+            if name not in names:
+                raise UserError(
+                    f"finetune.lora.modules_to_save: '{name}' is not a module of {type(model).__name__} with weights "
+                    f"of its own; there are {', '.join(sorted(names))}.{did_you_mean(name, names)}"
                 )
     all_linear = settings.target_modules == "all-linear"
     return LoraConfig(
@@ -104,9 +122,80 @@ def lora_config(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
         target_modules="all-linear" if all_linear else list(settings.target_modules),
         use_rslora=settings.use_rslora,
         use_dora=settings.use_dora,
+        modules_to_save=list(settings.modules_to_save) if settings.modules_to_save else None,
+        fan_in_fan_out=_has_conv1d(model),
         bias="none",
         revision=None if Path(config.model.path).exists() else config.model.revision,
     )
+
+
+def linear_layers(model: PreTrainedModel) -> set[str]:
+    """Last parts of the names of layers that take an adapter; GPT-2's are of a class of their own, Conv1D."""
+    output = model.get_output_embeddings()
+    return {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not output
+    }
+
+
+def _has_conv1d(model: PreTrainedModel) -> bool:
+    """Whose weights are stored the other way round."""
+    return any(isinstance(module, Conv1D) for module in model.modules())
+
+
+def with_adapter(config: FinetuneStage, model: PreTrainedModel) -> PeftModel:
+    """The model with the adapter that training goes on from.
+
+    Raises: UserError where its base is another one, or its settings are not those of `finetune.lora`.
+    """
+    folder = adapter_folder(config)
+    found = check_adapter(config, model)
+    found.lora_dropout = config.finetune.lora.dropout
+    found.inference_mode = False
+    return PeftModel.from_pretrained(model, folder, config=found, is_trainable=True)
+
+
+def adapter_folder(config: FinetuneStage) -> str:
+    adapter = config.finetune.adapter
+    assert adapter is not None
+    return str(find_adapter(Path(adapter))) if Path(adapter).exists() else adapter
+
+
+def check_adapter(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
+    """Args:    model: may be a skeleton.
+    Returns: the adapter's own settings.
+    Raises:  as `with_adapter`.
+    """
+    folder = adapter_folder(config)
+    check_base(folder, config.model)
+    found, wanted = PeftConfig.from_pretrained(folder), lora_config(config, model)
+    if not isinstance(found, LoraConfig):
+        raise UserError(
+            f"finetune.adapter {folder} is of the kind {found.peft_type}, and methods lora and qlora go on from LoRA"
+        )
+    pairs = {
+        "r": (found.r, wanted.r),
+        "alpha": (found.lora_alpha, wanted.lora_alpha),
+        "use_rslora": (found.use_rslora, wanted.use_rslora),
+        "use_dora": (found.use_dora, wanted.use_dora),
+        "target_modules": (_layers(found, model), _layers(wanted, model)),
+        "modules_to_save": (sorted(found.modules_to_save or ()), sorted(wanted.modules_to_save or ())),
+    }
+    if differing := [f"{name} {own} (here {here})" for name, (own, here) in pairs.items() if own != here]:
+        raise UserError(
+            f"finetune.adapter {folder} has other settings than finetune.lora: {', '.join(differing)}. An adapter that "
+            "training goes on from keeps its form; set finetune.lora to its values"
+        )
+    return found
+
+
+def _layers(settings: LoraConfig, model: PreTrainedModel) -> list[str]:
+    """Last parts of the names of its target modules."""
+    modules = settings.target_modules
+    if isinstance(modules, str):
+        return sorted(linear_layers(model)) if modules == "all-linear" else [modules]
+    return sorted({name.rpartition(".")[2] for name in modules or ()})
 
 
 def attention(config: FinetuneStage) -> str | None:

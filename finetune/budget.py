@@ -6,16 +6,24 @@ and any number of processes know the same end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from selectit.config import FinetuneConfig
 from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow
 from selectit.finetune.sampler import StepOrder
 
 
-def step_order(rows: Sequence[TrainingRow], finetune: FinetuneConfig, seed: int) -> StepOrder:
-    lengths = [len(row.input_ids) for row in rows]
-    return StepOrder(lengths, finetune.global_batch_size, finetune.micro_batch_size, seed, finetune.packing)
+def step_order(
+    rows: Sequence[TrainingRow], finetune: FinetuneConfig, seed: int, scores: Mapping[str, float] | None = None
+) -> StepOrder:
+    """Args: scores: by row id, with order curriculum; of equal ones the row that comes first in the pool goes first."""
+    lengths, curriculum = [len(row.input_ids) for row in rows], None
+    if finetune.order == "curriculum":
+        assert scores is not None
+        sign = -1 if finetune.curriculum == "descending" else 1
+        curriculum = sorted(range(len(rows)), key=lambda at: sign * scores[rows[at].row_id])
+    sizes = finetune.global_batch_size, finetune.micro_batch_size
+    return StepOrder(lengths, *sizes, seed, finetune.packing, curriculum)
 
 
 def trained_tokens(rows: Sequence[TrainingRow]) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,26 +17,43 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, try_to_load_from_cache
 
-from selectit.config import FinetuneStage, ModelConfig, is_execution
+from selectit.config import FinetuneConfig, ModelConfig, is_execution
 from selectit.errors import UserError
 from selectit.finetune.dataset import TrainingSet
+from selectit.finetune.rows import Rows
+from selectit.finetune.run_file import TrainingRun
+from selectit.finetune.validation import best, validation_losses
 from selectit.templates import template_name
 
 CARD_FILE = "README.md"
+SELECTION_FILE = "selection.json"
 EARLIER_CARD_FILE = "README.earlier.md"
 LIBRARIES = ("selectit", "torch", "transformers", "trl", "peft")
+LLAMA = "{name} is licensed under the {name} Community License, Copyright © Meta Platforms, Inc. All Rights Reserved."
 NOTICES = {
     "llama2": "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. "
     "All Rights Reserved.",
+    "llama3": f"Built with Meta Llama 3. {LLAMA.format(name='Meta Llama 3')}",
+    **{f"llama3.{n}": f"Built with Llama. {LLAMA.format(name=f'Llama 3.{n}')}" for n in (1, 2, 3)},
+    "gemma": "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
 }
-"""Licence as the hub names it -> the line that it asks for beside each copy."""
+"""Licence as the hub names it -> the lines that it asks for next to each copy."""
+FAMILY = re.compile(r"(?:^|[^a-z])(?:(llama)-?(\d(?:\.\d)?)(?![\d.])|(gemma))")
+"""In the name of a base, in lower case: the family whose licence it is under."""
 
 
 def write_card(
-    folder: Path, stage: FinetuneStage, messages: Path, training_set: TrainingSet, steps: Sequence[Mapping[str, Any]]
+    run: TrainingRun,
+    training_set: TrainingSet,
+    validation: TrainingSet | None,
+    rows: Rows,
+    log: Sequence[Mapping[str, Any]],
+    changed: str,
 ) -> None:
-    """Args: folder: of the saved weights; messages: the subset; steps: of the trainer's log, one per step."""
+    """Args: log: the trainer's; changed: how much of the weights differs, in words."""
+    stage, folder, messages = run.stage, run.weights, run.messages
     finetune, base = stage.finetune, stage.model
+    steps = [entry for entry in log if "loss" in entry]
     what = "Adapter" if finetune.trains_adapter else "Model"
     licence = base_licence(base.path, base.revision)
     losses = f"{steps[0]['loss']:.4f} in the first step, {steps[-1]['loss']:.4f} in the last of {len(steps)}"
@@ -47,16 +65,20 @@ def write_card(
         "licence of the base": told_licence(licence),
         "trained on": f"{len(training_set.rows)} rows, {training_set.num_tokens} tokens, of which "
         f"{training_set.num_trained_tokens} count in the loss; sha256 of messages.jsonl {digest}",
+        **_selection(messages),
+        **(
+            {"replayed": f"{rows.num_replayed} of these rows, from {_name(finetune.replay.path)}"}
+            if finetune.replay
+            else {}
+        ),
         "loss": losses,
+        **_validation(finetune, validation, log),
+        **({"went on from": f"the adapter {_name(finetune.adapter)}"} if finetune.adapter else {}),
+        "changed": changed,
         "made with": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
-    settings = {
-        **finetune.model_dump(
-            mode="json", exclude={name for name, info in type(finetune).model_fields.items() if is_execution(info)}
-        ),
-        "template": template_name(finetune.template),  # a file of the user's by its name
-        "seed": stage.seed,
-    }
+    left_out = {name for name, info in type(finetune).model_fields.items() if is_execution(info)}
+    settings = {**_without_folders(finetune.model_dump(mode="json", exclude=left_out)), "seed": stage.seed}
     if not finetune.trains_adapter:
         del settings["lora"]
     body = [
@@ -74,6 +96,44 @@ def write_card(
     ]
     library = "peft" if finetune.trains_adapter else "transformers"
     _write(folder, _with_metadata(body, base.path, licence, library))
+
+
+def _selection(messages: Path) -> dict[str, str]:
+    """How the subset was chosen, where a selection stands next to it."""
+    path = messages.parent / SELECTION_FILE
+    if not path.is_file():
+        return {}
+    selection = json.loads(path.read_text(encoding="utf-8"))
+    chosen, of = selection["num_selected"], selection["num_rows"]
+    return {"selected by": f"strategy {selection['strategy']}, ratio {chosen / of:.3g}: {chosen} of {of} rows"}
+
+
+def _validation(
+    finetune: FinetuneConfig, validation: TrainingSet | None, log: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    if validation is None:
+        return {}
+    losses = validation_losses(log)
+    told = ", ".join(f"{loss:.4f} after epoch {epoch:g}" for _, epoch, loss in losses)
+    which = ""
+    if finetune.early_stopping is not None:
+        which = f"; these are the weights after epoch {best(losses)[1]:g}, the lowest (early stopping)"
+    return {"validation loss": f"on {len(validation.rows)} rows that were not trained on: {told}{which}"}
+
+
+def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
+    """Paths of this machine by their last part."""
+    told = {**settings, "template": template_name(settings["template"])}
+    for key in ("validation", "replay"):
+        if told.get(key) and "path" in told[key]:
+            told[key] = {**told[key], "path": _name(told[key]["path"])}
+    if told.get("adapter"):
+        told["adapter"] = _name(told["adapter"])
+    return told
+
+
+def _name(location: str) -> str:
+    return Path(location).name if Path(location).exists() else location
 
 
 def write_merged_card(folder: Path, adapter: Path, model: ModelConfig, agreement: str) -> None:
@@ -107,7 +167,7 @@ def _write(folder: Path, text: str) -> None:
 def base_licence(base: str, revision: str | None = None) -> str | None:
     """As the hub names it, from the base's own card in its folder or the hub's cache; None: not known.
 
-    A folder or id that is named after LLaMA-2 is under LLaMA-2's licence.
+    A folder or id that is named after LLaMA 2 or 3 or Gemma is under that licence.
     """
     path = Path(base) / CARD_FILE
     if not Path(base).is_dir():
@@ -118,8 +178,9 @@ def base_licence(base: str, revision: str | None = None) -> str | None:
         licence = card.data.to_dict().get("license")
         if isinstance(licence, str):
             return licence
-    name = Path(base).name.lower()
-    return "llama2" if "llama-2" in name or "llama2" in name else None
+    found = FAMILY.search(Path(base).name.lower())
+    licence = None if found is None else found[3] or f"llama{found[2]}"
+    return licence if licence in NOTICES else None
 
 
 def told_licence(licence: str | None) -> str:
@@ -139,7 +200,11 @@ def read_card(folder: Path) -> str:
 
 
 def _with_metadata(body: Sequence[str], base: str, licence: str | None, library: str) -> str:
-    metadata: dict[str, Any] = {"library_name": library, "tags": ["sft", "trl", "selectit"]}
+    metadata: dict[str, Any] = {
+        "library_name": library,
+        "pipeline_tag": "text-generation",
+        "tags": ["sft", "trl", "selectit"],
+    }
     if not Path(base).exists():
         metadata["base_model"] = base  # the hub refuses a path here
     if licence:

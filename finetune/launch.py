@@ -57,6 +57,11 @@ def check_machine(finetune: FinetuneConfig) -> None:
             "finetune.method qlora needs the package bitsandbytes, which is not installed: "
             "pip install -c constraints.txt -e '.[qlora]'. method lora trains the same adapter on a base of 16 bits."
         )
+    if finetune.optimizer == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "finetune.optimizer adamw_8bit needs the package bitsandbytes, which is not installed: "
+            "pip install -c constraints.txt -e '.[qlora]'. optimizer adafactor needs less memory too, and no package."
+        )
     if finetune.launcher == "external" or not torch.cuda.is_available():
         return
     if finetune.num_processes > torch.cuda.device_count():

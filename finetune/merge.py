@@ -15,6 +15,7 @@ from transformers import AutoConfig
 from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.finetune.card import write_merged_card
+from selectit.finetune.folders import find_adapter
 from selectit.merging import Agreement, Dtype, merge_weights
 from selectit.models import load_tokenizer
 from selectit.trained_on import RECORD_FILE, base_of, check_base
@@ -46,17 +47,6 @@ def merge(
         out.rmdir()
     part.rename(out)
     return agreement
-
-
-def find_adapter(folder: Path) -> Path:
-    """The folder itself, or `adapter/` in that of a training.
-
-    Raises: UserError where neither holds an adapter.
-    """
-    for candidate in (folder, folder / "adapter"):
-        if (candidate / "adapter_config.json").is_file():
-            return candidate
-    raise UserError(f"{folder} holds no adapter: neither adapter_config.json nor adapter/adapter_config.json is there")
 
 
 def _stored_dtype(base: ModelConfig) -> Dtype:

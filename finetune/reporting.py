@@ -55,8 +55,13 @@ class TrackerCallback(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if state.is_world_process_zero and logs and "loss" in logs:
+        if not state.is_world_process_zero or not logs:
+            return
+        if "loss" in logs:
             self._tracker.log({f"train/{name}": logs[name] for name in LOGGED}, step=state.global_step)
+        if "eval_loss" in logs:
+            told = {f"validation/{name}": logs[f"eval_{name}"] for name in ("loss", "token_accuracy")}
+            self._tracker.log({**told, "validation/epoch": state.epoch or 0.0}, step=state.global_step)
 
 
 class EventTracker(Tracker):

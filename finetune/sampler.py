@@ -1,8 +1,8 @@
 """The order in which rows are trained on, the same on any number of processes.
 
-Which rows share an optimiser step is a seeded shuffle. Within a step they go by length, and each
-`micro_batch_size` of them make a forward pass; packed, as many passes take about equally many tokens each. The
-passes of a step are dealt out to the processes in turn.
+Which rows share an optimiser step is a seeded shuffle, or follows from their scores. Within a step they go by length,
+and each `micro_batch_size` of them make a forward pass; packed, as many passes take about equally many tokens each.
+The passes of a step are dealt out to the processes in turn.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ class StepOrder:
         micro_batch_size: rows of a forward pass.
         seed: of the shuffle, together with the epoch.
         packing: the passes are to be even in tokens, not in rows.
+        curriculum: the order of the rows in every epoch; default: a new shuffle for each.
     """
 
     def __init__(
-        self, lengths: Sequence[int], global_batch_size: int, micro_batch_size: int, seed: int, packing: bool = False
+        self,
+        lengths: Sequence[int],
+        global_batch_size: int,
+        micro_batch_size: int,
+        seed: int,
+        packing: bool = False,
+        curriculum: Sequence[int] | None = None,
     ) -> None:
-        self.lengths, self._packing = lengths, packing
+        self.lengths, self._packing, self._curriculum = lengths, packing, curriculum
         self._global_batch_size, self._micro_batch_size, self._seed = global_batch_size, micro_batch_size, seed
         self.steps_per_epoch = -(-len(lengths) // global_batch_size)
         self.passes = lru_cache(maxsize=1)(self._passes)
@@ -38,7 +45,8 @@ class StepOrder:
     def _passes(self, epoch: int) -> list[list[list[int]]]:
         # numbers of both arguments in one: seeds that differ by 1 must not share epochs
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        shuffled = torch.randperm(len(self.lengths), generator=generator).tolist()
+        order = shuffled if self._curriculum is None else list(self._curriculum)
         steps = []
         for start in range(0, len(order), self._global_batch_size):
             rows = order[start : start + self._global_batch_size]

@@ -17,25 +17,31 @@ import torch
 from selectit.chat import load_form
 from selectit.config import FinetuneStage
 from selectit.errors import NotRun, Preempted
+from selectit.finetune.arguments import check_adapter
 from selectit.finetune.dataset import MESSAGES_FILE
 from selectit.finetune.launch import check_machine, external_command, launch
 from selectit.finetune.memory import check_memory, room_at_all
 from selectit.finetune.preemption import StopRequest
+from selectit.finetune.rows import check_pools
 from selectit.finetune.run_file import TrainingRun, write_run
 from selectit.finetune.train import TRAINING_FILE, train, weight_sizes
-from selectit.models import load_tokenizer
+from selectit.models import load_skeleton, load_tokenizer
 from selectit.tracking import Tracker
 from selectit.trained_on import identify_base
 
 
 def preflight(config: FinetuneStage) -> None:
     """Raises: UserError for a model without a tokenizer, a template that it cannot be trained in,
-    processes that this machine cannot start, and weights, gradients and optimizer that it cannot hold.
+    processes that this machine cannot start, weights, gradients and optimizer that it cannot hold, pools of
+    `validation` and `replay` that cannot be read, and an adapter of another base.
     """
     check_machine(config.finetune)
     if config.finetune.launcher != "external":
         check_memory(config, room_at_all(config.finetune))
     load_form(config.finetune.template, load_tokenizer(config.model))
+    check_pools(config.finetune)
+    if config.finetune.adapter is not None:
+        check_adapter(config, load_skeleton(config.model))
 
 
 def run(config: FinetuneStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:

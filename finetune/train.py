@@ -24,13 +24,14 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from selectit.artifact import weight_files
+from selectit.artifact import loaded_files
 from selectit.chat import load_form
 from selectit.config import FinetuneConfig
 from selectit.errors import Preempted, UserError, is_full
-from selectit.finetune.arguments import lora_config, sft_config
+from selectit.finetune.arguments import lora_config, sft_config, with_adapter
 from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
 from selectit.finetune.card import write_card
+from selectit.finetune.changes import changed_share, told_share
 from selectit.finetune.checkpoints import (
     SaveInTime,
     drop_incomplete,
@@ -39,17 +40,19 @@ from selectit.finetune.checkpoints import (
     read_state,
     refuse_other_shares,
 )
-from selectit.finetune.dataset import TrainingSet, read_conversations, tokenize, told_left_out
+from selectit.finetune.dataset import TrainingSet, tokenize, told_left_out
+from selectit.finetune.epochs import EpochEnds, take_best
 from selectit.finetune.example import write_example, write_row_tokens
 from selectit.finetune.memory import check_memory, largest_pass, room_now
 from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
 from selectit.finetune.reporting import EventTracker, TrackerCallback
+from selectit.finetune.rows import Rows, read_rows
 from selectit.finetune.run_file import TrainingRun, read_run
-from selectit.finetune.trainer import ResponseTrainer
+from selectit.finetune.trainer import ResponseTrainer, is_over
+from selectit.finetune.validation import has_stopped, validation_losses
 from selectit.finetune.weights import (
-    canary_logits,
     gathered_layer_by_layer,
     load_for_training,
     save_weights,
@@ -76,9 +79,11 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     check_number(finetune)
     tokenizer = load_tokenizer(config.model)
     form = load_form(finetune.template, tokenizer)
-    conversations = read_conversations(run.messages, finetune.template)
-    training_set = tokenize(conversations, form, finetune, config.bad_rows)
-    order, tokens = step_order(training_set.rows, finetune, config.seed), trained_tokens(training_set.rows)
+    rows = read_rows(run.messages, finetune)
+    training_set = tokenize(rows.trained, form, finetune, config.bad_rows)
+    validation = tokenize(rows.validation, form, finetune, config.bad_rows) if rows.validation else None
+    order = step_order(training_set.rows, finetune, config.seed, rows.scores)
+    tokens = trained_tokens(training_set.rows)
     end = finetune.max_steps
     if finetune.budget_tokens is not None:
         end = steps_to(finetune.budget_tokens, order, tokens)
@@ -87,60 +92,68 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         join_deepspeed()
     checkpoint, done = _go_on(run)
     if rank() == 0:
-        _note_beginnings(tracker, training_set, finetune, dtype, done)
+        _note_beginnings(tracker, training_set, rows, finetune, dtype, done)
     memory_note = check_memory(config, room_now(), largest_pass(order, finetune.packing))
     if memory_note and rank() == 0:
         tracker.note(memory_note)
 
     model = load_for_training(config)
-    _refuse_rows_beyond_context(training_set, model)
+    for read in filter(None, (training_set, validation)):
+        _refuse_rows_beyond_context(read, model)
     tokenizer.chat_template = form.text
-    with gathered_layer_by_layer(model):
-        logits_before = canary_logits(model, training_set.rows[0].input_ids)
-        if finetune.packing:
+    if finetune.packing:
+        with gathered_layer_by_layer(model):
             refuse_leaks(model, training_set.rows)
 
+    def describe(folder: Path) -> None:
+        write_record(folder, trained_on(run.base, form))
+        model.generation_config.save_pretrained(folder)
+
+    set_ends(model, form)
+    saved_dtype = None if finetune.trains_adapter else dtype
+    ends = EpochEnds(run, order.steps_per_epoch, saved_dtype, describe)
     set_seed(config.seed)
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore", FutureWarning)  # PEFT and TRL still use names that transformers 5 renamed
-        trainer = ResponseTrainer(
+        is_new = finetune.trains_adapter and finetune.adapter is None
+        trainer = ends.trainer = ResponseTrainer(
             run,
             training_set.rows,
+            validation.rows if validation else (),
+            order,
             done,
-            model=model,
+            model=model if finetune.adapter is None else with_adapter(config, model),
             args=arguments,
             processing_class=tokenizer,
-            peft_config=lora_config(config, model) if finetune.trains_adapter else None,
-            callbacks=[SaveInTime(finetune.save_minutes), StopAfterStep(stop), TrackerCallback(tracker, stack)],
+            peft_config=lora_config(config, model) if is_new else None,
+            callbacks=[SaveInTime(finetune.save_minutes), ends, StopAfterStep(stop), TrackerCallback(tracker, stack)],
         )
         trainer.remove_callback(PrinterCallback)
         with _memory_errors(finetune):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.state.global_step < trainer.state.max_steps:
+    if not is_over(trainer.state, finetune):
         raise Preempted(
             f"stopped after training step {trainer.state.global_step} of {trainer.state.max_steps}, which is saved; "
             "the same command goes on from here",
             stop.exit_code,
         )
 
-    if torch.equal(logits_before, canary_logits(trainer.model, training_set.rows[0].input_ids)):
-        raise UserError(
-            f"{trainer.state.global_step} training steps left the model as it was. Raise finetune.learning_rate "
-            f"({finetune.learning_rate:g}), or train for more steps: the first step of a warmup has a learning rate "
-            "of 0."
-        )
-    set_ends(model, form)
     with _full_disk(run, trainer.state):
-        save_weights(trainer, run.weights, None if finetune.trains_adapter else dtype)
+        if finetune.early_stopping is None:
+            save_weights(trainer, run.weights, saved_dtype)
+        elif rank() == 0:
+            take_best(run)
     if rank() == 0:
-        steps = [entry for entry in trainer.state.log_history if "loss" in entry]
-        write_card(run.weights, config, run.messages, training_set, steps)
-        write_record(run.weights, trained_on(run.base, form))
-        model.generation_config.save_pretrained(run.weights)
-        first = next(c for c in conversations if c.row_id == training_set.rows[0].row_id)
+        share = changed_share(run)
+        told = told_share(share, str(dtype).removeprefix("torch."), finetune)
+        tracker.note(f"fine-tune: {told}")
+        write_card(run, training_set, validation, rows, trainer.state.log_history, told)
+        describe(run.weights)
+        first = next(c for c in rows.trained if c.row_id == training_set.rows[0].row_id)
         write_example(first, training_set.rows[0], form, run.out)
         write_row_tokens(training_set, run.out)
-        _write_record(run, training_set, trainer, dtype, tokens_until(trainer.state.global_step, order, tokens))
+        num_trained_tokens = tokens_until(trainer.state.global_step, order, tokens)
+        _write_record(run, training_set, validation, rows, trainer, dtype, num_trained_tokens, share)
     wait_for_all()
 
 
@@ -168,9 +181,18 @@ def _go_on(run: TrainingRun) -> tuple[Path | None, TrainerState]:
 
 
 def _note_beginnings(
-    tracker: Tracker, training_set: TrainingSet, finetune: FinetuneConfig, dtype: torch.dtype, done: TrainerState
+    tracker: Tracker,
+    training_set: TrainingSet,
+    rows: Rows,
+    finetune: FinetuneConfig,
+    dtype: torch.dtype,
+    done: TrainerState,
 ) -> None:
     num_rows = len(training_set.rows)
+    if rows.num_replayed:
+        tracker.note(f"fine-tune: {rows.num_replayed} of {num_rows} rows are replayed")
+    if rows.num_also_in_validation:
+        tracker.note(f"fine-tune: {rows.num_also_in_validation} rows are left out, since the same ones are held out")
     if training_set.num_truncated:
         tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows lost their end to max_length")
     if training_set.left_out:
@@ -224,11 +246,18 @@ def _full_disk(run: TrainingRun, state: TrainerState) -> Iterator[None]:
 
 def weight_sizes(run: TrainingRun) -> dict[str, int]:
     """Name and size of the files in the trained weights' folder that later stages read."""
-    return {str(path.relative_to(run.weights)): path.stat().st_size for path in weight_files(run.weights)}
+    return {str(path.relative_to(run.weights)): path.stat().st_size for path in loaded_files(run.weights)}
 
 
 def _write_record(
-    run: TrainingRun, training_set: TrainingSet, trainer: ResponseTrainer, dtype: torch.dtype, num_trained_tokens: int
+    run: TrainingRun,
+    training_set: TrainingSet,
+    validation: TrainingSet | None,
+    rows: Rows,
+    trainer: ResponseTrainer,
+    dtype: torch.dtype,
+    num_trained_tokens: int,
+    share: float,
 ) -> None:
     """training.json, renamed into place last: where it stands, training is over and the weights are whole."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -240,6 +269,15 @@ def _write_record(
         "num_tokens_seen": steps[-1]["tokens"],
         "num_trained_tokens_seen": num_trained_tokens,
         "num_truncated": training_set.num_truncated,
+        "num_replayed": rows.num_replayed,
+        "num_validation_rows": len(validation.rows) if validation else 0,
+        "num_validation_tokens": validation.num_trained_tokens if validation else 0,
+        "num_also_in_validation": rows.num_also_in_validation,
+        "validation": [
+            {"step": step, "epoch": epoch, "loss": loss}
+            for step, epoch, loss in validation_losses(trainer.state.log_history)
+        ],
+        "stopped_early": has_stopped(trainer.state.log_history, run.stage.finetune),
         "num_steps": trainer.state.global_step,
         "num_epochs": trainer.state.epoch,
         "final_loss": steps[-1]["loss"],
@@ -249,6 +287,7 @@ def _write_record(
         "peak_memory_mb": max(entry["peak_memory_mb"] for entry in steps),
         "num_processes": run.stage.finetune.num_processes,
         "num_trainable_parameters": trainer.get_num_trainable_parameters(),
+        "changed_share": share,
         "dtype": str(dtype).removeprefix("torch."),
         "method": run.stage.finetune.method,
         "template": template_name(run.stage.finetune.template),

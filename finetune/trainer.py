@@ -19,14 +19,15 @@ from transformers import TrainerState
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from selectit.config import FinetuneConfig
 from selectit.errors import UserError
-from selectit.finetune.budget import step_order
 from selectit.finetune.checkpoints import check_disk_space, keep_newest, mark_complete
 from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow
 from selectit.finetune.processes import gathered, highest, wait_for_all
 from selectit.finetune.reporting import peak_memory_mb
 from selectit.finetune.run_file import TrainingRun
-from selectit.finetune.sampler import PassSampler
+from selectit.finetune.sampler import PassSampler, StepOrder
+from selectit.finetune.validation import VALIDATION_LOSS, has_stopped
 
 ROW_INDEX = "row_index"
 NUM_FILLER_TOKENS = 2
@@ -50,16 +51,27 @@ class ResponseTrainer(SFTTrainer):
     Args:
         run: its batch sizes, seed and checkpoint folder.
         rows: the training set.
+        validation: rows whose loss is computed after every epoch.
+        order: of the training set.
         done: state of the checkpoint that this run goes on from; at step 0 there is none.
         kwargs: those of SFTTrainer, without dataset and collator.
     """
 
-    def __init__(self, run: TrainingRun, rows: Sequence[TrainingRow], done: TrainerState, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        run: TrainingRun,
+        rows: Sequence[TrainingRow],
+        validation: Sequence[TrainingRow],
+        order: StepOrder,
+        done: TrainerState,
+        **kwargs: Any,
+    ) -> None:
         finetune = run.stage.finetune
         self._run = run
-        self._is_over = done.global_step > 0 and done.global_step >= done.max_steps
+        self._is_over = is_over(done, finetune)
+        self._validation = validation
         self._row_ids = [row.row_id for row in rows]
-        self._order = step_order(rows, finetune, run.stage.seed)
+        self._order = order
         self._rows_of_step: list[list[int]] = []
         """Of each pass that this process has made in the running step."""
         self._rows_without_loss: list[int] = []
@@ -74,7 +86,7 @@ class ResponseTrainer(SFTTrainer):
         collator = RowCollator(pad_token_id, padding_free=finetune.packing)
         self._dataset: Any = Dataset.from_dict(columns)
         super().__init__(train_dataset=self._dataset, data_collator=collator, **kwargs)
-        seconds_before = done.log_history[-1]["seconds"] if done.log_history else 0.0
+        seconds_before = _of_last_step(done, "seconds")
         self._start = time.monotonic() - seconds_before
         self._seconds_logged = seconds_before
 
@@ -117,13 +129,46 @@ class ResponseTrainer(SFTTrainer):
             self._refuse_what_is_not_finite(logs)
             seconds = time.monotonic() - self._start
             step_tokens = self._order.sum_over_step(self.state.global_step - 1, self._order.lengths)
-            before = self.state.log_history[-1]["tokens"] if self.state.log_history else 0
             logs["seconds"] = seconds
-            logs["tokens"] = before + step_tokens
+            logs["tokens"] = _of_last_step(self.state, "tokens") + step_tokens
             logs["tokens_per_second"] = step_tokens / (seconds - self._seconds_logged)
             logs["peak_memory_mb"] = highest(peak_memory_mb())
             self._seconds_logged, self._rows_of_step = seconds, []
         super().log(logs, start_time)
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Loss and accuracy on the validation rows, each token counting once; every process takes its share of them.
+
+        transformers averages over batches, whatever their numbers of tokens.
+        """
+        model = self.model_wrapped if self.is_deepspeed_enabled else self.model
+        assert model is not None
+        model.eval()
+        order = sorted(range(len(self._validation)), key=lambda at: -len(self._validation[at].input_ids))
+        size = self.args.per_device_train_batch_size
+        passes = [order[at : at + size] for at in range(0, len(order), size)]
+        num_passes = len(passes)
+        passes += [order[:1]] * (-num_passes % self.args.world_size)  # with ZeRO-3 all make equally many
+        sums = [0.0, 0.0, 0.0]
+        for position in range(self.args.process_index, len(passes), self.args.world_size):
+            found = self._validate(model, [self._validation[at] for at in passes[position]])
+            if position < num_passes:
+                sums = [total + value for total, value in zip(sums, found, strict=True)]
+        loss, correct, number = (sum(gathered([value])) for value in sums)
+        metrics = {VALIDATION_LOSS: loss / number, "eval_token_accuracy": correct / number}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _validate(self, model: Any, rows: Sequence[TrainingRow]) -> list[float]:
+        """Sum of the loss, tokens that the model would have written, and tokens."""
+        examples = [{"input_ids": row.input_ids, "labels": row.labels, ROW_INDEX: 0} for row in rows]
+        inputs: Any = self._prepare_inputs(self.data_collator(examples))
+        del inputs[ROW_INDEX]
+        with self.compute_loss_context_manager():
+            outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        return [float(value.double().sum()) for value in (-outputs.log_probs, outputs.is_top1, outputs.label_mask)]
 
     def _refuse_what_is_not_finite(self, logs: dict[str, float]) -> None:
         """Loss and gradient norm are those of all processes, so all of them raise, with the same rows."""
@@ -148,7 +193,7 @@ class ResponseTrainer(SFTTrainer):
         That of the last step holds no optimizer, which nothing needs any more; DeepSpeed resumes from whole ones only.
         """
         folder, sharded = self._run.checkpoints, self._run.stage.finetune.deepspeed != "none"
-        self.args.save_only_model = not sharded and self.state.global_step >= self.state.max_steps
+        self.args.save_only_model = not sharded and is_over(self.state, self._run.stage.finetune)
         check_disk_space(folder, self.model, self.state.global_step, sharded, self.args.save_only_model)
         super()._save_checkpoint(model, trial)
         wait_for_all()
@@ -158,3 +203,13 @@ class ResponseTrainer(SFTTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL writes one with each checkpoint; checkpoints do not outlive the training."""
+
+
+def is_over(state: TrainerState, finetune: FinetuneConfig) -> bool:
+    """Whether no step is left, since all are done or early stopping ended the training."""
+    return 0 < state.max_steps <= state.global_step or has_stopped(state.log_history, finetune)
+
+
+def _of_last_step(state: TrainerState, name: str) -> float:
+    """What the newest line of a step has; 0 before the first one."""
+    return next((entry[name] for entry in reversed(state.log_history) if name in entry), 0)

@@ -1,4 +1,4 @@
-"""A model's weights before and after training: loading, the proof that training changed them, saving.
+"""A model's weights before and after training: loading and saving.
 
 ZeRO-3 leaves each process a share of every weight; here they are gathered where they are needed.
 """
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -23,8 +22,6 @@ from selectit.finetune.arguments import attention, quantization
 from selectit.finetune.card import CARD_FILE
 from selectit.finetune.processes import rank, wait_for_all
 from selectit.models import load_model
-
-NUM_CANARY_TOKENS = 64
 
 
 def load_for_training(config: FinetuneStage) -> PreTrainedModel:
@@ -37,20 +34,6 @@ def load_for_training(config: FinetuneStage) -> PreTrainedModel:
     if config.finetune.method == "lora" or config.finetune.deepspeed != "none":
         return load_model(model, attention(config))
     return load_model(model.model_copy(update={"dtype": "float32"}), attention(config))
-
-
-@torch.no_grad()
-def canary_logits(model: Any, input_ids: np.ndarray) -> torch.Tensor:
-    """What the model says to the first tokens of a row; every process must ask.
-
-    Before DeepSpeed has taken the model over, `gathered_layer_by_layer` around it.
-
-
-    Returns: float32 [num_tokens, vocab] on the CPU, without dropout.
-    """
-    model.eval()
-    canary = torch.as_tensor(input_ids[:NUM_CANARY_TOKENS], device=model.device)[None]
-    return model(input_ids=canary).logits[0].float().cpu()
 
 
 @contextmanager
@@ -109,11 +92,12 @@ def save_weights(trainer: Any, folder: Path, dtype: torch.dtype | None) -> None:
     if rank() == 0:
         (part / "training_args.bin").unlink(missing_ok=True)  # a pickle of this machine's paths
         (part / CARD_FILE).unlink(missing_ok=True)  # PEFT's stub
-        _put_in_place(part, folder)
+        put_in_place(part, folder)
     wait_for_all()
 
 
-def _put_in_place(part: Path, folder: Path) -> None:
+def put_in_place(part: Path, folder: Path) -> None:
+    """Files of the folder that are not in `part` stay."""
     for path in sorted(folder.rglob("*")) if folder.exists() else ():
         kept = part / path.relative_to(folder)
         if path.is_file() and not kept.exists():

@@ -176,10 +176,10 @@ def is_read_later(kind: str, name: str) -> bool:
     """
     if kind not in KINDS:
         return True
-    top = PurePath(name).parts[0]
-    if top != name:
-        return top in KINDS[kind].outputs and PurePath(name).suffix in WEIGHT_SUFFIXES
-    return any(fnmatch(name, pattern) for pattern in (*KINDS[kind].outputs, *KINDS[kind].read))
+    if PurePath(name).parent != PurePath(".") and PurePath(name).suffix not in WEIGHT_SUFFIXES:
+        return False
+    patterns = (*(f"{output}/*" for output in KINDS[kind].outputs), *KINDS[kind].outputs, *KINDS[kind].read)
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def check_writable(folder: Path) -> None:
@@ -252,7 +252,7 @@ def content_hash(path: Path, names: tuple[str, ...], hasher: Hasher) -> str:
     """Hash of the files and folders `names`, relative to `path`: the `content` of a manifest."""
     hashes = {}
     for name in names:
-        for file in [path / name] if (path / name).is_file() else weight_files(path / name):
+        for file in [path / name] if (path / name).is_file() else loaded_files(path / name):
             key = str(file.relative_to(path))
             hashes[key] = (
                 _without_paths(file) if file.name in ("adapter_config.json", "config.json") else hasher.file(file)
@@ -260,7 +260,7 @@ def content_hash(path: Path, names: tuple[str, ...], hasher: Hasher) -> str:
     return digest(hashes)
 
 
-def weight_files(folder: Path) -> list[Path]:
+def loaded_files(folder: Path) -> list[Path]:
     """What decides a model's output: weights, configuration and tokenizer, and no card or log."""
     return [p for p in sorted(folder.rglob("*")) if p.suffix in WEIGHT_SUFFIXES]
 

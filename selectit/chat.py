@@ -80,13 +80,13 @@ class Form:
         """Args:   messages: each with role, content and, where it is not trained on, `train: False`.
         Raises: BadRow where the template refuses the conversation or an assistant turn cannot be told apart.
         """
-        messages, control = self._marked(messages)
+        messages, control, marker = self._marked(messages)
         text, marked = self._render(messages)
         turns = [message for message in messages if message["role"] == "assistant"]
         spans = self._of_marks(marked, turns) if self.marks else self._of_prefixes(text, messages)
         if not self.marks_end:
             spans = [self._with_end(text, span) for span in spans]
-        text, cuts, spans = _without_markers(text, spans, control)
+        text, cuts, spans = _without_markers(text, spans, marker)
         ids, offsets = self.tokenize(text, cuts)
         self._refuse_control_tokens(ids, offsets, cuts)
         trained = [span for span, turn in zip(spans, turns, strict=True) if turn.get("train", True)]
@@ -99,22 +99,32 @@ class Form:
 
         Raises: BadRow where the template refuses the turn.
         """
-        messages, control = self._marked([{"role": "user", "content": turn}])
+        messages, _, marker = self._marked([{"role": "user", "content": turn}])
         rendered, _ = self._render(messages, prompt=True)
-        text, cuts, _ = _without_markers(rendered + begun, [], control)
+        text, cuts, _ = _without_markers(rendered + begun, [], marker)
         return text, cuts
 
-    def _marked(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        """The messages with a marker inside each control token, and the tokens."""
+    def _marked(
+        self, messages: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...], str | None]:
+        """The messages with a marker inside each control token, the tokens, and the marker, if there is one."""
         found = [token for message in messages for token in self.control.findall(message["content"])]
         if not found:
-            return [dict(message) for message in messages], ()
-        marker = _marker(messages)
+            return [dict(message) for message in messages], (), None
+        marker = self._marker(messages)
         put = [
             {**message, "content": self.control.sub(lambda m: m[0][:1] + marker + m[0][1:], message["content"])}
             for message in messages
         ]
-        return put, tuple(found)
+        return put, tuple(found), marker
+
+    def _marker(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """A character that neither the messages nor the template hold."""
+        texts = [self.text, *(message["content"] for message in messages)]
+        for marker in MARKERS:
+            if not any(marker in text for text in texts):
+                return marker
+        raise BadRow("control_token", "it holds control tokens, and every character that would mark them")
 
     def _render(self, messages: Sequence[Mapping[str, Any]], prompt: bool = False) -> tuple[str, list[Span]]:
         """The text, and where the template's marks stand in it."""
@@ -316,16 +326,8 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
     return joined
 
 
-def _marker(messages: Sequence[Mapping[str, Any]]) -> str:
-    for marker in MARKERS:
-        if not any(marker in message["content"] for message in messages):
-            return marker
-    raise BadRow("control_token", "it holds control tokens, and every character that would mark them")
-
-
-def _without_markers(text: str, spans: list[Span], control: tuple[str, ...]) -> tuple[str, list[int], list[Span]]:
-    """The text without markers, where they stood, and the spans of it."""
-    marker = next((marker for marker in MARKERS if control and marker in text), None)
+def _without_markers(text: str, spans: list[Span], marker: str | None) -> tuple[str, list[int], list[Span]]:
+    """The text without its markers, where they stood, and the spans of it."""
     if marker is None:
         return text, [], spans
     at = [match.start() for match in re.finditer(marker, text)]

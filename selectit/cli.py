@@ -206,23 +206,15 @@ def validate(
     ] = False,
 ) -> None:
     """Check a recipe and its pools; all errors together."""
-    from selectit.data import iter_pool
     from selectit.fetch import name_of
     from selectit.plan import build
     from selectit.recipe import load
     from selectit.scoring.prompts import stated_rating_prompts
+    from selectit.subset_sizes import check_pools
 
     loaded = load(recipe, set_)
     graph = build(loaded, stated_rating_prompts)
-    faults: dict[str, None] = {}
-    for pool in dict.fromkeys(row.config.pool for row in loaded.rows):
-        if Path(pool.path).exists():
-            try:
-                for _ in iter_pool(pool):
-                    pass
-            except UserError as error:
-                faults[str(error)] = None
-    if faults:
+    if faults := check_pools(loaded):
         raise UserError("\n".join(faults))
     if inputs:
         _check_training_inputs(graph)
@@ -256,7 +248,7 @@ def _check_training_inputs(graph: Any) -> None:
 
 @app.command(rich_help_panel=RECIPE)
 def report(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = []) -> None:
-    """Write the report from what is finished; the rest are labelled holes."""
+    """Write the report from what is finished; the rest are missing results with their reason."""
     from selectit.artifact import Store
     from selectit.engine import found
     from selectit.plan import build

@@ -44,7 +44,7 @@ def evaluate(
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
     backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
     vllm_python: Annotated[str | None, typer.Option(help="A Python with vLLM; default: this one.")] = None,
-    seed: Annotated[int, typer.Option(help="Of sampled completions.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of sampled completions.")] = 42,
     show: Annotated[str | None, typer.Option(help="Only print what these benchmarks ask; 'all' for all.")] = None,
     items: Annotated[str, typer.Option(help="With --show: how many items of each, or 'all'.")] = "1",
     regrade_: Annotated[

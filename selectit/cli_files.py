@@ -123,7 +123,9 @@ def select(
     form: Annotated[str, typer.Option(help="ifd: loss_ratio or perplexity_ratio.")] = "loss_ratio",
     unconditioned: Annotated[str, typer.Option(help="ifd: the response behind its marker, or bare.")] = "marker",
     template: Annotated[str, typer.Option(help="perplexity, ifd: alpaca, llmzoo, chat or plain.")] = "alpaca",
-    seed: Annotated[int, typer.Option(help="Of random strategies and of the token level's prompt.")] = 42,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of random strategies and of the token level's prompt.")
+    ] = 42,
     bad_rows: Annotated[
         str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
     ] = "refuse",
@@ -204,7 +206,7 @@ def finetune(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
-    seed: Annotated[int, typer.Option(help="Training seed.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.table import Table
 
+from selectit import yaml_text
 from selectit.cli_files import FILES, console, run_stages
 from selectit.errors import UserError
 
@@ -146,9 +146,4 @@ def judge_setting(setting: str | None) -> Any:
     """`hf:<model>` is text; what stands in braces is a mapping, written as in a recipe."""
     if setting is None or not setting.lstrip().startswith("{"):
         return setting
-    try:
-        return yaml.safe_load(setting)
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"--judge {setting}: not a mapping; write for example --judge '{{model: gpt-4-turbo}}'"
-        ) from error
+    return yaml_text.parse(setting, "--judge")

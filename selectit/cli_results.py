@@ -1,4 +1,4 @@
-"""The commands on finished work: verify, diff, export, gc.
+"""The commands on finished work: verify, diff, compare, export, gc.
 
 Start-up imports nothing heavy; a command imports what it runs.
 """
@@ -94,6 +94,55 @@ def diff(a: Side, b: Side, runs_dir: RunsDir = Path("runs")) -> None:
             f"{a} and {b} have no row and benchmark in common (for artifacts: no metric); nothing to compare"
         )
     print_comparison(one, other, comparison, console)
+
+
+Evaluated = Annotated[
+    Path, typer.Argument(help="An evaluate artifact, the folder of a report, or --out of selectit evaluate.")
+]
+
+
+@results_app.command(rich_help_panel=FINISHED)
+def compare(
+    a: Evaluated,
+    b: Evaluated,
+    row: Annotated[str | None, typer.Option(help="Row of the report A; default: the rows that both have.")] = None,
+    against: Annotated[str | None, typer.Option(help="Row of the report B; default: that of --row.")] = None,
+    items: Annotated[int, typer.Option(min=0, help="Print this many items that differ, with both answers.")] = 0,
+    whole: Annotated[bool, typer.Option("--whole", help="--items: texts as they are, not shortened.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two evaluated models item by item.
+
+    For example, two rows of one report: selectit compare runs/my runs/my --row selectit --against random --items 3
+    """
+    import json
+    from dataclasses import asdict
+
+    from selectit.audit.evaluations import matched, of_row, place, read_evaluations
+    from selectit.audit.print_two_models import print_models
+    from selectit.report.two_models import compare_models
+
+    sides = [read_evaluations(path) for path in (a, b)]
+    ours = of_row(sides[0], row, a, "--row")
+    # --row names a row of A alone where B is a single evaluation
+    has_rows = any(one.row for one in sides[1])
+    theirs = of_row(sides[1], against or (row if has_rows else None), b, "--against" if against else "--row")
+    pairs = matched(ours, theirs)
+    if not pairs:
+        raise UserError(
+            f"{a} and {b} have no benchmark, row and seeds in common; two rows of reports are compared with --row and "
+            "--against"
+        )
+    named = [(one.benchmark, place(one, other), one.path, other.path) for one, other in pairs]
+    found = compare_models(named, items, whole)
+    if as_json:
+        told = [{**asdict(one), "result": one.word} for one in found]
+        typer.echo(json.dumps({"a": str(a), "b": str(b), "comparisons": told}, indent=2, ensure_ascii=False))
+    else:
+        console.print(f"A: {a}\nB: {b}", highlight=False, markup=False, soft_wrap=True)
+        print_models(found, console)
+    if not any(one.num_items for one in found):
+        raise UserError(f"nothing could be compared: {found[0].benchmark}: {found[0].reason}")
 
 
 @results_app.command(rich_help_panel=FINISHED)

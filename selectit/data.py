@@ -28,6 +28,7 @@ COLUMNS = {
     "alpaca": ("instruction", "output"),
     "sharegpt": ("conversations",),
     "messages": ("messages",),
+    "prompt_completion": ("prompt", "completion"),
 }
 """Columns that a row of each format must have (Alpaca's `input` may be absent)."""
 SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -320,6 +321,12 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
         if row.get("input"):
             user["input"] = text(row["input"], "input")
         return [user, {"role": "assistant", "content": text(row["output"], "output")}], None
+
+    if row_format == "prompt_completion":
+        return [
+            {"role": "user", "content": text(row["prompt"], "prompt")},
+            {"role": "assistant", "content": text(row["completion"], "completion")},
+        ], None
 
     column, role_key, text_key = {
         "sharegpt": ("conversations", "from", "value"),

@@ -19,8 +19,6 @@ from selectit.preflight import preflight
 from selectit.states import State, inspect, state
 from selectit.tracking import Tracker, wandb_run
 
-REPORT_FILES = ("report.html", "report.md", "table.tex", "results.csv", "comparisons.csv", "overlap.csv")
-
 
 def run_plan(plan: Plan, session: Session, executor: Executor | None = None) -> dict[Stage, Outcome]:
     """Run what is not done.
@@ -113,6 +111,8 @@ def _hole(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> Outcome | None:
 
 def log_report(folder: Path, session: Session) -> None:
     """The finished table and its page as one W&B run of the recipe's group."""
+    from selectit.report.write import FILES
+
     with wandb_run(
         directory=session.store.runs_dir / "wandb",
         project=session.wandb.project,
@@ -126,4 +126,4 @@ def log_report(folder: Path, session: Session) -> None:
         with (folder / "results.csv").open(encoding="utf-8", newline="") as f:
             columns, *rows = csv.reader(f)
         tracker.table("results", columns, rows)
-        tracker.artifact(f"report-{session.group}", "report", *(folder / name for name in REPORT_FILES))
+        tracker.artifact(f"report-{session.group}", "report", *(folder / name for name in FILES))

@@ -5,12 +5,14 @@ Reads schemas, profiles and the file system; imports nothing heavy.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from selectit import yaml_text
 from selectit.checkpoint import missing_files
 from selectit.config import (
     ArmConfig,
@@ -19,6 +21,7 @@ from selectit.config import (
     FullSelect,
     PoolConfig,
     RecipeConfig,
+    as_written,
     location_mark,
     nested_configs,
     other_arm,
@@ -51,15 +54,19 @@ def is_of_another_strategy(key: str, strategy: Any) -> bool:
 
 def validate(schema: type[Any], raw: Any, prefix: str, faults: list[str], top: Any = None, own: Any = None) -> Any:
     try:
-        return schema.model_validate(raw)
+        return as_written(schema, raw)
     except ValidationError as error:
-        for fault in error.errors():
+        found = error.errors()
+        for fault in found:
+            if fault["type"] == "too_short" and any(f["loc"][:-1] == fault["loc"] for f in found):
+                continue  # the list has elements, and each wrong one is told
             location = [str(part) for part in fault["loc"]]
+            strategy = None
             if len(location) > 1 and location[0] == "select" and location[1] in strategies():
-                del location[1]
+                strategy = location.pop(1)
             if location[:2] == ["evaluate", "judge"]:
                 del location[2:3]  # which of its two forms it was read as
-            text = _sentence(fault, location, schema)
+            text = _sentence(fault, location, schema, strategy)
             inherited = own is not None and not _holds(own, location) and _holds(top, location)
             line = f"{'' if inherited else prefix}{'.'.join(location)}: {text}"
             if line not in faults:
@@ -78,11 +85,20 @@ def _holds(raw: Any, location: Sequence[str]) -> bool:
     return True
 
 
-def _sentence(fault: Any, location: list[str], schema: type[BaseModel]) -> str:
-    found = repr(fault["input"])
+NO_BOOLEANS = ("yes", "no", "on", "off", "y", "n")
+
+
+def _sentence(fault: Any, location: list[str], schema: type[BaseModel], strategy: str | None) -> str:
+    value = fault["input"]
+    found = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     found = found if len(found) <= 60 else found[:57] + "..."
     if fault["type"] == "extra_forbidden":
-        legal = _legal_keys(schema, location[:-1])
+        if location[0] == "select" and len(location) == 2 and (owners := _strategies_with(location[1])):
+            whose = f"this key belongs to strategy {' and '.join(owners)}"
+            if strategy is not None:
+                return f"{whose}, and the arm's is {strategy}; remove it"
+            return f"{whose}; write it into the select section of an arm that has it"
+        legal = _legal_keys(schema, location[:-1], strategy)
         return f"unknown key.{did_you_mean(location[-1], legal)} Legal here: {', '.join(legal)}"
     if fault["type"] == "missing":
         return "missing; it must be given"
@@ -92,16 +108,55 @@ def _sentence(fault: Any, location: list[str], schema: type[BaseModel]) -> str:
         return f"strategy '{strategy}' is unknown; legal are {', '.join(legal)}.{did_you_mean(str(strategy), legal)}"
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
-    return f"found {found}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    if location[:1] == ["arms"] and value is None:
+        return "null removes an arm of a parent recipe, and no parent has this one"
+    if fault["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        return f"found {found}; a section belongs here, written as a mapping"
+    hint = ""
+    if isinstance(value, str):
+        hint = "; write true or false" if fault["type"] == "bool_type" and value.lower() in NO_BOOLEANS else hint
+        hint = "; leave out the quotes" if _is_quoted_number(value) and fault["type"].endswith("_type") else hint
+    return f"found {found}; {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}"
 
 
-def _legal_keys(schema: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys of the section a location names; of a union, those of all its members."""
+def _is_quoted_number(text: str) -> bool:
+    return any(pattern.fullmatch(text) for pattern in (yaml_text.INT, yaml_text.FLOAT, yaml_text.BOOL))
+
+
+def _strategies_with(field: str) -> list[str]:
+    return [name for name in strategies() if name not in strategies_without(field)]
+
+
+def grid_key_fault(key: str, sections: Sequence[str]) -> str | None:
+    """Why a dotted key is none that a grid can have; None where it is one."""
+    section, *parts = key.split(".")
+    if section not in sections:
+        return f"a grid key starts with one of {', '.join(sections)}"
+    if not parts:
+        return f"it names a section; name one of its fields, such as {section}.{_legal_keys(ArmConfig, [section])[0]}"
+    holder = section
+    forms = nested_configs(ArmConfig.model_fields[section])
+    for part in parts:
+        legal = list(dict.fromkeys(name for form in forms for name in form.model_fields))
+        if not legal:
+            return f"{holder} is a value and has no '{part}'"
+        if part not in legal:
+            return f"unknown key '{part}' in {holder}.{did_you_mean(part, legal)} Allowed are {', '.join(legal)}"
+        forms = [f for form in forms if part in form.model_fields for f in nested_configs(form.model_fields[part])]
+        holder = f"{holder}.{part}"
+    return None
+
+
+def _legal_keys(schema: type[BaseModel], location: Sequence[str], strategy: str | None = None) -> list[str]:
+    """The keys of the section a location names; of a union, those of all its members, or of one strategy's."""
     schemas = [schema]
     for part in location:
         fields = [s.model_fields[part] for s in schemas if part in s.model_fields]
         if fields:
             schemas = [schema for field in fields for schema in nested_configs(field)] or schemas
+    if strategy is not None:
+        own = [s for s in schemas if strategy in get_args(s.model_fields["strategy"].annotation)]
+        schemas = own or schemas
     return list(dict.fromkeys(name for s in schemas for name in s.model_fields))
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from selectit.config import ArmConfig, EvaluateStage, GradeStage, LossStage, ScoreStage, StageConfig
+from selectit.config import (
+    ArmConfig,
+    EvaluateStage,
+    FinetuneStage,
+    GradeStage,
+    LossStage,
+    ScoreStage,
+    StageConfig,
+)
 from selectit.recipe import Recipe
 from selectit.templates import template_name
 
@@ -54,17 +62,17 @@ KINDS = {
         Kind(
             name="finetune-lora", version=3, module="selectit.finetune.stage",
             outputs=("adapter", "training.json"), content=("adapter",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
+            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
         ),
         Kind(
             name="finetune-qlora", version=2, module="selectit.finetune.stage",
             outputs=("adapter", "training.json"), content=("adapter",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
+            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
         ),
         Kind(
             name="finetune-full", version=3, module="selectit.finetune.stage",
             outputs=("model", "training.json"), content=("model",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"),
+            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
         ),
         Kind(
             name="evaluate", version=3, module="selectit.evaluate.stage",
@@ -137,6 +145,18 @@ class TableRow:
     def __hash__(self) -> int:
         return hash(self.label)
 
+    @cached_property
+    def curve(self) -> tuple[Cell, ...]:
+        """The cells on the weights after each epoch, where the training keeps them; they are never in the table."""
+        found = [
+            (epoch, replace(cell, stage=replace(cell.stage, config=config.model_copy(update={"epoch": epoch}))))
+            for cell in self.cells
+            for _, tuned in cell.stage.inputs
+            if isinstance(tuned.config, FinetuneStage) and isinstance(config := cell.stage.config, EvaluateStage)
+            for epoch in (tuned.config.epochs if tuned.config.keep_epochs else ())
+        ]
+        return tuple(cell for _, cell in sorted(found, key=lambda item: item[0]))  # each epoch's weights load once
+
     def seeds_told(self, cell: Cell, names: Sequence[str]) -> str:
         """` (select seed 1, train seed 2)`: those of the named seeds in which the row's cells differ."""
         told = [
@@ -165,7 +185,7 @@ class Plan:
         """Stage -> each row whose own it is (not those that read it through another row's subset), with a cell."""
         owners: dict[Stage, dict[TableRow, Cell]] = {}
         for row in self.rows:
-            for cell in row.cells:
+            for cell in (*row.cells, *row.curve):
                 for stage in cell.chain:
                     owners.setdefault(stage, {}).setdefault(row, cell)
         return {stage: list(rows.items()) for stage, rows in owners.items()}
@@ -185,7 +205,8 @@ class Plan:
             return f"{what} {Path(config.model.path).name}" if isinstance(config, EvaluateStage) else what
         (row, cell), *others = self.owners[stage]
         more = f" (+{len(others)} more)" if others else ""
-        return f"{what} {row.label}{more}{row.seeds_told(cell, SEEDS_OF[stage.kind.split('-')[0]])}"
+        epoch = f" after epoch {config.epoch}" if isinstance(config, EvaluateStage) and config.epoch else ""
+        return f"{what} {row.label}{more}{epoch}{row.seeds_told(cell, SEEDS_OF[stage.kind.split('-')[0]])}"
 
 
 def walk(stage: Stage) -> Iterator[Stage]:

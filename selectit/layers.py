@@ -30,7 +30,16 @@ def merge(base: Any, top: Any) -> Any:
 
 
 def merged(layers: Iterable[Layer]) -> dict[str, Any]:
-    whole: dict[str, Any] = functools.reduce(merge, (raw for _, raw in layers), {})
+    whole: dict[str, Any] = functools.reduce(_over, (raw for _, raw in layers), {})
+    return whole
+
+
+def _over(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """As `merge`; an arm that is null on top is gone."""
+    whole: dict[str, Any] = merge(base, top)
+    arms, inherited = whole.get("arms"), base.get("arms")
+    if isinstance(arms, dict) and isinstance(inherited, dict):
+        whole["arms"] = {arm: own for arm, own in arms.items() if own is not None or arm not in inherited}
     return whole
 
 

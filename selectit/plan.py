@@ -63,9 +63,22 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
                 cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
         rows.append((row, _each_stage_once(cells)))
     table = _label(rows)
+    _check_labels(recipe, table)
     _check_primary(recipe, table)
-    stages = dict.fromkeys(s for row in table for cell in row.cells for s in walk(cell.stage))
+    stages = dict.fromkeys(s for row in table for cell in (*row.cells, *row.curve) for s in walk(cell.stage))
     return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _check_labels(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where two rows of the table would have one name."""
+    rows: dict[str, TableRow] = {}
+    for row in table:
+        if row.label in rows:
+            raise UserError(
+                f"recipe {recipe.path}: two rows of the table have the name '{row.label}', of the arms '"
+                f"{rows[row.label].arm}' and '{row.arm}'; rename one"
+            )
+        rows[row.label] = row
 
 
 def _check_primary(recipe: Recipe, table: Sequence[TableRow]) -> None:
@@ -231,7 +244,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
 
 
 def loss_stages(config: ArmConfig) -> dict[str, Stage]:
-    """The losses that a perplexity or ifd arm is cut from, by the name under which its selection reads them.
+    """The losses that a perplexity or ifd arm is computed from, by the name under which its selection reads them.
 
     Raises: UserError where the template has no response marker and one is asked for.
     """
@@ -278,6 +291,7 @@ def select_stage(
         stage = SelectStage(
             pool=config.pool,
             select=select,
+            keeps_scores=_keeps_scores(config),
             prompts=_prompts(config, seed, read),
             theta=tuple(model.parameters_in_billions for model in config.raters),
         )
@@ -293,15 +307,25 @@ def select_stage(
     stage = SelectStage(
         pool=config.pool,
         select=select,
+        keeps_scores=_keeps_scores(config),
         seed=seed if select.strategy in SEEDED_STRATEGIES else None,
         tokenizer=config.model if counts_tokens else None,
     )
     return Stage("select", stage, inputs)
 
 
+def _keeps_scores(config: ArmConfig) -> bool:
+    return config.finetune.order == "curriculum"
+
+
 def finetune_stage(config: ArmConfig, seed: int, subset: Stage) -> Stage:
-    bad_rows = config.pool.bad_rows
-    stage = FinetuneStage(model=config.model, finetune=config.finetune, seed=seed, bad_rows=bad_rows)
+    stage = FinetuneStage(
+        model=config.model,
+        finetune=config.finetune,
+        seed=seed,
+        bad_rows=config.pool.bad_rows,
+        keep_epochs=config.evaluate.checkpoints == "all",
+    )
     return Stage(f"finetune-{config.finetune.method}", stage, (("subset", subset),))
 
 

@@ -6,14 +6,16 @@ Reads recipe files; yields a `Recipe` whose rows are fully resolved `ArmConfig`s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
+from selectit import secrets, yaml_text
 from selectit.config import (
     ArmConfig,
     FinetuneConfig,
@@ -29,6 +31,7 @@ from selectit.faults import (
     check_profiles,
     check_published,
     check_references,
+    grid_key_fault,
     is_of_another_strategy,
     recipe_error,
     strategies,
@@ -37,7 +40,6 @@ from selectit.faults import (
 )
 from selectit.fetch import NAMES, PREFIX, path_of
 from selectit.layers import Layer, check_named_for_their_model, merge, merged
-from selectit.unique_keys import UniqueKeyLoader
 
 SET = "--set"
 SECTIONS = tuple(ArmConfig.model_fields)
@@ -56,8 +58,28 @@ class Row:
 
     def label(self, shown: Iterable[str]) -> str:
         """Arm name and the grid values of the keys in `shown`."""
-        values = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in self.point if key in shown]
+        names = short_names([key for key, _ in self.point])
+        values = [f"{names[key]}={_told(value)}" for key, value in self.point if key in shown]
         return self.arm if not values else f"{self.arm} ({', '.join(values)})"
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Each dotted key -> as many of its last parts as tell it from the others."""
+
+    def last(key: str, num_parts: int) -> str:
+        return ".".join(key.split(".")[-num_parts:])
+
+    return {
+        key: next(
+            (last(key, n) for n in range(1, key.count(".") + 1) if [last(k, n) for k in keys].count(last(key, n)) == 1),
+            key,
+        )
+        for key in keys
+    }
+
+
+def _told(value: Any) -> str:
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     layers = _read(path, ())
     if overrides:
         given = _with_baselines(parse_overrides(overrides), SET)
+        _check_texts(given, SET)
         layers.append((SET, _absolute(given, RecipeConfig, Path.cwd())))
     return _resolve(path, layers)
 
@@ -111,10 +134,12 @@ def parse_overrides(overrides: Sequence[str], section: str = "", option: str = "
         if not separator or not key.strip():
             example = "timeout_min=600" if option == "--slurm" else f"{section or 'finetune.'}learning_rate=1e-5"
             raise UserError(f"{option} {override}: write key=value, such as {option} {example}")
+        if secrets.looks_like_key(value):
+            raise UserError(f"{option} {key}: {HIDE}")
         try:
-            _set(raw, f"{section}{key.strip()}", yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise UserError(f"{option} {override}: the value is not YAML ({error})") from error
+            _set(raw, f"{section}{key.strip()}", yaml_text.parse(value, f"{option} {override}"))
+        except NoSection as error:
+            raise UserError(f"{option} {override}: {error}") from error
     return raw
 
 
@@ -125,20 +150,52 @@ def _read(path: Path, children: tuple[Path, ...]) -> list[Layer]:
         raise UserError(f"recipe {path} does not exist{wanted}; recipes are YAML files such as recipes/quickstart.yaml")
     if path.resolve() in children:
         raise UserError(f"recipe {path} extends itself through {' -> '.join(map(str, children))}")
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"recipe {path} is not YAML: {error}") from error
+    raw = yaml_text.read(path, f"recipe {path}")
     if not isinstance(raw, dict):
         raise UserError(
             f"recipe {path}: found {type(raw).__name__}; a recipe is a mapping (name:, pool:, model:, arms: ...)"
         )
+    _check_texts(raw, f"recipe {path}")
     parent = raw.get("extends")
+    if parent is not None and not isinstance(parent, str):
+        raise UserError(f"recipe {path}: extends: found {parent!r:.60}; it is the path of one recipe")
     raw = _with_baselines(raw, str(path))
     raw = _absolute(raw, RecipeConfig, path.resolve().parent)
     if parent is None:
         return [(str(path), raw)]
-    return [*_read(path.parent / str(parent), (*children, path.resolve())), (str(path), raw)]
+    return [*_read(path.parent / parent, (*children, path.resolve())), (str(path), raw)]
+
+
+HIDE = (
+    "looks like a key or a password, which is not shown here and must not stand in a recipe: recipes are kept in "
+    "manifests, reports and packs. Put it into an environment variable"
+)
+VARIABLE = re.compile(r"\$\{[^}]*\}")
+
+
+def _check_texts(raw: dict[str, Any], where: str) -> None:
+    """Raises: UserError for what looks like a key, and for `${...}`, which nothing here resolves."""
+    if found := secrets.find(raw):
+        raise UserError(f"{where}: {', '.join(found)} {HIDE}")
+    for key, text in _texts({name: value for name, value in raw.items() if name != "description"}):
+        if VARIABLE.search(text):
+            raise UserError(
+                f"{where}: {key}: found {text!r:.80}, and a recipe has no variables; write the value, or give it "
+                f"with --set {key}=..."
+            )
+
+
+def _texts(raw: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a nested mapping, keys included, with where it stands."""
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            yield where or key, key
+            yield from _texts(value, f"{where}.{key}" if where else key)
+    elif isinstance(raw, list):
+        for value in raw:
+            yield from _texts(value, where)
+    elif isinstance(raw, str):
+        yield where, raw
 
 
 def _with_baselines(raw: dict[str, Any], where: str) -> dict[str, Any]:
@@ -153,10 +210,17 @@ def _with_baselines(raw: dict[str, Any], where: str) -> dict[str, Any]:
     return {("baselines" if key == "baseline" else key): [v] if key == "baseline" else v for key, v in raw.items()}
 
 
+class NoSection(Exception):
+    """A dotted key goes through something that is not a section."""
+
+
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
-    for parent in parents:
-        raw = raw.setdefault(parent, {})
+    for number, parent in enumerate(parents, start=1):
+        below = raw.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise NoSection(f"{'.'.join(parents[:number])} is {below!r:.40}, which has no '{key.split('.')[number]}'")
+        raw = below
     raw[last] = value
 
 
@@ -234,8 +298,8 @@ def _resolve(path: Path, layers: Sequence[Layer]) -> Recipe:
     if config is None:
         raise recipe_error(path, faults)
     for key in config.grid:
-        if key.split(".")[0] not in SECTIONS:
-            faults.append(f"grid.{key}: a grid key starts with one of {', '.join(SECTIONS)}")
+        if (wrong := grid_key_fault(key, SECTIONS)) is not None:
+            faults.append(f"grid.{key}: {wrong}")
         elif not config.grid[key]:
             faults.append(f"grid.{key}: the list of values is empty")
     points = [tuple(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
@@ -263,16 +327,24 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
                 f"arms.{arm}.{key}: unknown section; legal are {', '.join(SECTIONS)}.{did_you_mean(key, SECTIONS)}"
             )
             return None
-    own_and_shared = merge({key: raw[key] for key in SECTIONS if key in raw}, sections)
-    strategy = (own_and_shared.get("select") or {}).get("strategy")
-    for key, value in point:
-        if not is_of_another_strategy(key, strategy):
-            _set(own_and_shared, key, value)
-    select = own_and_shared.setdefault("select", {})
-    own = sections.get("select") or {}
-    if not isinstance(select, dict) or not isinstance(own, dict):
-        faults.append(f"arms.{arm}.select: found {own!r:.60}; write a mapping such as {{strategy: random}}")
+    wrong = [key for key, value in sections.items() if value is not None and not isinstance(value, dict)]
+    for key in wrong:
+        example = "{strategy: random}" if key == "select" else f"{{{next(iter(_fields_of(key)))}: ...}}"
+        faults.append(f"arms.{arm}.{key}: found {sections[key]!r:.60}; write a mapping such as {example}")
+    if wrong:
         return None
+    own_and_shared = merge({key: raw[key] for key in SECTIONS if key in raw}, sections)
+    if own_and_shared.get("select") is None:
+        own_and_shared["select"] = {}
+    select, own = own_and_shared["select"], sections.get("select") or {}
+    # the strategy first: which other keys change the arm depends on it
+    for key, value in sorted(point, key=lambda item: item[0] != "select.strategy"):
+        if not is_of_another_strategy(key, select.get("strategy")):
+            try:
+                _set(own_and_shared, key, value)
+            except NoSection as error:
+                faults.append(f"grid.{key}: {error}")
+                return None
     untrained = (own_and_shared.get("finetune") or {}).get("method") == "none"
     if untrained and own:
         faults.append(f"arms.{arm}.select: finetune.method is none, so nothing is selected; remove the section")
@@ -291,6 +363,11 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     before = len(faults)
     config = validate(ArmConfig, own_and_shared, f"arms.{arm}.", faults, top=raw, own=sections)
     return Row(arm, point, config) if config is not None and len(faults) == before else None
+
+
+def _fields_of(section: str) -> list[str]:
+    [form, *_] = nested_configs(ArmConfig.model_fields[section])
+    return list(form.model_fields)
 
 
 def trains(finetune: FinetuneConfig) -> bool:

@@ -181,7 +181,7 @@ def wandb_run(
         warnings.warn(f"W&B is not reachable ({error}); from here on runs are logged offline", stacklevel=3)
         os.environ["WANDB_MODE"] = "offline"  # one wait for the whole command, not one per stage
         run = start("offline")
-    for name in ("train/*", "score/*"):
+    for name in ("train/*", "validation/*", "score/*"):
         run.define_metric(name, step_metric="stage_step")
     exit_code = 1
     try:

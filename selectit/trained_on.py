@@ -24,6 +24,8 @@ from selectit.errors import UserError
 from selectit.fingerprint import Hasher, digest, resolve_revision
 from selectit.templates import template_name
 
+EPOCHS_FOLDER = "epochs"
+"""Of a training whose weights after every epoch are kept: `epochs/1/adapter` and so on."""
 RECORD_FILE = "trained_on.json"
 ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS = (

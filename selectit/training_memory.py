@@ -11,6 +11,10 @@ from math import prod
 from selectit.config import FinetuneConfig
 from selectit.flops import Shape
 
+BLOCK_OF_8_BITS = 256
+"""Weights that share a scale in the states of Adam in 8 bits."""
+ADAFACTOR_SHARE = 1 / 256
+"""Rows and columns of a matrix of 512 x 512 to its elements; of a larger one less."""
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 """Of a weight: its 4, and the doubly quantised scale of its block of 64. QLoRA (arXiv 2305.14314), section 3."""
 LEAST_TENSORS_KEPT = 6
@@ -39,9 +43,27 @@ class TrainingMemory:
 
 
 def adapter_parameters(shape: Shape, finetune: FinetuneConfig) -> int:
-    """0 where the whole model is trained."""
+    """With the modules that are saved whole; 0 where the whole model is trained."""
     lora = finetune.lora
-    return shape.lora_parameters(lora.r, lora.target_modules) if finetune.trains_adapter else 0
+    if not finetune.trains_adapter:
+        return 0
+    whole = sum(_module_parameters(shape, name) for name in lora.modules_to_save or ())
+    return shape.lora_parameters(lora.r, lora.target_modules) + whole
+
+
+def _module_parameters(shape: Shape, name: str) -> int:
+    """Of all modules of this name: a linear layer of every block, else one of vocabulary x hidden, or norms."""
+    if name in shape.linears:
+        return shape.num_layers * prod(shape.linears[name])
+    is_norm = "norm" in name
+    return (2 * shape.num_layers + 1) * shape.hidden_size if is_norm else shape.vocab_size * shape.hidden_size
+
+
+def optimizer_bytes(finetune: FinetuneConfig) -> float:
+    """Of each trained weight; Adafactor's rows and columns are a thousandth of the weights or less."""
+    return {"adamw": 8.0, "adamw_8bit": 2 * (1 + 4 / BLOCK_OF_8_BITS), "adafactor": 4 * ADAFACTOR_SHARE}[
+        finetune.optimizer
+    ]
 
 
 def training_memory(shape: Shape, finetune: FinetuneConfig, width: int, positions: float) -> TrainingMemory:
@@ -66,7 +88,7 @@ def training_memory(shape: Shape, finetune: FinetuneConfig, width: int, position
     weights /= share if shares_weights else 1
     gradients = trained * trained_width / share
     # Adam's two moments; ZeRO also keeps a float32 copy of what is trained
-    optimizer = trained * (12 if sharded else 8) / share
+    optimizer = trained * (12 if sharded else optimizer_bytes(finetune)) / share
     offloaded = 0.0
     if offloads:
         offloaded, gradients, optimizer = gradients + optimizer, 0.0, 0.0

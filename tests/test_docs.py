@@ -36,6 +36,8 @@ SECTIONS: dict[str, type[config.Config]] = {
     "`score`": config.ScoreConfig,
     "`finetune`": config.FinetuneConfig,
     "`finetune.lora`": config.LoraSettings,
+    "`finetune.validation`": config.ValidationSplit,
+    "`finetune.early_stopping`": config.EarlyStopping,
     "`evaluate`": config.EvaluateConfig,
     "`evaluate.judge`": config.JudgeConfig,
     "`seeds`": config.SeedsConfig,

@@ -255,12 +255,17 @@ OTHER_FINETUNE = {
     "lr_scheduler_type": "linear", "warmup_ratio": 0.5, "weight_decay": 0.1, "max_grad_norm": 2.0,
     "gradient_checkpointing": False, "lora.r": 3, "lora.alpha": 5, "lora.dropout": 0.5,
     "lora.target_modules": ["q_proj"], "lora.use_rslora": True, "lora.use_dora": True, "save_steps": 3,
-    "save_minutes": 2,
+    "save_minutes": 2, "optimizer": "adafactor", "neftune_noise_alpha": 5, "lora.modules_to_save": ["lm_head"],
+    "order": "curriculum", "curriculum": "descending", "validation": {"num_rows": 3}, "adapter": __file__,
+    "early_stopping": {"patience": 2}, "replay": {"path": __file__, "share": 0.5},
     "launcher": "accelerate", "num_processes": 2, "deepspeed": "zero2",
 }  # fmt: skip
 
 
-BESIDE = {"budget": {"max_steps": 9}, "budget_tokens": {"budget": "tokens", "budget_tokens": 9}}
+BESIDE = {
+    "budget": {"max_steps": 9}, "budget_tokens": {"budget": "tokens", "budget_tokens": 9},
+    "curriculum": {"order": "curriculum", "curriculum": "ascending"}, "early_stopping": {"validation": {"share": 0.5}},
+}  # fmt: skip
 """What a field needs beside it to be legal."""
 
 
@@ -276,6 +281,8 @@ def test_every_training_field_is_identity_unless_it_is_marked(recipe):
         for parent in parents:
             section = section[parent]
         section[last] = OTHER_FINETUNE[dotted]
+        if dotted == "order":
+            section["curriculum"] = "ascending"  # one is not given without the other
         same = digest(identity(FinetuneStage.model_validate(raw), Hasher())) == before
         assert same == execution, dotted
 

@@ -145,7 +145,7 @@ class World:
     def _evaluate(self, stage, path, **changes):
         row = self.row_of(stage)
         [cell] = [cell for cell in row.cells if cell.stage == stage]
-        value = VALUES.get(row.arm, VALUES["selectit"])[cell.benchmark] + (0.02 if cell.train_seed == 2 else 0)
+        value = VALUES.get(row.arm, VALUES["selectit"]).get(cell.benchmark, 0.5) + (0.02 if cell.train_seed == 2 else 0)
         told = {
             "benchmark": cell.benchmark, "profile": "paper-2023", "metric": "acc", "value": value, "stderr": 0.013,
             "num_items": 200, "status": "scored", "reason": "", "complete": True, "notes": [], "judge": None, **changes,
@@ -498,8 +498,6 @@ def test_a_grid_over_the_ratio_has_a_curve_and_each_point_its_own_baseline(world
 
 def test_six_benchmarks_fit_a_hundred_columns(world):
     benchmarks = ["mmlu", "bbh", "gsm8k", "tydiqa", "humaneval", "alpaca_eval"]
-    for values in VALUES.values():
-        values.update({name: values.get(name, 0.5) for name in benchmarks})
     shown = terminal(world(evaluate={"profile": "paper-2023", "benchmarks": benchmarks}).table())
     assert max(map(len, shown.splitlines())) <= 100
     assert "random *" in shown and "29.0" in shown and "…" not in shown

@@ -193,6 +193,88 @@ def test_a_part_of_the_pool_is_not_known_to_be_the_papers_part(world, tmp_path):
     assert "unknown there: pool (which 40 of its rows)" in reasons_after(made)
 
 
+@pytest.mark.parametrize("by", ["content", "hub id"])
+def test_rows_that_were_drawn_are_the_papers_only_with_the_same_draw(world, tmp_path, by):
+    """A file's hash or a hub id names the whole pool, not the part of it."""
+    pool = POOL if by == "content" else "org/pool"
+
+    def line_of(**theirs):
+        made = by_content(world(published=published(tmp_path, {**KNOWN, "pool": pool, **theirs}), margin=4, **shape))
+        for outcome in made.outcomes.values():
+            config = outcome.artifact.manifest["identity"]["config"]
+            if "pool" in config and by == "hub id":
+                config["pool"]["path"] = {"hub": "org/pool", "revision": "2" * 40}
+        [line] = lines(made)
+        return line[4], reasons(made)
+
+    def drawn(**part):
+        return {**ONLY_SELECTIT, "pool": {"path": str(tmp_path / "pool.jsonl"), **part}}
+
+    shape = drawn(sample={"num_rows": 40, "seed": 3})
+    word, told = line_of()
+    assert word == "not comparable" and "unknown there: pool (which 40 of its rows)" in told
+    word, told = line_of(pool_sample={"num_rows": 40, "seed": 4})
+    assert word == "not comparable" and "pool.sample {'num_rows': 40, 'seed': 3} here" in told
+    assert line_of(pool_sample={"num_rows": 40, "seed": 3})[0] == "agrees"
+    assert line_of(pool_sample={"num_rows": 40, "seed": 3}, pool_limit=40)[0] == "not comparable"
+    shape = drawn(limit=40)
+    assert line_of()[0] == "not comparable" and line_of(pool_limit=40)[0] == "agrees"
+    shape = drawn()
+    word, told = line_of(pool_limit=40)
+    assert word == "not comparable" and "pool.limit none here, 40 there" in told
+    assert line_of()[0] == "agrees"
+
+
+UNUSUAL = [
+    ({"score": {"max_length": 64}}, {"score": {"max_length": 64}}, "score.max_length"),
+    ({"score": {"turns": "last"}}, {"score": {"turns": "last"}}, "score.turns"),
+    *[
+        ({"finetune": {name: value}}, {"finetune": {**KNOWN["finetune"], name: value}}, name)
+        for name, value in {
+            "lr_scheduler_type": "constant", "warmup_ratio": 0.1, "weight_decay": 0.1, "max_grad_norm": 5.0,
+            "control_tokens": "refuse", "neftune_noise_alpha": 5.0, "optimizer": "adafactor",
+            "validation": {"share": 0.1, "seed": 42},
+        }.items()
+    ],
+    *[
+        ({"finetune": {"lora": {name: value}}},
+         {"finetune": {**KNOWN["finetune"], "lora": {"r": 16, "alpha": 32, name: value}}}, f"lora.{name}")
+        for name, value in {
+            "dropout": 0.3, "target_modules": ["q_proj"], "use_rslora": True, "use_dora": True,
+        }.items()
+    ],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ours", "theirs", "name"), UNUSUAL, ids=[name for *_, name in UNUSUAL])
+def test_a_setting_of_ours_that_is_not_the_default_is_comparable_only_where_the_paper_gives_it(
+    world, tmp_path, ours, theirs, name
+):
+    made = by_content(world(published=published(tmp_path, KNOWN), margin=4, **ONLY_SELECTIT, **ours))
+    [line] = lines(made)
+    assert line[4] == "not comparable" and "unknown there: " in reasons(made) and name in reasons(made)
+    made = by_content(world(published=published(tmp_path, {**KNOWN, **theirs}), margin=4, **ONLY_SELECTIT, **ours))
+    assert lines(made)[0][4] == "agrees"
+
+
+def test_data_are_compared_where_the_number_names_them_and_a_local_folder_is_named(world, tmp_path):
+    def line_of(identity, **theirs):
+        made = by_content(world(published=published(tmp_path, {**KNOWN, **theirs}), margin=4, **ONLY_SELECTIT))
+        for outcome in made.outcomes.values():
+            config = outcome.artifact.manifest["identity"]["config"]
+            if "benchmark" in config:
+                config["data"] = identity
+        [line] = lines(made)
+        return line[4], line[5] + reasons(made)
+
+    hub, folder = {"hub": "openai/gsm8k", "revision": "1" * 40}, {"sha256": "e" * 64}
+    assert line_of(hub, data="openai/gsm8k")[0] == line_of(folder, data=f"sha256:{'e' * 64}")[0] == "agrees"
+    word, told = line_of(folder, data="openai/gsm8k")
+    assert word == "not comparable" and "unknown here: data (here sha256:" in told
+    assert line_of(folder, data=f"sha256:{'f' * 64}")[0] == "not comparable"
+    assert "a local folder" in line_of(folder, value=14.7)[1] and "a local folder" not in line_of(hub, value=14.8)[1]
+
+
 def reasons_after(made: World) -> str:
     made.report()
     return reasons(made)
@@ -299,13 +381,16 @@ def test_a_metric_of_the_whole_set_gets_a_number_of_seeds_and_none_of_items(worl
     assert "seeds of 2,037 items would be enough" in why and "or 3 seeds of about" not in why
 
 
-JUDGE = {"model": "gpt-4-0314", "prompt": "sha256:" + "c" * 64, "reference": "text_davinci_003"}
+JUDGE = {"model": "gpt-4-0314", "verdict": "text", "prompt": "sha256:" + "c" * 64, "reference": "text_davinci_003"}
 JUDGED_BY = [
     ({}, "agrees", ""),
     ({"model": "gpt-4-turbo"}, "not comparable", "judge.model gpt-4-0314 here, gpt-4-turbo there"),
     ({"prompt": "sha256:" + "d" * 64}, "not comparable", "judge.prompt sha256:"),
     ({"reference": "gpt4_1106_preview"}, "not comparable", "judge.reference text_davinci_003 here"),
-    (None, "not comparable", "unknown there: judge.model, judge.prompt, judge.reference"),
+    ({"verdict": "logprobs"}, "not comparable", "judge.verdict text here, logprobs there"),
+    ({"verdict": None}, "not comparable", "unknown there: judge.verdict"),
+    ({"settings": {"temperature": 0.7}}, "not comparable", "judge.temperature 0 here, 0.7 there"),
+    (None, "not comparable", "unknown there: judge.model, judge.verdict, judge.prompt, judge.reference"),
 ]
 
 
@@ -316,14 +401,40 @@ def test_a_win_rate_is_compared_with_the_same_judge_prompt_and_reference_only(
     number = {**KNOWN, "benchmark": "alpaca_eval", "metric": "win_rate", "value": 20.5, "items": 805}
     if change is not None:
         number["judge"] = {**JUDGE, **change}
-    evaluate = {"profile": "paper-2023", "benchmarks": ["alpaca_eval"], "judge": {"model": "gpt-4-0314"}}
+    [line], told = judged_by_an_endpoint(world, tmp_path, monkeypatch, number)
+    assert line[4] == word and why in told
+
+
+def judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge):
+    judge = {"model": "gpt-4-0314", "verdict": "text", **judge}
+    evaluate = {"profile": "paper-2023", "benchmarks": ["alpaca_eval"], "judge": judge}
     monkeypatch.setitem(VALUES["selectit"], "alpaca_eval", 0.2)
     shape = {**ONLY_SELECTIT, "evaluate": evaluate}
     made = world(published=published(tmp_path, number), margin=9, **shape)
     record = {"metric": "win_rate", "num_items": 805, "judge": {"name": "gpt-4-0314", "prompt_sha256": "c" * 64}}
     made.change("selectit", "alpaca_eval", **record)
-    [line] = lines(by_content(made))
-    assert line[4] == word and why in reasons(made)
+    return lines(by_content(made)), reasons(made)
+
+
+@pytest.mark.parametrize(
+    ("judge", "theirs"),
+    [
+        ({"base_url": "http://127.0.0.1:8000/v1"}, "base_url"),
+        ({"temperature": 1.0}, "temperature"),
+        ({"max_tokens": 4000}, "max_tokens"),
+        ({"extra_body": {"reasoning": "low"}}, "extra_body"),
+    ],
+)
+def test_a_judge_that_is_asked_otherwise_than_by_default_is_comparable_only_where_the_paper_says_so(
+    world, tmp_path, monkeypatch, judge, theirs
+):
+    number = {**KNOWN, "benchmark": "alpaca_eval", "metric": "win_rate", "value": 20.5, "items": 805}
+    number["judge"] = JUDGE
+    [line], told = judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge)
+    assert line[4] == "not comparable" and f"unknown there: judge.{theirs}" in told
+    number["judge"] = {**JUDGE, "settings": judge}
+    [line], _ = judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge)
+    assert line[4] == "agrees"
 
 
 def test_a_length_controlled_rate_meets_the_column_of_that_rate(world, tmp_path, monkeypatch):

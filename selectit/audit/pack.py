@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-import yaml
-
+from selectit import yaml_text
 from selectit.artifact import MANIFEST, Artifact, provenance
 from selectit.audit.pack_inputs import INPUTS, WEIGHTS, Inputs, as_written
 from selectit.audit.trace import ARTIFACTS, with_inputs
@@ -156,7 +155,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     if num_holes:
-        notes.append(f"{num_holes} stages have no result; the table has labelled holes")
+        notes.append(f"{num_holes} stages have no result; the table names the reasons")
     if num_left_out:
         notes.append(f"{num_left_out} files of weights are left out; {PACK} has their sha256 (--weights packs them)")
     if num_inputs_left_out:
@@ -226,7 +225,7 @@ def _file_name(label: str, taken: Sequence[str]) -> str:
 
 
 def _yaml(value: object) -> bytes:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode()
+    return yaml_text.dump(value).encode()
 
 
 def _json(value: object) -> bytes:

@@ -10,7 +10,15 @@ from selectit.config.evaluate import (
     JudgeConfig,
     JudgeSetting,
 )
-from selectit.config.finetune import FinetuneConfig, FinetuneStage, LoraSettings
+from selectit.config.finetune import (
+    EarlyStopping,
+    FinetuneConfig,
+    FinetuneStage,
+    LoraSettings,
+    ReplayConfig,
+    ValidationFile,
+    ValidationSplit,
+)
 from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, Quantization, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
@@ -18,6 +26,7 @@ from selectit.config.schema import (
     Config,
     Location,
     LocationMark,
+    as_written,
     execution,
     is_execution,
     location_mark,
@@ -60,6 +69,7 @@ __all__ = [
     "BadRows",
     "BenchmarkConfig",
     "Config",
+    "EarlyStopping",
     "EvaluateConfig",
     "EvaluateStage",
     "FinetuneConfig",
@@ -87,6 +97,7 @@ __all__ = [
     "RatingTemplate",
     "Ratio",
     "RecipeConfig",
+    "ReplayConfig",
     "SampleConfig",
     "ScoreConfig",
     "ScoreStage",
@@ -97,7 +108,10 @@ __all__ = [
     "SelectStage",
     "StageConfig",
     "Turns",
+    "ValidationFile",
+    "ValidationSplit",
     "WandbConfig",
+    "as_written",
     "execution",
     "is_execution",
     "location_mark",

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from selectit import secrets
 from selectit.config.inputs import Backend, ModelConfig
-from selectit.config.schema import Config, Location, LocationMark, Template, execution
+from selectit.config.schema import Config, Location, LocationMark, Seed, Template, execution
 
 
 class RequestFields(dict[str, Any]):
@@ -26,6 +27,8 @@ OWN_REQUEST_FIELDS = ("model", "messages", "logprobs", "top_logprobs", "n", "str
 
 def _request_fields(value: dict[str, Any]) -> RequestFields:
     for name in value:
+        if secrets.NAMES.fullmatch(name):
+            raise ValueError(f"{name} holds a key; put it into the variable that api_key_env names")
         if name in OWN_REQUEST_FIELDS:
             raise ValueError(f"{name} is set by this project; leave it out")
         if name in ("max_tokens", "temperature") and value[name] is not None:
@@ -73,6 +76,16 @@ class JudgeConfig(Config):
     cache: str = execution("~/.cache/selectit/judge", min_length=1)
     """Folder of the answers, which are never paid twice; a relative one is read from the current folder."""
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_the_name_of_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not secrets.is_variable(value):
+            raise ValueError(
+                "it is not the name of an environment variable, such as OPENAI_API_KEY; a key itself never stands in a "
+                "recipe, which is kept in manifests and reports"
+            )
+        return value
+
     @field_validator("base_url")
     @classmethod
     def _is_an_address_without_a_key(cls, value: str) -> str:
@@ -106,6 +119,9 @@ class EvaluateConfig(Config):
     """`hub`, or a folder that holds mmlu/, bbh/, gsm8k/ and so on, as docs/evaluation.md has them."""
     benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
     """Which of the profile's benchmarks; default: all."""
+    checkpoints: Literal["last", "all"] = "last"
+    """all: the weights after every epoch too, as a curve in the report; the table has the last ones (with
+    early_stopping the best) in either case."""
     limit: int | None = Field(None, ge=1)
     """At most this many items per task (an MMLU subject, a BBH task and a TyDiQA language are tasks)."""
     judge: JudgeSetting | None = None
@@ -140,7 +156,7 @@ class BenchmarkConfig(Config):
     """MMLU subjects, BBH tasks or TyDiQA languages; default: all of the benchmark."""
     items_per_task: int | None = Field(None, ge=1)
     """A seeded sample of this many items per task; default: every item."""
-    sample_seed: int = 42
+    sample_seed: Seed = 42
     """Seed of that sample."""
     draws: Literal["each_task", "one_generator"] = "each_task"
     """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
@@ -210,7 +226,9 @@ class EvaluateStage(_OneBenchmark):
     num_processes: int | None = execution(None, ge=1)
     backend: Backend = "transformers"
     vllm_python: str | None = execution(None)
-    seed: int = 42
+    epoch: int | None = None
+    """The weights after this epoch of the training; default: its result."""
+    seed: Seed = 42
 
 
 class GradeStage(_OneBenchmark):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from math import ceil
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from selectit.config.inputs import BadRows, ModelConfig
-from selectit.config.schema import Config, Template, execution
+from selectit.config.inputs import BadRows, ModelConfig, PoolConfig
+from selectit.config.schema import Config, Location, Seed, Template, execution
 
 
 class LoraSettings(Config):
@@ -19,6 +20,56 @@ class LoraSettings(Config):
     """Scale by alpha / sqrt(r) in place of alpha / r."""
     use_dora: bool = False
     """Train the size of each output apart from its direction."""
+    modules_to_save: tuple[str, ...] | None = Field(None, min_length=1)
+    """Modules that are trained whole, such as embed_tokens and lm_head, and saved with the adapter."""
+
+
+class ValidationSplit(Config):
+    """Rows of the subset that are held out."""
+
+    share: float | None = Field(None, gt=0, lt=1)
+    """Of the subset's rows."""
+    num_rows: int | None = Field(None, ge=1)
+    """In place of a share."""
+    seed: int = 42
+    """Of the draw over row ids; with the same seed a larger draw holds every smaller one."""
+
+    @model_validator(mode="after")
+    def _one_size_is_given(self) -> ValidationSplit:
+        if (self.share is None) == (self.num_rows is None):
+            raise ValueError(
+                "give one of share, num_rows and path: how many rows of the subset are held out, or a file"
+            )
+        return self
+
+
+class ValidationFile(PoolConfig):
+    """A pool of its own, the same for all arms."""
+
+
+ValidationConfig = Annotated[
+    Annotated[ValidationSplit, Tag("split")] | Annotated[ValidationFile, Tag("file")],
+    Discriminator(
+        lambda value: (
+            "file" if "path" in (value if isinstance(value, dict) else getattr(value, "__dict__", {})) else "split"
+        )
+    ),
+]
+
+
+class ReplayConfig(PoolConfig):
+    """General rows that are mixed into the subset."""
+
+    share: float = Field(gt=0, lt=1)
+    """Of the rows that are trained on."""
+    seed: int = 42
+    """Of the draw over row ids."""
+
+
+class EarlyStopping(Config):
+    metric: Literal["validation_loss"] = "validation_loss"
+    patience: int = Field(1, ge=1)
+    """Epochs without a new lowest value after which training stops."""
 
 
 class FinetuneConfig(Config):
@@ -55,6 +106,24 @@ class FinetuneConfig(Config):
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
+    """adamw: moments in float32; adamw_8bit: in 8 bits (bitsandbytes, on a GPU); adafactor: sums of rows and columns in
+    place of the second moment, and no first."""
+    neftune_noise_alpha: float | None = Field(None, gt=0)
+    """NEFTune: uniform noise on the embeddings while training, scaled by this over the root of tokens x width."""
+    order: Literal["shuffled", "curriculum"] = "shuffled"
+    """curriculum: every epoch goes through the rows by their selection score."""
+    curriculum: Literal["ascending", "descending"] | None = None
+    """With order curriculum; ascending: the lowest score first."""
+    validation: ValidationConfig | None = None
+    """Rows that are not trained on, and whose loss is computed after every epoch: a share or number of the subset's, or
+    a file."""
+    early_stopping: EarlyStopping | None = None
+    """Stop after `patience` epochs without a lower validation loss, and keep the best epoch; default: the last step."""
+    replay: ReplayConfig | None = None
+    """General rows that are mixed in."""
+    adapter: Location | None = None
+    """An adapter to go on from: its folder, that of its training, or a hub id; default: a new one."""
     gradient_checkpointing: bool = execution(True)
     lora: LoraSettings = LoraSettings()
     save_steps: int = execution(200, ge=1)
@@ -118,6 +187,31 @@ class FinetuneConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _order_is_stated(self) -> FinetuneConfig:
+        if (self.order == "curriculum") != (self.curriculum is not None):
+            raise ValueError("order curriculum and curriculum (ascending or descending) belong together; give both")
+        if self.order == "curriculum" and self.replay is not None:
+            raise ValueError("order curriculum and replay exclude each other: replayed rows have no selection score")
+        return self
+
+    @model_validator(mode="after")
+    def _stopping_has_a_measure(self) -> FinetuneConfig:
+        if self.early_stopping is not None and self.validation is None:
+            raise ValueError("early_stopping needs validation: rows whose loss says when to stop")
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_settings_have_an_adapter(self) -> FinetuneConfig:
+        if self.adapter is not None and not self.trains_adapter:
+            raise ValueError(f"adapter is for methods lora and qlora, and method is {self.method}")
+        if self.optimizer != "adamw" and self.deepspeed != "none":
+            raise ValueError(
+                f"optimizer {self.optimizer} is for deepspeed none, and deepspeed is {self.deepspeed}, which shards "
+                "AdamW's states; set one of the two back"
+            )
+        return self
+
 
 def _micro_batch_sizes(batch: int, processes: int) -> str:
     if batch % processes:
@@ -131,6 +225,14 @@ class FinetuneStage(Config):
 
     model: ModelConfig
     finetune: FinetuneConfig
-    seed: int
+    seed: Seed
     bad_rows: BadRows = "refuse"
     """As the pool's: rows that template or tokenizer cannot label stop the training, or are left out."""
+    keep_epochs: bool = False
+    """The weights after every epoch stay, for evaluation."""
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Those that keep_epochs keeps, counted from 1. The last one is not among them where it is the result."""
+        last = ceil(self.finetune.num_train_epochs)
+        return tuple(range(1, last + (self.finetune.early_stopping is not None)))

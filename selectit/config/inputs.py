@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from selectit.config.schema import Config, Location, execution
+from selectit.config.schema import Config, Location, Seed, execution
 
 BadRows = Literal["refuse", "exclude"]
 Backend = Literal["transformers", "vllm"]
@@ -21,7 +21,7 @@ class SampleConfig(Config):
 
     num_rows: int = Field(ge=1)
     """Rows that are drawn; the pool must have at least as many."""
-    seed: int
+    seed: Seed
     """With the same seed a larger draw holds every smaller one."""
 
 
@@ -32,8 +32,9 @@ class PoolConfig(Config):
     """Commit, tag or branch of a hub dataset; resolved to a commit before anything runs."""
     split: str = "train"
     """Split of a hub dataset; a file has none."""
-    format: Literal["auto", "alpaca", "sharegpt", "messages"] = "auto"
-    """alpaca: instruction/input/output; sharegpt: conversations[from,value]; messages: messages[role,content]."""
+    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"] = "auto"
+    """alpaca: instruction/input/output; sharegpt: conversations[from,value]; messages: messages[role,content];
+    prompt_completion: prompt/completion."""
     sample: SampleConfig | None = None
     """Only the rows of a seeded draw, in file order; it comes before everything else. Default: all rows."""
     limit: int | None = Field(None, ge=1)

@@ -10,9 +10,16 @@ from pydantic import Field, field_validator, model_validator
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config, LocationMark
+from selectit.config.schema import Config, LocationMark, Seed
 from selectit.config.score import ScoreConfig
-from selectit.config.select import IFDSelect, PerplexitySelect, SelectConfig, SelectDefaults, SelectITSelect
+from selectit.config.select import (
+    IFDSelect,
+    LengthSelect,
+    PerplexitySelect,
+    SelectConfig,
+    SelectDefaults,
+    SelectITSelect,
+)
 
 SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
 """The words in `published` for the files in selectit/published/, one for each paper."""
@@ -22,9 +29,9 @@ PublishedLocation = Annotated[str, LocationMark(keywords=SHIPPED_NUMBERS)]
 
 
 class SeedsConfig(Config):
-    select: tuple[int, ...] = Field((42,), min_length=1)
-    train: tuple[int, ...] = Field((42,), min_length=1)
-    eval: tuple[int, ...] = Field((42,), min_length=1)
+    select: tuple[Seed, ...] = Field((42,), min_length=1)
+    train: tuple[Seed, ...] = Field((42,), min_length=1)
+    eval: tuple[Seed, ...] = Field((42,), min_length=1)
     combine: Literal["all", "in_step"] = "all"
     """all: every combination; in_step: the first of each list together, then the second; one value goes with all."""
 
@@ -63,6 +70,26 @@ class ArmConfig(Config):
     select: SelectConfig
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _curriculum_has_scores(self) -> ArmConfig:
+        scored = SelectITSelect | PerplexitySelect | IFDSelect | LengthSelect
+        if self.finetune.order == "curriculum" and not isinstance(self.select, scored):
+            raise ValueError(
+                f"finetune.order curriculum needs a strategy that scores rows (selectit, perplexity, ifd, length), and "
+                f"select.strategy is {self.select.strategy}; set finetune.order of this arm to shuffled"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_are_those_of_epochs(self) -> ArmConfig:
+        finetune = self.finetune
+        if self.evaluate.checkpoints == "all" and (finetune.budget != "rows" or finetune.max_steps is not None):
+            raise ValueError(
+                "evaluate.checkpoints all evaluates after every epoch of finetune.num_train_epochs; with max_steps or "
+                "another budget the number of epochs depends on the subset. Set evaluate.checkpoints to last"
+            )
+        return self
 
     @property
     def raters(self) -> tuple[ModelConfig, ...]:
@@ -125,8 +152,8 @@ class RecipeConfig(Config):
     def _is_no_folder_of_the_runs_folder(cls, value: str) -> str:
         if value.lower() in RUNS_FOLDERS:
             raise ValueError(
-                f"'{value}' names the report's folder, and a runs folder has a {value.lower()} of its own; choose "
-                f"another name than {', '.join(RUNS_FOLDERS)}"
+                f"'{value}' names the report's folder, and that name is taken in a runs folder; choose "
+                f"another than {', '.join(RUNS_FOLDERS)}"
             )
         return value
 

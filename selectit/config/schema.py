@@ -6,9 +6,10 @@ A field is part of a stage's identity (and so of its fingerprint) unless it is m
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -17,7 +18,9 @@ from selectit.errors import did_you_mean
 
 
 class Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def location_files(self, field: str) -> list[Path] | None:
         """The files of a location that this configuration reads; None: all of them."""
@@ -28,6 +31,17 @@ class Config(BaseModel):
         of it; None: the keyword says all.
         """
         return None
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def as_written(schema: type[T], raw: Any) -> T:
+    """Plain data of a file as a configuration: no text stands for a number, no `true` for 1, no 1 for true.
+
+    Raises: pydantic.ValidationError with every error.
+    """
+    return schema.model_validate_json(json.dumps(raw), strict=True)
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,10 @@ def nested_configs(field: FieldInfo) -> list[type[Config]]:
 
 Location = Annotated[str, LocationMark()]
 """A file or folder, or a hub id where no such file or folder exists."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy and torch both take as a seed."""
 
 
 def one_of(*words: str) -> AfterValidator:

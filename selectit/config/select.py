@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field
 
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.losses import SelectTemplate
-from selectit.config.schema import Config, execution
+from selectit.config.schema import Config, Seed, execution
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
@@ -127,11 +127,13 @@ class SelectStage(Config):
 
     pool: PoolConfig
     select: SelectConfig
-    seed: int | None = None
+    seed: Seed | None = None
     """Only for strategies that draw."""
     tokenizer: ModelConfig | None = None
     """Only for lengths in tokens."""
     prompts: tuple[str, ...] = ()
     """selectit: the rating prompts whose ratings are combined, in order."""
+    keeps_scores: bool = False
+    """messages.jsonl holds each row's score, for a training in the order of scores."""
     theta: tuple[float | None, ...] = ()
     """selectit at model level: parameters of each rater in billions; None: as counted by its score stage."""

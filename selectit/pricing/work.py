@@ -13,6 +13,7 @@ from selectit import flops
 from selectit.config import (
     BenchmarkConfig,
     EvaluateStage,
+    FinetuneConfig,
     FinetuneStage,
     FullSelect,
     JudgeConfig,
@@ -22,12 +23,13 @@ from selectit.config import (
     RandomMatchedSelect,
     ScoreStage,
     SelectStage,
+    ValidationSplit,
 )
 from selectit.errors import UserError
 from selectit.flops import Shape
 from selectit.graph import Stage
 from selectit.pricing.tokens import model_file, pool_rows, rating_tokens, tokens_per_row
-from selectit.training_memory import adapter_parameters, training_memory
+from selectit.training_memory import adapter_parameters, optimizer_bytes, training_memory
 
 NUM_KEPT_CHECKPOINTS = 2
 LEDGER_BYTES_PER_RATING = 64
@@ -168,7 +170,7 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     longest = select.ratio if isinstance(select, LengthSelect) else None
     pool, template = subset.config.pool, finetune.template
     per_row, how = tokens_per_row(pool, config.model, template, finetune.max_length, longest)
-    num_rows = num_selected(subset)
+    num_rows, num_validated = _trained_rows(finetune, num_selected(subset))
     rows_per_step = min(finetune.global_batch_size, num_rows)
     seen = finetune.max_steps * rows_per_step if finetune.max_steps else finetune.num_train_epochs * num_rows
     if finetune.budget_tokens is not None:
@@ -182,8 +184,10 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     longest_row = per_row if finetune.packing else finetune.max_length
     memory = training_memory(shape, finetune, width, finetune.micro_batch_size * longest_row)
     saved, checkpoints = training_disk(config, width)
+    validated = num_validated * per_row * ceil(seen / num_rows)  # after every epoch
     return Work(
-        prompt_flops=flops.training_flops(num_parameters, adapter, per_row * seen, finetune.gradient_checkpointing),
+        prompt_flops=flops.training_flops(num_parameters, adapter, per_row * seen, finetune.gradient_checkpointing)
+        + flops.forward_flops(num_parameters, validated),
         memory_bytes=memory.expected + memory.offloaded,
         disk_bytes=saved + checkpoints,
         assumed=(
@@ -192,12 +196,30 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
             *(("training tokens: as many of a row count in the loss as the response has of its characters",)
               if finetune.budget_tokens is not None else ()),
             "disk of a training: its weights and two checkpoints, which go when it is done",
+            *(("replayed and validated rows taken as long as the pool's mean",)
+              if finetune.replay or finetune.validation else ()),
         ),
     )  # fmt: skip
 
 
+def _trained_rows(finetune: FinetuneConfig, num_selected: int) -> tuple[int, int]:
+    """Rows of an epoch with what is replayed and without what is held out, and rows of the validation.
+
+    Raises: UserError where the file of the validation cannot be read.
+    """
+    validation, held_out, validated = finetune.validation, 0, 0
+    if isinstance(validation, ValidationSplit):
+        wanted = validation.num_rows or max(1, round((validation.share or 0) * num_selected))
+        held_out = validated = min(wanted, num_selected - 1)
+    elif validation is not None:
+        validated = len(pool_rows(validation))
+    own = num_selected - held_out
+    replayed = 0 if finetune.replay is None else round(own * finetune.replay.share / (1 - finetune.replay.share))
+    return own + replayed, validated
+
+
 def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
-    """Bytes of the weights that stay, and of the checkpoints that are there while it runs.
+    """Bytes of the weights that stay, those of epochs too, and of the checkpoints that are there while it runs.
 
     Args: width: bytes of a saved weight of full training; adapters are saved in float32.
     Raises: UserError, see `shape_of`.
@@ -206,7 +228,10 @@ def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
     trained, saved = shape.num_parameters, width
     if finetune.trains_adapter:
         trained, saved = adapter_parameters(shape, finetune), 4
-    return trained * saved, NUM_KEPT_CHECKPOINTS * 12 * trained  # a checkpoint: weights and Adam's two moments
+    per_weight = 4 + optimizer_bytes(finetune)  # of a checkpoint: weights and the optimizer's states
+    best = 1 if finetune.early_stopping is not None else 0
+    copies = 1 + len(config.epochs) if config.keep_epochs else 1
+    return copies * trained * saved, round((NUM_KEPT_CHECKPOINTS * per_weight + best * saved) * trained)
 
 
 def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:

@@ -11,15 +11,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
-from selectit.config import BenchmarkConfig, Config, is_execution
+from selectit import yaml_text
+from selectit.config import BenchmarkConfig, Config, as_written, is_execution
 from selectit.config.recipe import SHIPPED_NUMBERS
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import load_profile
 from selectit.published.numbers import AVERAGE, OF_TRAINING, UNTRAINED, Published, PublishedNumber
-from selectit.unique_keys import UniqueKeyLoader
 
 OF_A_ROW = ("values",)
 """Keys of a table's row that are no settings."""
@@ -62,16 +61,14 @@ def read_published(location: str) -> Published:
             f"{', '.join(SHIPPED_NUMBERS)}, or the path of a YAML file"
         )
     try:
-        written = PublishedFile.model_validate(yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"published: {location} is not readable YAML: {error}") from error
+        written = as_written(PublishedFile, yaml_text.read(path, f"published: {location}"))
     except ValidationError as error:
         raise _refused(location, [f"  {fault}" for fault in _faults(error, PublishedFile)]) from error
     numbers: list[PublishedNumber] = []
     faults: list[str] = []
     for where, raw in _cells(written, faults):
         try:
-            numbers.append(PublishedNumber.model_validate(_with_profile(raw, path.parent)))
+            numbers.append(as_written(PublishedNumber, _with_profile(raw, path.parent)))
         except ValidationError as error:
             faults += [f"{where}{fault}" for fault in _faults(error, PublishedNumber)]
         except UserError as error:
@@ -98,7 +95,7 @@ def profiles_named(path: Path) -> list[str]:
             for value in raw:
                 visit(value)
 
-    visit(yaml.load(path.read_text(encoding="utf-8-sig"), UniqueKeyLoader))
+    visit(yaml_text.read(path, str(path)))
     return list(found)
 
 

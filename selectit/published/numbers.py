@@ -11,7 +11,18 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from selectit.config import ArmConfig, BenchmarkConfig, Config, FinetuneConfig, LoraSettings, Ratio, is_execution
+from selectit.config import (
+    ArmConfig,
+    BenchmarkConfig,
+    Config,
+    FinetuneConfig,
+    JudgeConfig,
+    LoraSettings,
+    Ratio,
+    SampleConfig,
+    ScoreConfig,
+    is_execution,
+)
 from selectit.errors import did_you_mean
 from selectit.evaluate.files import BENCHMARKS
 
@@ -23,7 +34,10 @@ UNTRAINED = "none"
 """As `strategy`: the model as it is, with nothing selected and nothing trained."""
 AVERAGE = "average"
 """As `benchmark`: the mean of several, which is kept and never compared; the numbers that it is made of are."""
-OF_TRAINING = ("pool", "pool_rows", "ratio", "select", "raters", "rating_prompts", "finetune")
+OF_TRAINING = (
+    "pool", "pool_rows", "pool_sample", "pool_limit", "ratio", "select", "raters", "rating_prompts", "score",
+    "finetune",
+)  # fmt: skip
 """What a number of an untrained model does not have."""
 HIGHEST = {"percent": 100.0, "fraction": 1.0}
 CONTENT = re.compile(r"sha256:[0-9a-f]{64}")
@@ -39,6 +53,16 @@ class PublishedJudge(Config):
     """`sha256:` of the judge's prompt, as result.json has it."""
     reference: str | None = None
     """The model whose answers are the reference, such as gpt4_1106_preview, or `sha256:` of them."""
+    verdict: Literal["logprobs", "text"] | None = None
+    """As evaluate.judge.verdict: a weighted win rate or a plain one. Of an endpoint, and not of Arena-Hard."""
+    settings: dict[str, Any] = Field({})
+    """Other fields of `evaluate.judge`. Those that are left out are taken to be our defaults: OpenAI's endpoint,
+    temperature 0."""
+
+    @model_validator(mode="after")
+    def _settings_are_ours(self) -> PublishedJudge:
+        _check(JudgeConfig, self.settings, "judge.settings", without=("model", "prompt", "verdict"))
+        return self
 
 
 class PublishedNumber(Config):
@@ -65,18 +89,27 @@ class PublishedNumber(Config):
     """Models that rate, or whose losses select: hub ids or `sha256:`."""
     rating_prompts: str | None = Field(None, pattern=rf"^(default|authors|{CONTENT.pattern})$")
     """`default` (ours), `authors` (those of the released code), or `sha256:` of a file with others."""
+    score: dict[str, Any] = Field({})
+    """Other fields of `score`, such as max_length where rating texts were cut."""
     model: str | None = None
     """The base model: its full hub id, or `sha256:` as the report lists it under its inputs. A bare name is unknown."""
     pool: str | None = None
     """The pool: full hub id or `sha256:`. A bare name is unknown."""
     pool_rows: int | None = Field(None, ge=1)
     """Rows of the pool."""
+    pool_sample: SampleConfig | None = None
+    """As pool.sample, where these rows were drawn by this project; None with pool_limit None: the whole pool, or a part
+    that is not known."""
+    pool_limit: int | None = Field(None, ge=1)
+    """As pool.limit."""
     ratio: Ratio | None = None
     """Share of the pool that was selected; 1 is the whole pool, 0.25 is 25 %."""
     training: Literal["lora", "qlora", "full", "none"] | None = None
     """As finetune.method."""
     finetune: dict[str, Any] = Field({})
     """Other fields of `finetune`, as in a recipe."""
+    data: str | None = None
+    """The benchmark's data: hub id, or `sha256:` as the report lists it. None: not compared."""
     profile: str | None = None
     """An evaluation profile that is exactly what was run: a name, or a YAML file next to this one."""
     evaluate: dict[str, Any] = Field({})
@@ -138,6 +171,7 @@ class PublishedNumber(Config):
             raise ValueError("select holds fields of a strategy; name it in strategy")
         if self.strategy in STRATEGIES:
             _check(STRATEGIES[self.strategy], self.select, "select", without=("strategy", "ratio"))
+        _check(ScoreConfig, self.score, "score", without=("models", "rating_prompts"))
         _check(FinetuneConfig, self.finetune, "finetune", without=("method", "micro_batch_size"))
         _check(BenchmarkConfig, self.evaluate, "evaluate", without=("name", "metric", "revision"))
         return self

@@ -13,6 +13,7 @@ from typing import Any
 
 from selectit.config import (
     ArmConfig,
+    FinetuneConfig,
     IFDSelect,
     LengthSelect,
     PerplexitySelect,
@@ -39,6 +40,7 @@ TRAINING_NUMBERS = {
     "trained tokens, all epochs": ("num_trained_tokens_seen", formats.count),
     "truncated rows": ("num_truncated", formats.count),
     "last loss": ("final_loss", "{:.3f}".format),
+    "changed weights": ("changed_share", "{:.0%}".format),
 }
 """Column -> key of training.json and how it is written."""
 COST_KINDS = {
@@ -152,8 +154,28 @@ def training(config: ArmConfig) -> str:
     return (
         f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
         f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; "
-        f"template {template_name(finetune.template)}"
+        f"template {template_name(finetune.template)}{_extras(finetune)}"
     )
+
+
+def _extras(finetune: FinetuneConfig) -> str:
+    """What a training has beyond the plain one."""
+    found = []
+    if finetune.optimizer != "adamw":
+        found.append(f"optimizer {finetune.optimizer}")
+    if finetune.neftune_noise_alpha is not None:
+        found.append(f"NEFTune alpha {finetune.neftune_noise_alpha:g}")
+    if finetune.trains_adapter and finetune.lora.modules_to_save:
+        found.append(f"{formats.names(finetune.lora.modules_to_save)} trained whole")
+    if finetune.order == "curriculum":
+        found.append(f"rows in {finetune.curriculum} order of their scores")
+    if finetune.replay is not None:
+        found.append(f"{finetune.replay.share:.0%} replayed rows of {Path(finetune.replay.path).name}")
+    if finetune.adapter is not None:
+        found.append(f"from the adapter {Path(finetune.adapter).name}")
+    if finetune.early_stopping is not None:
+        found.append(f"early stopping on the validation loss, patience {finetune.early_stopping.patience}")
+    return "".join(f"; {text}" for text in found)
 
 
 def _of(parts: Sequence[int], wholes: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from selectit.report.comparisons import Comparisons
 from selectit.report.composition import ArmSamples, composition, correlations, samples
 from selectit.report.contamination import Contamination
 from selectit.report.differing import DifferingRows, differing_rows
+from selectit.report.epochs import benchmarks_by_epoch, validation_losses
 from selectit.report.fidelity import fidelities
 from selectit.report.figures import Plot, draw
 from selectit.report.formats import Listing
@@ -21,6 +22,7 @@ from selectit.report.losses import above_one, losses
 from selectit.report.prompts import Shown, trained_and_asked
 from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.results import Result, recipe_of
+from selectit.report.rounding import rounding_notes
 from selectit.report.seeds import seed_spread
 from selectit.report.significance import findings, listing
 from selectit.report.sources import given, result_notes, sources
@@ -56,17 +58,19 @@ class Contents:
     contamination: Listing
     contamination_note: str
     ledgers: Listing
+    validation: Listing
+    epochs: Listing
     losses: Listing
     above_one: Sequence[str]
     unscored: Sequence[Unscored]
     prompts: Sequence[str]
-    """Whose wording the rating prompts and the judge prompt are."""
+    """Sources of the rating prompts and the judge prompt."""
     costs: Listing
     cost_note: str
     stages: Listing
     environments: Listing
     given: Listing
-    """What came in from outside."""
+    """Inputs from outside."""
     answer_health: Listing
     result_notes: Sequence[str]
     values: Sequence[Sequence[ValueLine]]
@@ -106,7 +110,7 @@ def gather(
         seed_spread=seed_spread(plan, results, table),
         published=verdicts(plan, outcomes, results, subsets, subset_numbers),
         arms=arm_listing,
-        arm_notes=[*arm_notes, *ties(subsets)],
+        arm_notes=[*arm_notes, *ties(subsets), *rounding_notes(plan, outcomes)],
         plots=draw(plan, outcomes, table, comparisons, subsets, pairs),
         composition=chosen,
         correlations=correlations(subsets),
@@ -115,6 +119,8 @@ def gather(
         contamination=contamination_listing,
         contamination_note=contamination_note,
         ledgers=ledgers(plan, outcomes),
+        validation=validation_losses(plan, outcomes),
+        epochs=benchmarks_by_epoch(plan, outcomes),
         losses=losses(plan, outcomes),
         above_one=above_one(subsets),
         unscored=unscored(plan, subsets),

@@ -17,8 +17,8 @@ from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectConfi
 from selectit.data import read_jsonl
 from selectit.execution import Outcome
 from selectit.graph import Plan, Stage, TableRow
-from selectit.recipe import trains
-from selectit.report import formats
+from selectit.recipe import short_names, trains
+from selectit.report import epochs, formats
 from selectit.report.comparisons import Comparison, Comparisons
 from selectit.report.results import UNTOUCHED, recipe_of
 from selectit.report.subsets import Overlap, Subset, first_seed, training_of
@@ -62,6 +62,8 @@ def draw(
         _tokens(plan, outcomes),
         _overlap(one_each, pairs),
         _losses(plan, outcomes),
+        _validation(plan, outcomes),
+        _epochs(plan, outcomes),
     )
     return [plot for plot in plots if plot is not None]
 
@@ -180,7 +182,7 @@ def _tokens(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
     ]
     caption = (
         "Tokens of the rows that each arm trains on, by the model's tokenizer and after cutting at max_length: of the "
-        f"whole row, template included, and of the part that counts in the loss. Medians: {'; '.join(medians)}."
+        f"whole row, template included, and of the part that enters the loss. Medians: {'; '.join(medians)}."
     )
     panels = [plots.Distribution(row.label, whole, part) for row, whole, part in shown]
     svg = plots.length_distributions(panels, "tokens", ("whole row", "trained on"), "tokens")
@@ -233,6 +235,44 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
     return Plot("Training loss", plots.loss_curves(curves), caption + _left_out(len(trained), MOST_CURVES))
 
 
+def _validation(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
+    from selectit.report import plots
+
+    found = epochs.trainings(plan, outcomes)
+    curves = []
+    for group, row in enumerate(list(found)[at] for at in _in_turn(list(found), MOST_CURVES)):
+        for drawn, record in enumerate(found[row]):
+            x, y = ([entry[name] for entry in record["validation"]] for name in ("epoch", "loss"))
+            curves.append(plots.Curve(row.label, x, y, group=group, is_repeat=drawn > 0))
+    if not curves:
+        return None
+    drawing = plots.loss_curves(curves, "epoch", "validation loss (nats per token)", "validation")
+    return Plot("Validation loss", drawing, epochs.VALIDATION_NOTE + _left_out(len(found), MOST_CURVES))
+
+
+def _epochs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
+    from selectit.report import plots
+
+    found = epochs.by_epoch(plan, outcomes)
+    labels = list(dict.fromkeys(label for label, _ in found))
+    panels = [
+        plots.RatioPanel(
+            benchmark,
+            [
+                plots.Curve(label, list(series), list(series.values()), group=labels.index(label))
+                for (label, name), series in found.items()
+                if name == benchmark
+            ],
+            [],
+        )
+        for benchmark in dict.fromkeys(name for _, name in found)
+    ]
+    if not panels:
+        return None
+    drawing = plots.ratio_curves(panels, "epoch", "epochs")
+    return Plot("Benchmarks after each epoch", drawing, epochs.EPOCHS_NOTE)
+
+
 def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
     if len(set(recipe_of(plan).config.grid.get(RATIO, ()))) < 2:
         return None
@@ -243,7 +283,8 @@ def _ratio_curve(plan: Plan, table: Table) -> Plot | None:
     for index, row in enumerate(plan.rows):
         alike = [point for point, other in zip(points, plan.rows, strict=True) if other.arm == row.arm]
         varied = [key for key in points[index] if key != RATIO and len({point[key] for point in alike}) > 1]
-        shown = ", ".join(f"{key.rsplit('.', 1)[-1]}={points[index][key]}" for key in varied)
+        names = short_names(list(points[index]))
+        shown = ", ".join(f"{names[key]}={points[index][key]}" for key in varied)
         groups.setdefault(f"{row.arm} ({shown})" if shown else row.arm, []).append(index)
     panels = []
     for title in (AVERAGE, *table.benchmarks):

@@ -82,16 +82,17 @@ def alike(rows: Sequence[RowRuns]) -> list[list[int]]:
 def _mean(results: Sequence[Result], read: dict[str, ItemScores]) -> Mean | None:
     """The mean that the benchmark's values are: the one that gives every recorded value from its items."""
     for mean in ("items", "tasks"):
-        if all(_gives(result, _scores(result, read), mean) for result in results):
+        if all(gives(result.record["value"], _scores(result, read), mean) for result in results):
             return mean  # type: ignore[return-value]
     return None
 
 
-def _gives(result: Result, items: ItemScores, mean: Mean) -> bool:
+def gives(value: float, items: ItemScores, mean: Mean) -> bool:
+    """Whether a recorded value is this mean over its items; True where that cannot be known."""
     if not items.keys or np.isnan(items.scores).any():
-        return True  # _row gives the reason
+        return True  # callers give the reason
     weights = item_weights([task for task, _ in items.keys], mean)
-    return abs(float(weights @ items.scores) - result.record["value"]) < ROUNDING
+    return abs(float(weights @ items.scores) - value) < ROUNDING
 
 
 def _scores(result: Result, read: dict[str, ItemScores]) -> ItemScores:

@@ -15,6 +15,7 @@ from selectit.report.composition import CORRELATIONS_NOTE
 from selectit.report.composition import RULE as CALCULATION_RULE
 from selectit.report.contents import Contents
 from selectit.report.differing import NOTE as DIFFERING_NOTE
+from selectit.report.epochs import EPOCHS_NOTE, VALIDATION_NOTE
 from selectit.report.fidelity import NOTE as FIDELITY_NOTE
 from selectit.report.formats import ABSENT
 from selectit.report.health import NOTE as ANSWER_HEALTH_NOTE
@@ -51,6 +52,8 @@ def page(contents: Contents) -> str:
         seed_spread_note=SEED_SPREAD,
         calculation_rule=CALCULATION_RULE,
         fidelity_note=FIDELITY_NOTE,
+        validation_note=VALIDATION_NOTE,
+        epochs_note=EPOCHS_NOTE,
         answer_health_note=ANSWER_HEALTH_NOTE,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         drawn=[(plot, Markup(plot.svg)) for plot in contents.plots],

@@ -175,20 +175,27 @@ def overlap_heat_map(labels: Sequence[str], jaccard: np.ndarray) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def loss_curves(curves: Sequence[Curve]) -> str:
+def loss_curves(
+    curves: Sequence[Curve],
+    x: str = "optimiser step",
+    y: str = "training loss (nats per trained token)",
+    name: str = "loss",
+) -> str:
+    """Args: name: of the plot, which no other plot may have."""
     figure = _figure(WIDTH, 3.1)
     axis = figure.add_subplot()
     for curve in curves:
         _draw(axis, curve)
     axis.locator_params(axis="x", integer=True)
-    axis.set(xlabel="optimiser step", ylabel="training loss (nats per trained token)")
+    axis.set(xlabel=x, ylabel=y)
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8)
-    return _svg(figure, "loss")
+    return _svg(figure, name)
 
 
 @matplotlib.rc_context(STYLE)
-def ratio_curves(panels: Sequence[RatioPanel]) -> str:
+def ratio_curves(panels: Sequence[RatioPanel], x: str = "selected rows (% of the pool)", name: str = "ratio") -> str:
+    """Args: name: of the plot, which no other plot may have."""
     figure, axes = _panels(len(panels), columns=3, height=2.2)
     for axis, panel in zip(axes, panels, strict=True):
         for curve in panel.curves:
@@ -198,10 +205,10 @@ def ratio_curves(panels: Sequence[RatioPanel]) -> str:
             axis.axhspan(level - error, level + error, color=_colour(group), alpha=LEVEL_BAND, linewidth=0)
         ratios = sorted({x for curve in panel.curves for x in curve.x})
         axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
-        axis.set(title=panel.title, xlabel="selected rows (% of the pool)", ylabel="%")
+        axis.set(title=panel.title, xlabel=x, ylabel="%")
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=4, fontsize=8)
-    return _svg(figure, "ratio")
+    return _svg(figure, name)
 
 
 @matplotlib.rc_context(STYLE)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selectit.config import ArmConfig, PoolConfig, is_execution
+from pydantic import TypeAdapter
+
+from selectit.config import ArmConfig, Config, JudgeConfig, PoolConfig, is_execution
 from selectit.evaluate.files import JUDGED
 from selectit.fetch import SOURCES
 from selectit.fingerprint import Hasher, canonical_json
@@ -22,8 +24,15 @@ from selectit.report.results import Result, settings_of
 from selectit.report.subsets import Subset
 
 MAIN_TRAINING = ("learning_rate", "num_train_epochs", "global_batch_size", "max_length", "template")
-"""Settings of training that must be known; others are compared where the paper gives them."""
+"""Settings of training that must be known."""
 MAIN_ADAPTER = ("r", "alpha")
+NOT_TRAINING = (
+    "method", "lora", "budget", "max_steps", "budget_tokens",  # compared as settings of their own
+    "micro_batch_size", "packing", "deepspeed", "max_truncated_share",  # of how a training is computed, or refused
+)  # fmt: skip
+"""Every other field must be known where ours is not the default; these are compared only where the paper gives them."""
+NOT_RATING = ("models", "rating_prompts", "dtype", "backend")
+NOT_JUDGING = ("model", "prompt", "verdict", "max_missing")
 RATED = ("selectit", "perplexity", "ifd")
 """Strategies in which a model reads the rows."""
 OF_SEVERAL_PROMPTS = ("alpha", "num_rating_prompts")
@@ -113,6 +122,7 @@ def selection(number: PublishedNumber, ours: Ours) -> list[Setting]:
     found.append(Setting("ratio", _known(ratio), _ratio(ours)))
     if select.strategy in RATED:
         found.append(_raters(number.raters, ours.raters))
+        found += _others("score.", number.score, ours.config.score, NOT_RATING)
     if select.strategy == "selectit":
         found.append(_rating_prompts(number.rating_prompts, config.score.rating_prompts))
     return found
@@ -124,16 +134,36 @@ def training(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     yield Setting("training", _known(number.training), finetune.method)
     if not trains(finetune):
         return
-    rest = dict(number.finetune)
+    rest = {name: theirs for name, theirs in number.finetune.items() if name != "lora"}
     for name in MAIN_TRAINING:
         mine = _epochs(ours.config) if name == "num_train_epochs" else getattr(finetune, name)
         yield Setting(name, rest.pop(name, UNKNOWN), mine)
-    adapter = dict(rest.pop("lora", {}))
+    yield from _others("", rest, finetune, (*MAIN_TRAINING, *NOT_TRAINING))
     if finetune.trains_adapter:
-        for name in (*MAIN_ADAPTER, *(key for key in adapter if key not in MAIN_ADAPTER)):
-            yield Setting(f"lora.{name}", adapter.get(name, UNKNOWN), getattr(finetune.lora, name))
-    for name, theirs in rest.items():
-        yield Setting(name, theirs, getattr(finetune, name))
+        adapter = dict(number.finetune.get("lora", {}))
+        for name in MAIN_ADAPTER:
+            yield Setting(f"lora.{name}", adapter.pop(name, UNKNOWN), getattr(finetune.lora, name))
+        yield from _others("lora.", adapter, finetune.lora, MAIN_ADAPTER)
+
+
+def _others(prefix: str, theirs: Mapping[str, Any], ours: Config, apart: Sequence[str]) -> Iterator[Setting]:
+    """What the paper gives, and what it does not give and is not our default; of the fields `apart`, the former only.
+
+    A field that does not exist yet when a file of numbers is written is so compared too.
+    """
+    for name, info in type(ours).model_fields.items():
+        value = getattr(ours, name)
+        unusual = value != info.get_default(call_default_factory=True)
+        if name in theirs or (unusual and name not in apart and not is_execution(info)):
+            given: Any = UNKNOWN
+            if name in theirs:  # with the defaults of a section, as ours
+                annotation: Any = info.annotation
+                given = _plain(TypeAdapter(annotation).validate_python(theirs[name]))
+            yield Setting(f"{prefix}{name}", given, _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Config) else value
 
 
 def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
@@ -148,6 +178,8 @@ def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
         yield Setting("profile", UNKNOWN, first.record.get("profile", ""), given)
     if asked.get("chat_template") and not trains(ours.config.finetune):
         yield Setting("template", number.finetune.get("template", UNKNOWN), ours.config.finetune.template)
+    if number.data is not None:
+        yield _content_setting("data", number.data, asked.get("data"))
     yield Setting("metric", _known(number.metric), first.record.get("metric"))
     yield Setting("items", _known(number.items), _known(first.record.get("num_items") or None))
     yield Setting("limit", number.limit, asked.get("limit"))
@@ -159,21 +191,36 @@ def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
         yield Setting("complete", True, False, "this result is incomplete (the notes of the evaluation say why)")
 
 
+def is_local(ours: Ours) -> bool:
+    """Whether the benchmark was read from a folder, which may hold other files than the paper's."""
+    artifact = ours.results[0].artifact
+    assert artifact is not None, "only rows with a number are compared"
+    return not _is_of_hub(settings_of(artifact).get("data"))
+
+
+def _is_of_hub(data: Any) -> bool:
+    return data == "hub" or (isinstance(data, Mapping) and "hub" in data)
+
+
 def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Setting]:
     theirs = number.judge or PublishedJudge()
     setting = asked.get("judge")
     endpoint = setting.get("model") if isinstance(setting, Mapping) else None
-    if isinstance(endpoint, str):
+    if isinstance(setting, Mapping) and isinstance(endpoint, str):
         yield Setting("judge.model", _known(theirs.model), endpoint)
+        asked_for = {name: setting[name] for name in JudgeConfig.model_fields if name in setting and name != "prompt"}
+        judge = JudgeConfig(**asked_for)
+        if number.benchmark != "arena_hard":
+            yield Setting("judge.verdict", _known(theirs.verdict), judge.verdict)
+        yield from _others("judge.", theirs.settings, judge, NOT_JUDGING)
     else:
         yield _content_setting("judge.model", theirs.model, setting)
     prompt = record.get("prompt_sha256")
     yield Setting("judge.prompt", _known(theirs.prompt), f"sha256:{prompt}" if prompt else UNKNOWN)
     by_content = theirs.reference is not None and CONTENT.fullmatch(theirs.reference)
     digest, data = record.get("reference_sha256"), asked.get("data")
-    from_hub = data == "hub" or (isinstance(data, Mapping) and "hub" in data)
-    named = REFERENCES[str(number.benchmark)] if from_hub else None
-    mine = (f"sha256:{digest}" if digest else None) if by_content else named
+    by_name = REFERENCES[str(number.benchmark)] if _is_of_hub(data) else None
+    mine = (f"sha256:{digest}" if digest else None) if by_content else by_name
     note = "" if mine or by_content else "of a local folder"
     yield Setting("judge.reference", _known(theirs.reference), _known(mine), note)
 
@@ -202,8 +249,12 @@ def _pool(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     yield compared
     num_rows = None if subset is None else subset.summary["num_rows"]
     yield Setting("pool_rows", _known(number.pool_rows), _known(num_rows))
-    is_part = any(getattr(pool, name, None) is not None for name in ("limit", "sample"))
-    if is_part and not compared.differs and number.pool_rows == num_rows and not _is_content(number.pool):
+    theirs = (number.pool_sample, number.pool_limit)
+    mine = (pool.sample, pool.limit)
+    if theirs != (None, None):
+        yield Setting("pool.sample", _plain(theirs[0]), _plain(mine[0]))
+        yield Setting("pool.limit", theirs[1], mine[1])
+    elif mine != (None, None) and not compared.differs and number.pool_rows == num_rows:
         yield Setting("pool", UNKNOWN, "", f"which {num_rows:,} of its rows")
 
 

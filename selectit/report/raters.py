@@ -72,7 +72,7 @@ def _text_told(told: Mapping[str, Any]) -> str:
             *([f"{told['turns']} of {formats.count(told['num_answers'])} answers"] if told["turns"] == "mean" else []),
             *(["last answer"] if told["turns"] == "last" else []),
             *(["read one at a time"] if told["reads_alone"] else []),
-            *(["its white space parted otherwise before a digit"] if told["text_alone"] else []),
+            *(["whitespace before a digit is tokenized differently"] if told["text_alone"] else []),
         ]
     )
 

@@ -15,7 +15,7 @@ from selectit.published.numbers import AVERAGE, UNTRAINED
 from selectit.recipe import trains
 from selectit.report import formats
 from selectit.report.formats import ABSENT, Listing
-from selectit.report.published_settings import Ours, all_settings, selection, why_not
+from selectit.report.published_settings import Ours, all_settings, is_local, selection, why_not
 from selectit.report.results import UNTOUCHED, Result, recipe_of
 from selectit.report.runs import Runs, runs
 from selectit.report.subsets import Subset
@@ -245,6 +245,8 @@ def _add_line(
         lines.rows.append((*told, NOT_COMPARABLE, why, published, ours, difference, ABSENT, found.told))
         return
     word, why, test = verdict(found, number, margin)
+    if number.data is None and is_local(one.ours):
+        why += "; the benchmark's data are those of a local folder, which nothing here compares with the paper's"
     interval = ABSENT if test is None else f"{formats.points(test.low)} to {formats.points(test.high)}"
     lines.rows.append((*told, word, why, published, ours, difference, interval, found.told))
 

@@ -1,4 +1,4 @@
-"""Writing the report of a plan: report.html, report.md, table.tex, three CSV files and report.json.
+"""Writing the report of a plan: report.html, report.md, two LaTeX files, three CSV files and report.json.
 
 Reads what the stages left behind; writes into the recipe's results folder, report.json last. A report that
 depends on nothing new and is as it was written is left as it is.
@@ -24,7 +24,9 @@ from selectit.report.record import RECORD, changed_files, files_of, made_with, r
 from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.table import Table, make_table, mark_table
 
-FILES = ("report.html", "report.md", "table.tex", "results.csv", "comparisons.csv", "overlap.csv")
+FILES = (
+    "report.html", "report.md", "table.tex", "table_notes.tex", "results.csv", "comparisons.csv", "overlap.csv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _texts(
     from selectit.report.contamination import contamination
     from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
     from selectit.report.csv_files import comparisons_csv, overlap_csv, results_csv
-    from selectit.report.latex import latex
+    from selectit.report.latex import NOTES_FILE, latex, latex_notes
     from selectit.report.markdown import markdown
     from selectit.report.page import page
     from selectit.report.subsets import overlaps, read_subsets
@@ -146,6 +148,7 @@ def _texts(
         "report.html": page(contents),
         "report.md": markdown(contents),
         "table.tex": latex(contents.name, contents.description, table),
+        NOTES_FILE: latex_notes(contents.name, table),
         "results.csv": results_csv(plan, outcomes, results, table, subsets, contaminated),
         "comparisons.csv": comparisons_csv(comparisons),
         "overlap.csv": overlap_csv(pairs),

@@ -83,7 +83,11 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     write_jsonl(
         out / "messages.jsonl",
         (
-            {"row_id": row.row_id, "messages": list(row.messages)}
+            {
+                "row_id": row.row_id,
+                "messages": list(row.messages),
+                **({"score": float(scores[row.index])} if config.keeps_scores else {}),
+            }
             for row in iter_pool(config.pool)
             if selected[row.index]
         ),

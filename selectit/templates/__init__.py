@@ -2,7 +2,7 @@
 
 A template is a Jinja chat template, so the same text goes to the trainer's loss mask, to chat-format benchmarks and
 into the saved tokenizer. `chat_template` gives it as one tokenizer takes it: with a start token only where that
-tokenizer writes one itself, and without today's date.
+tokenizer writes one itself, with the opening of an answer where one is asked for, and without today's date.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from selectit.errors import UserError
 from selectit.templates.dates import frozen
+from selectit.templates.opening import with_opening
 
 INPUT_SEPARATOR = {"alpaca": "\n\n### Input:\n", "llmzoo": "\n"}
 """What stands between an Alpaca row's instruction and its input; a line end in all other templates."""
@@ -59,7 +60,8 @@ def chat_template(name: str, tokenizer: Any = None) -> str:
     text = _of_tokenizer(tokenizer) if name == "chat" else Path(name).read_text(encoding="utf-8")
     if not GENERATION_MARK.search(text) and tokenizer is not None:
         text = _with_marks(text, tokenizer) or text
-    return frozen(text, where)
+    text = frozen(text, where)
+    return text if tokenizer is None else with_opening(text, tokenizer)
 
 
 def own_names(text: str) -> list[str]:

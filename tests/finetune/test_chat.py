@@ -232,3 +232,30 @@ def test_the_cases_of_the_issue_behave(root):
         for line in (cases / "C11-template-errors" / f"{name}.jsonl").read_text().splitlines():
             with pytest.raises(BadRow):
                 gemma.encode(json.loads(line)["messages"])
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_a_template_that_writes_no_opening_of_an_answer_is_asked_in_the_one_that_stands_in_training(marks):
+    answer = "{{ m['content'] + '<|im_end|>' }}"
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{% if m['role'] == 'assistant' %}"
+        + ("{% generation %}" + answer + "{% endgeneration %}" if marks else answer)
+        + f"{{% else %}}{answer}{{% endif %}}{{{{ '\\n' }}}}{{% endfor %}}"
+    )
+    form = load_form("chat", tokenizer_of("qwen2", template))
+    assert form.marks == marks
+    assert trained(form) == ["Blue, perhaps.<|im_end|>", "Green.<|im_end|>"]
+    asked = form.tokenizer.apply_chat_template(
+        TURNS[:1], chat_template=form.text, add_generation_prompt=True, tokenize=False
+    )
+    assert asked == "<|im_start|>user\nName a colour.<|im_end|>\n<|im_start|>assistant\n"
+    form.tokenizer.chat_template = form.text  # as it is saved
+    assert chat_template("chat", form.tokenizer) == form.text
+    assert chat_template("chat", tokenizer_of("mistral")) == MISTRAL, "a blank is no opening"
+
+
+def test_characters_for_private_use_in_a_row_stay_beside_control_tokens():
+    form = load_form("chat", tokenizer_of("mistral"))
+    words = "\ue000 costs <s>10</s> \ue001"
+    encoded = form.encode([{"role": "user", "content": words}, {"role": "assistant", "content": words}])
+    assert encoded.text == f"<s>[INST] {words} [/INST] {words}</s>" and encoded.control_tokens == ("<s>", "</s>") * 2
