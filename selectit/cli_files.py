@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from selectit.consoles import make_console
 from selectit.errors import UserError
 
 files_app = typer.Typer()
-console = Console()
+console = make_console()
 
 FILES = "One stage, on files"
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]

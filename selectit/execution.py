@@ -36,6 +36,8 @@ class Session:
     wandb: WandbConfig
     group: str
     """W&B group of the runs, one run per executed stage."""
+    tracebacks: bool = False
+    """Print the traceback of a stage that fails, which its error.txt has in any case."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
             told = _told(error, path)
             details = "" if isinstance(error, OSError) and is_full(error) else f"\n  {_keep(path)}"
             console.print(f"  failed: {told}{details}", style="red", highlight=False, soft_wrap=True)
+            if session.tracebacks:
+                console.print(traceback.format_exc(), highlight=False, markup=False, soft_wrap=True)
             return Outcome(None, ran=True, reason=told.splitlines()[0], failed=True)
         (path / ERROR).unlink(missing_ok=True)
         told = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.told if name in metrics)
