@@ -182,7 +182,7 @@ class BenchmarkConfig(Config):
     """What reads and scores answers that are texts, one of evaluate/graders.py; default: the benchmark's own."""
     metric: str
     """The metric that goes into the table."""
-    revision: str | None = None
+    revision: str | None = Field(None, min_length=1)
     """Branch, tag or commit of its data set; only where evaluate.data is `hub`. Default: main."""
     notes: tuple[str, ...] = execution(())
     """What a reader of its numbers must know; shown with the prompts and kept in the result."""
