@@ -163,7 +163,7 @@ def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_
 # One other legal value for every field of every stage, so that no field can be forgotten.
 OTHER = {
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
-    "max_length": 99, "long_rows": "skip", "turns": "mean", "text": "bare",
+    "max_length": 99, "long_rows": "skip", "turns": "mean", "quantization": "8bit", "text": "bare",
     "batch_tokens": 17, "num_processes": 3, "launcher": "external", "verify": 7,
     "backend": "vllm", "vllm_python": "/other/python",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",

@@ -16,15 +16,17 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from selectit.config import ModelConfig
+from selectit.config import ModelConfig, Quantization
 from selectit.models import (
     is_offloaded,
     load_model,
+    load_skeleton,
     num_embeddings,
     placement,
     refuse_not_finite,
     take_gpu,
 )
+from selectit.quantised import bitsandbytes_config, method_of, told_dtype
 from selectit.scoring.rater import Batch, Rater
 from selectit.workers import Workers, counted_processes, how_to_start, in_order
 
@@ -50,6 +52,8 @@ class RaterFacts:
     is_offloaded: bool
     context: int | None
     """Tokens that the model was made for."""
+    reads_alone: bool = False
+    """Texts of different lengths are read one at a time, for padding would change their numbers."""
     engine: str | None = None
     """With its version, where another Python rates: such as vllm 0.32.0."""
 
@@ -80,10 +84,17 @@ class LoadedRater:
     Raises: UserError where the model's logits are not finite, whatever it reads.
     """
 
-    def __init__(self, config: ModelConfig, make: Callable[[PreTrainedModel], Rater], wanted: int | None) -> None:
-        self._config, self._make = config, make
+    def __init__(
+        self,
+        config: ModelConfig,
+        make: Callable[[PreTrainedModel], Rater],
+        wanted: int | None,
+        quantization: Quantization = "none",
+    ) -> None:
+        self._config, self._make, self._quantization = config, make, quantization
         self._wanted = 1 if config.device_map == "auto" else wanted  # one copy has all devices
-        model = load_model(config)
+        model = load_model(config, quantization=bitsandbytes_config(quantization, config))
+        is_quantised = quantization != "none" or method_of(config) is not None
         refuse_without_numbers(model)
         self._rater: Any = make(model)
         self._device = model.device
@@ -91,12 +102,14 @@ class LoadedRater:
         self.pads: bool = self._rater.pads
         self.facts = RaterFacts(
             rater=self._rater.name,
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype=told_dtype(model.dtype, quantization, config),
             device=model.device.type,
-            num_parameters=sum(p.numel() for p in model.parameters()),
+            # packed weights are fewer numbers than the model has parameters
+            num_parameters=sum(p.numel() for p in (load_skeleton(config) if is_quantised else model).parameters()),
             placement=placement(model),
             is_offloaded=is_offloaded(model),
             context=getattr(model.config, "max_position_embeddings", None),
+            reads_alone=getattr(self._rater, "reads_alone", False),
         )
         self.num_processes = 1
 
@@ -128,7 +141,7 @@ class LoadedRater:
     def _start(self) -> Workers[Batch, np.ndarray]:
         if how_to_start(self._device) == "fork":
             return Workers(lambda number: self._rater.rate, self.num_processes, "fork", IF_KILLED)
-        again = functools.partial(_rating, self._config, self._make, self._rater.fits)
+        again = functools.partial(_rating, self._config, self._make, self._rater.fits, self._quantization)
         self._rater = None  # the first GPU is for its process
         gc.collect()
         torch.cuda.empty_cache()
@@ -145,11 +158,11 @@ def refuse_without_numbers(model: Any) -> None:
 
 
 def _rating(
-    config: ModelConfig, make: Callable[[PreTrainedModel], Any], fits: Any, number: int
+    config: ModelConfig, make: Callable[[PreTrainedModel], Any], fits: Any, quantization: Quantization, number: int
 ) -> Callable[[Batch], np.ndarray]:
     """What process `number` rates with, from its own copy. Args: fits: `Halving.fits`, shared by all."""
     take_gpu(number)
-    rater = make(load_model(config))
+    rater = make(load_model(config, quantization=bitsandbytes_config(quantization, config)))
     rater.fits = fits
     return rater.rate
 

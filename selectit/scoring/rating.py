@@ -98,7 +98,8 @@ class Rating:
 def load_rater(config: ScoreStage, rating_ids: Sequence[int], num_processes: int | None) -> Loaded:
     if config.backend == "vllm":
         return LoadedVllm(config, rating_ids, num_processes)
-    return LoadedRater(config.model, functools.partial(make_rater, rating_ids=rating_ids), num_processes)
+    make = functools.partial(make_rater, rating_ids=rating_ids)
+    return LoadedRater(config.model, make, num_processes, config.quantization)
 
 
 def rating_tokens_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> RatingTokens:
