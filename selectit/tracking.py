@@ -44,8 +44,12 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Append one line to metrics.jsonl and send the same to W&B."""
-        self._write({**({} if step is None else {"step": step}), **metrics})
+        self.write(metrics, step)
         self.send(metrics, step)
+
+    def write(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
+        """Append one line to metrics.jsonl alone."""
+        self._write({**({} if step is None else {"step": step}), **metrics})
 
     def send(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Send to W&B what another process has written to metrics.jsonl."""
