@@ -40,7 +40,7 @@ def grade(
     from selectit.faults import check_benchmarks
     from selectit.outputs import Output, check_outputs
 
-    read = {"--answers": [answers], "--data": [data], "--profile": [profile]}
+    read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
     check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
     if not answers.is_file():
         raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
