@@ -105,7 +105,7 @@ def run(
     outcomes = run_plan(plan, session, make_executor(executor, session, ray_address, slurm))
     report = write_report(plan, outcomes, runs_dir)
     if report.written and loaded.config.wandb.enabled:
-        log_report(report.folder, session)
+        log_report(report, session, loaded.config)
     print_table(report, console)
     num_ran = sum(outcome.ran for outcome in outcomes.values())
     num_missing = sum(outcome.artifact is None for outcome in outcomes.values())

@@ -39,6 +39,8 @@ def grade(
     from selectit.evaluate.profile import load_profile
     from selectit.faults import check_benchmarks
 
+    if not answers.is_file():
+        raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
     settings = load_profile(profile)
     asked = EvaluateConfig(profile=profile, data=data, benchmarks=chosen)

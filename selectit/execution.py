@@ -50,9 +50,17 @@ class Outcome:
     failed: bool = False
 
 
-def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str, session: Session) -> Outcome:
+def execute(
+    stage: Stage,
+    now: State,
+    inputs: Mapping[str, Artifact],
+    title: str,
+    session: Session,
+    labels: Mapping[str, Any] | None = None,
+) -> Outcome:
     """Run one stage in its folder and put its manifest in place.
 
+    Args:   labels: arm, strategy, ratio, seeds and so on, for the configuration of its W&B run.
     Raises: UserError where the user named a folder that holds other work. What the stage itself raises becomes
         a failed outcome, with the traceback in the folder's error.txt.
     """
@@ -67,7 +75,7 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
         console.print(f"{title}{going_on}", highlight=False, soft_wrap=True)
         started = time.monotonic()
         try:
-            with _wandb(stage, now.fingerprint, title, session) as run:
+            with _wandb(stage, now.fingerprint, title, session, labels or {}) as run:
                 folders = {name: artifact.path for name, artifact in inputs.items()}
                 tracker = Tracker(path, console, run)
                 earlier = {}
@@ -142,7 +150,9 @@ def _claim(path: Path, stage: Stage, fingerprint: str) -> None:
     os.replace(part, resolved)
 
 
-def _wandb(stage: Stage, fingerprint: str, title: str, session: Session) -> AbstractContextManager[Any]:
+def _wandb(
+    stage: Stage, fingerprint: str, title: str, session: Session, labels: Mapping[str, Any]
+) -> AbstractContextManager[Any]:
     if not session.wandb.enabled:
         return nullcontext()
     return wandb_run(
@@ -152,7 +162,8 @@ def _wandb(stage: Stage, fingerprint: str, title: str, session: Session) -> Abst
         group=session.group,
         job_type=stage.kind,
         name=title.split("] ")[-1],
-        config={"stage": stage.config.model_dump(mode="json"), "fingerprint": fingerprint},
+        config={**labels, "stage": stage.config.model_dump(mode="json"), "fingerprint": fingerprint},
+        run_id=f"{stage.kind}-{fingerprint[:16]}",
     )
 
 

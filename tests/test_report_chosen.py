@@ -134,7 +134,7 @@ def test_samples_come_from_top_middle_and_bottom_and_name_rows_without_text(worl
     page = made.text("report.html")
     assert "Sample rows" in page and page.count('<th scope="row">top</th>') == 3
     assert f"Answer 0 {EVIL}" not in page and "Answer 0 &lt;script&gt;" in page
-    assert "row38: no arm took this row, so its text is not here" in page
+    assert "row38: no arm selected this row, so its text is not available" in page
 
 
 def test_a_full_arm_brings_the_texts_of_all_arms(world):

@@ -1,4 +1,4 @@
-"""Where each number came from: artifact folder, fingerprint, device, library versions and commit; notes of results.
+"""Sources of each number: artifact folder, fingerprint, device, library versions and commit; notes of results.
 
 Reads the manifests.
 """
