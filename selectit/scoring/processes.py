@@ -5,6 +5,7 @@ The stage asks what the model is and gives batches; in how many copies the model
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from selectit.ahead import ahead
 from selectit.config import ModelConfig, Quantization
 from selectit.models import (
     is_offloaded,
@@ -126,17 +128,20 @@ class LoadedRater:
         return batches
 
     def rate(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Each batch with what the rater says of its texts, in the order in which they come.
+        """Each batch with what the rater says of its texts, in the order in which they come; batches are made in a
+        thread meanwhile.
 
         Raises: what the rater raises; RuntimeError where a process was killed.
         """
-        if self.num_processes == 1:
-            for batch in batches:
-                yield batch, self._rater.rate(batch)
-            return
-        if self._workers is None:
+        if self.num_processes > 1 and self._workers is None:
             self._workers = self._start()
-        yield from self._workers.run(in_order(iter(batches)))
+        with contextlib.closing(ahead(iter(batches))) as made:
+            if self.num_processes == 1:
+                for batch in made:
+                    yield batch, self._rater.rate(batch)
+                return
+            assert self._workers is not None
+            yield from self._workers.run(in_order(made))
 
     def _start(self) -> Workers[Batch, np.ndarray]:
         if how_to_start(self._device) == "fork":
