@@ -2,11 +2,14 @@
 
     python benchmarks/scoring.py
     python benchmarks/scoring.py --pool alpaca.json --rating-prompts prompts.txt --tokenizer FOLDER
+    python benchmarks/scoring.py --pool alpaca.json --model FOLDER    (a real model of the LLaMA family)
     python benchmarks/scoring.py --llama-7b --num-rows 200 ...        (a GPU)
 
-The model has random weights; its shape decides the speed. Prints one line per way: ratios to the first way
+Without --model the weights are random; the shape decides the speed. Prints one line per way: ratios to the first way
 are medians over the rounds, with their range; the one by CPU time tells more on a machine that is shared
-and with OMP_NUM_THREADS=1, for waiting threads burn CPU time too. docs/performance.md holds what was measured.
+and with OMP_NUM_THREADS=1, for waiting threads burn CPU time too. The last way tokenises while it rates, as a stage
+does; the line below the table has what tokenising costs alone, and what it adds. docs/performance.md holds what was
+measured.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ import resource
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -30,9 +34,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from selectit.ahead import ahead
 from selectit.config import ModelConfig, PoolConfig
 from selectit.data import read_pool
-from selectit.models import device, load_tokenizer, resolve_dtype
+from selectit.models import device, load_model, load_tokenizer, resolve_dtype
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.packed import PackedRater
 from selectit.scoring.processes import rate_all
@@ -78,19 +83,29 @@ class OneByOne:
 
 def main() -> None:
     arguments = _arguments()
-    tokenizer = load_tokenizer(ModelConfig(path=str(arguments.tokenizer)))
+    tokenizer = load_tokenizer(ModelConfig(path=str(arguments.model or arguments.tokenizer)))
     rows = read_pool(PoolConfig(path=str(arguments.pool), bad_rows="exclude"))
     rows = random.Random(0).sample([row for row in rows if row.failure is None], min(arguments.num_rows, len(rows)))
     prompts = read_rating_prompts(str(arguments.rating_prompts), "corrected")[: arguments.num_prompts]
-    groups = [rating_texts(tokenizer, [[row] for row in rows], n, prompt) for n, prompt in enumerate(prompts)]
+
+    def tokenised() -> Iterator[list[Text]]:
+        for number, prompt in enumerate(prompts):
+            yield rating_texts(tokenizer, [[row] for row in rows], number, prompt)
+
+    started = time.perf_counter()
+    groups = list(tokenised())
+    tokenising = time.perf_counter() - started
     rating_ids = rating_token_ids(tokenizer, [rating_text(prompts[0], rows[0].instruction, rows[0].response)])
 
     torch.manual_seed(0)
     shape = LLAMA_7B if arguments.llama_7b else SMALL
-    with device():
-        dtype = resolve_dtype(ModelConfig(path="random"))
-        model = LlamaForCausalLM(LlamaConfig(**shape, vocab_size=len(tokenizer))).to(dtype).eval()
-    ways = _ways(model, rating_ids, groups, arguments.num_processes)
+    dtype = resolve_dtype(ModelConfig(path="random"))
+    if arguments.model is not None:
+        model: Any = load_model(ModelConfig(path=str(arguments.model)))
+    else:
+        with device():
+            model = LlamaForCausalLM(LlamaConfig(**shape, vocab_size=len(tokenizer))).to(dtype).eval()
+    ways = _ways(model, rating_ids, groups, arguments.num_processes, tokenised)
 
     found: dict[str, np.ndarray] = {}
     seconds: dict[str, list[float]] = {way.name: [] for way in ways}
@@ -137,6 +152,13 @@ def main() -> None:
             f"{way.flops / taken / peak:.0%}", f"{memory[way.name]:.0f}", f"{difference:.1e}",
         )  # fmt: skip
     console.print(table)
+    whole = statistics.median(seconds[ways[-1].name])
+    added = statistics.median(a - b for a, b in zip(seconds[ways[-1].name], seconds[ways[-2].name], strict=True))
+    console.print(
+        f"tokenising: {tokenising:.2f} s alone ({tokenising / whole:.1%} of the whole), adds {added:+.2f} s "
+        f"({added / whole:+.1%}) while texts are rated",
+        highlight=False,
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -144,6 +166,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pool", type=Path, default=DEMO / "pool.json")
     parser.add_argument("--rating-prompts", default="default")
     parser.add_argument("--tokenizer", type=Path, default=DEMO / "model", help="folder of a model or a tokenizer")
+    parser.add_argument("--model", type=Path, help="folder of a model of the LLaMA family, with its tokenizer")
     parser.add_argument("--num-rows", type=int, default=20)
     parser.add_argument("--num-prompts", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
@@ -153,7 +176,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _ways(
-    model: LlamaForCausalLM, rating_ids: Sequence[int], groups: Sequence[Sequence[Text]], num_processes: int
+    model: LlamaForCausalLM,
+    rating_ids: Sequence[int],
+    groups: Sequence[Sequence[Text]],
+    num_processes: int,
+    tokenised: Callable[[], Iterator[list[Text]]],
 ) -> list[Way]:
     kind = model.device.type
     ours = CPU_BATCH_TOKENS if kind == "cpu" else GPU_BATCH_TOKENS
@@ -165,6 +192,8 @@ def _ways(
     ]
     if kind == "cpu" and num_processes > 1:
         ways.append(_way(f"packed, {num_processes} processes", model, packed, groups, ours, num_processes))
+    many = num_processes if kind == "cpu" else 1
+    ways.append(_way("the same, tokenising too", model, packed, groups, ours, many, tokenised))
     return ways
 
 
@@ -175,13 +204,20 @@ def _way(
     groups: Sequence[Sequence[Text]],
     batch_tokens: int,
     num_processes: int = 1,
+    tokenised: Callable[[], Iterator[list[Text]]] | None = None,
 ) -> Way:
-    work = [batch for group in groups for batch in batches(group, common_prefix(group), batch_tokens, rater.pads)]
+    """Args: tokenised: makes the groups anew, in a thread while they are rated."""
+
+    def cut(groups: Iterable[Sequence[Text]]) -> Iterator[Batch]:
+        return (batch for group in groups for batch in batches(group, common_prefix(group), batch_tokens, rater.pads))
+
+    work = list(cut(groups))
     order = [text.keys for group in groups for text in group]
 
     def run() -> np.ndarray:
         found = {}
-        for batch, probabilities in rate_all(rater, work, num_processes):
+        given = work if tokenised is None else ahead(cut(tokenised()))
+        for batch, probabilities in rate_all(rater, given, num_processes):
             found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
         return np.array([found[keys] for keys in order])
 

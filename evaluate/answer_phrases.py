@@ -5,17 +5,35 @@ from __future__ import annotations
 import re
 
 _ANNOUNCEMENT = re.compile(
-    r"\banswer\b[^.\n\d]{0,80}?(?:\bis\b|\bare\b|\bequals\b|\bwould be\b|:|=)(?:\*\*|\s|:)*|####\s*|\\boxed\s*\{",
+    r"\b(?:answer|(?:correct|right|best) (?:option|choice))\b[^.\n\d]{0,80}?"
+    r"(?:\bis\b|\bare\b|\bequals\b|\bwould be\b|:|=)(?:\*\*|\s|:)*|####\s*|\\boxed\s*\{",
     re.IGNORECASE,
 )
+_FORMAT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{(.*)\}")
 _END_OF_SENTENCE = re.compile(r"[.!?](?![\w])|\n")
 
 
 def announced_texts(text: str) -> list[str]:
-    """What follows each announcement, up to the next one, in order."""
+    """What follows each announcement, up to the next one, in order; of a box what stands in it."""
     found = list(_ANNOUNCEMENT.finditer(text))
     starts = [match.start() for match in found[1:]]
-    return [text[match.end() : end] for match, end in zip(found, [*starts, len(text)], strict=False)]
+    rests = [text[match.end() : end] for match, end in zip(found, [*starts, len(text)], strict=False)]
+    return [
+        _in_box(rest) if match[0].endswith("{") else _unfenced(rest) for match, rest in zip(found, rests, strict=True)
+    ]
+
+
+def _in_box(rest: str) -> str:
+    """Up to the last brace of the line, as an answer may hold brackets that do not close."""
+    line = rest.lstrip().split("\n")[0]
+    inside = _FORMAT.sub(r"\1", line.rpartition("}")[0] or line)
+    return inside.replace("\\{", "{").replace("\\}", "}")
+
+
+def _unfenced(rest: str) -> str:
+    """An answer in a fenced block is what stands in it."""
+    fenced = re.match(r"\s*```[a-z]*[ \t]*\n(.*?)(?:```|\Z)", rest, re.DOTALL)
+    return fenced[1] if fenced else rest
 
 
 def announced(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from selectit.evaluate.answer_phrases import announced_texts, first_sentence, without
 from selectit.evaluate.graders import Graded
-from selectit.evaluate.number_answers import numbers, written
+from selectit.evaluate.number_answers import stated_number, written
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("valid", "invalid"))
 _OPTION = re.compile(r"^\(([A-Z])\)\s*(.*?)\s*$", re.MULTILINE)
@@ -53,10 +53,15 @@ def read_bbh(text: str, gold: str, question: str) -> str | None:
 def _read_option(rest: str, options: Mapping[str, str], whole: bool) -> str | None:
     """A letter in brackets, a letter alone, or an option's own text; several letters are no answer."""
     sentence = _line(rest) if whole else first_sentence(rest)
-    letters = {_plain(text): letter for letter, text in options.items()}
+    if whole and _OPTION.search(rest.partition("\n")[2]):  # a copy of the list of options
+        return None
+    texts = [_plain(text) for text in options.values()]
+    letters = {_plain(text): letter for letter, text in options.items() if texts.count(_plain(text)) == 1}
     if (letter := letters.get(_plain(rest.split("\n")[0].rstrip(". ")))) is not None:
         return letter
     if whole and len(sentence) != len(rest.strip().rstrip(".")):
+        return None
+    if re.match(r"\W*(?:definitely |certainly )?not\b", sentence, re.IGNORECASE):
         return None
     in_brackets = re.findall(r"\(([A-Z])\)", sentence)
     if in_brackets:
@@ -82,25 +87,26 @@ def _read_word(rest: str, pair: tuple[str, str], whole: bool) -> str | None:
 
 
 def _read_number(rest: str, whole: bool) -> str | None:
-    if whole:
-        found = numbers(rest) if re.fullmatch(r"[\s$*]*-?[\d,.]+[\s$*.]*", rest) else []
-    else:
-        sentence = first_sentence(rest)
-        found = numbers(sentence.rpartition("=")[2]) or numbers(sentence)
-    return written(found[0]) if found else None
+    if whole and not re.fullmatch(r"[\s$*]*-?[\d,.]+[\s$*.]*", rest):
+        return None
+    found = stated_number(rest.strip(" .") if whole else first_sentence(rest))
+    return None if found is None else written(found)
 
 
 def _read_brackets(rest: str, whole: bool) -> str | None:
+    """The brackets at the start. A word behind them may explain them; what brackets follow is then not read."""
     line = _line(rest).strip(_QUOTES)
-    found = re.match(r"[\[\](){}<>\s]*", line)
+    found = re.match(r"[\[\](){}<>\s,]*", line)
     assert found is not None
     behind = line[found.end() :].strip(_QUOTES + ".")
     sequence = [sign for sign in found[0] if sign in _BRACKETS]
-    return " ".join(sequence) if sequence and not (whole and behind) else None
+    if not sequence or (whole and behind) or re.match(r"(?:or|and)\b|/", behind):
+        return None
+    return " ".join(sequence)
 
 
 def _read_words(rest: str, question: str, whole: bool) -> str | None:
-    line = re.split(r"\.(?:\s|$)|\n", rest.strip(), maxsplit=1)[0]
+    line = _listed(rest) or re.split(r"\.(?:\s|$)|\n", rest.strip(), maxsplit=1)[0]
     words = [word.strip(_QUOTES + ",;") for word in re.split(r"[\s,;]+", line.casefold()) if word.strip(_QUOTES + ",;")]
     if not words:
         return None
@@ -108,6 +114,16 @@ def _read_words(rest: str, question: str, whole: bool) -> str | None:
         asked = {word.strip(_QUOTES + ",;:") for word in question.casefold().split()}
         if not set(words) <= asked:
             return None
+    return " ".join(words)
+
+
+def _listed(rest: str) -> str:
+    """The words of a list that has one a line, with numbers or bullets in front; empty where there is none."""
+    words = []
+    for line in rest.strip().split("\n"):
+        if (one := re.fullmatch(r"\s*(?:\d+[.)]|[-*\u2022])\s+(\S+)\s*", line)) is None:
+            break
+        words.append(one[1])
     return " ".join(words)
 
 

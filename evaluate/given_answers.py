@@ -16,8 +16,11 @@ from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.files import BENCHMARKS, lm_eval_tasks
 from selectit.evaluate.results import CHOICES, Item, choose
+from selectit.yaml_text import decoded
 
 KEYS = {"benchmark": str, "task": str, "doc_id": int, "answer": str}
+KEPT = {"task": str, "item_id": int, "prompt": str, "outputs": list}
+"""Of a line of items.jsonl, as far as it is read here."""
 
 
 @dataclass
@@ -43,13 +46,9 @@ def read_answers(path: Path, benchmark: BenchmarkConfig) -> Answers:
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{where} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected {', '.join(KEYS)}, found {line.strip()[:80]}")
+        row = _row(line, where)
         if "outputs" in row:
+            _check_kept(row, where)
             key = row["task"], row["item_id"]
             if key in found:
                 raise UserError(f"{where}: {row['task']}, item {row['item_id']} is there twice")
@@ -73,23 +72,57 @@ def read_answers(path: Path, benchmark: BenchmarkConfig) -> Answers:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        return decoded(path.read_bytes(), f"the answers {path}").split("\n")
+    except OSError as error:
         raise UserError(f"the answers {path} cannot be read: {error}") from error
 
 
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line, object_pairs_hook=_each_once)
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected {', '.join(KEYS)}, found {line.strip()[:80]}")
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where} holds half of a character (a lone surrogate)") from error
+    return row
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"{', '.join(repeated)} twice in one object")
+    return dict(pairs)
+
+
 def _check(row: Mapping[str, Any], where: str) -> None:
-    if missing := [key for key in KEYS if key not in row]:
-        raise UserError(f"{where} has no {', '.join(missing)}; it needs {', '.join(KEYS)}")
-    for key, kind in KEYS.items():
-        if not isinstance(row[key], kind) or isinstance(row[key], bool):
-            words = {str: "text", int: "a whole number"}[kind]
-            raise UserError(f"{where}: {key} is {json.dumps(row[key])[:80]}, expected {words}")
+    _check_keys(row, KEYS, where)
     if row["benchmark"] not in BENCHMARKS:
         raise UserError(
             f"{where}: no benchmark '{row['benchmark']}'.{did_you_mean(row['benchmark'], BENCHMARKS)} "
             f"Known: {', '.join(BENCHMARKS)}"
         )
+
+
+def _check_kept(row: Mapping[str, Any], where: str) -> None:
+    """A line of items.jsonl. Its outputs are texts, log-probabilities, or first tokens with theirs, all of one kind."""
+    _check_keys(row, KEPT, where)
+    outputs = row["outputs"]
+    kinds = {type(output) for output in outputs}
+    if not outputs or len(kinds) != 1 or not kinds <= {str, float, list}:
+        raise UserError(f"{where}: outputs is {json.dumps(outputs)[:80]}, expected the answers that an evaluation kept")
+
+
+def _check_keys(row: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:
+    if missing := [key for key in keys if key not in row]:
+        raise UserError(f"{where} has no {', '.join(missing)}; it needs {', '.join(keys)}")
+    for key, kind in keys.items():
+        if not isinstance(row[key], kind) or isinstance(row[key], bool):
+            words = {str: "text", int: "a whole number", list: "a list"}[kind]
+            raise UserError(f"{where}: {key} is {json.dumps(row[key])[:80]}, expected {words}")
 
 
 def _task(name: str, benchmark: BenchmarkConfig) -> str:

@@ -66,11 +66,12 @@ GRADERS = {
         "selectit.evaluate.number_answers:grade_gsm8k",
         ("gsm8k",),
         ("exact_match,flexible-extract", "exact_match,strict-match"),
+        version=2,
     ),
     "selectit_gsm8k": NamedGrader(
         "selectit.evaluate.released_graders:grade_selectit_gsm8k", ("gsm8k",), ("exact_match",)
     ),
-    "bbh": NamedGrader("selectit.evaluate.bbh_answers:grade_bbh", ("bbh",), ("exact_match",)),
+    "bbh": NamedGrader("selectit.evaluate.bbh_answers:grade_bbh", ("bbh",), ("exact_match",), version=2),
     "selectit_bbh": NamedGrader("selectit.evaluate.released_graders:grade_selectit_bbh", ("bbh",), ("exact_match",)),
     "tydiqa": NamedGrader("selectit.evaluate.span_answers:grade_tydiqa", ("tydiqa",), ("f1", "exact_match")),
     "selectit_tydiqa": NamedGrader(
@@ -80,7 +81,7 @@ GRADERS = {
 """Of several graders of a benchmark, the first is the one that a profile gets without naming one."""
 
 
-VERSIONS = {"math-verify": 2, "sandbox": 2, "choices": 2}
+VERSIONS = {"math-verify": 3, "sandbox": 2, "choices": 2}
 """Of what grades other answers than texts, raised as those of `GRADERS` are."""
 
 

@@ -90,7 +90,8 @@ def notes(items: Sequence[Item]) -> list[str]:
 
 def boxed(final_answer: str) -> str:
     """A published answer as a model that follows the request would give it."""
-    return f"The final answer is $\\boxed{{{final_answer.strip().strip('$. ').replace('$', '')}}}$."
+    written = final_answer.lstrip("$ \n").rstrip("$. \n").replace("\\$", "").replace("$", "")
+    return f"The final answer is $\\boxed{{{written}}}$."
 
 
 def grade_all(answers: Sequence[tuple[tuple[str, ...], str]], advance: Callable[[int], None]) -> list[Grade]:

@@ -26,6 +26,9 @@ SIX_DIGITS = 5e-6
 
 SCIENTIFIC = re.compile(r"(?<![\w.\\])(\d+\.?\d*|\.\d+)[eE]\+?(-?\d{1,3})(?![\w^]|\.\d)")
 REWRITTEN = (
+    (re.compile(r"\\\$"), ""),  # \$18.90 is not read at all
+    (re.compile(r"(?<![\w.)\]}])\.(?=\d)"), "0."),
+    (re.compile(r"(\bis:?\s+\**\$?)(-?\d[\d.]*)\$? or \$?(-?\d+(?:\.\d+)?)"), r"\1\\boxed{\2, \3}"),  # two answers
     (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset"),
     (re.compile(r"(?<=\d)\.(?=\s*/)"), ""),  # 1./3
     (re.compile(r"(?:^|(?<=\{))([a-zA-Z])(\([^()\[\]]*\]|\[[^()\[\]]*\))(?=$|\})"), r"\1 \\in \2"),  # t(0,4]
@@ -81,7 +84,7 @@ def grade(final_answers, answer):
     """-> (why the answer is wrong, empty where it is right; what was read out of it)."""
     any_reference, found = False, []
     for published in final_answers:
-        reference = plain(published.strip().strip("$. ").replace("\n", " "), REFERENCE_ONLY)
+        reference = plain(published.lstrip("$ \n").rstrip("$. \n").replace("\n", " "), REFERENCE_ONLY)
         rules = [rule for rule in UNKNOWN_SIGNS if rule[0].search(reference)]
         latex = f"${rewritten(reference, rules)}$"
         right = read(latex, WITH_UNITS)
@@ -92,11 +95,19 @@ def grade(final_answers, answer):
             continue
         any_reference = True
         found = read(plain(answer, rules), reading)
-        if found and verify(right, found, allow_set_relation_comp=True, timeout_seconds=None) and close(right, found):
+        if not found or other_base(reference, str(found[-1])):
+            continue
+        if verify(right, found, allow_set_relation_comp=True, timeout_seconds=None) and close(right, found):
             return "", str(found[-1])
     if not any_reference:
         return "the published answer is not a formula to math-verify", None
     return ("another answer", str(found[-1])) if found else ("no final answer was found", None)
+
+
+def other_base(reference, answer):
+    """Whether two numerals name different bases, which math-verify leaves out: 2516_8 and 2516_9."""
+    bases = [re.fullmatch(r"\W*\d+_\{?(\d+)\}?\W*", text) for text in (reference, answer)]
+    return all(bases) and bases[0][1] != bases[1][1]
 
 
 def close(right, found):

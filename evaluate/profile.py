@@ -37,6 +37,8 @@ _OWN_SHOTS = ("mmlu", "mmlu_medical", "tydiqa")
 """Benchmarks whose number of shots can be chosen; the others fix theirs in the task."""
 _NUM_DEMONSTRATIONS = {"mmlu": 5, "mmlu_medical": 5}
 """Of a subject: its dev file. TyDiQA's depend on the language and the data, and are counted before anything runs."""
+_LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
+"""Outside of which logits overflow, or every token is as probable as any other."""
 _PASS_AT_K = (*CODE, *EXPORTED)
 _SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
 """Benchmarks that take several samples of an item."""
@@ -114,6 +116,8 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
         return None, [f": no such benchmark.{did_you_mean(key, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}"]
     if not isinstance(entry, Mapping):
         return None, [": needs at least `metric`"]
+    if "name" in entry:
+        return None, [".name: the key of an entry is its benchmark; leave it out"]
     try:
         benchmark = as_written(BenchmarkConfig, {**entry, "name": key})
         if benchmark.prompts is None or benchmark.prompts in prompt_forms(key):
@@ -173,6 +177,11 @@ def _without_effect(benchmark: BenchmarkConfig) -> list[str]:
         faults = [f".{name}: {benchmark.name} is answered by its choices, nothing is generated" for name in named]
     elif "top_p" in given and benchmark.top_p < 1 and benchmark.temperature == 0:
         faults.append(f".top_p: {benchmark.top_p:g} is of sampling, and temperature 0 is greedy; leave one of them out")
+    if 0 < benchmark.temperature < _LOWEST_TEMPERATURE or benchmark.temperature > _HIGHEST_TEMPERATURE:
+        faults.append(
+            f".temperature: {benchmark.temperature:g}; 0 is greedy, and samples are drawn from "
+            f"{_LOWEST_TEMPERATURE:g} to {_HIGHEST_TEMPERATURE:g}"
+        )
     if "pass_at" in given and benchmark.name not in _PASS_AT_K:
         faults.append(f".pass_at: {benchmark.name} runs no programs; leave it out")
     return faults

@@ -125,6 +125,14 @@ class Result:
         numbers = {"value": self.value, "stderr": self.stderr, "num_items": self.num_items}
         return {name: float(number) for name, number in numbers.items() if number is not None}
 
+    def named(self) -> dict[str, float]:
+        """Every metric under the names that lm-eval logs: `mmlu/acc`, `mmlu/acc_stderr`, and `mmlu/num_items`."""
+        told: dict[str, float | None] = {f"{self.benchmark}/num_items": self.num_items}
+        for name, metric in self.metrics.items():
+            told[f"{self.benchmark}/{name}"] = metric.value
+            told[f"{self.benchmark}/{name}_stderr"] = metric.stderr
+        return {name: float(number) for name, number in told.items() if number is not None}
+
     def write(self, out: Path, items: Sequence[Item]) -> None:
         with (out / ITEMS_FILE).open("w", encoding="utf-8") as f:
             for item in items:

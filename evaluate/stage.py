@@ -214,7 +214,7 @@ def _generator(config: EvaluateStage, inputs: Mapping[str, Path]) -> str:
 def finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> dict[str, float]:
     result.write(out, items)
     metrics = result.flat()
-    tracker.log(metrics)
+    tracker.log(result.named())
     tracker.table("samples", *sample_rows(items), file=ITEMS_FILE)
     if result.reason:
         tracker.note(f"{result.benchmark}: {result.reason}")

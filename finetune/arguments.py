@@ -75,7 +75,8 @@ def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) 
         eval_strategy="no",
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
+        report_to=list(finetune.report_to) or "none",
+        run_name=checkpoints.parent.name,
         disable_tqdm=True,
         log_level="error",
     )

@@ -7,10 +7,12 @@ an EventTracker writes events.jsonl, and the stage shows what stands there.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selectit.errors import UserError
 from selectit.tracking import Advance, Tracker
 
 LOGGED = ("loss", "learning_rate", "grad_norm", "epoch", "tokens", "tokens_per_second", "peak_memory_mb")
@@ -30,11 +33,48 @@ def peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-class TrackerCallback(TrainerCallback):
-    """Args: tracker; stack: closes the progress bar, also where training raises."""
+PACKAGES = {"wandb": ("wandb",), "tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",),
+            "trackio": ("trackio",)}  # fmt: skip
+"""What transformers' callback of each place needs one of."""
 
-    def __init__(self, tracker: Tracker, stack: ExitStack) -> None:
+
+def check_report_to(report_to: Sequence[str]) -> None:
+    """Raises: UserError for a place whose package is not installed."""
+    for name in report_to:
+        if not any(find_spec(package) for package in PACKAGES[name]):
+            raise UserError(
+                f"finetune.report_to: {name} is not installed; pip install {PACKAGES[name][0]}, or remove it from "
+                "finetune.report_to"
+            )
+
+
+@contextmanager
+def report_folders(report_to: Sequence[str], out: Path) -> Iterator[None]:
+    """TensorBoard's and, where no server is named, MLflow's files lie in the stage's own folder."""
+    before = dict(os.environ)
+    if "tensorboard" in report_to:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    if "mlflow" in report_to:
+        os.environ.setdefault("MLFLOW_TRACKING_URI", (out / "mlruns").absolute().as_uri())
+    try:
+        yield
+    finally:
+        for name in ("TENSORBOARD_LOGGING_DIR", "MLFLOW_TRACKING_URI"):
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+
+
+class TrackerCallback(TrainerCallback):
+    """Args:
+    tracker: of the stage.
+    stack: closes the progress bar, also where training raises.
+    to_file: transformers' own callback logs to W&B.
+    """
+
+    def __init__(self, tracker: Tracker, stack: ExitStack, to_file: bool = False) -> None:
         self._tracker, self._stack = tracker, stack
+        self._log = tracker.write if to_file else tracker.log
         self._advance: Callable[..., None] = lambda n, **_: None
 
     def on_train_begin(
@@ -58,7 +98,7 @@ class TrackerCallback(TrainerCallback):
         if not state.is_world_process_zero or not logs:
             return
         if "loss" in logs:
-            self._tracker.log({f"train/{name}": logs[name] for name in LOGGED}, step=state.global_step)
+            self._log({f"train/{name}": logs[name] for name in LOGGED}, step=state.global_step)
         if "eval_loss" in logs:
             told = {f"validation/{name}": logs[f"eval_{name}"] for name in ("loss", "token_accuracy")}
             self._tracker.log({**told, "validation/epoch": state.epoch or 0.0}, step=state.global_step)

@@ -22,6 +22,7 @@ from selectit.finetune.dataset import MESSAGES_FILE
 from selectit.finetune.launch import check_machine, external_command, launch
 from selectit.finetune.memory import check_memory, room_at_all
 from selectit.finetune.preemption import StopRequest
+from selectit.finetune.reporting import check_report_to
 from selectit.finetune.rows import check_pools
 from selectit.finetune.run_file import TrainingRun, write_run
 from selectit.finetune.train import TRAINING_FILE, train, weight_sizes
@@ -35,6 +36,7 @@ def preflight(config: FinetuneStage) -> None:
     processes that this machine cannot start, weights, gradients and optimizer that it cannot hold, pools of
     `validation` and `replay` that cannot be read, and an adapter of another base.
     """
+    check_report_to(config.finetune.report_to)
     check_machine(config.finetune)
     if config.finetune.launcher != "external":
         check_memory(config, room_at_all(config.finetune))

@@ -47,7 +47,7 @@ from selectit.finetune.memory import check_memory, largest_pass, room_now, stead
 from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
-from selectit.finetune.reporting import EventTracker, TrackerCallback
+from selectit.finetune.reporting import EventTracker, TrackerCallback, report_folders
 from selectit.finetune.rows import Rows, read_rows
 from selectit.finetune.run_file import TrainingRun, read_run
 from selectit.finetune.trainer import ResponseTrainer, is_over
@@ -117,6 +117,8 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore", FutureWarning)  # PEFT and TRL still use names that transformers 5 renamed
         is_new = finetune.trains_adapter and finetune.adapter is None
+        stack.enter_context(report_folders(finetune.report_to, run.out))
+        reports = TrackerCallback(tracker, stack, to_file="wandb" in finetune.report_to)
         trainer = ends.trainer = ResponseTrainer(
             run,
             training_set.rows,
@@ -127,7 +129,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             args=arguments,
             processing_class=tokenizer,
             peft_config=lora_config(config, model) if is_new else None,
-            callbacks=[SaveInTime(finetune.save_minutes), ends, StopAfterStep(stop), TrackerCallback(tracker, stack)],
+            callbacks=[SaveInTime(finetune.save_minutes), ends, StopAfterStep(stop), reports],
         )
         trainer.remove_callback(PrinterCallback)
         with _memory_errors(finetune):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,17 +19,20 @@ from rich.table import Table
 
 from selectit import __version__
 from selectit.cli_evaluate import evaluate_app
+from selectit.cli_examples import add_examples
 from selectit.cli_files import files_app
 from selectit.cli_grade import grade_app
 from selectit.cli_losses import losses_app
 from selectit.cli_results import results_app
 from selectit.cli_weights import weights_app
+from selectit.consoles import make_console
 from selectit.environment import prepare_process
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
     help="Select instruction data, fine-tune on it, evaluate: one recipe, one table.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and this project does not ship.")
 app.add_typer(files_app)
@@ -38,12 +42,15 @@ app.add_typer(results_app)
 app.add_typer(losses_app)
 app.add_typer(weights_app)
 app.add_typer(data_app, name="data")
-console = Console()
+console = make_console()
 
 RECIPE = "A recipe"
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/quickstart.yaml.")]
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
 Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what libraries report, and tracebacks.")]
 
 
 def _version(value: bool) -> None:
@@ -75,8 +82,12 @@ def run(
     slurm: Annotated[
         list[str], typer.Option(metavar="KEY=VALUE", help="slurm: a parameter of submitit, such as timeout_min=600.")
     ] = [],
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run what is missing of a recipe and print its table."""
+    if verbose:
+        _log_libraries()
     from selectit.artifact import Store
     from selectit.engine import log_report, run_plan
     from selectit.execution import Session
@@ -89,11 +100,12 @@ def run(
     started = time.monotonic()
     loaded = load(recipe, set_)
     plan, store = build(loaded), Store(runs_dir)
-    session = Session(store, console, loaded.config.wandb, group=loaded.config.name)
+    watched = Console(quiet=True) if quiet else console
+    session = Session(store, watched, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
     outcomes = run_plan(plan, session, make_executor(executor, session, ray_address, slurm))
     report = write_report(plan, outcomes, runs_dir)
     if report.written and loaded.config.wandb.enabled:
-        log_report(report.folder, session)
+        log_report(report, session, loaded.config)
     print_table(report, console)
     num_ran = sum(outcome.ran for outcome in outcomes.values())
     num_missing = sum(outcome.artifact is None for outcome in outcomes.values())
@@ -126,6 +138,8 @@ def plan(
     disagreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="--power: share of items that one of two models solves.")
     ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show every stage: done, to resume or to run, and why."""
     if power is None and (seed_spread is not None or disagreement is not None):
@@ -145,6 +159,12 @@ def plan(
         _print_power(graph, store, power, seed_spread, disagreement)
         return
     states = inspect(graph, store)
+    if as_json:
+        from selectit import cli_json
+
+        told = _price(graph, states, store, tflops, utilisation, measure) if price else None
+        typer.echo(cli_json.as_text(cli_json.of_plan(graph, states, told)))
+        return
     table = Table(box=None, pad_edge=False)
     for column in ("status", "stage", "why"):
         table.add_column(column, overflow="fold")
@@ -154,7 +174,8 @@ def plan(
         state = states[stage]
         why = f"reason {reasons.index(state.why) + 1} below" if state.status == "blocked" else state.why
         table.add_row(f"[{colour[state.status]}]{state.status}[/]", graph.title(stage), escape(why))
-    console.print(table)
+    if not quiet:
+        console.print(table)
     for number, reason in enumerate(reasons, start=1):
         console.print(f"{number}: {reason}", highlight=False, markup=False, soft_wrap=True)
     counts = {s: sum(x.status == s for x in states.values()) for s in colour}
@@ -163,10 +184,12 @@ def plan(
         + ", ".join(f"{count} {status}" for status, count in counts.items() if count),
         highlight=False,
     )
-    for line in raters_told(loaded):
+    for line in [] if quiet else raters_told(loaded):
         console.print(f"rater of {line}", highlight=False, markup=False, soft_wrap=True)
     if price:
-        _print_price(graph, states, store, tflops, utilisation, measure)
+        from selectit.pricing.terminal import print_price
+
+        print_price(_price(graph, states, store, tflops, utilisation, measure), console)
 
 
 def _print_power(graph: Any, store: Any, points: float, seed_spread: float | None, disagreement: float | None) -> None:
@@ -184,17 +207,22 @@ def _print_power(graph: Any, store: Any, points: float, seed_spread: float | Non
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
-def _print_price(graph: Any, states: Any, store: Any, tflops: float | None, utilisation: float, measure: bool) -> None:
+def _log_libraries() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def _price(graph: Any, states: Any, store: Any, tflops: float | None, utilisation: float, measure: bool) -> Any:
     from selectit.pricing import speed
     from selectit.pricing.price import price
-    from selectit.pricing.terminal import print_price
 
     stated = None
     if tflops is not None:
         stated = speed.Stated(tflops * 1e12, utilisation, f"{tflops:g} TFLOP/s of a GPU stated", on_gpu=True)
     elif measure:
         stated = speed.measure(utilisation)
-    print_price(price(graph, states, store, stated), console)
+    return price(graph, states, store, stated)
 
 
 @app.command(rich_help_panel=RECIPE)
@@ -204,8 +232,33 @@ def validate(
     inputs: Annotated[
         bool, typer.Option("--inputs", help="Also check tokenizers, templates and rows of each training; no weights.")
     ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check a recipe and its pools; all errors together."""
+    if as_json:
+        from selectit import cli_json
+
+        lines: list[str] = []
+        try:
+            num_rows, num_stages = _validated(recipe, set_, inputs, lines.append)
+        except UserError as error:
+            typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), str(error).splitlines())))
+            raise typer.Exit(1) from error
+        told = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
+        typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **told}))
+        return
+
+    def tell(line: str) -> None:
+        if not quiet:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    num_rows, num_stages = _validated(recipe, set_, inputs, tell)
+    tell(f"{recipe}: valid; {num_rows} rows, {num_stages} stages")
+
+
+def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str], None]) -> tuple[int, int]:
+    """Rows and stages of a recipe without errors. Raises: UserError with all of them."""
     from selectit.fetch import name_of
     from selectit.plan import build
     from selectit.recipe import load
@@ -217,15 +270,15 @@ def validate(
     if faults := check_pools(loaded):
         raise UserError("\n".join(faults))
     if inputs:
-        _check_training_inputs(graph)
+        _check_training_inputs(graph, tell)
     locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
     for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
         if name is not None:
-            console.print(f"{name} is fetched when the recipe is first planned or run", highlight=False)
-    console.print(f"{recipe}: in order; {len(graph.rows)} rows, {len(graph.stages)} stages", highlight=False)
+            tell(f"{name} is fetched when the recipe is first planned or run")
+    return len(graph.rows), len(graph.stages)
 
 
-def _check_training_inputs(graph: Any) -> None:
+def _check_training_inputs(graph: Any, tell: Callable[[str], None]) -> None:
     """Raises: UserError with what is wrong in any training of the recipe."""
     from selectit.config import FinetuneStage
     from selectit.finetune.check import check_inputs, without_seed
@@ -239,7 +292,7 @@ def _check_training_inputs(graph: Any) -> None:
     for config, pool in trainings:
         try:
             for line in check_inputs(config, pool).lines():
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                tell(line)
         except UserError as error:
             faults[str(error)] = None
     if faults:
@@ -247,8 +300,14 @@ def _check_training_inputs(graph: Any) -> None:
 
 
 @app.command(rich_help_panel=RECIPE)
-def report(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override = []) -> None:
-    """Write the report from what is finished; the rest are labelled holes."""
+def report(
+    recipe: RecipeFile,
+    runs_dir: RunsDir = Path("runs"),
+    set_: Override = [],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report from what is finished; the rest are missing results with their reason."""
     from selectit.artifact import Store
     from selectit.engine import found
     from selectit.plan import build
@@ -258,7 +317,13 @@ def report(recipe: RecipeFile, runs_dir: RunsDir = Path("runs"), set_: Override 
 
     graph = build(load(recipe, set_))
     written = write_report(graph, found(graph, Store(runs_dir)), runs_dir)
-    print_table(written, console)
+    if as_json:
+        from selectit import cli_json
+
+        typer.echo(cli_json.as_text(cli_json.of_report(written)))
+        return
+    if not quiet:
+        print_table(written, console)
     console.print(f"report: {written.folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
@@ -290,6 +355,9 @@ def doctor() -> None:
     from selectit.doctor import print_findings
 
     print_findings(console)
+
+
+add_examples(app, files_app, evaluate_app, grade_app, results_app, losses_app, weights_app, data_app)
 
 
 def _stop(signum: int, _: Any) -> None:

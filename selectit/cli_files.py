@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from selectit.consoles import make_console
 from selectit.errors import UserError
 
 files_app = typer.Typer()
-console = Console()
+console = make_console()
 
 FILES = "One stage, on files"
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
@@ -46,7 +46,12 @@ def score(
         list[Path],
         typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
     ] = [Path("runs")],
+    quantization: Annotated[str, typer.Option(help="Weights of the rater: none, 8bit or 4bit.")] = "none",
     verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="--verify: score difference beyond which it fails; default: 0.001, 0.05 in half."),
+    ] = None,
     estimate: Annotated[bool, typer.Option(help="Say what it would cost, and rate nothing.")] = False,
     tflops: Annotated[
         float | None, typer.Option(help="--estimate: peak of another machine; default: measured here.")
@@ -75,7 +80,7 @@ def score(
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
-                "turns": turns, "template": template,
+                "turns": turns, "template": template, "quantization": quantization,
                 "num_processes": num_processes, "launcher": launcher, "backend": backend, "vllm_python": vllm_python,
             },
             "select": select,
@@ -90,7 +95,7 @@ def score(
     folder = run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
     if verify:
-        _verify(stage.config, folder, verify, fidelity)
+        _verify(stage.config, folder, verify, fidelity, tolerance)
 
 
 @files_app.command(rich_help_panel=FILES)
@@ -305,12 +310,12 @@ def run_alone(
     return artifact.path
 
 
-def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any) -> None:
+def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
     from selectit.artifact import VERIFICATION
     from selectit.scoring.verify import verify
     from selectit.tracking import Tracker
 
-    result = verify(config, folder, num_rows, fidelity, Tracker(folder, console))
+    result = verify(config, folder, num_rows, fidelity, Tracker(folder, console), tolerance)
     console.print(
         f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
         f"({result['rater']} path, {result['dtype']}): sentence scores differ by "
@@ -320,6 +325,21 @@ def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    judge_verification(result)
+
+
+def judge_verification(result: dict[str, Any]) -> None:
+    """Print whether a ledger agrees with what was computed again, and if not, the rows that differ most.
+
+    Raises: typer.Exit with code 1 where it does not.
+    """
+    if result["agrees"]:
+        console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
+        return
+    lines = [f"  {row['row_id']}: {row['ledger']:.6f}, again {row['again']:.6f}" for row in result["most_different"]]
+    told = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
+    console.print("\n".join([told, *lines]), highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1)
 
 
 def _check_suffix(pool: Path, out: Path) -> None:

@@ -38,7 +38,12 @@ def grade(
     from selectit.config import EvaluateConfig
     from selectit.evaluate.profile import load_profile
     from selectit.faults import check_benchmarks
+    from selectit.outputs import Output, check_outputs
 
+    read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
+    check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
+    if not answers.is_file():
+        raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
     settings = load_profile(profile)
     asked = EvaluateConfig(profile=profile, data=data, benchmarks=chosen)

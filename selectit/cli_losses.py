@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selectit.cli_files import FILES, PoolFile, console, run_alone
+from selectit.cli_files import FILES, PoolFile, console, judge_verification, run_alone
 from selectit.errors import UserError, did_you_mean
 
 losses_app = typer.Typer()
@@ -28,6 +28,11 @@ def losses(
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
     launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
     verify: Annotated[int, typer.Option(min=0, help="Rows to take again, one by one in float32, and compare.")] = 0,
+    quantization: Annotated[str, typer.Option(help="Weights of the model: none, 8bit or 4bit.")] = "none",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="--verify: loss difference beyond which it fails; default: 0.001, 0.05 in half."),
+    ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Take the loss of every response of a pool."""
@@ -44,7 +49,12 @@ def losses(
         {
             "pool": {"path": pool},
             "model": {"path": model, "dtype": dtype},
-            "score": {"max_length": max_length, "num_processes": num_processes, "launcher": launcher},
+            "score": {
+                "max_length": max_length,
+                "num_processes": num_processes,
+                "launcher": launcher,
+                "quantization": quantization,
+            },
             "select": {**select, "template": template},
         }
     )
@@ -52,15 +62,15 @@ def losses(
     folder = run_alone(stage, out / ".runs", wandb, placed={"losses": out})
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
     if verify:
-        _verify(stage.config, folder, verify)
+        _verify(stage.config, folder, verify, tolerance)
 
 
-def _verify(config: Any, folder: Path, num_rows: int) -> None:
+def _verify(config: Any, folder: Path, num_rows: int, tolerance: float | None) -> None:
     from selectit.artifact import VERIFICATION
     from selectit.scoring.loss_verify import verify_losses
     from selectit.tracking import Tracker
 
-    result = verify_losses(config, folder, num_rows, Tracker(folder, console))
+    result = verify_losses(config, folder, num_rows, Tracker(folder, console), tolerance)
     console.print(
         f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
         f"({result['rater']} path, {result['dtype']}): losses of responses differ by "
@@ -70,3 +80,4 @@ def _verify(config: Any, folder: Path, num_rows: int) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    judge_verification(result)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from selectit.consoles import make_console
 from selectit.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selectit.audit.verify import Finding, WrongNumber
 
 results_app = typer.Typer()
-console = Console()
+console = make_console()
 
 FINISHED = "Finished work"
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]

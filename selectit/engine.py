@@ -7,17 +7,28 @@ executor's business.
 from __future__ import annotations
 
 import csv
+import html
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from selectit.artifact import ERROR, Store
+from selectit.config import EvaluateStage, RecipeConfig
 from selectit.execution import Outcome, Session
 from selectit.executors.here import Here
 from selectit.executors.task import Executor, Task
-from selectit.graph import Plan, Stage
+from selectit.graph import SEEDS_OF, Plan, Stage
 from selectit.preflight import preflight
+from selectit.recipe import trains
 from selectit.states import State, inspect, state
 from selectit.tracking import Tracker, wandb_run
+
+if TYPE_CHECKING:
+    from selectit.report.write import Report
+
+PLOT = re.compile(r'<h3>([^<]*)</h3>\s*<div class="plot"[^>]*>(<svg.*?</svg>)', re.DOTALL)
+"""In report.html: title and drawing of a plot."""
+PLOT_COLOURS = ":root { --plot-blue: #0072b2; background: #fff; color: #222 }"
 
 
 def run_plan(plan: Plan, session: Session, executor: Executor | None = None) -> dict[Stage, Outcome]:
@@ -56,7 +67,16 @@ def _run(
                 continue
             inputs = {name: artifact for name, other in stage.inputs if (artifact := outcomes[other].artifact)}
             title = f"[{numbers[stage]}/{len(numbers)}] {plan.title(stage)}"
-            task = Task(stage, states[stage], inputs, title, session.store.runs_dir, session.wandb, session.group)
+            task = Task(
+                stage,
+                states[stage],
+                inputs,
+                title,
+                session.store.runs_dir,
+                session.wandb,
+                session.group,
+                labels(plan, stage),
+            )
             executor.start(task)
             num_running += 1
         if num_running:
@@ -109,10 +129,37 @@ def _hole(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> Outcome | None:
     return None
 
 
-def log_report(folder: Path, session: Session) -> None:
-    """The finished table and its page as one W&B run of the recipe's group."""
+def labels(plan: Plan, stage: Stage) -> dict[str, Any]:
+    """What a stage's W&B run is filtered and grouped by: the rows it is for, their settings and its seeds.
+
+    A setting in which the rows differ is a list.
+    """
+    rows = [row for row in plan.rows if stage in row.stages(stage.kind)]
+    if not rows:
+        return {}
+    told: dict[str, list[Any]] = {"arm": [row.arm for row in rows], "row": [row.label for row in rows]}
+    for row in rows:
+        for name in ("strategy", "ratio", "level"):
+            if trains(row.config.finetune) and (value := getattr(row.config.select, name, None)) is not None:
+                told.setdefault(name, []).append(value)
+        told.setdefault("method", []).append(row.config.finetune.method)
+        told.setdefault("model", []).append(row.config.model.path)
+        told.setdefault("pool", []).append(row.config.pool.path)
+    for name in SEEDS_OF.get(stage.kind.split("-")[0], ()):
+        told[f"{name}_seed"] = [
+            getattr(cell, f"{name}_seed") for row in rows for cell in row.cells if stage in cell.chain
+        ]
+    if isinstance(stage.config, EvaluateStage):
+        told["benchmark"] = [stage.config.benchmark.name]
+    distinct = {name: list(dict.fromkeys(values)) for name, values in told.items()}
+    return {name: values[0] if len(values) == 1 else values for name, values in distinct.items() if values}
+
+
+def log_report(report: Report, session: Session, config: RecipeConfig) -> None:
+    """The finished table, its plots and its page as one W&B run of the recipe, which a later report continues."""
     from selectit.report.write import FILES
 
+    folder = report.folder
     with wandb_run(
         directory=session.store.runs_dir / "wandb",
         project=session.wandb.project,
@@ -120,10 +167,23 @@ def log_report(folder: Path, session: Session) -> None:
         group=session.group,
         job_type="report",
         name=f"report {session.group}",
-        config={},
+        config={"recipe": config.model_dump(mode="json")},
+        run_id=f"report-{session.group}",
     ) as run:
         tracker = Tracker(folder, session.console, run)
         with (folder / "results.csv").open(encoding="utf-8", newline="") as f:
             columns, *rows = csv.reader(f)
         tracker.table("results", columns, rows)
+        table = report.table
+        names = (*table.benchmarks, "average")
+        lines = [(line.label, (*line.entries, line.average)) for line in table.lines]
+        tracker.table("table", ["row", *names], [[label, *(e.text for e in entries)] for label, entries in lines])
+        means = [
+            (f"{name}/{label}", e.mean) for label, entries in lines for name, e in zip(names, entries, strict=True)
+        ]
+        tracker.summary({key: mean for key, mean in means if mean is not None})
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        for title, plot in PLOT.findall(page):
+            tracker.page(f"plots/{html.unescape(title)}", f"<style>{PLOT_COLOURS}</style>{plot}")
+        tracker.page("report", page)
         tracker.artifact(f"report-{session.group}", "report", *(folder / name for name in FILES))

@@ -24,7 +24,7 @@ def did_you_mean(word: str, legal: Iterable[str]) -> str:
 
 
 class NotRun(Exception):
-    """A stage that cannot run on this machine and costs nothing: a labelled hole in the table, not a failure.
+    """A stage that cannot run on this machine and costs nothing: a missing result with its reason, not a failure.
 
     It leaves no finished artifact, so the same command runs it once the machine can.
     """

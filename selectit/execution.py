@@ -36,6 +36,8 @@ class Session:
     wandb: WandbConfig
     group: str
     """W&B group of the runs, one run per executed stage."""
+    tracebacks: bool = False
+    """Print the traceback of a stage that fails, which its error.txt has in any case."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,17 @@ class Outcome:
     failed: bool = False
 
 
-def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str, session: Session) -> Outcome:
+def execute(
+    stage: Stage,
+    now: State,
+    inputs: Mapping[str, Artifact],
+    title: str,
+    session: Session,
+    labels: Mapping[str, Any] | None = None,
+) -> Outcome:
     """Run one stage in its folder and put its manifest in place.
 
+    Args:   labels: arm, strategy, ratio, seeds and so on, for the configuration of its W&B run.
     Raises: UserError where the user named a folder that holds other work. What the stage itself raises becomes
         a failed outcome, with the traceback in the folder's error.txt.
     """
@@ -65,7 +75,7 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
         console.print(f"{title}{going_on}", highlight=False, soft_wrap=True)
         started = time.monotonic()
         try:
-            with _wandb(stage, now.fingerprint, title, session) as run:
+            with _wandb(stage, now.fingerprint, title, session, labels or {}) as run:
                 folders = {name: artifact.path for name, artifact in inputs.items()}
                 tracker = Tracker(path, console, run)
                 earlier = {}
@@ -82,6 +92,8 @@ def execute(stage: Stage, now: State, inputs: Mapping[str, Artifact], title: str
             told = _told(error, path)
             details = "" if isinstance(error, OSError) and is_full(error) else f"\n  {_keep(path)}"
             console.print(f"  failed: {told}{details}", style="red", highlight=False, soft_wrap=True)
+            if session.tracebacks:
+                console.print(traceback.format_exc(), highlight=False, markup=False, soft_wrap=True)
             return Outcome(None, ran=True, reason=told.splitlines()[0], failed=True)
         (path / ERROR).unlink(missing_ok=True)
         told = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.told if name in metrics)
@@ -138,7 +150,9 @@ def _claim(path: Path, stage: Stage, fingerprint: str) -> None:
     os.replace(part, resolved)
 
 
-def _wandb(stage: Stage, fingerprint: str, title: str, session: Session) -> AbstractContextManager[Any]:
+def _wandb(
+    stage: Stage, fingerprint: str, title: str, session: Session, labels: Mapping[str, Any]
+) -> AbstractContextManager[Any]:
     if not session.wandb.enabled:
         return nullcontext()
     return wandb_run(
@@ -148,7 +162,8 @@ def _wandb(stage: Stage, fingerprint: str, title: str, session: Session) -> Abst
         group=session.group,
         job_type=stage.kind,
         name=title.split("] ")[-1],
-        config={"stage": stage.config.model_dump(mode="json"), "fingerprint": fingerprint},
+        config={**labels, "stage": stage.config.model_dump(mode="json"), "fingerprint": fingerprint},
+        run_id=f"{stage.kind}-{fingerprint[:16]}",
     )
 
 

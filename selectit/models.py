@@ -27,7 +27,9 @@ from selectit.loading_report import refuse_incomplete
 
 logging.disable_progress_bar()  # one bar per stage is drawn, by the tracker
 
-_CANNOT_BE_READ = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
+_CANNOT_BE_READ = (
+    OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError, ImportError,
+)  # fmt: skip
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")
 
 
@@ -70,17 +72,20 @@ def load_model(
 ) -> PreTrainedModel:
     """The causal language model in evaluation mode on `device()`, or spread as `device_map` says.
 
-    Args: attention: transformers' name of an implementation; quantization: linear layers in 4 bits.
+    Args: attention: transformers' name of an implementation; quantization: linear layers in 8 or 4 bits.
     Raises: UserError where it is absent, gated, damaged or incomplete, or does not fit.
     """
     try:
         loaded = _load(
             model,
             attn_implementation=attention,
-            quantization_config=quantization,
-            **_placing(model, quantization is not None),
+            # None would make transformers overlook that a checkpoint is quantised itself
+            **({"quantization_config": quantization} if quantization is not None else {}),
+            **_placing(model, quantization is not None or _is_quantised(model)),
         )
-        loaded = loaded.eval() if quantization or model.device_map == "auto" else loaded.eval().to(device())
+        loaded = loaded.eval()
+        if model.device_map == "none" and not quantization and not getattr(loaded, "is_quantized", False):
+            loaded = loaded.to(device())
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"the weights of {model.path} do not fit on one GPU in {resolve_dtype(model)}. device_map: auto of the "
@@ -148,6 +153,15 @@ def load_skeleton(model: ModelConfig) -> PreTrainedModel:
         ) from error
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(architecture, dtype=resolve_dtype(model)).eval()
+
+
+def _is_quantised(model: ModelConfig) -> bool:
+    """Whether the checkpoint itself is: such weights are loaded where they will be used."""
+    try:
+        found = AutoConfig.from_pretrained(model.path, revision=model.revision)
+    except (OSError, ValueError, KeyError):
+        return False  # from_pretrained says it
+    return getattr(found, "quantization_config", None) is not None and model.device_map == "none"
 
 
 def _placing(model: ModelConfig, quantized: bool) -> dict[str, Any]:

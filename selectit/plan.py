@@ -189,7 +189,7 @@ def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]
 
 
 Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
-"""(pool, rater, max_length, long_rows, turns, template, backend) -> the rating prompts of its score stage."""
+"""(pool, rater and what else `_rated_alike` names) -> the rating prompts of its score stage."""
 
 
 def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPrompts = read_rating_prompts) -> Prompts:
@@ -205,7 +205,16 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
     score = config.score
-    return config.pool, model, score.max_length, score.long_rows, score.turns, score.template, score.backend
+    return (
+        config.pool,
+        model,
+        score.max_length,
+        score.long_rows,
+        score.turns,
+        score.template,
+        score.quantization,
+        score.backend,
+    )
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
@@ -221,6 +230,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 long_rows=config.score.long_rows,
                 turns=config.score.turns,
                 template=config.score.template,
+                quantization=config.score.quantization,
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
                 launcher=config.score.launcher,
@@ -234,7 +244,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
 
 
 def loss_stages(config: ArmConfig) -> dict[str, Stage]:
-    """The losses that a perplexity or ifd arm is cut from, by the name under which its selection reads them.
+    """The losses that a perplexity or ifd arm is computed from, by the name under which its selection reads them.
 
     Raises: UserError where the template has no response marker and one is asked for.
     """
@@ -258,6 +268,7 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
                 text=text,
                 template=template,
                 max_length=config.score.max_length,
+                quantization=config.score.quantization,
                 batch_tokens=config.score.batch_tokens,
                 num_processes=config.score.num_processes,
                 launcher=config.score.launcher,

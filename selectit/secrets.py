@@ -7,8 +7,8 @@ from typing import Any
 
 SHAPES = re.compile(
     r"""
-    \b(sk|rk|pk|gsk|xai|key)-[A-Za-z0-9_-]{16,}      # OpenAI, Anthropic, Groq, OpenRouter
-    | \b(hf|r8|nvapi|pplx|fw)[_-][A-Za-z0-9_-]{20,}  # Hugging Face, Replicate, NVIDIA, Perplexity, Fireworks
+    \b(sk|rk|pk|gsk|xai)-([a-z0-9]+-){0,3}(?=\w*\d)\w{20,}    # OpenAI, Anthropic, OpenRouter, Groq
+    | \b(hf|r8)_[A-Za-z0-9]{30,} | \b(nvapi|pplx)-[\w-]{30,}  # Hugging Face, Replicate, NVIDIA, Perplexity
     | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_\w{20,} | \bglpat-[\w-]{16,}
     | \bAKIA[0-9A-Z]{16}\b | \bAIza[\w-]{30,} | \bxox[abprs]-[\w-]{10,} | \bya29\.[\w-]{20,}
     | \bey[JI][\w-]{10,}\.ey[JI][\w-]{10,}           # JSON web token

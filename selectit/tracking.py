@@ -44,8 +44,12 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Append one line to metrics.jsonl and send the same to W&B."""
-        self._write({**({} if step is None else {"step": step}), **metrics})
+        self.write(metrics, step)
         self.send(metrics, step)
+
+    def write(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
+        """Append one line to metrics.jsonl alone."""
+        self._write({**({} if step is None else {"step": step}), **metrics})
 
     def send(self, metrics: Mapping[str, float | int | str], step: int | None = None) -> None:
         """Send to W&B what another process has written to metrics.jsonl."""
@@ -72,6 +76,10 @@ class Tracker:
             self._write({name: file})
         data = [list(row) for row in rows]
         self._wandb(lambda run, wandb: run.log({name: wandb.Table(columns=list(columns), data=data)}))
+
+    def page(self, name: str, text: str) -> None:
+        """Send HTML or SVG to W&B, which shows it."""
+        self._wandb(lambda run, wandb: run.log({name: wandb.Html(text, inject=False)}))
 
     def artifact(self, name: str, kind: str, *paths: Path) -> None:
         """Upload files as one W&B artifact."""
@@ -142,9 +150,20 @@ def _read_netrc() -> str:
 
 @contextmanager
 def wandb_run(
-    *, directory: Path, project: str, entity: str | None, group: str, job_type: str, name: str, config: dict[str, Any]
+    *,
+    directory: Path,
+    project: str,
+    entity: str | None,
+    group: str,
+    job_type: str,
+    name: str,
+    config: dict[str, Any],
+    run_id: str | None = None,
 ) -> Iterator[Any]:
-    """One W&B run for one stage; None where W&B is off or does not answer."""
+    """One W&B run for one stage; None where W&B is off or does not answer.
+
+    Args: run_id: the same for a stage that is resumed, which then continues its run; None: a new run each time.
+    """
     mode = wandb_mode()
     if mode == "disabled":
         yield None
@@ -157,8 +176,7 @@ def wandb_run(
         silent=True,
         init_timeout=WANDB_INIT_TIMEOUT_SECONDS,
         disable_git=True,
-        x_disable_stats=True,
-        x_disable_meta=True,
+        x_disable_meta=True,  # the command line, the user and the host; the metrics of the system stay on
     )
 
     def start(mode: Any) -> Any:
@@ -173,6 +191,8 @@ def wandb_run(
             name=name,
             config=config,
             reinit="finish_previous",
+            id=run_id,
+            resume=None if run_id is None else "allow",
         )
 
     try:

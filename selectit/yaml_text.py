@@ -66,10 +66,11 @@ def read(path: Path, what: str) -> Any:
     """Args:   what: in front of every error, such as `recipe my.yaml`.
     Raises: UserError, one sentence with the line.
     """
-    return parse(_decoded(path.read_bytes(), what), what)
+    return parse(decoded(path.read_bytes(), what), what)
 
 
-def _decoded(content: bytes, what: str) -> str:
+def decoded(content: bytes, what: str) -> str:
+    """UTF-8 text, with or without a byte-order mark. Raises: UserError with the encoding found and the line."""
     for mark, name in ENCODINGS:
         if content.startswith(mark):
             raise UserError(f"{what} is {name} text; save it as UTF-8")

@@ -157,5 +157,5 @@ def test_files_that_no_stage_wrote_are_not_overwritten(work, demo, tmp_path):
     (out / "adapter").mkdir(parents=True)
     (out / "adapter" / "adapter_model.safetensors").write_text("weeks of work")
     text = call("finetune", demo / "pool.json", "--model", demo / "model", "--out", out, rc=1)
-    assert f"{out} holds adapter, which no selectit finetune-lora wrote" in text.replace("\n", ""), text
+    assert f"--out {out}: adapter is there and was not written by this command" in text.replace("\n", ""), text
     assert (out / "adapter" / "adapter_model.safetensors").read_text() == "weeks of work"

@@ -131,7 +131,7 @@ def test_sigterm_stops_with_a_sentence_and_a_code(recipe, tmp_path):
 
 
 def test_a_failing_arm_leaves_a_labelled_hole_and_the_rest_goes_on(recipe, whole, tmp_path):
-    extra = ["--set", "arms.broken={select: {strategy: length}, finetune: {max_length: 16, max_truncated_share: 0}}"]
+    extra = ["--set", "arms.broken={select: {strategy: length}, finetune: {max_length: 96, max_truncated_share: 0}}"]
     text = finished(recipe, whole, *extra, rc=1)
     assert "failed" in text and "2 of 13 stages executed" in text  # its selection and its training; the rest was done
     with (whole / "small" / "results.csv").open() as f:
@@ -143,7 +143,7 @@ def test_a_failing_arm_leaves_a_labelled_hole_and_the_rest_goes_on(recipe, whole
         [sys.executable, "-m", "selectit", "report", str(recipe), "--runs-dir", str(whole), *extra],
         capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"},
     )  # fmt: skip
-    assert "failed: " in again.stdout and "max_length 16" in again.stdout  # a report alone still knows why
+    assert "failed: " in again.stdout and "max_length 96" in again.stdout  # a report alone still knows why
     finished(recipe, whole)  # leave the folder as the other tests expect it
 
 

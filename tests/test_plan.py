@@ -162,8 +162,9 @@ def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_
 
 # One other legal value for every field of every stage, so that no field can be forgotten.
 OTHER = {
+    "epoch": 1, "keeps_scores": True, "keep_epochs": True,
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
-    "max_length": 99, "long_rows": "skip", "turns": "mean", "text": "bare",
+    "max_length": 99, "long_rows": "skip", "turns": "mean", "quantization": "8bit", "text": "bare",
     "batch_tokens": 17, "num_processes": 3, "launcher": "external", "verify": 7,
     "backend": "vllm", "vllm_python": "/other/python",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",
@@ -258,7 +259,7 @@ OTHER_FINETUNE = {
     "save_minutes": 2, "optimizer": "adafactor", "neftune_noise_alpha": 5, "lora.modules_to_save": ["lm_head"],
     "order": "curriculum", "curriculum": "descending", "validation": {"num_rows": 3}, "adapter": __file__,
     "early_stopping": {"patience": 2}, "replay": {"path": __file__, "share": 0.5},
-    "launcher": "accelerate", "num_processes": 2, "deepspeed": "zero2",
+    "launcher": "accelerate", "num_processes": 2, "deepspeed": "zero2", "report_to": ["tensorboard"],
 }  # fmt: skip
 
 

@@ -129,8 +129,7 @@ def test_done_stages_cost_nothing_and_tell_how_fast_the_next_ones_are(work, monk
     text = price(work, "--set", "finetune.learning_rate=1e-5").partition("Price")[2]
     assert "finetune-lora: as fast as finetune-lora-" in text and "unknown" not in text
     line = next(line for line in text.splitlines() if line.startswith("evaluate mmlu of random (train seed 1)"))
-    # 14,042 / 57 x 4 subjects against 8 items in 100 s
-    assert f"{100 * 986 / 8 / 3600:.0f} h" in line
+    assert "7 min 30 s" in line  # 36 questions of the demonstration's four subjects, against 8 items in 100 s
 
 
 def test_what_cannot_be_known_is_named_and_not_guessed(work, monkeypatch, tmp_path):
@@ -170,8 +169,9 @@ def test_a_judge_that_states_its_prices_costs_dollars(work):
     text = price(work, "--tflops", 100)
     total = next(line for line in text.splitlines() if line.startswith("in total")).split()
     models = 5  # base, and two trainings of each of two arms
-    tokens = 805 * (200 + 70 + 2 * 256)  # prompt, instruction, two answers of 256 tokens
-    assert total[-1] == f"{models * (tokens * 2.5 + 805 * 10) / 1e6:.2f}" and total[-2] == f"{models * 805}"
+    items = 8  # of the demonstration's file
+    tokens = items * (200 + 70 + 2 * 256)  # prompt, instruction, two answers of 256 tokens
+    assert total[-1] == f"{models * (tokens * 2.5 + items * 10) / 1e6:.2f}" and total[-2] == f"{models * items}"
     assert "judge USD" in text and "at the prices in evaluate.judge" in text
     del judge["usd_per_million_input_tokens"]
     work.write(work.raw)
@@ -215,3 +215,21 @@ def test_replayed_and_held_out_rows_and_kept_epochs_are_in_the_price(work):
     assert kept[0] == 4 * disk[0] and kept[1] == disk[1]
     few = training_disk(stage("finetune.optimizer=adafactor").config, 4)
     assert few[1] < 0.4 * disk[1]
+
+
+def test_items_are_those_of_the_files_here_and_of_the_published_sets_elsewhere(demo, tmp_path):
+    from selectit.config import BenchmarkConfig
+    from selectit.evaluate.profile import load_profile
+    from selectit.pricing.work import num_items
+
+    gsm8k = BenchmarkConfig(name="gsm8k", metric="exact_match,flexible-extract")
+    lines = (demo / "benchmarks" / "gsm8k" / "test.jsonl").read_text().splitlines()
+    assert num_items(gsm8k, None, str(demo / "benchmarks")) == len(lines) < 1319
+    assert num_items(gsm8k, 3, str(demo / "benchmarks")) == 3
+    assert num_items(gsm8k, None) == num_items(gsm8k, None, str(tmp_path)) == 1319
+    mmlu = load_profile("miniature").benchmarks["mmlu"]
+    counts = [
+        len((demo / "benchmarks" / "mmlu" / "test" / f"{subject}_test.csv").read_text().strip().splitlines())
+        for subject in mmlu.tasks
+    ]
+    assert num_items(mmlu, 2, str(demo / "benchmarks")) == sum(min(2, count) for count in counts)

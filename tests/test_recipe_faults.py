@@ -158,6 +158,13 @@ def test_the_variable_of_a_key_is_a_name(name):
     assert JudgeConfig(model="m", api_key_env="MY_KEY_2").api_key_env == "MY_KEY_2"
 
 
+@pytest.mark.parametrize(
+    "name", ["sk-learn-experiments-2026", "hf_my-very-long-data-set-name", "key-words-of-2026-data"]
+)
+def test_a_name_that_begins_like_a_key_is_none(recipe, name):
+    assert load(recipe(), [f"model.path=org/{name}", f"description={name}"]).config.description == name
+
+
 def test_a_commit_is_no_key(recipe):
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert load(recipe(), ["model.path=org/name", f"model.revision={commit}"]).config.model.revision == commit

@@ -108,7 +108,7 @@ class World:
         parquet.write_table(SCHEMA.empty_table(), path / "ledger.parquet")
         told = {
             "num_rows": NUM_ROWS, "num_ratings": 195, "num_failures": 5, "num_truncated": 3, "mean_mass": 0.871,
-            "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False,
+            "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False, "reads_alone": False,
             "failures": {"no_rating_probability": 5}, "prompts": list(stage.config.prompts), "num_parameters": 10,
             "dtype": "bfloat16",
         }  # fmt: skip
@@ -340,10 +340,12 @@ def test_a_verification_beside_a_ledger_is_told_and_is_reason_for_a_new_report(w
     folder = next((made.runs / "artifacts").glob(f"{score.kind}-*"))
     found = {
         "dtype": "bfloat16", "num_rows": 200, "rank_correlation": 0.98765, "ratio": 0.2, "subset_overlap": 0.95,
+        "max_sentence_score_difference": 0.07, "tolerance": 0.05, "agrees": False,
     }  # fmt: skip
     (folder / "verification.json").write_text(json.dumps(found))
     assert made.report().written
-    assert "200 rows rated again: rank correlation 0.9877, the best 20% overlap 95.0%" in made.text("report.md")
+    text = made.text("report.md")
+    assert "200 rows rated again: scores differ by 7.0e-02 at most, beyond 0.05; rank correlation 0.9877" in text
     assert not made.report().written
 
 

@@ -61,7 +61,7 @@ def test_rank_correlation_leaves_out_unscored_rows_and_constant_scores():
 def test_lengths_calculations_and_overlap_of_each_arm_are_told(world):
     made = world()
     made.report()
-    chosen = cells(made.text("report.md"), "What was chosen")
+    chosen = cells(made.text("report.md"), "Selected rows")
     assert chosen["selectit"][3] == "50.00 %"  # rows 0 to 3 of 8; row 2 asks how many, of number 17
     assert chosen["selectit"][4] == "−1.00"  # lower scores are longer in this world
     overlap = cells(made.text("report.md"), "Rows that overlap with a benchmark")
@@ -78,7 +78,7 @@ def test_a_drawn_arm_has_no_correlation_and_no_rows_to_read(world):
         "matched": {"select": {"strategy": "random_matched", "match": "selectit"}},
     }, baseline="selectit")  # fmt: skip
     made.report()
-    chosen = cells(made.text("report.md"), "What was chosen")
+    chosen = cells(made.text("report.md"), "Selected rows")
     assert [chosen[arm][4] for arm in ("selectit", "random", "matched")] == ["−1.00", "–", "–"]
     assert [s.row.label for s in ranked(read_subsets(made.plan, made.outcomes))] == ["selectit"]
 
@@ -132,9 +132,9 @@ def test_samples_come_from_top_middle_and_bottom_and_name_rows_without_text(worl
                  baseline="base")  # fmt: skip
     made.report()
     page = made.text("report.html")
-    assert "Rows to read" in page and page.count('<th scope="row">top</th>') == 3
+    assert "Sample rows" in page and page.count('<th scope="row">top</th>') == 3
     assert f"Answer 0 {EVIL}" not in page and "Answer 0 &lt;script&gt;" in page
-    assert "row38: no arm took this row, so its text is not here" in page
+    assert "row38: no arm selected this row, so its text is not available" in page
 
 
 def test_a_full_arm_brings_the_texts_of_all_arms(world):

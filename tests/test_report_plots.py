@@ -102,3 +102,8 @@ def test_no_font_of_a_machine_moves_anything_in_a_plot():
     assert plots.STYLE["font.sans-serif"] == ["DejaVu Sans"]  # matplotlib's own; others are not on every machine
     fonts = set(re.findall(r"font-family: ([^;]*)", text))
     assert fonts == {"Helvetica, Arial, 'DejaVu Sans', sans-serif"}
+
+
+def test_names_in_any_script_are_text_in_the_plot_and_no_warning(recwarn):
+    panel = plots.ForestPanel("average", [plots.Difference(0, 1.0, -1.0, 3.0, True)])
+    assert "名前" in plots.forest(["名前"], [panel], 2.0) and not recwarn.list

@@ -31,7 +31,7 @@ def test_a_training_row_stands_beside_the_prompts_and_what_is_trained_on_is_mark
     for benchmark in ("mmlu", "gsm8k"):
         assert f"### {benchmark}: t, item 7" in text and f"Q: {benchmark}" in page
     assert page.count("As base models are asked") == 2 and "END\nA:" in text and "characters ...]" in text
-    assert text.index("## Trained and asked") < text.index("## Cost")
+    assert text.index("## Training example and prompts") < text.index("## Cost")
 
 
 def test_a_report_of_older_artifacts_has_no_such_part(tmp_path, demo):
@@ -39,4 +39,5 @@ def test_a_report_of_older_artifacts_has_no_such_part(tmp_path, demo):
     for outcome in world.outcomes.values():
         (outcome.artifact.path / "items.jsonl").write_text("")
     folder = write_report(world.plan, world.outcomes, world.runs).folder
-    assert "Trained and asked" not in (folder / "report.html").read_text() + (folder / "report.md").read_text()
+    for name in ("report.html", "report.md"):
+        assert "Training example and prompts" not in (folder / name).read_text()

@@ -226,12 +226,14 @@ def test_rows_that_were_drawn_are_the_papers_only_with_the_same_draw(world, tmp_
 
 
 UNUSUAL = [
-    ({"score": {"max_length": 64}}, {"score": {"max_length": 64}}, "max_length"),
+    ({"score": {"max_length": 64}}, {"score": {"max_length": 64}}, "score.max_length"),
+    ({"score": {"turns": "last"}}, {"score": {"turns": "last"}}, "score.turns"),
     *[
         ({"finetune": {name: value}}, {"finetune": {**KNOWN["finetune"], name: value}}, name)
         for name, value in {
             "lr_scheduler_type": "constant", "warmup_ratio": 0.1, "weight_decay": 0.1, "max_grad_norm": 5.0,
-            "control_tokens": "refuse",
+            "control_tokens": "refuse", "neftune_noise_alpha": 5.0, "optimizer": "adafactor",
+            "validation": {"share": 0.1, "seed": 42},
         }.items()
     ],
     *[

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from selectit.cli import app
 from selectit.cli_files import run_alone
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.data import read_pool
 from selectit.plan import needed_prompts, score_stages
 from selectit.recipe import resolve_arm
+from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import read_rating_prompts
 from selectit.scoring.verify import rank_correlation, subset_overlap, verify
 from selectit.tracking import Tracker
@@ -32,9 +34,17 @@ def test_verify_finds_no_difference_in_float32_and_reports_half_precision(small_
     assert (found["num_rows"], found["num_rows_of_pool"], found["rater"]) == (15, 40, "packed")
     assert found["max_token_score_difference"] < 1e-5 and found["max_probability_difference"] < 1e-5
     assert found["rank_correlation"] == found["subset_overlap"] == 1
+    assert found["agrees"] and len(found["most_different"]) == 5 and "agrees: within 0.001" in output
     assert "15 of 40 rows against one at a time in float32" in " ".join(output.split())
 
     run(*common, "--dtype", "bfloat16", "--out", str(tmp_path / "half"))
+    again = ["score", *common, "--dtype", "bfloat16", "--out", str(tmp_path / "half"), "--tolerance"]
+    result = CliRunner().invoke(app, [*again, "1e-9"])
+    half = json.loads((tmp_path / "half" / "verification.json").read_text())
+    assert result.exit_code == 1 and "does not agree: a difference is beyond 1e-09" in result.output
+    assert all(f"  {row['row_id']}: " in result.output for row in half["most_different"])
+    result = CliRunner().invoke(app, [*again, "5"])
+    assert result.exit_code == 0 and "agrees: within 5" in result.output
     half = json.loads((tmp_path / "half" / "verification.json").read_text())
     assert (half["dtype"], half["rater"]) == ("bfloat16", "stock")
     assert half["max_sentence_score_difference"] > 1e-5
@@ -62,7 +72,20 @@ def test_verify_of_a_finished_ledger_rates_nothing_again_and_finds_what_was_chan
         prompts=read_rating_prompts("default", "corrected")[:2],
     )  # fmt: skip
     wrong = verify(config, out, 40, "corrected", Tracker(out, Console(quiet=True)))
+    assert not wrong["agrees"] and wrong["tolerance"] == 1e-3
+    expected = [row.row_id for row in most_different_rows(config, table, shifted)]
+    assert [row["row_id"] for row in wrong["most_different"]] == expected
     assert wrong["rank_correlation"] < 0.9 and wrong["max_token_score_difference"] > 1e-3
+
+
+def most_different_rows(config, table, shifted):
+    """By a sort of our own, of the sentence-level scores before and after the change."""
+    rows = read_pool(config.pool)
+    scores = []
+    for probabilities in (table["probabilities"].to_pylist(), shifted):
+        token = token_scores(np.array(probabilities).reshape(2, len(rows), 5), "corrected")
+        scores.append(sentence_scores(token.T, 0.2))
+    return [rows[at] for at in sorted(range(len(rows)), key=lambda at: -abs(scores[0][at] - scores[1][at]))[:5]]
 
 
 def test_a_stage_that_verifies_itself_may_be_verified_again(small_pool, demo, tmp_path):

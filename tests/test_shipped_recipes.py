@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,19 @@ def test_the_header_of_a_recipe_has_its_command_its_price_and_what_it_cannot_mak
         assert re.search(r"hours? of one H100|hours are not known", words), "the header has the price"
         assert re.search(r"SelectIT paper's|InstructDiff's", words), "the header names the table"
         assert re.search(r"cannot (be made|make)|not known", words), "the header says what is missing"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_command_and_override_of_a_header_can_be_typed_as_it_stands(name, fresh_clone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "chatgpt_9k.json").write_text('[{"instruction": "a", "input": "", "output": "b"}]')
+    own = [RECIPES[name], *(HOME / one for one in PARENTS if Path(one).parent == Path(name).parent)]
+    lines = [line for path in own for line in path.read_text().splitlines() if re.match("#   (selectit|--set) ", line)]
+    for line in lines if name != "real-input.yaml" else ():  # whose paths are placeholders
+        words = shlex.split(line.removeprefix("#"))
+        overrides = [after for word, after in pairwise(words) if word == "--set"]
+        load(fresh_clone / "recipes" / name, overrides)
 
 
 def test_the_page_on_reproducing_has_a_line_for_every_table_with_the_hours_of_its_recipe():

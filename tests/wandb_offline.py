@@ -49,11 +49,12 @@ def read(path: Path) -> dict:
 
 
 def _read(path: Path) -> dict:
-    found: dict = {"history": [], "artifacts": [], "config": {}, "exit_code": None}
+    found: dict = {"history": [], "artifacts": [], "config": {}, "summary": {}, "stats": [], "exit_code": None}
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             found |= {"group": record.run.run_group, "job_type": record.run.job_type, "name": record.run.display_name}
+            found["id"] = record.run.run_id
             found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         elif kind == "history":
             items = record.history.item
@@ -62,6 +63,11 @@ def _read(path: Path) -> dict:
             found["artifacts"].append(record.request.log_artifact.artifact.name)
         elif kind == "artifact":
             found["artifacts"].append(record.artifact.name)
+        elif kind == "summary":
+            items = record.summary.update
+            found["summary"] |= {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+        elif kind == "stats":
+            found["stats"] += [item.key for item in record.stats.item]
         elif kind == "exit":
             found["exit_code"] = record.exit.exit_code
     return found

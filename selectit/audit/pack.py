@@ -155,7 +155,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     if num_holes:
-        notes.append(f"{num_holes} stages have no result; the table has labelled holes")
+        notes.append(f"{num_holes} stages have no result; the table names the reasons")
     if num_left_out:
         notes.append(f"{num_left_out} files of weights are left out; {PACK} has their sha256 (--weights packs them)")
     if num_inputs_left_out:

@@ -19,7 +19,7 @@ from selectit.config.finetune import (
     ValidationFile,
     ValidationSplit,
 )
-from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, SampleConfig
+from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, Quantization, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import (
@@ -90,6 +90,7 @@ __all__ = [
     "ModelConfig",
     "PerplexitySelect",
     "PoolConfig",
+    "Quantization",
     "RandomMatchedSelect",
     "RandomRestSelect",
     "RandomSelect",

@@ -160,7 +160,7 @@ class BenchmarkConfig(Config):
     """Seed of that sample."""
     draws: Literal["each_task", "one_generator"] = "each_task"
     """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
-    name, and then TyDiQA's demonstrations, as released scripts do."""
+    name, and then TyDiQA's demonstrations, as released scripts do; with `tasks` for those alone, so other items."""
     prompts: Literal["selectit", "instructdiff"] | None = None
     """Whose released prompts are asked (evaluate/tasks/<benchmark>_<prompts>.yaml); default: the benchmark's own."""
     num_fewshot: int | None = Field(None, ge=0)
@@ -182,7 +182,7 @@ class BenchmarkConfig(Config):
     """What reads and scores answers that are texts, one of evaluate/graders.py; default: the benchmark's own."""
     metric: str
     """The metric that goes into the table."""
-    revision: str | None = None
+    revision: str | None = Field(None, min_length=1)
     """Branch, tag or commit of its data set; only where evaluate.data is `hub`. Default: main."""
     notes: tuple[str, ...] = execution(())
     """What a reader of its numbers must know; shown with the prompts and kept in the result."""

@@ -130,6 +130,8 @@ class FinetuneConfig(Config):
     """Optimiser steps between checkpoints, from which a killed run goes on."""
     save_minutes: float = execution(5, gt=0)
     """Minutes between checkpoints at most, where saving takes a tenth of that time or less."""
+    report_to: tuple[Literal["wandb", "tensorboard", "mlflow", "trackio"], ...] = execution(())
+    """Where transformers' own callbacks log the training too; metrics.jsonl and `wandb.enabled` do not depend on it."""
     launcher: Literal["none", "torchrun", "accelerate", "deepspeed", "external"] = execution("none")
     """What starts the training processes; none: one process, that of the command; external: you do, on many nodes."""
     num_processes: int = execution(1, ge=1)
@@ -176,6 +178,15 @@ class FinetuneConfig(Config):
         if self.launcher == "none" and (self.num_processes > 1 or self.deepspeed != "none"):
             what = f"num_processes {self.num_processes}" if self.num_processes > 1 else f"deepspeed {self.deepspeed}"
             raise ValueError(f"{what} needs a launcher; set launcher to torchrun, accelerate, deepspeed or external")
+        return self
+
+    @model_validator(mode="after")
+    def _reports_go_to_one_run(self) -> FinetuneConfig:
+        if "wandb" in self.report_to and self.launcher != "none":
+            raise ValueError(
+                f"report_to wandb is for launcher none, and launcher is {self.launcher}; wandb.enabled logs a training "
+                "of several processes"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,9 @@ BadRows = Literal["refuse", "exclude"]
 Backend = Literal["transformers", "vllm"]
 """What computes probabilities and texts. It counts: other kernels round otherwise, and samples are other draws."""
 
+Quantization = Literal["none", "8bit", "4bit"]
+"""none: weights as they are; 8bit, 4bit: quantised by bitsandbytes while they are loaded."""
+
 
 class SampleConfig(Config):
     """A seeded draw from a pool: uniform without replacement over its row ids."""

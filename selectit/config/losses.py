@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.inputs import ModelConfig, PoolConfig, Quantization
 from selectit.config.schema import TEMPLATES, Config, LocationMark, execution, one_of
 
 LOSS_TEMPLATES = (*TEMPLATES, "plain")
@@ -28,6 +28,7 @@ class LossStage(Config):
     template: LossTemplate
     max_length: int | None = Field(None, ge=32)
     """Tokens of the row in its template at most: longer responses lose their end, in every text."""
+    quantization: Quantization = "none"
     batch_tokens: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
     launcher: Literal["none", "external"] = execution("none")

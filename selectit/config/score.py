@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from selectit.config.inputs import Backend, ModelConfig, PoolConfig
+from selectit.config.inputs import Backend, ModelConfig, PoolConfig, Quantization
 from selectit.config.schema import Config, LocationMark, execution
 
 NUM_RATINGS = 5
@@ -39,6 +39,8 @@ class ScoreConfig(Config):
     """Which answer of a conversation is rated. Losses always take all of its answers."""
     template: RatingTemplate = "plain"
     """The form of a rating text; chat is for raters that were trained to chat."""
+    quantization: Quantization = "none"
+    """Weights of the raters in 8 or 4 bits (bitsandbytes), for ratings and losses."""
     batch_tokens: int | None = execution(None, ge=1)
     """Tokens of one forward pass at most, padding included, halved where memory runs out. Default: by device."""
     num_processes: int | None = execution(None, ge=1)
@@ -70,6 +72,14 @@ class ScoreConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _quantised_here(self) -> ScoreConfig:
+        if self.quantization != "none" and self.backend == "vllm":
+            raise ValueError(
+                f"quantization {self.quantization} is for backend transformers; vllm takes quantised checkpoints"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _python_has_a_use(self) -> ScoreConfig:
         if self.vllm_python is not None and self.backend != "vllm":
             raise ValueError(f"vllm_python is used with backend vllm only, and backend is {self.backend}")
@@ -87,6 +97,7 @@ class ScoreStage(Config):
     long_rows: LongRows = "cut"
     turns: Turns = "first"
     template: RatingTemplate = "plain"
+    quantization: Quantization = "none"
     batch_tokens: int | None = execution(None, ge=1)
     num_processes: int | None = execution(None, ge=1)
     launcher: Literal["none", "external"] = execution("none")

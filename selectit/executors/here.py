@@ -21,7 +21,9 @@ class Here:
         if self._previous is not None and module_of(self._previous) is not module_of(task.stage):
             release(self._previous)
         self._previous = task.stage
-        self._ended.append((task.stage, execute(task.stage, task.now, task.inputs, task.title, self._session)))
+        self._ended.append(
+            (task.stage, execute(task.stage, task.now, task.inputs, task.title, self._session, task.labels))
+        )
 
     def wait(self) -> list[tuple[Stage, Outcome]]:
         ended, self._ended = self._ended, []

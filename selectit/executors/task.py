@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -34,6 +34,8 @@ class Task:
     runs_dir: Path
     wandb: WandbConfig
     group: str
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """What its W&B run says of it, such as arm and seeds."""
 
     @property
     def log(self) -> Path:
@@ -72,7 +74,7 @@ def perform(task: Task) -> Outcome:
     with task.log.open("a", encoding="utf-8", buffering=1) as log:
         session = Session(Store(task.runs_dir), Console(file=log, width=LOG_WIDTH), task.wandb, task.group)
         try:
-            return execute(task.stage, task.now, task.inputs, task.title, session)
+            return execute(task.stage, task.now, task.inputs, task.title, session, task.labels)
         except Preempted as stopped:
             session.console.print(str(stopped), highlight=False)
             log.flush()

@@ -28,6 +28,7 @@ from selectit.config import (
 from selectit.errors import UserError
 from selectit.flops import Shape
 from selectit.graph import Stage
+from selectit.pricing.items import items_of_tasks
 from selectit.pricing.tokens import model_file, pool_rows, rating_tokens, tokens_per_row
 from selectit.training_memory import adapter_parameters, optimizer_bytes, training_memory
 
@@ -234,7 +235,13 @@ def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
     return copies * trained * saved, round((NUM_KEPT_CHECKPOINTS * per_weight + best * saved) * trained)
 
 
-def num_items(benchmark: BenchmarkConfig, limit: int | None) -> int:
+def num_items(benchmark: BenchmarkConfig, limit: int | None, data: str = "hub") -> int:
+    """Counted in the files of a folder here, else of the published test set.
+
+    Raises: UserError, see `_size`.
+    """
+    if (counted := items_of_tasks(benchmark, data)) is not None:
+        return sum(min(count, benchmark.items_per_task or count, limit or count) for count in counted)
     num_tasks, total, _ = _size(benchmark)
     per_task = min(total / num_tasks, benchmark.items_per_task or total, limit or total)
     return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else num_tasks))
@@ -250,7 +257,7 @@ def _size(benchmark: BenchmarkConfig) -> tuple[int, int, int]:
 
 def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     benchmark, shape = config.benchmark, shape_of(config.model)
-    items = num_items(benchmark, config.limit)
+    items = num_items(benchmark, config.limit, config.data)
     prompt_tokens = _size(benchmark)[2]
     generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0
     answers = items * benchmark.num_samples
@@ -277,8 +284,8 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
         unknown=unknown,
         num_items=items,
         assumed=(
-            "evaluation: items of the published test sets, mean prompt lengths measured with LLaMA-2's tokenizer "
-            "(docs/performance.md), max_gen_toks for every answer: an upper bound",
+            "evaluation: items as the files here hold them, else those of the published test sets; mean prompt lengths "
+            "measured with LLaMA-2's tokenizer (docs/performance.md), max_gen_toks for every answer: an upper bound",
             *(
                 ("judge: both answers as long as max_gen_toks, at the prices in evaluate.judge: an upper bound",)
                 if isinstance(config.judge, JudgeConfig)

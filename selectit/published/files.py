@@ -5,7 +5,6 @@ TEMPLATE.yaml in this folder shows both forms.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -160,8 +159,6 @@ def _faults(error: ValidationError, schema: type[Config]) -> Iterator[str]:
             yield f"{where}: missing; it must be given"
         elif one["type"] == "value_error":
             yield str(one["ctx"]["error"])
-        elif isinstance(found, float) and not math.isfinite(found):
-            yield f"{where}: found {found}, which is not a number"
         else:
             hint = "; 1 is the whole pool, 0.25 is 25 %" if where == "ratio" else ""
             yield f"{where or 'the file'}: {one['msg']} (found {found!r:.60}){hint}"

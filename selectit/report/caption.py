@@ -42,7 +42,7 @@ def _seeds(plan: Plan, results: Sequence[Result]) -> str:
     if len(seeds.train) == 1:
         return (
             "All values are percent ± the standard error over items (in brackets: training seeds). There is one "
-            f"training seed ({told}), so no error here holds what another would have given."
+            f"training seed ({told}), so the errors do not include the spread over training seeds."
         )
     return (
         f"All values are percent ± the standard error over training seeds and items (in brackets: training seeds). "
@@ -78,7 +78,7 @@ def _average(plan: Plan, table: Table) -> str:
     if table.beside:
         sentence += f"; {formats.names(table.beside)}: another metric of the same answers, in no average"
     if empty:
-        sentence += f". {tell_rows(plan, empty)}: no number at all, and passed over in choosing what is averaged"
+        sentence += f". {tell_rows(plan, empty)}: no number at all; ignored when choosing what is averaged"
     return sentence + "."
 
 

@@ -64,13 +64,13 @@ class Contents:
     above_one: Sequence[str]
     unscored: Sequence[Unscored]
     prompts: Sequence[str]
-    """Whose wording the rating prompts and the judge prompt are."""
+    """Sources of the rating prompts and the judge prompt."""
     costs: Listing
     cost_note: str
     stages: Listing
     environments: Listing
     given: Listing
-    """What came in from outside."""
+    """Inputs from outside."""
     answer_health: Listing
     result_notes: Sequence[str]
     values: Sequence[Sequence[ValueLine]]

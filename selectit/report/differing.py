@@ -29,7 +29,7 @@ MOST_ITEMS = 8
 NOTE = (
     "Two trained models, of the first combination of seeds that both rows have, item by item. Of what differs the page "
     f"shows at most {MOST_ITEMS} items for each benchmark and pair of rows, half of them where the row scores higher, "
-    f"and at most {MOST_PAIRS} pairs; the counts are of all items. Prompts stand without what all prompts of their "
+    f"and at most {MOST_PAIRS} pairs; the counts are of all items. Prompts are shown without what all prompts of their "
     f"task begin with, up to {MOST_PROMPT_CHARS} characters; answers up to {MOST_ANSWER_CHARS}. All items: "
     "selectit compare, or items.jsonl of the artifacts."
 )

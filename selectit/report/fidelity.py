@@ -1,4 +1,4 @@
-"""How far the reading of the method moves a SelectIT subset: its three fidelities, cut from the same ledger.
+"""Sensitivity of a SelectIT subset to the formula: its three fidelities, computed from the same ledger.
 
 Reads ledger.parquet and score.json of the score artifacts.
 """
@@ -26,8 +26,8 @@ from selectit.selection.strategies import ranking
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 MOST_ROWS = 24
 NOTE = (
-    "Rows that two readings of the method would both take over those that either would, at the arm's own number of "
-    "rows. A dash: one of the two has no result for this arm."
+    "Overlap (Jaccard index) of the rows that two variants of the formula select, at the arm's own number of rows. "
+    "A dash: one of the two has no result for this arm."
 )
 Probabilities = dict[tuple[str, tuple[str, ...]], tuple[np.ndarray, float]]
 

@@ -182,7 +182,7 @@ def _tokens(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
     ]
     caption = (
         "Tokens of the rows that each arm trains on, by the model's tokenizer and after cutting at max_length: of the "
-        f"whole row, template included, and of the part that counts in the loss. Medians: {'; '.join(medians)}."
+        f"whole row, template included, and of the part that enters the loss. Medians: {'; '.join(medians)}."
     )
     panels = [plots.Distribution(row.label, whole, part) for row, whole, part in shown]
     svg = plots.length_distributions(panels, "tokens", ("whole row", "trained on"), "tokens")

@@ -43,11 +43,11 @@ def markdown(contents: Contents) -> str:
     if contents.epochs.rows:
         blocks += ["## Benchmarks after each epoch", _listing(contents.epochs), EPOCHS_NOTE]
     if contents.composition.rows:
-        blocks += ["## What was chosen", _listing(contents.composition), CALCULATION_RULE]
+        blocks += ["## Selected rows", _listing(contents.composition), CALCULATION_RULE]
     if contents.correlations.rows:
         blocks += ["## Rank correlation between arms", _listing(contents.correlations), CORRELATIONS_NOTE]
     if contents.fidelities.rows:
-        blocks += ["## What the reading of the method moves", _listing(contents.fidelities), FIDELITY_NOTE]
+        blocks += ["## Sensitivity to the formula", _listing(contents.fidelities), FIDELITY_NOTE]
     if contents.contamination.rows:
         blocks += ["## Rows that overlap with a benchmark", _listing(contents.contamination)]
         blocks += [_text(contents.contamination_note)]
@@ -63,8 +63,8 @@ def markdown(contents: Contents) -> str:
         blocks += ["## Prompts", _bullets(contents.prompts)]
     if contents.shown:
         blocks += [
-            "## Trained and asked",
-            "One training row and one prompt of each benchmark, to the letter; what stands in ⟦ ⟧ is trained on.",
+            "## Training example and prompts",
+            "One training row and one prompt of each benchmark, verbatim; text in ⟦ ⟧ is trained on.",
         ]
         for one in contents.shown:
             blocks += [f"### {_text(one.title)}", _text(one.note), _verbatim(one.segments)]
@@ -73,7 +73,7 @@ def markdown(contents: Contents) -> str:
         blocks += ["## Answer health", _listing(contents.answer_health), ANSWER_HEALTH_NOTE]
     if contents.result_notes:
         blocks += ["## Notes of the evaluation", _bullets(contents.result_notes)]
-    blocks += ["## Where each number came from", _listing(contents.given)]
+    blocks += ["## Sources of each number", _listing(contents.given)]
     blocks += [_listing(contents.stages), _listing(contents.environments)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 

@@ -9,6 +9,7 @@ import io
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -283,7 +284,8 @@ def _svg(figure: Figure, name: str) -> str:
     """The figure as an <svg> element that loads nothing, the same bytes for the same numbers, in light and dark."""
     out = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.hashsalt": name}):
+    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's browser has its own fonts
         figure.savefig(out, format="svg", metadata=nothing, transparent=True)
     text = out.getvalue()
     text = text[text.index("<svg") :]

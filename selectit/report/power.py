@@ -111,7 +111,7 @@ def _planned_items(result: Result) -> int | None:
     config = result.cell.stage.config
     assert isinstance(config, EvaluateStage)
     try:
-        return num_items(config.benchmark, config.limit)
+        return num_items(config.benchmark, config.limit, config.data)
     except UserError:
         return None
 

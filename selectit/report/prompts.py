@@ -1,4 +1,4 @@
-"""One training row beside one prompt of each benchmark, as they were: a difference of their templates is seen.
+"""One training row next to one prompt of each benchmark, verbatim: a difference of their templates is seen.
 
 Reads trained_row.json of the finetune artifacts and the first line of items.jsonl of the evaluate artifacts.
 """

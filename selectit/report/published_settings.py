@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from selectit.config import ArmConfig, Config, JudgeConfig, PoolConfig, is_execution
 from selectit.evaluate.files import JUDGED
 from selectit.fetch import SOURCES
@@ -23,12 +25,14 @@ from selectit.report.subsets import Subset
 
 MAIN_TRAINING = ("learning_rate", "num_train_epochs", "global_batch_size", "max_length", "template")
 """Settings of training that must be known."""
-OTHER_TRAINING = ("control_tokens", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm")
-"""Must be known where ours are not the defaults. What is in neither list is compared where the paper gives it."""
 MAIN_ADAPTER = ("r", "alpha")
-OTHER_ADAPTER = ("dropout", "target_modules", "use_rslora", "use_dora")
-OTHER_RATING = ("max_length", "long_rows")
-OTHER_JUDGING = ("base_url", "max_tokens", "temperature", "extra_body")
+NOT_TRAINING = (
+    "method", "lora", "budget", "max_steps", "budget_tokens",  # compared as settings of their own
+    "micro_batch_size", "packing", "deepspeed", "max_truncated_share",  # of how a training is computed, or refused
+)  # fmt: skip
+"""Every other field must be known where ours is not the default; these are compared only where the paper gives them."""
+NOT_RATING = ("models", "rating_prompts", "dtype", "backend")
+NOT_JUDGING = ("model", "prompt", "verdict", "max_missing")
 RATED = ("selectit", "perplexity", "ifd")
 """Strategies in which a model reads the rows."""
 OF_SEVERAL_PROMPTS = ("alpha", "num_rating_prompts")
@@ -118,7 +122,7 @@ def selection(number: PublishedNumber, ours: Ours) -> list[Setting]:
     found.append(Setting("ratio", _known(ratio), _ratio(ours)))
     if select.strategy in RATED:
         found.append(_raters(number.raters, ours.raters))
-        found += _others("score.", number.score, ours.config.score, OTHER_RATING)
+        found += _others("score.", number.score, ours.config.score, NOT_RATING)
     if select.strategy == "selectit":
         found.append(_rating_prompts(number.rating_prompts, config.score.rating_prompts))
     return found
@@ -134,20 +138,32 @@ def training(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     for name in MAIN_TRAINING:
         mine = _epochs(ours.config) if name == "num_train_epochs" else getattr(finetune, name)
         yield Setting(name, rest.pop(name, UNKNOWN), mine)
-    yield from _others("", rest, finetune, OTHER_TRAINING)
+    yield from _others("", rest, finetune, (*MAIN_TRAINING, *NOT_TRAINING))
     if finetune.trains_adapter:
         adapter = dict(number.finetune.get("lora", {}))
         for name in MAIN_ADAPTER:
             yield Setting(f"lora.{name}", adapter.pop(name, UNKNOWN), getattr(finetune.lora, name))
-        yield from _others("lora.", adapter, finetune.lora, OTHER_ADAPTER)
+        yield from _others("lora.", adapter, finetune.lora, MAIN_ADAPTER)
 
 
-def _others(prefix: str, theirs: Mapping[str, Any], ours: Config, names: Sequence[str]) -> Iterator[Setting]:
-    """What the paper gives, and those of `names` that it does not give and that are not our defaults."""
+def _others(prefix: str, theirs: Mapping[str, Any], ours: Config, apart: Sequence[str]) -> Iterator[Setting]:
+    """What the paper gives, and what it does not give and is not our default; of the fields `apart`, the former only.
+
+    A field that does not exist yet when a file of numbers is written is so compared too.
+    """
     for name, info in type(ours).model_fields.items():
         value = getattr(ours, name)
-        if name in theirs or (name in names and value != info.get_default(call_default_factory=True)):
-            yield Setting(f"{prefix}{name}", theirs.get(name, UNKNOWN), value)
+        unusual = value != info.get_default(call_default_factory=True)
+        if name in theirs or (unusual and name not in apart and not is_execution(info)):
+            given: Any = UNKNOWN
+            if name in theirs:  # with the defaults of a section, as ours
+                annotation: Any = info.annotation
+                given = _plain(TypeAdapter(annotation).validate_python(theirs[name]))
+            yield Setting(f"{prefix}{name}", given, _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Config) else value
 
 
 def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
@@ -192,11 +208,11 @@ def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[st
     endpoint = setting.get("model") if isinstance(setting, Mapping) else None
     if isinstance(setting, Mapping) and isinstance(endpoint, str):
         yield Setting("judge.model", _known(theirs.model), endpoint)
-        named = {name: setting[name] for name in ("verdict", *OTHER_JUDGING) if name in setting}
-        judge = JudgeConfig(model=endpoint, **named)
+        asked_for = {name: setting[name] for name in JudgeConfig.model_fields if name in setting and name != "prompt"}
+        judge = JudgeConfig(**asked_for)
         if number.benchmark != "arena_hard":
             yield Setting("judge.verdict", _known(theirs.verdict), judge.verdict)
-        yield from _others("judge.", theirs.settings, judge, OTHER_JUDGING)
+        yield from _others("judge.", theirs.settings, judge, NOT_JUDGING)
     else:
         yield _content_setting("judge.model", theirs.model, setting)
     prompt = record.get("prompt_sha256")
@@ -236,8 +252,7 @@ def _pool(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     theirs = (number.pool_sample, number.pool_limit)
     mine = (pool.sample, pool.limit)
     if theirs != (None, None):
-        drawn, ours_drawn = (None if one is None else one.model_dump() for one in (theirs[0], mine[0]))
-        yield Setting("pool.sample", drawn, ours_drawn)
+        yield Setting("pool.sample", _plain(theirs[0]), _plain(mine[0]))
         yield Setting("pool.limit", theirs[1], mine[1])
     elif mine != (None, None) and not compared.differs and number.pool_rows == num_rows:
         yield Setting("pool", UNKNOWN, "", f"which {num_rows:,} of its rows")

@@ -71,7 +71,8 @@ def _text_told(told: Mapping[str, Any]) -> str:
             "chat format" if told["template"] == "chat" else "as released",
             *([f"{told['turns']} of {formats.count(told['num_answers'])} answers"] if told["turns"] == "mean" else []),
             *(["last answer"] if told["turns"] == "last" else []),
-            *(["its white space parted otherwise before a digit"] if told["text_alone"] else []),
+            *(["read one at a time"] if told["reads_alone"] else []),
+            *(["whitespace before a digit is tokenized differently"] if told["text_alone"] else []),
         ]
     )
 
@@ -82,7 +83,9 @@ def _verification(folder: Path, dtype: str) -> str:
         return f"{dtype}, not verified"
     found = json.loads((folder / VERIFICATION).read_text(encoding="utf-8"))
     return (
-        f"{found['dtype']}, {formats.count(found['num_rows'])} rows rated again: rank correlation "
+        f"{found['dtype']}, {formats.count(found['num_rows'])} rows rated again: scores differ by "
+        f"{found['max_sentence_score_difference']:.1e} at most, {'within' if found['agrees'] else 'beyond'} "
+        f"{found['tolerance']:g}; rank correlation "
         f"{found['rank_correlation']:.4f}, the best {found['ratio']:.0%} overlap {found['subset_overlap']:.1%}"
     )
 

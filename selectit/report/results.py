@@ -1,4 +1,4 @@
-"""What each cell of the table holds: the result of its evaluate stage, or a hole and the reason for it.
+"""What each cell of the table holds: the result of its evaluate stage, or a missing result with its reason.
 
 Reads result.json of the evaluate artifacts.
 """

@@ -50,7 +50,7 @@ def significance(comparisons: Comparisons) -> list[str]:
     few = [c for c in comparisons.found if c.word == "too few seeds"]
     if few:
         sentences.append(
-            f"Nothing is said of the method where there is no error over seeds: {_reasons(few)}. Tests over items, "
+            f"No statement about the method where there is no error over seeds: {_reasons(few)}. Tests over items, "
             "which are about the trained models alone, are in comparisons.csv."
         )
     if missing := [c for c in comparisons.found if c.word == "not compared" and c.benchmark != AVERAGE]:

@@ -1,4 +1,4 @@
-"""Where each number came from: artifact folder, fingerprint, device, library versions and commit; notes of results.
+"""Sources of each number: artifact folder, fingerprint, device, library versions and commit; notes of results.
 
 Reads the manifests.
 """
@@ -49,7 +49,7 @@ def sources(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, Lis
 
 
 def given(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
-    """What came in from outside: pools, models and benchmark data, each by its content or its commit on the hub."""
+    """Inputs from outside: pools, models and benchmark data, each by its content or its commit on the hub."""
     found: dict[tuple[str, str, str], dict[str, None]] = {}
     for stage in plan.stages:
         artifact = outcomes.get(stage, UNTOUCHED).artifact

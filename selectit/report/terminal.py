@@ -1,4 +1,4 @@
-"""The table on the terminal, in 100 columns, with the reasons of its holes under it."""
+"""The table on the terminal, in 100 columns, with the reasons of missing results under it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHORT = {"difference": "diff."}
 
 
 def print_table(report: Report, console: Console) -> None:
-    """Print the table, the reasons of its holes, and its caption."""
+    """Print the table, the reasons of missing results, and its caption."""
     table = report.table
     if table.demonstration:
         console.print(Text(table.demonstration, style="bold yellow"), width=WIDTH)

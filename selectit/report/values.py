@@ -16,7 +16,7 @@ from selectit.report.results import Result
 NOTE = (
     "Percent. Seeds are select/train/eval. Each value leads to the artifact folder that it was read from, as long as "
     "this page lies in its runs folder or in an exported pack. A dash: the value does not depend on the seed that "
-    "differs and stands in another line of its row, or the row leaves the benchmark out."
+    "differs and is in another line of its row, or the row leaves the benchmark out."
 )
 
 

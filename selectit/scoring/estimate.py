@@ -17,6 +17,7 @@ import torch
 from selectit.config import ScoreStage
 from selectit.errors import UserError
 from selectit.models import device, load_skeleton, load_tokenizer, resolve_dtype
+from selectit.quantised import method_of, told_dtype
 from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.scoring.packed import obstacle
 from selectit.scoring.rater import Batch, Text, batches, common_prefix, num_tokens
@@ -66,11 +67,14 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     rating_ids = rating_tokens_of(tokenizer, config, index.examples).ids
     skeleton = load_skeleton(config.model)
     matrices, dtype, kind = Matrices.of(skeleton), resolve_dtype(config.model), device().type
-    packs = obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
+    is_quantised = config.quantization != "none" or method_of(config.model) is not None
+    packs = not is_quantised and obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
     rater = "vllm" if config.backend == "vllm" else "packed" if packs else "stock"
     pads = rater == "stock"
     found = Price(index.num_rows, index.num_usable * len(config.prompts), rater=rater)
-    answers = EarlierRatings(earlier, basis(rating_ids, str(dtype).removeprefix("torch."), found.rater, kind))
+    answers = EarlierRatings(
+        earlier, basis(rating_ids, told_dtype(dtype, config.quantization, config.model), found.rater, kind)
+    )
     draw, prefix = random.Random(SEED), None
 
     def unanswered(texts: list[Text]) -> list[Text]:

@@ -17,6 +17,7 @@ from selectit.chat import load_form
 from selectit.config import LossStage
 from selectit.errors import UserError
 from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.quantised import check_quantization
 from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_rater import make_loss_rater
@@ -55,7 +56,7 @@ class Losses:
             yield from (text.ids for text in loss_texts(self.tokenizer, self.config, groups))
 
     def load(self, num_processes: int | None) -> LoadedRater:
-        return LoadedRater(self.config.model, make_loss_rater, num_processes)
+        return LoadedRater(self.config.model, make_loss_rater, num_processes, self.config.quantization)
 
     def do(self, rater: Loaded, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
         config, index, num_tokens = self.config, self.index, 0
@@ -74,7 +75,8 @@ class Losses:
 
 
 def preflight(config: LossStage) -> None:
-    """Raises: UserError, see `Losses`."""
+    """Raises: UserError, see `Losses`; for a quantised model that cannot be loaded here."""
+    check_quantization(config)
     Losses(config)
 
 
@@ -107,6 +109,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "dtype": facts.dtype,
         "device": facts.device,
         "rater": facts.rater,
+        "reads_alone": facts.reads_alone,
         "placement": facts.placement,
         "num_processes": work.num_processes,
         "batch_tokens": work.batch_tokens,

@@ -24,16 +24,27 @@ from selectit.scoring.loss_rater import StockLossRater
 from selectit.scoring.loss_stage import SUMMARY
 from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.rater import Batch
-from selectit.scoring.verify import SEED, rank_correlation, rows_of, subset_overlap
+from selectit.scoring.verify import (
+    SEED,
+    TOLERANCES,
+    most_different,
+    rank_correlation,
+    rows_of,
+    subset_overlap,
+)
 from selectit.tracking import Tracker
 
 
-def verify_losses(config: LossStage, folder: Path, num_rows: int, tracker: Tracker) -> dict[str, Any]:
+def verify_losses(
+    config: LossStage, folder: Path, num_rows: int, tracker: Tracker, tolerance: float | None = None
+) -> dict[str, Any]:
     """Take the losses of a seeded sample of rows again and compare.
 
-    Args:    folder: holds the ledger of `config`.
+    Args:    folder: holds the ledger of `config`; tolerance: largest difference of a response's mean loss, in nats, for
+             which both agree; None: by number type.
     Returns: what verification.json holds: the largest difference of a response's loss and of a whole text's, in
-             nats; rank correlation of the response losses; share of the sample's highest part, at the usual ratio,
+             nats; whether the former is within the tolerance; the rows that differ most;
+             rank correlation of the response losses; share of the sample's highest part, at the usual ratio,
              that both choose.
     Raises:  UserError where fewer than two rows have a loss.
     """
@@ -53,12 +64,17 @@ def verify_losses(config: LossStage, folder: Path, num_rows: int, tracker: Track
             advance(1)
     told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     found, ratio = losses.response[sample], SelectDefaults().ratio
+    apart = float(np.abs(found - expected[:, 0]).max())
+    largest_allowed = tolerance if tolerance is not None else TOLERANCES[told["dtype"] == "float32"]
     result = {
         "num_rows": len(sample),
         "num_rows_of_pool": len(row_ids),
         "rater": told["rater"],
         "dtype": told["dtype"],
-        "max_response_loss_difference": float(np.abs(found - expected[:, 0]).max()),
+        "max_response_loss_difference": apart,
+        "tolerance": largest_allowed,
+        "agrees": apart <= largest_allowed,
+        "most_different": most_different([row.row_id for row in rows], found, expected[:, 0]),
         "max_full_loss_difference": float(np.abs(losses.full[sample] - expected[:, 1]).max()),
         "rank_correlation": rank_correlation(found, expected[:, 0]),
         "ratio": ratio,

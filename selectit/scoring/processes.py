@@ -5,6 +5,7 @@ The stage asks what the model is and gives batches; in how many copies the model
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -16,15 +17,18 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from selectit.config import ModelConfig
+from selectit.ahead import ahead
+from selectit.config import ModelConfig, Quantization
 from selectit.models import (
     is_offloaded,
     load_model,
+    load_skeleton,
     num_embeddings,
     placement,
     refuse_not_finite,
     take_gpu,
 )
+from selectit.quantised import bitsandbytes_config, method_of, told_dtype
 from selectit.scoring.rater import Batch, Rater
 from selectit.workers import Workers, counted_processes, how_to_start, in_order
 
@@ -50,6 +54,8 @@ class RaterFacts:
     is_offloaded: bool
     context: int | None
     """Tokens that the model was made for."""
+    reads_alone: bool = False
+    """Texts of different lengths are read one at a time, for padding would change their numbers."""
     engine: str | None = None
     """With its version, where another Python rates: such as vllm 0.32.0."""
 
@@ -80,10 +86,17 @@ class LoadedRater:
     Raises: UserError where the model's logits are not finite, whatever it reads.
     """
 
-    def __init__(self, config: ModelConfig, make: Callable[[PreTrainedModel], Rater], wanted: int | None) -> None:
-        self._config, self._make = config, make
+    def __init__(
+        self,
+        config: ModelConfig,
+        make: Callable[[PreTrainedModel], Rater],
+        wanted: int | None,
+        quantization: Quantization = "none",
+    ) -> None:
+        self._config, self._make, self._quantization = config, make, quantization
         self._wanted = 1 if config.device_map == "auto" else wanted  # one copy has all devices
-        model = load_model(config)
+        model = load_model(config, quantization=bitsandbytes_config(quantization, config))
+        is_quantised = quantization != "none" or method_of(config) is not None
         refuse_without_numbers(model)
         self._rater: Any = make(model)
         self._device = model.device
@@ -91,12 +104,14 @@ class LoadedRater:
         self.pads: bool = self._rater.pads
         self.facts = RaterFacts(
             rater=self._rater.name,
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype=told_dtype(model.dtype, quantization, config),
             device=model.device.type,
-            num_parameters=sum(p.numel() for p in model.parameters()),
+            # packed weights are fewer numbers than the model has parameters
+            num_parameters=sum(p.numel() for p in (load_skeleton(config) if is_quantised else model).parameters()),
             placement=placement(model),
             is_offloaded=is_offloaded(model),
             context=getattr(model.config, "max_position_embeddings", None),
+            reads_alone=getattr(self._rater, "reads_alone", False),
         )
         self.num_processes = 1
 
@@ -113,22 +128,25 @@ class LoadedRater:
         return batches
 
     def rate(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Each batch with what the rater says of its texts, in the order in which they come.
+        """Each batch with what the rater says of its texts, in the order in which they come; batches are made in a
+        thread meanwhile.
 
         Raises: what the rater raises; RuntimeError where a process was killed.
         """
-        if self.num_processes == 1:
-            for batch in batches:
-                yield batch, self._rater.rate(batch)
-            return
-        if self._workers is None:
+        if self.num_processes > 1 and self._workers is None:
             self._workers = self._start()
-        yield from self._workers.run(in_order(iter(batches)))
+        with contextlib.closing(ahead(iter(batches))) as made:
+            if self.num_processes == 1:
+                for batch in made:
+                    yield batch, self._rater.rate(batch)
+                return
+            assert self._workers is not None
+            yield from self._workers.run(in_order(made))
 
     def _start(self) -> Workers[Batch, np.ndarray]:
         if how_to_start(self._device) == "fork":
             return Workers(lambda number: self._rater.rate, self.num_processes, "fork", IF_KILLED)
-        again = functools.partial(_rating, self._config, self._make, self._rater.fits)
+        again = functools.partial(_rating, self._config, self._make, self._rater.fits, self._quantization)
         self._rater = None  # the first GPU is for its process
         gc.collect()
         torch.cuda.empty_cache()
@@ -145,11 +163,11 @@ def refuse_without_numbers(model: Any) -> None:
 
 
 def _rating(
-    config: ModelConfig, make: Callable[[PreTrainedModel], Any], fits: Any, number: int
+    config: ModelConfig, make: Callable[[PreTrainedModel], Any], fits: Any, quantization: Quantization, number: int
 ) -> Callable[[Batch], np.ndarray]:
     """What process `number` rates with, from its own copy. Args: fits: `Halving.fits`, shared by all."""
     take_gpu(number)
-    rater = make(load_model(config))
+    rater = make(load_model(config, quantization=bitsandbytes_config(quantization, config)))
     rater.fits = fits
     return rater.rate
 

@@ -85,6 +85,8 @@ class Halving:
 
     def __init__(self, rater: Rater) -> None:
         self._rater, self.name, self.pads = rater, rater.name, rater.pads
+        self.reads_alone: bool = getattr(rater, "reads_alone", False)
+        """Texts of different lengths are read one at a time, for padding would change their numbers."""
         self.fits = multiprocessing.RawValue(ctypes.c_double, float("inf"))  # tokens
 
     def rate(self, batch: Batch) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -80,25 +81,28 @@ class Rating:
         answers = EarlierRatings(self._earlier, basis(self.rating_ids, facts.dtype, facts.rater, facts.device))
         mine = index.rows_of(share)
         total, name = int(mine.sum()) * len(config.prompts), Path(config.model.path).name
+        written_down = threading.Lock()  # batches are made, and what needs no rating is recorded, in a thread
         with watching(tracker, total, name, len(config.prompts)) as watch:
             watch.done(int(np.count_nonzero(done & mine)))
 
             def unanswered(texts: Sequence[Text]) -> list[Text]:
-                return _unanswered(config, texts, answers, writer, watch)
+                return _unanswered(config, texts, answers, writer, watch, written_down)
 
             limit = tokens_of_a_batch(config, facts.device)
             pending = rating_batches(self.tokenizer, config, index, done, limit, rater.pads, unanswered, share)
             for batch, probabilities in rater.rate(rater.plan(pending)):
                 records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
-                writer.add(records)
-                watch.rated(records, sum(len(text.ids) for text in batch.texts))
+                with written_down:
+                    writer.add(records)
+                    watch.rated(records, sum(len(text.ids) for text in batch.texts))
         return {"num_tokens": watch.num_tokens, "peak_memory_mb": watch.peak_memory_mb}
 
 
 def load_rater(config: ScoreStage, rating_ids: Sequence[int], num_processes: int | None) -> Loaded:
     if config.backend == "vllm":
         return LoadedVllm(config, rating_ids, num_processes)
-    return LoadedRater(config.model, functools.partial(make_rater, rating_ids=rating_ids), num_processes)
+    make = functools.partial(make_rater, rating_ids=rating_ids)
+    return LoadedRater(config.model, make, num_processes, config.quantization)
 
 
 def rating_tokens_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> RatingTokens:
@@ -110,7 +114,12 @@ def rating_tokens_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, row
 
 
 def _unanswered(
-    config: ScoreStage, texts: Sequence[Text], answers: EarlierRatings, writer: LedgerWriter, watch: Watch
+    config: ScoreStage,
+    texts: Sequence[Text],
+    answers: EarlierRatings,
+    writer: LedgerWriter,
+    watch: Watch,
+    written_down: threading.Lock,
 ) -> list[Text]:
     """Those of the texts that must be rated; the ratings of the others, or why they have none, are written down."""
     if not texts:
@@ -127,8 +136,9 @@ def _unanswered(
         else:
             left.append(text)
             continue
-        writer.add(records)
-        watch.done(len(records))
+        with written_down:
+            writer.add(records)
+            watch.done(len(records))
     return left
 
 

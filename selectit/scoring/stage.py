@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
+from selectit.artifact import VERIFICATION
 from selectit.config import ScoreStage
+from selectit.quantised import check_quantization
 from selectit.scoring.ledger import drop_parts, ratings_of
 from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
@@ -30,10 +32,11 @@ NO_SPREAD = 1e-6
 
 
 def preflight(config: ScoreStage) -> None:
-    """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, texts that are too long, or a
-    Python without vLLM where it is to rate."""
+    """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, texts that are too long, a
+    quantised model that cannot be loaded here, or a Python without vLLM where it is to rate."""
     if config.backend == "vllm":
         check(config)
+    check_quantization(config)
     Rating(config).refuse_long()
 
 
@@ -65,6 +68,7 @@ def run(
         **basis(rating.rating_ids, facts.dtype, facts.rater, facts.device),
         "num_parameters": facts.num_parameters,
         "engine": facts.engine,
+        "reads_alone": facts.reads_alone,
         "placement": facts.placement,
         "num_processes": work.num_processes,
         "batch_tokens": work.batch_tokens,
@@ -81,6 +85,8 @@ def run(
         "prompts": list(config.prompts),
     }
     (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
+    if facts.reads_alone:
+        tracker.note("texts were read one at a time: padding would change the numbers of this architecture")
     if rating.rating_tokens.text_alone:
         tracker.note(
             f"the tokenizer of {config.model.path} parts the end of a rating text otherwise once a rating follows; the "
@@ -100,7 +106,13 @@ def run(
         )
     tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
     if config.verify:
-        verify(config, out, config.verify, "corrected", tracker)  # as a selection that names no fidelity
+        found = verify(config, out, config.verify, "corrected", tracker)  # as a selection that names no fidelity
+        if not found["agrees"]:
+            tracker.note(
+                "a sentence-level score differs from one row at a time in float32 by "
+                f"{found['max_sentence_score_difference']:.2g}, beyond {found['tolerance']:g}: "
+                f"see {VERIFICATION}"
+            )
     drop_parts(out)
     return {**summary, "peak_memory_mb": work.peak_memory_mb}
 

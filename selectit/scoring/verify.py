@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,28 @@ from selectit.tracking import Tracker
 
 ALPHA = 0.2
 SEED = 0
+MOST_SHOWN = 5
+TOLERANCES = {True: 1e-3, False: 0.05}
+"""Largest difference of a sentence-level score, which lies between 0 and 5, by whether the ledger is in float32: there
+paths differ by rounding, some 1e-6; half precision and quantised weights move a score by what they lose.
+"""
 
 
-def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, tracker: Tracker) -> dict[str, Any]:
+def verify(
+    config: ScoreStage,
+    folder: Path,
+    num_rows: int,
+    fidelity: Fidelity,
+    tracker: Tracker,
+    tolerance: float | None = None,
+) -> dict[str, Any]:
     """Rate a seeded sample of rows again and compare.
 
-    Args:    folder: holds the ledger of `config`.
+    Args:    folder: holds the ledger of `config`; tolerance: largest difference of a sentence-level score for which
+             both agree; None: by number type.
     Returns: what verification.json holds: the largest difference of a probability, a token-level and a
-             sentence-level score, the rank correlation of the sentence-level scores, and the share of the
+             sentence-level score, whether that is within the tolerance, the rows that differ most, the
+             rank correlation of the sentence-level scores, and the share of the
              sample's best part that both choose at the usual ratio.
     Raises:  UserError where fewer than two rows were rated.
     """
@@ -51,7 +65,8 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
 
     told = json.loads((folder / "score.json").read_text(encoding="utf-8"))
     reference = StockRater(
-        load_model(config.model.model_copy(update={"dtype": "float32"})), list(told["rating_token_ids"].values())
+        load_model(config.model.model_copy(update={"dtype": "float32"})),  # not quantised, where the rater was
+        list(told["rating_token_ids"].values()),
     )
     tokenizer = load_tokenizer(config.model)
     expected = np.empty((len(sample), len(prompts), rated.probabilities.shape[2]))
@@ -71,6 +86,8 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
     token, expected_token = (token_scores(p, fidelity, len(prompts)) for p in (found, expected))
     sentence, expected_sentence = (sentence_scores(t, ALPHA) for t in (token, expected_token))
     ratio = SelectDefaults().ratio
+    apart = np.abs(sentence - expected_sentence)
+    largest_allowed = tolerance if tolerance is not None else TOLERANCES[told["dtype"] == "float32"]
     result = {
         "num_rows": len(sample),
         "num_rows_of_pool": len(row_ids),
@@ -79,7 +96,10 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
         "fidelity": fidelity,
         "max_probability_difference": float(np.abs(found - expected).max()),
         "max_token_score_difference": float(np.abs(token - expected_token).max()),
-        "max_sentence_score_difference": float(np.abs(sentence - expected_sentence).max()),
+        "max_sentence_score_difference": float(apart.max()),
+        "tolerance": largest_allowed,
+        "agrees": bool(apart.max() <= largest_allowed),
+        "most_different": most_different([row.row_id for row in rows], sentence, expected_sentence),
         "rank_correlation": rank_correlation(sentence, expected_sentence),
         "ratio": ratio,
         "subset_overlap": subset_overlap(sentence, expected_sentence, ratio),
@@ -88,6 +108,12 @@ def verify(config: ScoreStage, folder: Path, num_rows: int, fidelity: Fidelity, 
     part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     os.replace(part, folder / VERIFICATION)
     return result
+
+
+def most_different(row_ids: Sequence[str], found: np.ndarray, expected: np.ndarray) -> list[dict[str, Any]]:
+    """The rows with the largest differences, the largest first."""
+    order = np.argsort(-np.abs(found - expected), kind="stable")[:MOST_SHOWN]
+    return [{"row_id": row_ids[at], "ledger": float(found[at]), "again": float(expected[at])} for at in order]
 
 
 def rows_of(rows: Iterable[Row], row_ids: Iterable[str]) -> list[Row]:

@@ -35,6 +35,16 @@ def frozen(text: str, where: str) -> str:
     if any(macro.name == CLOCK for macro in tree.find_all(nodes.Macro)):
         return text
     calls = [call for call in tree.find_all(nodes.Call) if _is_clock(call.node)]
+    conditions = [branch.test for branch in tree.find_all(nodes.If)]
+    conditions += [branch.test for branch in tree.find_all(nodes.CondExpr)]
+    asked_for = [name for test in conditions for name in (test, *test.find_all(nodes.Name))]
+    plain = {id(node) for node in [*(call.node for call in calls), *asked_for]}
+    for name in tree.find_all(nodes.Name):
+        if _is_clock(name) and id(name) not in plain:
+            raise UserError(
+                f"{where}: line {name.lineno} hands {CLOCK} on under another name, so the date that is printed cannot "
+                "be fixed; write the date into a copy of the template and name that .jinja file as finetune.template"
+            )
     if not calls:
         return text
     formats: dict[str, str] = {}

@@ -106,10 +106,11 @@ def test_a_mended_grader_writes_a_new_artifact_of_the_same_answers(evaluated, tm
     assert len(list((out / "artifacts").glob("grade-*"))) == 1
     mended = graders.NamedGrader("selectit.evaluate.number_answers:grade_gsm8k", ("gsm8k",),
                                  graders.GRADERS["gsm8k"].metrics, version=99)  # fmt: skip
+    version = graders.GRADERS["gsm8k"].version
     monkeypatch.setitem(graders.GRADERS, "gsm8k", mended)
     command("evaluate", "--regrade", folder, "--out", out)
     found = [json.loads(path.read_text()) for path in (out / "artifacts").glob("grade-*/result.json")]
-    assert sorted(one["grader"]["version"] for one in found) == [1, 99]
+    assert sorted(one["grader"]["version"] for one in found) == [version, 99]
     assert len({one["answers_sha256"] for one in found}) == 1
 
 
@@ -124,6 +125,7 @@ def test_items_without_an_answer_are_counted_and_left_out(evaluated, demo_data, 
 
 
 GOOD = {"benchmark": "gsm8k", "task": "gsm8k_cot", "doc_id": 0, "answer": "8"}
+KEPT = {"task": "gsm8k_cot", "item_id": 0, "prompt": "Q: 4 + 4\nA:", "outputs": ["8"]}
 
 
 @pytest.mark.parametrize(
@@ -137,12 +139,39 @@ GOOD = {"benchmark": "gsm8k", "task": "gsm8k_cot", "doc_id": 0, "answer": "8"}
         ([GOOD, GOOD], "line 2: answer 2 to gsm8k_cot, doc_id 0, and the profile asks for 1"),
         ([["gsm8k"]], "line 1: expected benchmark, task, doc_id, answer"),
         ([{**GOOD, "benchmark": "bbh"}], "has no answer to gsm8k"),
+        ([{**GOOD, "answer": "8 \ud800"}], "line 1 holds half of a character"),
+        ([{**KEPT, "outputs": 3}], "line 1: outputs is 3, expected a list"),
+        ([{**KEPT, "outputs": []}], "line 1: outputs is [], expected the answers"),
+        ([{**KEPT, "outputs": [5]}], "line 1: outputs is [5], expected the answers"),
+        ([{**KEPT, "outputs": ["8", 0.5]}], "expected the answers that an evaluation kept"),
+        ([{**KEPT, "task": ["gsm8k_cot"]}], 'line 1: task is ["gsm8k_cot"], expected text'),
+        ([{"outputs": ["8"]}], "line 1 has no task, item_id, prompt"),
     ],
 )
 def test_faults_of_given_answers_name_their_line(tmp_path, rows, words):
     with pytest.raises(UserError) as error:
         read_answers(write(tmp_path / "a.jsonl", rows), load_profile("miniature").benchmarks["gsm8k"])
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (json.dumps(GOOD).encode("utf-16"), "UTF-16 text"),
+        (json.dumps(GOOD | {"answer": "caf\u00e9"}, ensure_ascii=False).encode("latin-1"), "byte 0xe9 is not UTF-8"),
+        (b'{"benchmark": "gsm8k", "task": "gsm8k_cot", "doc_id": 0, "answer": "8", "answer": "9"}', "answer twice"),
+    ],
+)
+def test_files_of_answers_in_other_encodings_or_with_a_key_twice_are_refused(tmp_path, content, words):
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        read_answers(tmp_path / "a.jsonl", load_profile("miniature").benchmarks["gsm8k"])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_answers(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    (given,) = read_answers(tmp_path / "a.jsonl", load_profile("miniature").benchmarks["gsm8k"]).values()
+    assert given.outputs == ["8"]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,18 @@ def bbh(text, gold, question=""):
         ("The answer is 8.0", "8"),
         ("Answer: 1 1/2 hours", "1.5"),
         ("She pays Rs.500", "500"),
+        ("The answer is minus 8.", "-8"),
+        ("The answer is $70 thousand.", "70000"),
+        ("He made $70k", "70000"),
+        ("The answer is 8 because 10 - 2 = 8 and 3 = 3", "8"),
+        ("The answer is 8 (4*2=8 and 1=1)", "8"),
+        ("The answer is 8 = 4 * 2", "8"),
+        ("Answer: 4 eggs times 2 dollars is 8 dollars", "8"),
+        (r"The answer is: $4 \times \$2 = \$8$", "8"),
+        ("The answer is 1.5 or 3/2", "1.5"),
+        ("The answer is 8 hours and 0 minutes.", "8"),
+        ("The answer is not 9 but 8", "8"),
+        ("The correct option is 8.", "8"),
     ],
 )
 def test_gsm8k_reads_numbers_as_they_are_meant(text, gold):
@@ -60,6 +72,15 @@ def test_gsm8k_reads_numbers_as_they_are_meant(text, gold):
         ("The answer is 80", "8"),
         ("The answer is 2125", "2,126"),
         ("The answer is 3/8.", "3"),
+        ("The answer is minus 8.", "8"),
+        ("The answer is 8 or 9", "8"),
+        ("The answer is 8 dollars or 9 dollars", "8"),
+        ("The answer is 8 or 9", "9"),
+        ("The answer is 8, 9, 10", "8"),
+        ("The answer is 8 + 2", "8"),
+        ("The answer is 8 - 10", "10"),
+        ("The answer is 8 million", "8"),
+        ("The answer is not 8.", "8"),
     ],
 )
 def test_gsm8k_takes_no_other_number(text, gold):
@@ -93,6 +114,9 @@ OPTIONS = "Which one?\nOptions:\n(A) red\n(B) blue\n(C) rita, sue and bob poo"
         (r"\boxed{B}", "(B)"),
         ("So the answer is (C).", "rita, sue and bob poo"),
         ("So the answer is rita, sue and bob poo.", "rita, sue and bob poo"),
+        (r"\boxed{\text{rita, sue and bob poo}}", "rita, sue and bob poo"),
+        ("The correct option is (B).", "(B)"),
+        ("The answer is:\n```\n(B)\n```", "(B)"),
     ],
 )
 def test_an_option_is_read_from_its_letter_or_its_text(text, gold):
@@ -101,7 +125,16 @@ def test_an_option_is_read_from_its_letter_or_its_text(text, gold):
 
 @pytest.mark.parametrize(
     "text",
-    ["The answer is (A) or (B).", "The answer is A, B", "The answer is (A).", "The answer is (Q).", "A lot", OPTIONS],
+    [
+        "The answer is (A) or (B).",
+        "The answer is A, B",
+        "The answer is (A).",
+        "The answer is (Q).",
+        "A lot",
+        OPTIONS,
+        "So the answer is not (B).",
+        "blue\n(C) rita, sue and bob poo",
+    ],
 )
 def test_another_letter_or_several_are_no_point(text):
     assert bbh(text, "(B)", OPTIONS).score == 0
@@ -140,6 +173,20 @@ def test_bbh_without_an_answer_is_unparsed_and_no_point(text, gold):
         ("So the answer is bat dog cat.", "bat cat dog", 0),
         ("So the answer is o'connor it&t.", "it&t o'connor", 0),
         ("So the answer is it&t o'connor.", "it&t o'connor", 1),
+        (r"\boxed{bat cat dog}", "bat cat dog", 1),
+        ("The answer is:\n1. bat\n2. cat\n3. dog", "bat cat dog", 1),
+        ("The answer is:\n1. bat\n2. dog\n3. cat", "bat cat dog", 0),
+        (r"The final answer is $\boxed{] ) }}$.", "] ) }", 1),
+        (r"\boxed{\text{] )}}", "] )", 1),
+        (r"\boxed{] ) \}}", "] ) }", 1),
+        (r"\boxed{] ) }}", "] )", 0),
+        ("So the answer is ], ), }.", "] ) }", 1),
+        ("The answer is ] or ] ).", "]", 0),
+        ("So the answer is 12 or 13.", "12", 0),
+        ("So the answer is 12 + 1.", "12", 0),
+        ("So the answer is not 12.", "12", 0),
+        ("So the answer is minus 12.", "12", 0),
+        ("12, 13", "12", 0),
     ],
 )
 def test_bbh_compares_what_the_task_means(text, gold, score):
@@ -198,6 +245,6 @@ def test_items_and_results_count_what_could_not_be_read(evaluate, monkeypatch, o
     result = json.loads((out / "result.json").read_text())
     items = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
     unparsed = [item for item in items if item["outputs"] == [""]]
-    assert result["grader"] == {"name": "gsm8k", "version": 1}
+    assert result["grader"] == {"name": "gsm8k", "version": GRADERS["gsm8k"].version}
     assert result["outcomes"] == {"read": len(items) - len(unparsed), "unparsed": len(unparsed)}
     assert unparsed and all(item["outcomes"] == ["unparsed"] and item["score"] == 0 for item in unparsed)

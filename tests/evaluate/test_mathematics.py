@@ -97,6 +97,12 @@ COMPARED = [
     (r"m_{p} c^{2}\left(\gamma^{2}-1\right)", [r"m_p c^2(\gamma^2-1)"], ["m_p c^2", r"m_p c^2(\gamma^2+1)"]),
     (r"\frac{1}{3} E_{1}+\frac{2}{3} E_{2}", [r"\frac{E_1+2E_2}{3}"], [r"\frac{E_1+E_2}{3}"]),
     (r"$m_{\max }=n^{2}-n-1$", ["n^2-n-1"], ["n^2-n"]),
+    (".35625", ["0.35625", ".35625", r"\frac{57}{160}"], ["35625"]),
+    (".0000672", ["6.72e-5", ".0000672"], ["672", "0.000672"]),
+    (r"\$18.90", [r"\$18.90", "18.90", "18.9"], ["90", r"\$1890"]),
+    (r"\$32,\!348", [r"\$32,348", r"\$32{,}348", "32348"], ["32", "348"]),
+    ("12", [r"\$12"], [r"12 \text{ or } 13", "13, 12"]),
+    ("2516_8", ["2516_8", "2516_{8}", "2516"], ["2516_9", "2517_8"]),
     (r"864 \mbox{ inches}^2", ["864", r"864\text{ square inches}"], ["86"]),
 ]  # fmt: skip
 
@@ -110,10 +116,17 @@ def test_golds_mean_what_they_say_and_gaps_of_math_verify_are_closed():
     assert [(*one, grade.right) for one, grade in zip(asked, grades, strict=True) if one[2] != grade.right] == []
 
 
+def test_two_numbers_in_a_sentence_are_two_answers():
+    asked = [("12", "The answer is 12 or 13."), ("12, 13", "The answer is 12 or 13."), ("12", "The answer is 12.")]
+    grades = grade_all([((gold,), text) for gold, text in asked], lambda number: None)
+    assert [grade.right for grade in grades] == [False, True, True]
+
+
 def test_known_gaps_of_math_verify():
     """Docs name these: an answer that means the gold and gets nothing, and one that gets a point for nearly nothing."""
-    grades = grade_all([(("5",), "$\\boxed{5 (five)}$"), (("5",), "$\\boxed{5\\%}$")], lambda number: None)
-    assert [grade.right for grade in grades] == [False, True]
+    asked = [("5", "5 (five)"), (r"\text{Monday}", "Day 1"), ("5", r"5\%"), ("(3,4)", "3,4"), ("7", "8=7")]
+    grades = grade_all([((gold,), f"$\\boxed{{{answer}}}$") for gold, answer in asked], lambda number: None)
+    assert [grade.right for grade in grades] == [False, False, True, True, True]
 
 
 def test_a_problem_that_is_repeated_is_no_answer(oracle, evaluate, folder):

@@ -174,3 +174,19 @@ def test_too_few_demonstrations_in_a_folder_are_known_before_anything_runs(tmp_p
         (tmp_path / "mmlu" / split / f"astronomy_{split}.csv").write_text(row * 3)
     with pytest.raises(UserError, match=r"astronomy_dev\.csv has 3 demonstrations, and num_fewshot is 5"):
         check_demonstrations(entry.model_copy(update={"tasks": ("astronomy",)}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("name: bbh", "gsm8k.name: the key of an entry is its benchmark"),
+        ("revision: ''", "gsm8k.revision: "),
+        ("temperature: 1.0e-300", "gsm8k.temperature: 1e-300; 0 is greedy"),
+        ("temperature: 1.0e+300", "gsm8k.temperature: 1e\\+300; 0 is greedy"),
+    ],
+)
+def test_a_setting_that_would_be_dropped_or_fail_later_is_refused_when_read(tmp_path, setting, words):
+    entry = "metric: 'exact_match,flexible-extract', max_gen_toks: 8"
+    (tmp_path / "p.yaml").write_text(f"description: x\nbenchmarks:\n  gsm8k: {{{entry}, {setting}}}\n")
+    with pytest.raises(UserError, match=words):
+        load_profile(str(tmp_path / "p.yaml"))

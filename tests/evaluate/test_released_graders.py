@@ -251,12 +251,13 @@ def test_mmlus_answer_is_the_first_of_the_most_probable_letters():
     generator = random.Random(0)
     odd = [-0.0, 0.0, -1.0, -1.0 - 1e-9, -30.5, -1e30, float("-inf")]
     tables = [[generator.choice(odd) for _ in range(4)] for _ in range(80)]
+    tables = [table for table in tables if len(set(table)) > 1]  # of equal ones none is chosen
     assert len({tuple(table) for table in tables}) >= 60
     samples = [
         {"doc_id": n, "doc": {}, "target": 0, "arguments": [("", "")], "resps": [[(value, True)] for value in table]}
         for n, table in enumerate(tables)
     ]
-    for table, item in zip(tables, read_items({"samples": {"mmlu_x": samples}}, "acc"), strict=True):
+    for table, item in zip(tables, read_items({"samples": {"mmlu_x": samples}}), strict=True):
         order = sorted(range(4), key=lambda at: (-table[at], at))
         assert item.answer == "ABCD"[order[0]], table
 

@@ -146,6 +146,15 @@ def test_a_date_in_a_computed_format_is_refused():
         chat_template("chat", tokenizer_of("smollm2", "{{ strftime_now(messages[0]['content']) }}"))
 
 
+@pytest.mark.parametrize("alias", ["{% set now = strftime_now %}", "{% set ns = namespace(now=strftime_now) %}"])
+def test_a_clock_under_another_name_is_refused(alias):
+    with pytest.raises(UserError, match="line 2 hands strftime_now on under another name"):
+        chat_template("chat", tokenizer_of("smollm2", "\n" + alias + CHATML_WITH_SYSTEM))
+    asked_for = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% elif not strftime_now %}-{% endif %}"
+    text = chat_template("chat", tokenizer_of("smollm2", asked_for + CHATML_WITH_SYSTEM))
+    assert text.startswith("{%- macro strftime_now(")
+
+
 def test_a_dict_of_named_templates_means_its_default():
     other = "{% for m in messages %}tool{% endfor %}"
     form = load_form("chat", tokenizer_of("smollm2", {"default": CHATML_WITH_SYSTEM, "tool_use": other}))

@@ -1,0 +1,121 @@
+"""Raters in 8 or 4 bits: how they are loaded, what is refused before weights are, and what is said of them.
+
+bitsandbytes, GPTQ and AWQ are not needed here: the loading is watched, not done.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from selectit import quantised
+from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
+from selectit.errors import UserError
+from selectit.fingerprint import Hasher, identity
+from selectit.models import load_model
+from selectit.quantised import bitsandbytes_config, check_quantization, told_dtype
+from selectit.scoring import loss_stage, processes, stage
+from selectit.scoring.rater import make_rater
+
+
+def config_of(pool, model, **settings) -> ScoreStage:
+    return ScoreStage(
+        pool=PoolConfig(path=str(pool)), model=ModelConfig(path=str(model)), prompts=("Rate it.\n\n",), **settings
+    )  # fmt: skip
+
+
+@pytest.fixture
+def gptq(demo, tmp_path):
+    """The demonstration model, whose config.json says that its weights are GPTQ's."""
+    folder = tmp_path / "gptq"
+    shutil.copytree(demo / "model", folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_four_and_eight_bits_reach_transformers_with_a_place_for_the_weights(demo, monkeypatch):
+    asked = {}
+    load = AutoModelForCausalLM.from_pretrained
+
+    def watched(path, **settings):
+        asked.update(settings)
+        return load(path, **{k: v for k, v in settings.items() if k not in ("quantization_config", "device_map")})
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", watched)
+    model = ModelConfig(path=str(demo / "model"))
+    for bits, wanted in (("4bit", ("load_in_4bit", "nf4")), ("8bit", ("load_in_8bit", None))):
+        asked.clear()
+        load_model(model, quantization=bitsandbytes_config(bits, model))
+        made = asked["quantization_config"]
+        assert getattr(made, wanted[0]) and asked["device_map"] == {"": "cpu"}
+        if wanted[1]:
+            assert made.bnb_4bit_quant_type == "nf4" and made.bnb_4bit_compute_dtype == torch.float32
+    assert bitsandbytes_config("none", model) is None
+
+
+def test_a_quantised_rater_is_named_counted_whole_and_its_ratings_are_not_reused_for_others(demo, monkeypatch):
+    """Packed weights are fewer numbers, and theta of the model level must not become smaller by it."""
+    whole = load_model(ModelConfig(path=str(demo / "model")))
+    num_parameters = sum(p.numel() for p in whole.parameters())
+
+    def half_as_many(config, quantization=None):
+        model = load_model(config)
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.data)
+        del model.model.layers[1:]
+        return model
+
+    monkeypatch.setattr(processes, "load_model", half_as_many)
+    with processes.LoadedRater(
+        ModelConfig(path=str(demo / "model")), lambda model: make_rater(model, [1, 2, 3, 4, 5]), 1, "4bit"
+    ) as rater:  # fmt: skip
+        assert rater.facts.num_parameters == num_parameters
+        assert rater.facts.dtype == "float32, 4bit weights"
+
+
+def test_quantization_is_part_of_the_fingerprint_of_ratings_and_losses(small_pool, demo):
+    score = config_of(small_pool, demo / "model")
+    losses = LossStage(pool=score.pool, model=score.model, text="bare", template="plain")
+    for config in (score, losses):
+        made = [identity(config.model_copy(update={"quantization": q}), Hasher()) for q in ("none", "8bit", "4bit")]
+        assert len({json.dumps(one, sort_keys=True) for one in made}) == 3
+
+
+def test_what_a_quantised_rater_lacks_is_said_before_weights_are_loaded(small_pool, demo, gptq, monkeypatch):
+    monkeypatch.setattr(quantised.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"score\.quantization 4bit needs the package bitsandbytes.*\[qlora\]"):
+        stage.preflight(config_of(small_pool, demo / "model", quantization="4bit"))
+    losses = LossStage(
+        pool=PoolConfig(path=str(small_pool)), model=ModelConfig(path=str(demo / "model")), text="bare",
+        template="plain", quantization="8bit",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="needs the package bitsandbytes"):
+        loss_stage.preflight(losses)
+    with pytest.raises(UserError, match=r"gptq is quantised already|is quantised already \(gptq\)"):
+        check_quantization(config_of(small_pool, gptq, quantization="4bit"))
+    spread = config_of(small_pool, demo / "model", quantization="4bit")
+    spread = spread.model_copy(update={"model": spread.model.model_copy(update={"device_map": "auto"})})
+    with pytest.raises(UserError, match="set device_map to none"):
+        check_quantization(spread)
+
+
+def test_a_quantised_checkpoint_without_its_package_is_refused_by_name(small_pool, gptq):
+    with pytest.raises(UserError, match=r"is quantised \(gptq\) and cannot be loaded here: "):
+        check_quantization(config_of(small_pool, gptq))
+    assert told_dtype(torch.float16, "none", ModelConfig(path=str(gptq))) == "float16, gptq weights"
+    with pytest.raises(UserError, match="no model could be loaded from"):
+        load_model(ModelConfig(path=str(gptq)))
+
+
+def test_vllm_does_not_quantise(demo):
+    from pydantic import ValidationError
+
+    from selectit.config import ScoreConfig
+
+    with pytest.raises(ValidationError, match="is for backend transformers"):
+        ScoreConfig(quantization="4bit", backend="vllm")

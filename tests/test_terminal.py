@@ -1,0 +1,88 @@
+"""What the commands print for people and for programs: examples in help, JSON, quiet, and lines that do not break."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import typer
+from finished_work import Work, call
+
+from selectit import cli
+from selectit.cli_examples import EXAMPLES
+
+COMMANDS = typer.main.get_command(cli.app)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, demo):
+    work = Work(tmp_path_factory.mktemp("work"), demo)
+    name = "an arm whose name is so long that no terminal of eighty columns shows it in one line of its table"
+    work.raw["arms"][name] = {"select": {"strategy": "length", "unit": "chars"}}
+    work.write(work.raw)
+    return work.finish()
+
+
+def _commands(group, *path: str):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(_commands(COMMANDS)), ids=" ".join)
+def test_every_help_ends_with_an_example_that_the_command_takes(path):
+    text = call(*path, "-h")
+    assert text == call(*path, "--help")
+    for example in EXAMPLES[path[-1]]:
+        assert f"selectit {example}" in " ".join(text.split())
+        words = shlex.split(example)
+        assert tuple(words[: len(path)]) == path
+        command, context = COMMANDS, COMMANDS.make_context("selectit", ["doctor"])
+        for word in path:
+            command = command.get_command(context, word)
+        command.make_context(path[-1], words[len(path) :], parent=context)
+
+
+def test_a_plan_in_a_pipe_has_every_stage_in_a_line(work):
+    arguments = [sys.executable, "-m", "selectit.cli", "plan", work.recipe, "--runs-dir", work.runs]
+    lines = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
+    [name] = [arm for arm in work.raw["arms"] if arm.startswith("an arm")]
+    assert sum(name in line for line in lines) == 7  # a selection, two trainings, four evaluations
+
+
+def test_plan_as_json_names_every_stage_and_its_price(work):
+    told = json.loads(call("plan", work.recipe, "--runs-dir", work.runs, "--json"))
+    assert told["num_stages"] == {"done": len(told["stages"])} and told["price"] is None
+    assert {stage["artifact"] for stage in told["stages"]} == {p.name for p in (work.runs / "artifacts").iterdir()}
+    arguments = ("--runs-dir", work.runs / "none", "--price", "--tflops", 1, "--json")
+    price = json.loads(call("plan", work.recipe, *arguments))["price"]
+    assert len(price["stages"]) == len(told["stages"]) and price["seconds"] > 0
+
+
+def test_validate_as_json_has_the_errors_and_the_exit_code(work):
+    told = json.loads(call("validate", work.recipe, "--json"))
+    assert told["valid"] and told["errors"] == [] and told["num_rows"] == 4
+    told = json.loads(call("validate", work.recipe, "--json", "--set", "finetune.lr=1", rc=1))
+    assert not told["valid"] and any("finetune.lr: unknown key" in error for error in told["errors"])
+    assert call("validate", work.recipe, "-q") == ""
+
+
+def test_report_as_json_has_the_numbers_of_the_table(work):
+    told = json.loads(call("report", work.recipe, "--runs-dir", work.runs, "--json"))
+    by_row = {row["row"]: row for row in told["rows"]}
+    assert by_row["random"]["is_baseline"] and by_row["selectit"]["cells"]["mmlu"]["mean"] == 25.0
+    assert set(by_row["base"]["cells"]) == {"mmlu", "gsm8k", "average"}
+    text = call("report", work.recipe, "--runs-dir", work.runs, "-q")
+    assert text.startswith("report: ") and text.count("\n") == 1
+
+
+def test_a_quiet_run_prints_its_table_only_and_a_quiet_plan_its_counts(work):
+    text = call("run", work.recipe, "--runs-dir", work.runs, "-q", "--set", "wandb.enabled=false")
+    assert "0 of " in text and "25.0" in text
+    text = call("plan", work.recipe, "--runs-dir", work.runs, "--quiet")
+    assert text.count("\n") == 1 and "stages: " in text
