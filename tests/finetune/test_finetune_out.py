@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from selectit import merging
 from selectit.cli import app
 from selectit.errors import UserError
-from selectit.finetune.card import NOTICES, base_licence
+from selectit.finetune.card import NOTICES, base_licence, told_licence
 from selectit.finetune.merge import merge
 from selectit.finetune.publish import push
 
@@ -37,6 +37,29 @@ def test_the_card_says_what_was_trained_on_what(train_tiny, subset):
     assert settings["learning_rate"] == 1e-2 and settings["seed"] == 7 and settings["lora"]["r"] == 4
     assert "num_processes" not in settings, "it cannot change the weights"
     assert "More Information Needed" not in text, "PEFT's stub"
+
+
+def test_the_card_states_strategy_ratio_and_task(train_tiny, subset):
+    (subset / "selection.json").write_text(json.dumps({"strategy": "selectit", "num_selected": 10, "num_rows": 40}))
+    text = (train_tiny("out", max_steps=1) / "adapter" / "README.md").read_text()
+    assert "| selected by | strategy selectit, ratio 0.25: 10 of 40 rows |" in text
+    assert "pipeline_tag: text-generation" in text
+
+
+@pytest.mark.parametrize(
+    ("base", "licence", "words"),
+    [
+        ("meta-llama/Meta-Llama-3-8B", "llama3", "Built with Meta Llama 3. Meta Llama 3 is licensed under the Meta"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "llama3.1", "Built with Llama. Llama 3.1 is licensed under the Llama 3.1"),
+        ("meta-llama/Llama-3.2-1B", "llama3.2", "Llama 3.2 Community License, Copyright © Meta Platforms"),
+        ("meta-llama/Llama-2-13b-hf", "llama2", "LLAMA 2 Community License"),
+        ("google/gemma-2-9b", "gemma", "provided under and subject to the Gemma Terms of Use found at ai.google.dev"),
+        ("TinyLlama/TinyLlama-1.1B", None, "unknown"),
+        ("mistralai/Mistral-7B-v0.3", None, "unknown"),
+    ],
+)
+def test_bases_that_ask_for_a_notice_get_it(base, licence, words):
+    assert base_licence(base) == licence and words in told_licence(licence)
 
 
 def test_the_card_of_a_whole_model_is_one_of_a_model(train_tiny):
