@@ -49,7 +49,7 @@ def test_the_card_states_strategy_ratio_and_task(train_tiny, subset):
 @pytest.mark.parametrize(
     ("base", "licence", "words"),
     [
-        ("meta-llama/Meta-Llama-3-8B", "llama3", "Built with Meta Llama 3. Meta Llama 3 is licensed under the Meta"),
+        ("meta-llama/Meta-Llama-3-8B", "llama3", "Built with Meta Llama 3. Meta Llama 3 is licensed under the"),
         ("meta-llama/Llama-3.1-8B-Instruct", "llama3.1", "Built with Llama. Llama 3.1 is licensed under the Llama 3.1"),
         ("meta-llama/Llama-3.2-1B", "llama3.2", "Llama 3.2 Community License, Copyright © Meta Platforms"),
         ("meta-llama/Llama-2-13b-hf", "llama2", "LLAMA 2 Community License"),
