@@ -33,7 +33,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lora, vocabulary of 128,000, checkpointing": {
         "finetune": {"method": "lora", **SAVED}, "shape": {"vocab_size": 128_000}, "micro_batch_size": 8,
     },
-    "lora, 2 heads of keys for 8 of queries": {"finetune": {"method": "lora", **PLAIN}, "shape": {"num_key_value_heads": 2}},
+    "lora, 2 heads of keys for 8 of queries": {
+        "finetune": {"method": "lora", **PLAIN}, "shape": {"num_key_value_heads": 2},
+    },
     "full": {"finetune": {"method": "full", **PLAIN}},
     "full, checkpointing": {"finetune": {"method": "full", **SAVED}, "micro_batch_size": 8},
     "full, adafactor": {"finetune": {"method": "full", "optimizer": "adafactor", **SAVED}, "micro_batch_size": 2},
