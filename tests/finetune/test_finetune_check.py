@@ -101,7 +101,7 @@ def test_a_tokenizer_larger_than_the_embedding_and_absent_target_modules_are_nam
     tokenizer.add_tokens([f"word{i}" for i in range(5)])
     tokenizer.save_pretrained(small)
     config = stage_config(small, template="chat", lora={"target_modules": ("c_attn",)})
-    with pytest.raises(UserError, match=r"(?s)'c_attn' is no linear layer of LlamaForCausalLM"):
+    with pytest.raises(UserError, match=r"(?s)'c_attn' is not a linear layer of LlamaForCausalLM"):
         check_inputs(config, rows)
     uses = pool([{"role": "user", "content": "word4"}, {"role": "assistant", "content": "Yes."}])
     with pytest.raises(UserError, match=r"(?s)has 338 ids and the embedding of .* 336 rows.*'c_attn'"):

@@ -140,7 +140,7 @@ def test_training_that_changes_nothing_is_an_error(train_tiny):
 
 @pytest.mark.parametrize(("name", "hint"), [("q_projj", "Did you mean 'q_proj'"), ("lm_head", "takes\\s+an adapter")])
 def test_an_unknown_target_module_is_refused(name, hint, train_tiny):
-    with pytest.raises(UserError, match=f"finetune.lora.target_modules: '{name}' is no linear layer.*{hint}"):
+    with pytest.raises(UserError, match=f"finetune.lora.target_modules: '{name}' is not a linear layer.*{hint}"):
         train_tiny("out", lora={"target_modules": (name,)})
 
 
