@@ -108,6 +108,15 @@ def test_several_seeds_are_a_paired_test_that_also_holds_the_items(world):
     assert found.test == "paired t test over training seeds and items"
 
 
+def test_a_benchmark_without_a_right_answer_has_an_error_all_the_same(world):
+    made = world(**THREE)
+    set_scores(made, "random", "mmlu", dict.fromkeys((1, 2, 3), [0.0] * 12))
+    found = comparisons(made).error_of("random", "mmlu")
+    share = 2 / 16  # Agresti and Coull: two right and two wrong answers more
+    assert found.error == pytest.approx((share * (1 - share) / 12) ** 0.5)
+    assert line_of(made.table(), "random").entries[0].text == "0.0 ± 9.5 (3)"
+
+
 def test_the_family_is_every_distinct_test_of_methods_and_the_words_follow_from_it(world):
     made = world(**THREE)
     tables(made, full=0.02, random=0.0, selectit=0.45)

@@ -19,6 +19,7 @@ from selectit.report.item_runs import RowRuns, alike, obstacle, read_rows
 from selectit.report.results import Result
 from selectit.report.table import AVERAGE, Table, baselines_of
 from selectit.report.words import Tested, judged
+from selectit.statistics.equivalence import item_deviation
 from selectit.statistics.items import Mean, Units, item_weights, make_units
 from selectit.statistics.method import (
     ItemError,
@@ -73,7 +74,7 @@ def compare(plan: Plan, results: Sequence[Result], table: Table) -> Comparisons:
             assert mean is not None
             group = _Group(members, rows, mean, (benchmark, number))
             for at in members:
-                own = group.runs[at], item_error(group.units, group.columns[at])
+                own = group.runs[at], group.own_item_error(at)
                 errors[at, benchmark] = _row_error(labels[at], benchmark, *own)
                 if benchmark in table.averaged:
                     parts[at].append(own)
@@ -124,6 +125,14 @@ class _Group:
         self.means = {at: self.units.sums[:, columns].mean(axis=1) for at, columns in self.columns.items()}
         values = self.units.sums.sum(axis=0)
         self.runs = {at: Runs(rows[at].seeds, values[columns]) for at, columns in self.columns.items()}
+
+    def own_item_error(self, at: int) -> ItemError:
+        """Of the row's own value. Items that were all answered alike are not known exactly: 0 of 12 is not 0 ± 0."""
+        found = item_error(self.units, self.columns[at])
+        if found.over_items > 0:
+            return found
+        deviation = item_deviation(100 * float(self.runs[at].values.mean()), len(self.rows[at].keys)) / 100
+        return replace(found, over_items=deviation**2)
 
     def test(
         self, pairs: Sequence[Pair], draws: int, averages: dict[Pair, _OnAverage]
