@@ -1,4 +1,4 @@
-"""Evaluation after every epoch: its stages are a curve next to the table, never in it."""
+"""Evaluation after every epoch, a curve next to the table and never in it; scores for curricula; prompts, completions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import json
 
 import pytest
 from finished_work import Work, call
+from rich.console import Console
 
+from selectit.config import PoolConfig
+from selectit.data import read_pool
 from selectit.errors import UserError
 from selectit.plan import build
 from selectit.recipe import load
 from selectit.report.epochs import by_epoch, validation_losses
+from selectit.selection import stage as selection
+from selectit.tracking import Tracker
 
 
 @pytest.fixture
@@ -91,3 +96,24 @@ def test_the_report_has_losses_and_benchmarks_by_epoch_and_the_same_table(work):
     for title in ("Validation loss", "Benchmarks after each epoch"):
         assert page.read_text().count(f">{title}</h3>") == 2, "a listing and a plot"
         assert f"## {title}" in page.with_name("report.md").read_text()
+
+
+def test_a_curriculum_reads_the_scores_of_its_own_selection(work, tmp_path):
+    raw = {**work.raw, "arms": {"length": {"select": {"strategy": "length", "unit": "chars"}}}, "baseline": "length"}
+    work.write(raw)
+    plain, ordered = plan_of(work), plan_of(work, "finetune={order: curriculum, curriculum: ascending}")
+    for plan, has_scores in ((plain, False), (ordered, True)):
+        stage = next(s for s in plan.stages if s.kind == "select")
+        assert stage.config.keeps_scores == has_scores
+        out = tmp_path / str(has_scores)
+        out.mkdir()
+        selection.run(stage.config, {}, out, Tracker(out, Console(quiet=True)))
+        rows = [json.loads(line) for line in (out / "messages.jsonl").read_text().splitlines()]
+        assert [row.get("score") for row in rows] == ([17.0, 18.0, 19.0, 20.0] if has_scores else [None] * 4)
+
+
+def test_prompts_and_completions_are_read_as_a_turn_and_its_answer(tmp_path):
+    (tmp_path / "pool.jsonl").write_text(json.dumps({"prompt": "1 + 1 =", "completion": " 2"}) + "\n")
+    [row] = read_pool(PoolConfig(path=str(tmp_path / "pool.jsonl")))
+    assert [(m["role"], m["content"]) for m in row.messages] == [("user", "1 + 1 ="), ("assistant", " 2")]
+    assert (row.instruction, row.response, row.failure) == ("1 + 1 =", " 2", None)
