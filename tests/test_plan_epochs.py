@@ -1,4 +1,4 @@
-"""Evaluation after every epoch, a curve next to the table and never in it; scores for curricula; prompts, completions."""
+"""Evaluation after every epoch, a curve next to the table and never in it; scores of curricula; prompt/completion."""
 
 from __future__ import annotations
 
