@@ -207,7 +207,7 @@ def test_a_rater_of_another_process_refuses_too(broken):
     from selectit.scoring.rater import make_rater
 
     with pytest.raises(UserError, match="lacks 1 of the"):
-        _rating(ModelConfig(path=str(broken)), make_rater, None, 0)
+        _rating(ModelConfig(path=str(broken)), make_rater, None, "none", 0)
 
 
 @pytest.fixture

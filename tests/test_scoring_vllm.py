@@ -225,9 +225,9 @@ def test_a_row_longer_than_vllm_takes_is_named_with_the_cure(with_vllm, demo, tm
         UserError, match=r"row \S+ under rating prompt \d has \d+ tokens, and vLLM takes 63 .* at most 63"
     ):
         Rating(short).refuse_long()
-    cut = short.model_copy(update={"max_length": 48})
+    cut = short.model_copy(update={"max_length": 60})
     Rating(cut).refuse_long()
-    assert settings_of(cut, 1)["max_model_len"] == 49
+    assert settings_of(cut, 1)["max_model_len"] == 61
     longer = Text(keys=(("a", 0),), ids=np.zeros(50, dtype=np.int32))
     refuse_beyond(50, cut, [longer])
     with pytest.raises(UserError, match="row a under rating prompt 1 has 50 tokens"):

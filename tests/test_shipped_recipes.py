@@ -207,7 +207,7 @@ def test_instructdiffs_training_fits_eight_gpus_and_with_the_override_of_the_hea
     for overrides, num_gpus in (([], 8), (one_gpu, 1)):
         finetune: FinetuneConfig = next(r.config.finetune for r in load(path, overrides).rows if r.arm == "all")
         assert finetune.num_processes == num_gpus
-        memory = training_memory(shape, finetune, 2, finetune.micro_batch_size * finetune.max_length)
+        memory = training_memory(shape, finetune, 2, finetune.micro_batch_size * finetune.max_length, on_gpu=True)
         assert memory.expected < 60 * GIB, "an 80 GB GPU has 74.5 GiB, and libraries take some"
         assert memory.offloaded < 110 * GIB
 
