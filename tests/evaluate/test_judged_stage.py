@@ -48,7 +48,9 @@ def test_the_result_names_the_judge_what_it_took_and_where_its_answers_came_from
     assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     logged = {key: value for line in lines for key, value in line.items()}
-    assert logged["alpaca_eval/win_rate"] == metrics["value"] and logged["seconds"] >= 0 and logged["judge/num_asked"] == 8
+    assert (
+        logged["alpaca_eval/win_rate"] == metrics["value"] and logged["seconds"] >= 0 and logged["judge/num_asked"] == 8
+    )
     assert logged["samples"] == "items.jsonl"
 
 
