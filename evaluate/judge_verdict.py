@@ -120,7 +120,7 @@ def _letters(lines: Sequence[Sequence[str]]) -> Iterator[float]:
 
 
 def _rankings(answer: str) -> Iterator[float | None]:
-    """Verdicts of all rankings; None for a list that contradicts itself, so that no other verdict stands beside it."""
+    """Verdicts of all rankings; None for a list that contradicts itself, so that no other verdict is read with it."""
     for match in _LIST.finditer(answer):
         entries = _literal(match[0])
         if not isinstance(entries, list) or not all(

@@ -157,7 +157,7 @@ def write_merged_card(folder: Path, adapter: Path, model: ModelConfig, agreement
 
 
 def _write(folder: Path, text: str) -> None:
-    """A card of other words that stands there, which somebody may have edited, is kept beside it."""
+    """A card of other words that stands there, which somebody may have edited, is kept under another name."""
     path = folder / CARD_FILE
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         os.replace(path, folder / EARLIER_CARD_FILE)

@@ -78,7 +78,7 @@ class Form:
 
     def encode(self, messages: Sequence[Mapping[str, Any]]) -> Encoded:
         """Args:   messages: each with role, content and, where it is not trained on, `train: False`.
-        Raises: BadRow where the template refuses the conversation or an assistant turn cannot be told apart.
+        Raises: BadRow where the template refuses the conversation or an assistant turn cannot be distinguished.
         """
         messages, control, marker = self._marked(messages)
         text, marked = self._render(messages)
@@ -163,14 +163,14 @@ class Form:
                 raise BadRow(
                     "unproven_turn",
                     "the template has no marks around what is trained on, and renders the beginning of the "
-                    "conversation otherwise once it continues, so its assistant turns cannot be told apart",
+                    "conversation otherwise once it continues, so its assistant turns cannot be distinguished",
                 )
             found = self._ended(text, message["content"].strip(), len(before))
             if found is None or self.end_token in text[len(before) : found[0]]:
                 raise BadRow(
                     "unproven_turn",
                     f"the words of an assistant turn with {self.end_token} behind them do not stand where the template "
-                    "begins that turn, so it cannot be told apart",
+                    "begins that turn, so it cannot be distinguished",
                 )
             spans.append((len(before), found[1]))
         return spans

@@ -1,4 +1,4 @@
-"""What a checkpoint folder must hold, told by its file names and the headers of its weights: needs no torch."""
+"""What a checkpoint folder must hold, judged by its file names and the headers of its weights: needs no torch."""
 
 from __future__ import annotations
 

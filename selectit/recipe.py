@@ -273,7 +273,7 @@ def _map_at(dotted: Any, values: Any, change: Change) -> Any:
 
 
 def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
-    """Paths of one file made absolute where they exist beside it; hub ids and faults are left as they are."""
+    """Paths of one file made absolute where they exist next to it; hub ids and faults are left as they are."""
     return map_locations(raw, schema, lambda value, mark, *_: _absolute_location(value, mark, folder))
 
 

@@ -31,7 +31,7 @@ def items_of_tasks(benchmark: BenchmarkConfig, data: str) -> list[int] | None:
             return [_count(path) for path in files]
         return [_count(files[0])] if benchmark.name in ONE_FILE else None
     except (UserError, OSError, ValueError, KeyError, TypeError):
-        return None  # what is wrong with the file is told by the preflight
+        return None  # what is wrong with the file is reported by the preflight
 
 
 @cache

@@ -60,10 +60,10 @@ def test_answers_of_a_template_without_marks_are_found_by_rendering_its_prefixes
 
 def test_a_template_that_renders_the_beginning_otherwise_later_is_refused():
     template = "{{ messages | length }}" + CHATML_WITH_SYSTEM
-    with pytest.raises(UserError, match=r"a question and its answer cannot be labelled: .*cannot be told apart"):
+    with pytest.raises(UserError, match=r"a question and its answer cannot be labelled: .*cannot be distinguished"):
         load_form("chat", tokenizer_of("smollm2", template))
     later = "{% if messages | length > 3 %}{{ messages | length }}{% endif %}" + CHATML_WITH_SYSTEM
-    with pytest.raises(BadRow, match="cannot be told apart"):
+    with pytest.raises(BadRow, match="cannot be distinguished"):
         load_form("chat", tokenizer_of("smollm2", later)).encode(TURNS)
 
 
