@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from selectit.config import EvaluateStage, FinetuneStage, GradeStage, LossStage, ScoreStage, SelectStage
-from selectit.fingerprint import Hasher, digest, identity
-from selectit.graph import KINDS
+from selectit.config import FinetuneStage, LossStage, ScoreStage, SelectStage
+from selectit.evaluate.stage_config import EvaluateStage, GradeStage
+from selectit.store.fingerprint import Hasher, digest, identity
+from selectit.store.kinds import KINDS
 
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
 POOL = {"path": "pool.json", "sample": {"num_rows": 2, "seed": 3}, "bad_rows": "exclude"}
@@ -21,7 +22,8 @@ FINETUNE = {
     "seed": 5,
     "finetune": {
         "method": "lora", "learning_rate": 1e-4, "num_train_epochs": 2, "template": "llmzoo",
-        "validation": {"num_rows": 4}, "early_stopping": {"patience": 2}, "replay": {"path": "pool.json", "share": 0.25},
+        "validation": {"num_rows": 4}, "early_stopping": {"patience": 2},
+        "replay": {"path": "pool.json", "share": 0.25},
     },
 }  # fmt: skip
 EVALUATE = {
