@@ -161,7 +161,7 @@ class BenchmarkConfig(Config):
     """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
     name, and then TyDiQA's demonstrations, as released scripts do; with `tasks` for those alone, so other items."""
     prompts: Literal["selectit", "instructdiff"] | None = None
-    """Whose released prompts are asked (evaluate/benchmarks/tasks/<benchmark>_<prompts>.yaml); default: the benchmark's own."""
+    """Whose released prompts are asked (tasks/<benchmark>_<prompts>.yaml); default: those of the benchmark."""
     num_fewshot: int | None = Field(None, ge=0)
     """Only where the benchmark's shots are not fixed by its task."""
     max_gen_toks: int | None = Field(None, ge=1)
