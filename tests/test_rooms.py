@@ -80,8 +80,6 @@ def test_the_test_sees_imports_inside_functions(root):
     files = module_files(root)
     inside = "def f():\n    from selectit.cost import price\n    import selectit.run.engine"
     code = f"from selectit.errors import E\n{inside}"
-        "from selectit.errors import E\ndef f():\n    from selectit.cost import price\n    import selectit.run.engine"
-    )
     assert set(imported(ast.parse(code), files)) == {"selectit.errors", "selectit.cost.price", "selectit.run.engine"}
 
 
