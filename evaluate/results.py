@@ -76,7 +76,7 @@ class Item:
 
 
 @dataclass
-class Result:
+class BenchmarkResult:
     """result.json; fields as docs/evaluation.md has them."""
 
     benchmark: str

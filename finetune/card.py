@@ -20,7 +20,7 @@ from huggingface_hub import ModelCard, try_to_load_from_cache
 from selectit.config import FinetuneConfig, ModelConfig, is_execution
 from selectit.errors import UserError
 from selectit.finetune.dataset import TrainingSet
-from selectit.finetune.rows import Rows
+from selectit.finetune.rows import TrainingRows
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.validation import best, validation_losses
 from selectit.templates import template_name
@@ -46,7 +46,7 @@ def write_card(
     run: TrainingRun,
     training_set: TrainingSet,
     validation: TrainingSet | None,
-    rows: Rows,
+    rows: TrainingRows,
     log: Sequence[Mapping[str, Any]],
     changed: str,
 ) -> None:

@@ -46,7 +46,7 @@ from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
 from selectit.finetune.reporting import EventTracker, TrackerCallback, report_folders
-from selectit.finetune.rows import Rows, read_rows
+from selectit.finetune.rows import TrainingRows, read_rows
 from selectit.finetune.run_file import TrainingRun, read_run
 from selectit.finetune.trainer import ResponseTrainer, is_over
 from selectit.finetune.validation import has_stopped, validation_losses
@@ -186,7 +186,7 @@ def _go_on(run: TrainingRun) -> tuple[Path | None, TrainerState]:
 def _note_beginnings(
     tracker: Tracker,
     training_set: TrainingSet,
-    rows: Rows,
+    rows: TrainingRows,
     finetune: FinetuneConfig,
     dtype: torch.dtype,
     done: TrainerState,
@@ -256,7 +256,7 @@ def _write_record(
     run: TrainingRun,
     training_set: TrainingSet,
     validation: TrainingSet | None,
-    rows: Rows,
+    rows: TrainingRows,
     trainer: ResponseTrainer,
     dtype: torch.dtype,
     num_trained_tokens: int,

@@ -30,7 +30,7 @@ MAX_TEXT = 80
 
 
 @dataclass(frozen=True)
-class Setting:
+class StageSetting:
     """`text` is for people: a location has its path and its hash; `value` decides whether two are the same."""
 
     value: Any
@@ -42,7 +42,7 @@ class Made:
     """One stage behind a number."""
 
     kind: str
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, StageSetting]
     """Dotted key, as a recipe spells it where it can -> what counts for the result."""
     execution: Mapping[str, Any]
     circumstances: Mapping[str, Any]
@@ -176,9 +176,10 @@ def _made(
 ) -> Made:
     named = leaves(config)
     settings = {
-        recipe_key(kind, key): Setting(value, _text(value, named.get(key))) for key, value in leaves(counted).items()
+        recipe_key(kind, key): StageSetting(value, _text(value, named.get(key)))
+        for key, value in leaves(counted).items()
     }
-    settings[f"version of the {kind.split('-')[0]} stage"] = Setting(version, str(version))
+    settings[f"version of the {kind.split('-')[0]} stage"] = StageSetting(version, str(version))
     execution = {
         recipe_key(kind, key): value
         for key, value in named.items()

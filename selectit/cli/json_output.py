@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selectit.cost.price import Price
+    from selectit.cost.price import PlanPrice
     from selectit.plan.graph import Plan, Stage
     from selectit.plan.status import State
     from selectit.report.write import Report
@@ -18,7 +18,7 @@ def as_text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def of_plan(plan: Plan, states: Mapping[Stage, State], price: Price | None) -> dict[str, Any]:
+def of_plan(plan: Plan, states: Mapping[Stage, State], price: PlanPrice | None) -> dict[str, Any]:
     stages = []
     for stage in plan.stages:
         now = states[stage]
@@ -32,7 +32,7 @@ def of_plan(plan: Plan, states: Mapping[Stage, State], price: Price | None) -> d
     return {"rows": [row.label for row in plan.rows], "num_stages": counts, "stages": stages, "price": told_price}
 
 
-def of_price(price: Price) -> dict[str, Any]:
+def of_price(price: PlanPrice) -> dict[str, Any]:
     lines = []
     for line in price.lines:
         work = dataclasses.asdict(line.work)

@@ -19,7 +19,7 @@ NO_SPEED = "no finished stage like it on this device; give --tflops, or --measur
 
 
 @dataclass(frozen=True)
-class Line:
+class StagePrice:
     """One stage that is not done."""
 
     title: str
@@ -29,8 +29,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Price:
-    lines: tuple[Line, ...]
+class PlanPrice:
+    lines: tuple[StagePrice, ...]
     num_done: int
     assumptions: tuple[str, ...]
 
@@ -62,7 +62,7 @@ class Price:
         return sum(known) if known else None
 
 
-def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Stated | None) -> Price:
+def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Stated | None) -> PlanPrice:
     """Args: stated: a speed that counts for every stage; None: that of finished stages on this device."""
     device = device_name()
     on_gpu = device != "cpu" if stated is None else stated.on_gpu
@@ -76,7 +76,7 @@ def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: State
         seconds, how = _seconds(stage, work, store, device, stated)
         assumptions.update(dict.fromkeys([how] if how else []))
         unknown = work.unknown if work.unknown or seconds is not None else (NO_SPEED,)
-        lines.append(Line(plan.title(stage), work, seconds, unknown))
+        lines.append(StagePrice(plan.title(stage), work, seconds, unknown))
     general = [
         "2 operations per parameter and token forward, 6 in full training, 4 in LoRA training and 6 for the adapter, 2 "
         "more with gradient checkpointing; attention's quadratic part is left out",
@@ -84,7 +84,7 @@ def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: State
         "and values; not the library's own",
         "one stage after the other, as selectit run does; loading of models and selections are not counted",
     ]
-    return Price(tuple(lines), len(plan.stages) - len(lines), (*assumptions, *(general if lines else ())))
+    return PlanPrice(tuple(lines), len(plan.stages) - len(lines), (*assumptions, *(general if lines else ())))
 
 
 def _seconds(

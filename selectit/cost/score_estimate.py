@@ -32,7 +32,7 @@ SEED = 0
 
 
 @dataclass
-class Price:
+class ScoreEstimate:
     num_rows: int
     num_records: int
     """Usable rows times rating prompts."""
@@ -57,7 +57,7 @@ class Speed:
     told: str
 
 
-def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
+def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     """Count everything; the model's configuration is read, its weights are not.
 
     Args: earlier: finished score artifacts of the same checkpoint.
@@ -71,7 +71,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     packs = not is_quantised and obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
     rater = "vllm" if config.backend == "vllm" else "packed" if packs else "stock"
     pads = rater == "stock"
-    found = Price(index.num_rows, index.num_usable * len(config.prompts), rater=rater)
+    found = ScoreEstimate(index.num_rows, index.num_usable * len(config.prompts), rater=rater)
     answers = EarlierRatings(
         earlier, basis(rating_ids, told_dtype(dtype, config.quantization, config.model), found.rater, kind)
     )
@@ -106,7 +106,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     return found
 
 
-def measured(config: ScoreStage, priced: Price) -> Speed:
+def measured(config: ScoreStage, priced: ScoreEstimate) -> Speed:
     """Rate texts of the sample for some seconds on this device.
 
     Raises: UserError where nothing is left to rate.
@@ -158,7 +158,7 @@ def stated(tflops: float, utilisation: float) -> Speed:
     return Speed(tflops * 1e12 * utilisation, f"stated, not measured: {utilisation:.0%} of {tflops:g} TFLOP/s")
 
 
-def told(config: ScoreStage, priced: Price, speed: Speed | None) -> list[str]:
+def told(config: ScoreStage, priced: ScoreEstimate, speed: Speed | None) -> list[str]:
     """Lines for the person who asked. Args: speed: None where nothing is left to rate."""
     known = f", {priced.num_taken_over:,} taken over" if priced.num_taken_over else ""
     long = f", {priced.num_too_long:,} too long to be rated" if priced.num_too_long else ""
@@ -174,7 +174,7 @@ def told(config: ScoreStage, priced: Price, speed: Speed | None) -> list[str]:
     return lines
 
 
-def _positions_told(priced: Price) -> str:
+def _positions_told(priced: ScoreEstimate) -> str:
     difference = priced.num_tokens - priced.num_positions
     if priced.rater != "stock":
         return f"shared prefixes save {difference:,} of them ({priced.rater} path)"

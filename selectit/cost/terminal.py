@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selectit.cost.price import Price
+from selectit.cost.price import PlanPrice
 from selectit.text import duration
 
 UNKNOWN = "unknown"
 
 
-def print_price(price: Price, console: Console) -> None:
+def print_price(price: PlanPrice, console: Console) -> None:
     console.print(
         f"\nPrice of what is not done ({price.num_done} done stages cost nothing)", style="bold", highlight=False
     )

@@ -17,7 +17,7 @@ from selectit.evaluate.profile import Profile
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmPoint:
     """One row of the table: an arm at one point of the grid."""
 
     arm: str
@@ -55,7 +55,7 @@ def _told(value: Any) -> str:
 class Recipe:
     path: Path
     config: RecipeConfig
-    rows: tuple[Row, ...]
+    rows: tuple[ArmPoint, ...]
     profiles: Mapping[str, Profile]
     """Arm name -> the profile it is evaluated with."""
     parents: tuple[Path, ...] = ()

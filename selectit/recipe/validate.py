@@ -32,7 +32,7 @@ from selectit.inference.checkpoint import missing_files
 from selectit.recipe.published import read_published
 
 if TYPE_CHECKING:
-    from selectit.recipe.rows import Row
+    from selectit.recipe.rows import ArmPoint
 
 
 def strategies() -> list[str]:
@@ -160,7 +160,7 @@ def _legal_keys(schema: type[BaseModel], location: Sequence[str], strategy: str 
     return list(dict.fromkeys(name for s in schemas for name in s.model_fields))
 
 
-def check_profiles(rows: Sequence[Row], faults: list[str]) -> dict[str, Profile]:
+def check_profiles(rows: Sequence[ArmPoint], faults: list[str]) -> dict[str, Profile]:
     profiles = {}
     for row in rows:
         evaluate = row.config.evaluate
@@ -184,7 +184,7 @@ def check_benchmarks(evaluate: EvaluateConfig, profile: Profile) -> list[str]:
     ]
 
 
-def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str]) -> None:
+def check_references(config: RecipeConfig, rows: Sequence[ArmPoint], faults: list[str]) -> None:
     arms = list(config.arms)
     for arm in config.baselines:
         if arm not in arms:
@@ -241,7 +241,7 @@ def check_published(locations: Sequence[str], faults: list[str]) -> None:
             faults.append(str(error))
 
 
-def check_locations(rows: Sequence[Row], faults: list[str]) -> None:
+def check_locations(rows: Sequence[ArmPoint], faults: list[str]) -> None:
     """Paths that can only be paths and are not there. Hub ids are resolved when the recipe runs."""
 
     def walk(config: Config, prefix: str) -> None:

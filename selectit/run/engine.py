@@ -18,7 +18,7 @@ from selectit.plan.graph import SEEDS_OF, Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.plan.status import State, inspect, state
 from selectit.recipe.rows import trains
-from selectit.run.executors.base import Executor, Task
+from selectit.run.executors.base import Executor, StageTask
 from selectit.run.executors.local import Here
 from selectit.run.preflight import preflight
 from selectit.run.stage_runner import Session
@@ -69,7 +69,7 @@ def _run(
                 continue
             inputs = {name: artifact for name, other in stage.inputs if (artifact := outcomes[other].artifact)}
             title = f"[{numbers[stage]}/{len(numbers)}] {plan.title(stage)}"
-            task = Task(
+            task = StageTask(
                 stage,
                 states[stage],
                 inputs,

@@ -23,7 +23,7 @@ from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
 from selectit.scoring.takeover import DETAILS, basis
 from selectit.scoring.verify import verify
-from selectit.scoring.work import Task, complete
+from selectit.scoring.work import ShareTask, complete
 from selectit.store.artifact import VERIFICATION
 from selectit.tracking import Tracker
 
@@ -52,7 +52,7 @@ def run(
     """
     rating = Rating(config, earlier)
     ledger, work = complete(
-        rating, Task(stage=config, out=out.resolve(), earlier=tuple(path.resolve() for path in earlier)), tracker
+        rating, ShareTask(stage=config, out=out.resolve(), earlier=tuple(path.resolve() for path in earlier)), tracker
     )
     facts, index, tokenizer = work.facts, rating.index, rating.tokenizer
 

@@ -33,7 +33,7 @@ CPU_VLLM_TOKENS, GPU_VLLM_TOKENS = 16384, 131072
 """The same for what vLLM is handed at once: it makes its own batches of it. What a kill loses is what it was handed."""
 
 
-class Task(Config):
+class ShareTask(Config):
     """What a process that is started by hand needs to know."""
 
     stage: ScoreStage | LossStage
@@ -83,7 +83,7 @@ class Job(Protocol):
         of `WorkDone` was measured."""
 
 
-def complete(job: Job, task: Task, tracker: Tracker) -> tuple[Path, WorkDone]:
+def complete(job: Job, task: ShareTask, tracker: Tracker) -> tuple[Path, WorkDone]:
     """Returns: the finished ledger, and what was computed with.
 
     Raises: NotRun where the processes are started by hand and have not done it all.
@@ -137,7 +137,7 @@ def tokens_of_a_batch(config: ScoreStage | LossStage, device: str) -> int:
     return GPU_BATCH_TOKENS if device == "cuda" else CPU_BATCH_TOKENS
 
 
-def _refuse_missing(job: Job, task: Task) -> None:
+def _refuse_missing(job: Job, task: ShareTask) -> None:
     done = LedgerWriter(task.out, job.schema).done(job.index.row_ids, job.groups)
     wanted = job.index.num_usable * len(job.groups)
     if missing := wanted - int(np.count_nonzero(done)):
