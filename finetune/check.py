@@ -19,7 +19,7 @@ from selectit.data.conversations import Conversation, as_conversation, read_conv
 from selectit.data.pool import iter_pool
 from selectit.errors import UserError
 from selectit.finetune.arguments import lora_config
-from selectit.finetune.dataset import TrainingRow, UnusableRow, label, told_left_out
+from selectit.finetune.dataset import TrainingRow, UnusableRow, label, unusable_rows_text
 from selectit.finetune.example import segments
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.templates import template_name, writes_start
@@ -76,7 +76,7 @@ class CheckedInputs:
             named = ", ".join(f"{token} ({count})" for token, count in rows.control_tokens)
             yield f"  special tokens in the rows' own words, read as plain text: {named}"
         if rows.left_out:
-            yield f"  {told_left_out(rows.left_out, rows.num_rows)}"
+            yield f"  {unusable_rows_text(rows.left_out, rows.num_rows)}"
         for text in rows.shown:
             yield from (f"  | {line}" for line in text.splitlines())
 
@@ -115,7 +115,7 @@ def _check(config: FinetuneStage, conversations: Callable[[], Iterable[Conversat
     context = getattr(skeleton.config, "max_position_embeddings", None)
     faults = []
     if rows.left_out and (config.bad_rows == "refuse" or len(rows.left_out) == rows.num_rows):
-        faults.append(told_left_out(rows.left_out, rows.num_rows))
+        faults.append(unusable_rows_text(rows.left_out, rows.num_rows))
     row_id, length = rows.longest
     if context and min(length, finetune.max_length) > context:
         faults.append(

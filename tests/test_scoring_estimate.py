@@ -58,7 +58,7 @@ def test_the_estimate_counts_what_the_run_then_rates(small_pool, demo, tmp_path,
         app, [*common, "--estimate", "--reuse", str(tmp_path / "first")], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
-    assert "45 rows, 2 rating prompts: 90 ratings; 40 distinct texts to rate, 40 taken over" in result.output
+    assert "45 rows, 2 rating prompts: 90 ratings; 40 distinct texts to rate, 40 reused" in result.output
     assert "measured on cpu" in result.output
 
     config = ScoreStage(

@@ -161,13 +161,13 @@ def _chain(artifacts: Path, name: str, side: Side, prefix: str = "") -> dict[str
 
 
 def _recorded(manifest: Mapping[str, Any]) -> Made:
-    told, libraries = manifest["identity"], manifest.get("libraries") or {}
+    hashed, libraries = manifest["identity"], manifest.get("libraries") or {}
     circumstances = {
         **{name: manifest.get(name) for name in CIRCUMSTANCES},
         **{f"libraries.{name}": version for name, version in libraries.items()},
     }
     return _made(
-        manifest["kind"], told["version"], told["config"], manifest["config"], circumstances, manifest["content"]
+        manifest["kind"], hashed["version"], hashed["config"], manifest["config"], circumstances, manifest["content"]
     )
 
 

@@ -32,18 +32,18 @@ def listing(*columns: str) -> Table:
 def print_checked(checked: Sequence[CheckedArtifact], console: Console) -> None:
     table = listing("", "artifact", "file", "found")
     for one in checked:
-        told = f"{one.num_files} files, {one.num_bytes:,} bytes" if one.num_files else ""
+        summary = f"{one.num_files} files, {one.num_bytes:,} bytes" if one.num_files else ""
         first = one.findings[0] if one.verdict != "whole" else None
         rest = one.findings[1:] if first is not None else one.findings
         style = COLOURS.get(one.verdict, "yellow")
-        name, why = (first.file, first.why) if first else ("", told)
+        name, why = (first.file, first.why) if first else ("", summary)
         table.add_row(f"[{style}]{first.what if first else 'whole'}[/]", one.name, escape(name), escape(why))
         for finding in rest:
             style = COLOURS.get(finding.what, "yellow")
             table.add_row(f"[{style}]{finding.what}[/]", "", escape(finding.file), escape(finding.why))
     console.print(table)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in Counter(one.verdict for one in checked).items())
-    console.print(f"{len(checked)} artifacts: {told}", highlight=False)
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in Counter(one.verdict for one in checked).items())
+    console.print(f"{len(checked)} artifacts: {summary}", highlight=False)
 
 
 COLOURS = {"whole": "green", "changed": "red", "missing": "red", "extra": "dim"}

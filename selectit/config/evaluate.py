@@ -138,7 +138,7 @@ class EvaluateConfig(Config):
     """A Python with vLLM. None: the one that runs this."""
 
     @model_validator(mode="after")
-    def _backend_is_told_only_what_it_reads(self) -> EvaluateConfig:
+    def _backend_gets_only_what_it_reads(self) -> EvaluateConfig:
         if self.vllm_python is not None and self.backend != "vllm":
             raise ValueError(f"vllm_python is for backend vllm, and backend is {self.backend}; set backend: vllm")
         if self.num_processes is not None and self.backend == "vllm":

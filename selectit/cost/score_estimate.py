@@ -22,7 +22,7 @@ from selectit.inference.load import device, load_skeleton, load_tokenizer, resol
 from selectit.inference.packed import obstacle
 from selectit.inference.quantised import method_of, told_dtype
 from selectit.scoring.rating import load_rater, rating_tokens_of
-from selectit.scoring.takeover import EarlierRatings, basis, digest_of
+from selectit.scoring.reuse import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches
 from selectit.scoring.work import tokens_of_a_batch
 
@@ -36,7 +36,7 @@ class ScoreEstimate:
     num_rows: int
     num_records: int
     """Usable rows times rating prompts."""
-    num_taken_over: int = 0
+    num_reused: int = 0
     """Distinct texts that earlier ledgers hold."""
     num_too_long: int = 0
     num_texts: int = 0
@@ -54,7 +54,7 @@ class Speed:
     """Floating-point operations per second, and where the number is from."""
 
     flops_per_second: float
-    told: str
+    source: str
 
 
 def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
@@ -84,7 +84,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
             return []
         known = answers.answer(config.prompts[short[0].keys[0][1]], [digest_of(text.ids) for text in short])
         left = [text for text, answer in zip(short, known, strict=True) if answer is None]
-        found.num_taken_over += len(short) - len(left)
+        found.num_reused += len(short) - len(left)
         return left
 
     batch_tokens = tokens_of_a_batch(config, kind)
@@ -158,23 +158,23 @@ def stated(tflops: float, utilisation: float) -> Speed:
     return Speed(tflops * 1e12 * utilisation, f"stated, not measured: {utilisation:.0%} of {tflops:g} TFLOP/s")
 
 
-def told(config: ScoreStage, priced: ScoreEstimate, speed: Speed | None) -> list[str]:
+def estimate_lines(config: ScoreStage, priced: ScoreEstimate, speed: Speed | None) -> list[str]:
     """Lines for the person who asked. Args: speed: None where nothing is left to rate."""
-    known = f", {priced.num_taken_over:,} taken over" if priced.num_taken_over else ""
+    known = f", {priced.num_reused:,} reused" if priced.num_reused else ""
     long = f", {priced.num_too_long:,} too long to be rated" if priced.num_too_long else ""
     lines = [
         f"{priced.num_rows:,} rows, {len(config.prompts)} rating prompts: {priced.num_records:,} ratings; "
         f"{priced.num_texts:,} distinct texts to rate{known}{long}",
-        f"{priced.num_tokens:,} tokens; {_positions_told(priced)}",
+        f"{priced.num_tokens:,} tokens; {_positions_text(priced)}",
         f"{priced.flops:.3g} floating-point operations",
     ]
     if speed is not None:
         seconds = priced.flops / speed.flops_per_second
-        lines.append(f"{_duration(seconds)} ({speed.told})")
+        lines.append(f"{_duration(seconds)} ({speed.source})")
     return lines
 
 
-def _positions_told(priced: ScoreEstimate) -> str:
+def _positions_text(priced: ScoreEstimate) -> str:
     difference = priced.num_tokens - priced.num_positions
     if priced.rater != "stock":
         return f"shared prefixes save {difference:,} of them ({priced.rater} path)"

@@ -78,13 +78,13 @@ def _on(manifest: Mapping[str, Any], device: str) -> bool:
 
 
 def _is_alike(stage: Stage, manifest: Mapping[str, Any], store: Store) -> bool:
-    config, told, ran = stage.config, manifest["identity"]["config"], manifest["config"]
+    config, hashed, ran = stage.config, manifest["identity"]["config"], manifest["config"]
     if isinstance(config, ScoreStage | FinetuneStage | EvaluateStage):
         try:
             model = identity(config.model, store.hasher)
         except UserError:
             return False
-        if canonical_json(model) != canonical_json(told["model"]):
+        if canonical_json(model) != canonical_json(hashed["model"]):
             return False
     if isinstance(config, FinetuneStage):
         same = ("method", "gradient_checkpointing", "micro_batch_size", "max_length")

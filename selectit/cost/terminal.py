@@ -24,8 +24,8 @@ def print_price(price: PlanPrice, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", overflow="fold")
     in_usd = price.judge_usd is not None
-    told = ["PFLOP", "time", "memory", "disk"] + ["judge calls"] * bool(price.judge_calls) + ["judge USD"] * in_usd
-    for column in told:
+    columns = ["PFLOP", "time", "memory", "disk"] + ["judge calls"] * bool(price.judge_calls) + ["judge USD"] * in_usd
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     has_notes = any(line.unknown for line in price.lines)
     if has_notes:

@@ -161,7 +161,7 @@ def _benchmarks(recipe: Recipe, row: ArmPoint) -> list[BenchmarkConfig]:
     return [b for name, b in profile.benchmarks.items() if chosen is None or name in chosen]
 
 
-def raters_told(recipe: Recipe) -> list[str]:
+def rater_lines(recipe: Recipe) -> list[str]:
     """Which models rate the arms or take their losses, a line for each group of arms with the same ones."""
     arms: dict[str, dict[str, None]] = {}
     for row in recipe.rows:
@@ -170,7 +170,7 @@ def raters_told(recipe: Recipe) -> list[str]:
         names = ", ".join(f"{model.path} ({model.dtype})" for model in row.config.raters)
         how = "the arm's own model" if row.config.score.models is None else "named in score.models"
         arms.setdefault(f"{names}, {how}", {})[row.arm] = None
-    return [f"{', '.join(names)}: {told}" for told, names in arms.items()]
+    return [f"{', '.join(names)}: {rater}" for rater, names in arms.items()]
 
 
 def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]:

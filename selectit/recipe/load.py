@@ -50,7 +50,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         path: the YAML file; relative paths in it (and in its parents) are read from the file's own folder.
         overrides: `dotted.key=value` texts; values are YAML, relative paths are read from the current folder.
-    Raises: UserError listing every fault, each with its dotted path, the value found and what is legal.
+    Raises: UserError listing every fault, each with its dotted path, the value found and what is allowed.
     """
     layers = _read(path, ())
     if overrides:
@@ -275,7 +275,7 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     for key in sections:
         if key not in SECTIONS:
             faults.append(
-                f"arms.{arm}.{key}: unknown section; legal are {', '.join(SECTIONS)}.{did_you_mean(key, SECTIONS)}"
+                f"arms.{arm}.{key}: unknown section; allowed are {', '.join(SECTIONS)}.{did_you_mean(key, SECTIONS)}"
             )
             return None
     wrong = [key for key, value in sections.items() if value is not None and not isinstance(value, dict)]

@@ -20,7 +20,7 @@ from selectit.inference.rater import make_rater
 from selectit.inference.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
 from selectit.scoring.ratings import RatingTokens, rating_tokens
-from selectit.scoring.takeover import EarlierRatings, basis, digest_of
+from selectit.scoring.reuse import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
 from selectit.scoring.watch import Watch, watching
 from selectit.scoring.work import tokens_of_a_batch

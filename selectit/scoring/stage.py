@@ -21,7 +21,7 @@ from selectit.inference.vllm_rater import check
 from selectit.scoring.ledger import drop_parts, ratings_of
 from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
-from selectit.scoring.takeover import DETAILS, basis
+from selectit.scoring.reuse import DETAILS, basis
 from selectit.scoring.verify import verify
 from selectit.scoring.work import ShareTask, complete
 from selectit.store.artifact import VERIFICATION
@@ -46,7 +46,7 @@ def run(
     """Rate what neither this folder nor an earlier one holds.
 
     Args:    earlier: finished score artifacts of the same checkpoint.
-    Returns: number of rows, ratings, failures, truncated texts and ratings taken over, mean mass on the rating
+    Returns: number of rows, ratings, failures, truncated texts and reused ratings, mean mass on the rating
              tokens, speed.
     Raises:  NotRun where the rating processes are started by hand and have not done it all.
     """

@@ -89,7 +89,7 @@ def tell_start(console: Console, task: StageTask) -> None:
 
 def tell_end(console: Console, task: StageTask, outcome: Outcome) -> None:
     if outcome.artifact is not None:
-        told, style = f"done in {outcome.artifact.manifest['seconds']:.1f} s", "dim"
+        ending, style = f"done in {outcome.artifact.manifest['seconds']:.1f} s", "dim"
     else:
-        told, style = (f"failed: {outcome.reason}", "red") if outcome.failed else (f"not run: {outcome.reason}", "")
-    console.print(f"{task.title}: {told}", style=style, highlight=False, soft_wrap=True)
+        ending, style = (f"failed: {outcome.reason}", "red") if outcome.failed else (f"not run: {outcome.reason}", "")
+    console.print(f"{task.title}: {ending}", style=style, highlight=False, soft_wrap=True)

@@ -40,7 +40,7 @@ class OnSlurm:
         given = dict(parameters)
         cluster = given.pop("cluster", "slurm")
         if cluster not in CLUSTERS:
-            raise UserError(f"--slurm cluster={cluster}: legal are {', '.join(CLUSTERS)}")
+            raise UserError(f"--slurm cluster={cluster}: allowed are {', '.join(CLUSTERS)}")
         try:
             self._executor = submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
             self._executor.update_parameters(**given)

@@ -1,4 +1,4 @@
-"""Ratings taken over from finished ledgers: the same rater on the same token ids says the same again.
+"""Ratings reused from finished ledgers: the same rater on the same token ids says the same again.
 
 Reads score.json and ledger.parquet of other score artifacts of the same checkpoint; the engine names their
 folders. What else the probabilities depend on must agree: see `basis`.
@@ -55,10 +55,10 @@ class EarlierRatings:
     def __init__(self, folders: Sequence[Path], wanted: Mapping[str, Any]) -> None:
         self._ledgers: list[tuple[Path, list[str]]] = []
         for folder in folders:
-            told = json.loads((folder / DETAILS).read_text(encoding="utf-8"))
-            agrees = {key: told[key] for key in wanted} == wanted
+            details = json.loads((folder / DETAILS).read_text(encoding="utf-8"))
+            agrees = {key: details[key] for key in wanted} == wanted
             if agrees and parquet.read_schema(folder / LEDGER).equals(SCHEMA):
-                self._ledgers.append((folder, told["prompts"]))
+                self._ledgers.append((folder, details["prompts"]))
         self._prompt: str | None = None
         self._index = _Index.of([])
 
