@@ -217,12 +217,8 @@ def _price(graph: Any, states: Any, store: Any, tflops: float | None, utilisatio
     from selectit.cost import speed
     from selectit.cost.price import price
 
-    stated = None
-    if tflops is not None:
-        stated = speed.Stated(tflops * 1e12, utilisation, f"{tflops:g} TFLOP/s of a GPU stated", on_gpu=True)
-    elif measure:
-        stated = speed.measure(utilisation)
-    return price(graph, states, store, stated)
+    device = None if tflops is None else speed.stated(tflops, utilisation)
+    return price(graph, states, store, speed.measure(utilisation) if measure else device)
 
 
 @app.command(rich_help_panel=RECIPE)

@@ -247,7 +247,8 @@ def check_revision(model: str, revision: str | None) -> None:
 
 
 def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
-    from selectit.cost.score_estimate import estimate_lines, measured, price, stated
+    from selectit.cost.score_estimate import estimate, estimate_lines, measured
+    from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
     from selectit.store.artifact import Store
@@ -262,10 +263,10 @@ def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: 
     if now.identity is None:
         raise UserError(now.why)
     earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].reuse_keys)]
-    priced = price(stage.config, earlier)
-    if speed is None and priced.num_texts:
-        speed = measured(stage.config, priced)
-    for line in estimate_lines(stage.config, priced, speed):
+    found = estimate(stage.config, earlier)
+    if speed is None and found.count.num_texts:
+        speed = measured(stage.config, found)
+    for line in estimate_lines(stage.config, found, speed):
         console.print(line, highlight=False, soft_wrap=True)
 
 

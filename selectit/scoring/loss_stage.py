@@ -20,11 +20,12 @@ from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.pool import Loaded, LoadedRater
 from selectit.inference.quantised import check_quantization
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
 from selectit.scoring.stage import value_counts
-from selectit.scoring.work import ShareTask, complete, tokens_of_a_batch
+from selectit.scoring.work import ShareTask, complete
 from selectit.templates.form import load_form
 from selectit.tracking import Tracker
 

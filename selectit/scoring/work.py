@@ -22,15 +22,12 @@ from selectit.config import Config, LossStage, ScoreStage
 from selectit.data.index import PoolIndex
 from selectit.errors import NotRun, UserError
 from selectit.inference.pool import Loaded, RaterFacts
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import PARTS, LedgerWriter
 from selectit.tracking import Tracker
 
 TASK_FILE = "task.json"
 SHARE_MODULE = "selectit.scoring.share"
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
-"""Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
-CPU_VLLM_TOKENS, GPU_VLLM_TOKENS = 16384, 131072
-"""The same for what vLLM is handed at once: it makes its own batches of it. What a kill loses is what it was handed."""
 
 
 class ShareTask(Config):
@@ -127,14 +124,6 @@ def perform(
     )
     _write_process(out, name, done)
     return done
-
-
-def tokens_of_a_batch(config: ScoreStage | LossStage, device: str) -> int:
-    if config.batch_tokens is not None:
-        return config.batch_tokens
-    if isinstance(config, ScoreStage) and config.backend == "vllm":
-        return GPU_VLLM_TOKENS if device == "cuda" else CPU_VLLM_TOKENS
-    return GPU_BATCH_TOKENS if device == "cuda" else CPU_BATCH_TOKENS
 
 
 def _refuse_missing(job: Job, task: ShareTask) -> None:
