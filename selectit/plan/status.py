@@ -70,8 +70,8 @@ def _why(new: dict[str, Any], schema: type[StageConfig], store: Store) -> str:
         return "never run"
     own = leaves(new)
     _, old = min(known, key=lambda other: len(other[0] ^ own))
-    whole = [{**one, "config": with_later_defaults(one["config"], schema)} for one in (old, new)]
-    nearest = differences(*whole)
+    before, after = ({**one, "config": with_later_defaults(one["config"], schema)} for one in (old, new))
+    nearest = differences(before, after)
     shown = ", ".join(f"{key.removeprefix('config.')} {_short(old)} -> {_short(now)}" for key, old, now in nearest[:3])
     return f"new: {shown}" + (f" and {len(nearest) - 3} more" if len(nearest) > 3 else "")
 
