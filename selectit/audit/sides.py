@@ -176,8 +176,7 @@ def _made(
 ) -> Made:
     named, whole = leaves(config), with_later_defaults(counted, CONFIG_OF[kind.split("-")[0]])
     settings = {
-        recipe_key(kind, key): StageSetting(value, _text(value, named.get(key)))
-        for key, value in leaves(whole).items()
+        recipe_key(kind, key): StageSetting(value, _text(value, named.get(key))) for key, value in leaves(whole).items()
     }
     settings[f"version of the {kind.split('-')[0]} stage"] = StageSetting(version, str(version))
     execution = {
