@@ -15,6 +15,7 @@ from selectit.config import (
     SEEDED_STRATEGIES,
     ArmConfig,
     BenchmarkConfig,
+    Config,
     FinetuneStage,
     IFDSelect,
     JudgeConfig,
@@ -204,40 +205,23 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
 
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
-    score = config.score
-    return (
-        config.pool,
-        model,
-        score.max_length,
-        score.long_rows,
-        score.turns,
-        score.template,
-        score.quantization,
-        score.backend,
-    )
+    """What two arms must have in common to read the same ratings."""
+    identity = {name: info for name, info in ScoreStage.model_fields.items() if not is_execution(info)}
+    return (config.pool, model, *(getattr(config.score, name) for name in identity if hasattr(config.score, name)))
+
+
+def _shared(section: Config, stage: type[Config]) -> dict[str, Any]:
+    """The fields of a recipe's section that the config of a stage has too, under the same names."""
+    return {name: getattr(section, name) for name in type(section).model_fields if name in stage.model_fields}
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
     """One stage for each rater of an arm."""
+    shared = _shared(config.score, ScoreStage)
     return [
         Stage(
             "score",
-            ScoreStage(
-                pool=config.pool,
-                model=model,
-                prompts=prompts[_rated_alike(config, model)],
-                max_length=config.score.max_length,
-                long_rows=config.score.long_rows,
-                turns=config.score.turns,
-                template=config.score.template,
-                quantization=config.score.quantization,
-                batch_tokens=config.score.batch_tokens,
-                num_processes=config.score.num_processes,
-                launcher=config.score.launcher,
-                verify=config.score.verify,
-                backend=config.score.backend,
-                vllm_python=config.score.vllm_python,
-            ),
+            ScoreStage(pool=config.pool, model=model, prompts=prompts[_rated_alike(config, model)], **shared),
         )
         for model in config.raters
     ]
@@ -259,21 +243,9 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
                 f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
             )
         texts["unconditioned"] = select.unconditioned
+    shared = _shared(config.score, LossStage) | {"template": template}
     return {
-        name: Stage(
-            "losses",
-            LossStage(
-                pool=config.pool,
-                model=config.raters[0],
-                text=text,
-                template=template,
-                max_length=config.score.max_length,
-                quantization=config.score.quantization,
-                batch_tokens=config.score.batch_tokens,
-                num_processes=config.score.num_processes,
-                launcher=config.score.launcher,
-            ),
-        )
+        name: Stage("losses", LossStage(pool=config.pool, model=config.raters[0], text=text, **shared))
         for name, text in texts.items()
     }
 
@@ -338,22 +310,13 @@ def evaluate_stage(
     adapter: str | None = None,
 ) -> Stage:
     """Args: tuned: the fine-tuned model; adapter: one that no stage made; neither: the model as it is."""
-    evaluate = config.evaluate
+    judge = config.evaluate.judge if benchmark.name in JUDGED else None
     stage = EvaluateStage(
         model=config.model,
         adapter=adapter,
         benchmark=benchmark,
-        profile=profile,
-        data=evaluate.data,
-        limit=evaluate.limit,
         template=config.finetune.template if benchmark.chat_template else None,
-        judge=evaluate.judge if benchmark.name in JUDGED else None,
-        sandbox=evaluate.sandbox,
-        comet_python=evaluate.comet_python,
-        batch_size=evaluate.batch_size,
-        num_processes=evaluate.num_processes,
-        backend=evaluate.backend,
-        vllm_python=evaluate.vllm_python,
         seed=seed if benchmark.temperature > 0 else 0,
+        **_shared(config.evaluate, EvaluateStage) | {"profile": profile, "judge": judge},
     )
     return Stage("evaluate", stage, (("model", tuned),) if tuned is not None else ())
