@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.store.names import ITEMS_FILE, RESULT_FILE
 
-RESULT_FILE = "result.json"
-ITEMS_FILE = "items.jsonl"
 MAX_CELL_CHARS = 500
 CHOICES = "ABCD"
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from selectit.config import Config, FinetuneStage
 from selectit.errors import UserError
+from selectit.store.names import ADAPTER_FOLDER, CHECKPOINTS_FOLDER, MODEL_FOLDER
 from selectit.store.trained_on import Base
 
 RUN_FILE = "train_config.json"
-CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class TrainingRun(Config):
@@ -36,7 +36,7 @@ class TrainingRun(Config):
 
     @property
     def weights(self) -> Path:
-        return self.out / ("adapter" if self.stage.finetune.trains_adapter else "model")
+        return self.out / (ADAPTER_FOLDER if self.stage.finetune.trains_adapter else MODEL_FOLDER)
 
 
 def write_run(run: TrainingRun) -> Path:

@@ -59,12 +59,11 @@ from selectit.finetune.weights import (
 from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
 from selectit.inference.load import device, load_tokenizer, resolve_dtype
 from selectit.store.artifact import loaded_files
+from selectit.store.names import METRICS_FILE, TRAINING_FILE
 from selectit.store.trained_on import trained_on, write_record
 from selectit.templates import template_name
 from selectit.templates.form import load_form
-from selectit.tracking import METRICS_FILE, Tracker
-
-TRAINING_FILE = "training.json"
+from selectit.tracking import Tracker
 
 
 def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:

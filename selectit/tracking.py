@@ -18,7 +18,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-METRICS_FILE = "metrics.jsonl"
+from selectit.store.names import METRICS_FILE
+
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
 WANDB_INIT_TIMEOUT_SECONDS = 20
 

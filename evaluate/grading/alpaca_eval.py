@@ -18,8 +18,8 @@ from pydantic import TypeAdapter
 
 from selectit.evaluate.judge.base import Comparison, Judge
 from selectit.evaluate.results import Item, Metric, Result, mean_metric
+from selectit.store.names import OUTPUTS_FILE
 
-OUTPUTS_FILE = "model_outputs.json"
 ANSWERS_FILE = ".answers.json"
 METRIC = "win_rate"
 _RESULT, _ITEM = TypeAdapter(Result), TypeAdapter(Item)

@@ -17,8 +17,8 @@ from typing import Any
 
 from selectit.evaluate.grading.sandbox import Program, SandboxKind, Verdict, run_programs
 from selectit.evaluate.results import Item, Metric, mean_metric
+from selectit.store.names import SAMPLES_FILE
 
-SAMPLES_FILE = "samples.jsonl"
 EXPORTED_NOT_GRADED = (
     f"exported, not graded: {SAMPLES_FILE} in the artifact is for bigcodebench.evaluate --split complete --subset full "
     f"--samples {SAMPLES_FILE}, in BigCodeBench's own container (docs/evaluation.md)"

@@ -11,8 +11,6 @@ from typing import Any
 from selectit.errors import UserError
 from selectit.templates import input_separator
 
-MESSAGES_FILE = "messages.jsonl"
-
 
 @dataclass(frozen=True)
 class Conversation:

@@ -21,8 +21,8 @@ from selectit.report.sections.caption import DEMONSTRATION, caption
 from selectit.report.tables.comparisons import Comparisons
 from selectit.report.tables.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.tables.table import Table, make_table, mark_table
-from selectit.store.artifact import VERIFICATION
 from selectit.store.fingerprint import digest
+from selectit.store.names import VERIFICATION
 
 FILES = (
     "report.html", "report.md", "table.tex", "table_notes.tex", "results.csv", "comparisons.csv", "overlap.csv",

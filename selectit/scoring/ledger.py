@@ -22,8 +22,8 @@ import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from selectit.config import NUM_RATINGS
+from selectit.store.names import LEDGER
 
-LEDGER = "ledger.parquet"
 PARTS = "ledger"
 NOT_SCORED = "not_scored"
 """A row that stands in no record."""

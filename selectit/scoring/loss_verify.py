@@ -19,9 +19,7 @@ from selectit.errors import UserError
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loss_rater import StockLossRater
-from selectit.scoring.ledger import LEDGER
 from selectit.scoring.loss_ledger import read_losses
-from selectit.scoring.loss_stage import SUMMARY
 from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.verify import (
     SEED,
@@ -31,7 +29,7 @@ from selectit.scoring.verify import (
     rows_of,
     subset_overlap,
 )
-from selectit.store.artifact import VERIFICATION
+from selectit.store.names import LEDGER, LOSSES_RECORD, VERIFICATION
 from selectit.tracking import Tracker
 
 
@@ -62,7 +60,7 @@ def verify_losses(
             [sums] = reference.rate(Batch([text]))
             expected[at] = sums / [text.scored.sum(), len(text.ids) - 1]
             advance(1)
-    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    told = json.loads((folder / LOSSES_RECORD).read_text(encoding="utf-8"))
     found, ratio = losses.response[sample], SelectDefaults().ratio
     apart = float(np.abs(found - expected[:, 0]).max())
     largest_allowed = tolerance if tolerance is not None else TOLERANCES[told["dtype"] == "float32"]

@@ -21,10 +21,10 @@ from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.padded import StockRater
 from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
-from selectit.scoring.ledger import LEDGER, read_ratings
+from selectit.scoring.ledger import read_ratings
 from selectit.scoring.rated_rows import rated_rows
 from selectit.scoring.texts import rating_texts
-from selectit.store.artifact import VERIFICATION
+from selectit.store.names import LEDGER, SCORE_RECORD, VERIFICATION
 from selectit.tracking import Tracker
 
 ALPHA = 0.2
@@ -63,7 +63,7 @@ def verify(
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
     rows = rows_of(rated_rows(config.pool, config.turns), [row_ids[at] for at in sample])
 
-    told = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+    told = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
     reference = StockRater(
         load_model(config.model.model_copy(update={"dtype": "float32"})),  # not quantised, where the rater was
         list(told["rating_token_ids"].values()),

@@ -24,13 +24,16 @@ from filelock import FileLock, Timeout
 from selectit.errors import UserError
 from selectit.store.fingerprint import Hasher, at, digest, leaves
 from selectit.store.kinds import KINDS
+from selectit.store.names import (
+    ADAPTER_CONFIG,
+    ARTIFACTS_FOLDER,
+    ERROR,
+    HASHES_FILE,
+    MANIFEST,
+    STAGE_FILE,
+    VERIFICATION,
+)
 
-MANIFEST = "manifest.json"
-STAGE_FILE = "stage.json"
-"""The resolved configuration, written before a stage runs."""
-ERROR = "error.txt"
-VERIFICATION = "verification.json"
-"""Of a score or losses artifact; it may be made, and made again, when the artifact is finished."""
 LOCK = ".lock"
 LIBRARIES = (
     "torch",
@@ -70,8 +73,8 @@ class Store:
 
     def __init__(self, runs_dir: Path, placed: Mapping[str, Path] | None = None, reuse: Sequence[Path] = ()) -> None:
         self.runs_dir = runs_dir
-        self.root = runs_dir / "artifacts"
-        self.hasher = Hasher(runs_dir / "hashes.json")
+        self.root = runs_dir / ARTIFACTS_FOLDER
+        self.hasher = Hasher(runs_dir / HASHES_FILE)
         self._placed = dict(placed or {})
         self._identities: dict[str, list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]] = {}
         self._reuse = tuple(reuse)
@@ -98,7 +101,9 @@ class Store:
     def alike(self, stage_identity: Mapping[str, Any], keys: Sequence[str]) -> list[Artifact]:
         """Finished artifacts of the same kind and version whose identity agrees at the dotted keys, oldest first."""
         kind = stage_identity["kind"]
-        folders = [path for root in (self.runs_dir, *self._reuse) for path in (root / "artifacts").glob(f"{kind}-*")]
+        folders = [
+            path for root in (self.runs_dir, *self._reuse) for path in (root / ARTIFACTS_FOLDER).glob(f"{kind}-*")
+        ]
         found = []
         for path in dict.fromkeys((*folders, *self._reuse)):
             manifest = read_manifest(path)
@@ -254,9 +259,7 @@ def content_hash(path: Path, names: tuple[str, ...], hasher: Hasher) -> str:
     for name in names:
         for file in [path / name] if (path / name).is_file() else loaded_files(path / name):
             key = str(file.relative_to(path))
-            hashes[key] = (
-                _without_paths(file) if file.name in ("adapter_config.json", "config.json") else hasher.file(file)
-            )
+            hashes[key] = _without_paths(file) if file.name in (ADAPTER_CONFIG, "config.json") else hasher.file(file)
     return digest(hashes)
 
 
