@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selectit.data.whole_files import part_of
 from selectit.finetune.processes import rank, wait_for_all
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.validation import best, has_stopped, validation_losses
@@ -73,7 +74,7 @@ class EpochEnds(TrainerCallback):
 
 def take_best(run: TrainingRun) -> None:
     """Put the best weights where the result belongs; the first process alone."""
-    part = run.weights.with_name(run.weights.name + ".part")
+    part = part_of(run.weights)
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(run.checkpoints / BEST, part)
     put_in_place(part, run.weights)

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_see
 from transformers.utils.logging import disable_progress_bar
 
 from selectit.config import FinetuneConfig
+from selectit.data.whole_files import write_whole
 from selectit.errors import Preempted, UserError, is_full
 from selectit.finetune.arguments import lora_config, sft_config, with_adapter
 from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
@@ -298,10 +299,7 @@ def _write_record(
         "deepspeed": run.stage.finetune.deepspeed,
         "weights": weight_sizes(run),
     }
-    path = run.out / TRAINING_FILE
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(run.out / TRAINING_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from selectit.audit.pack_inputs import INPUTS, WEIGHTS, Inputs, as_written
 from selectit.audit.trace import with_inputs
 from selectit.audit.verify import PACK
 from selectit.config import ScoreStage
+from selectit.data.jsonl import iter_jsonl
 from selectit.errors import UserError
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan, Stage
@@ -107,8 +108,7 @@ def _subsets(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
         seeds = {cell.chain[-1]: cell.select_seed for cell in row.cells}
         stages = [stage for stage in row.stages("select") if stage in finished and stage in seeds]
         for stage in stages:
-            with (finished[stage].path / SCORES_FILE).open(encoding="utf-8") as f:
-                lines = [line for line in map(json.loads, f) if line["selected"]]
+            lines = [line for line in iter_jsonl(finished[stage].path / SCORES_FILE) if line["selected"]]
             ids = [str(line["row_id"]) for line in sorted(lines, key=lambda line: line["rank"])]
             seed = f" seed {seeds[stage]}" if len(stages) > 1 else ""
             name = _file_name(row.label + seed, [line[0] for line in index])

@@ -6,7 +6,6 @@ Reads the ledger, the pool and the model; writes verification.json beside the le
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from selectit.config import LossStage, SelectDefaults
 from selectit.data.pool import iter_pool
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
@@ -78,7 +78,5 @@ def verify_losses(
         "ratio": ratio,
         "subset_overlap": subset_overlap(found, expected[:, 0], ratio),
     }
-    part = folder / f"{VERIFICATION}.part"
-    part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / VERIFICATION)
+    write_whole(folder / VERIFICATION, json.dumps(result, indent=2) + "\n")
     return result

@@ -6,7 +6,6 @@ Reads the ledger, the pool and the model; writes verification.json beside the le
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from selectit.config import ScoreStage, SelectDefaults
 from selectit.data.pool import Row
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
@@ -104,9 +104,7 @@ def verify(
         "ratio": ratio,
         "subset_overlap": subset_overlap(sentence, expected_sentence, ratio),
     }
-    part = folder / f"{VERIFICATION}.part"
-    part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / VERIFICATION)
+    write_whole(folder / VERIFICATION, json.dumps(result, indent=2) + "\n")
     return result
 
 

@@ -30,7 +30,8 @@ from selectit.config import (
     SelectITSelect,
     SelectStage,
 )
-from selectit.data.pool import iter_jsonl, iter_pool, write_jsonl, write_rows
+from selectit.data.jsonl import iter_jsonl, write_jsonl
+from selectit.data.pool import iter_pool, write_rows
 from selectit.errors import UserError
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
 from selectit.scoring.ledger import NOT_SCORED, read_ratings

@@ -21,6 +21,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from selectit.data.jsonl import iter_jsonl
+from selectit.data.whole_files import PART, write_whole
 from selectit.errors import UserError
 from selectit.store.fingerprint import Hasher, at, digest, leaves
 from selectit.store.kinds import KINDS
@@ -225,21 +227,18 @@ def finish(path: Path, manifest: dict[str, Any], outputs: tuple[str, ...], conte
     hashes = {name: hasher.file(path / name) for name in files}
     manifest = {**manifest, "content": content_hash(path, content, hasher), "files": files, "hashes": hashes}
     digest(manifest["identity"])  # refuses values without a stable form
-    part = path / f"{MANIFEST}.part"
-    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with part.open("rb") as f:
-        os.fsync(f.fileno())
-    os.replace(part, path / MANIFEST)
+    write_whole(path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", durable=True)
     return Artifact(path, manifest)
 
 
 def listed_files(path: Path) -> list[str]:
-    """The files of an artifact folder that its manifest lists, relative to it."""
+    """The files of an artifact folder that its manifest lists, relative to it; no half of a file that a kill left."""
     return [
         str(p.relative_to(path))
         for p in sorted(path.rglob("*"))
         if p.is_file()
-        and p.name not in (MANIFEST, f"{MANIFEST}.part", ERROR, VERIFICATION)
+        and p.name not in (MANIFEST, ERROR, VERIFICATION)
+        and p.suffix != PART
         and not is_hidden(p.relative_to(path))
     ]
 
@@ -282,9 +281,8 @@ def _check_parses(path: Path) -> None:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".jsonl":
-            with path.open(encoding="utf-8") as f:
-                for line in f:
-                    json.loads(line)
+            for _ in iter_jsonl(path):
+                pass
         elif path.suffix == ".parquet":
             import pyarrow.parquet as parquet
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectConfig, SelectITSelect
-from selectit.data.pool import read_jsonl
+from selectit.data.jsonl import read_jsonl
 from selectit.plan.graph import Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import short_names, trains

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selectit.config import PoolConfig
-from selectit.data.pool import read_jsonl
+from selectit.data.jsonl import read_jsonl
 from selectit.report.tables.subsets import Subset
 from selectit.store.names import MESSAGES_FILE
 
