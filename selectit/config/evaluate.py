@@ -106,7 +106,7 @@ JudgeSetting = Annotated[
 
 PROFILES = (
     "paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation",
-    "instructdiff-general", "instructdiff-mathematics", "instructdiff-medical", "instructdiff-code",
+    "sample", "instructdiff-general", "instructdiff-mathematics", "instructdiff-medical", "instructdiff-code",
 )  # fmt: skip
 """Those of evaluate/profiles/; any other value is a path."""
 
