@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,15 @@ DEFAULT_MAX_GEN_TOKS = 256
 """lm-eval's, where neither the task nor the entry has a limit."""
 
 
+def describe_task(loaded: LoadedTask, benchmark: NamedTaskConfig) -> dict[str, Any]:
+    """The task as lm-eval has it: its settings, with what the entry sets, and the commits of its data sets."""
+    return {
+        "task": benchmark.task, "lm_eval": version("lm_eval"), "datasets": dict(benchmark.commits),
+        "not_in_the_fingerprint": list(loaded.files.untracked),
+        "configs": {name: task.dump_config() for name, task in loaded.tasks.items()},
+    }  # fmt: skip
+
+
 def leave_room(tasks: Mapping[str, Task], context_tokens: int) -> list[str]:
     """At most half of the context for new tokens, so that a prompt fits; notes where that lowers a task's own limit."""
     lowered = {}
@@ -161,7 +171,8 @@ def _item(task: Task, sample: Mapping[str, Any], metric: str, scale: float) -> I
             item.outcomes = ["unparsed" if read == NO_ANSWER else "read"] if _filters_texts(task) else []
             item.answer = None if item.outcomes == ["unparsed"] else read
     else:
-        item.outputs = [_plain(response[0] if isinstance(response, tuple) else response) for response in responses]
+        values = [response[0] if isinstance(response, tuple) else response for response in responses]
+        item.outputs = values if all(isinstance(value, float) for value in values) else [str(value) for value in values]
     return item
 
 
@@ -207,10 +218,7 @@ def score_task(result: Result, items: Sequence[Item], answers: Mapping[str, Any]
     for name in result.tasks:
         result.tasks[name] |= {metric: one.value for metric, one in _metrics(answers["results"][name], items).items()}
     found = _metrics(answers["results"][benchmark.task], items)
-    chosen = found[benchmark.metric]
-    found[benchmark.metric] = Metric(
-        chosen.value / benchmark.scale, None if chosen.stderr is None else chosen.stderr / benchmark.scale, len(items)
-    )
+    found[benchmark.metric] = _scaled(found[benchmark.metric], items, benchmark.scale)
     outside = [item for item in items if item.score is not None and not 0 <= item.score <= 1 + 1e-9]
     if outside or not 0 <= found[benchmark.metric].value <= 1 + 1e-9:
         first = f"item {outside[0].item_id} of {outside[0].task}" if outside else "all items together"
@@ -221,6 +229,15 @@ def score_task(result: Result, items: Sequence[Item], answers: Mapping[str, Any]
         )
         return
     result.score(found)
+
+
+def _scaled(chosen: Metric, items: Sequence[Item], scale: float) -> Metric:
+    """As shares; with the standard error of a mean over items where lm-eval has none and the value is that mean."""
+    value, stderr = chosen.value / scale, None if chosen.stderr is None else chosen.stderr / scale
+    scores = [item.score for item in items if item.score is not None]
+    if stderr is None and len(scores) == len(items) and math.isclose(mean_metric(scores).value, value):
+        stderr = mean_metric(scores).stderr
+    return Metric(value, stderr, len(items))
 
 
 def _metrics(numbers: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Metric]:
