@@ -28,13 +28,14 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from selectit.config import EvaluateStage, ModelConfig
-from selectit.evaluate.benchmark import ask, load_questions
-from selectit.evaluate.files import chosen_tasks
-from selectit.evaluate.harness import quiet
-from selectit.evaluate.lm import EvaluatedLM
+from selectit.config import ModelConfig
+from selectit.evaluate.benchmarks.benchmark import ask, load_questions
+from selectit.evaluate.benchmarks.files import chosen_tasks
+from selectit.evaluate.model.harness import quiet
+from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.profile import load_profile
-from selectit.models import device, load_tokenizer, resolve_dtype
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference.load import device, load_tokenizer, resolve_dtype
 from selectit.templates import chat_template
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"

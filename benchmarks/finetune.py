@@ -35,17 +35,18 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from selectit.chat import load_form
 from selectit.config import FinetuneConfig, FinetuneStage, ModelConfig, PoolConfig
-from selectit.data import read_pool
+from selectit.data.conversations import as_conversation
+from selectit.data.pool import read_pool
 from selectit.finetune.arguments import lora_config, sft_config
 from selectit.finetune.budget import step_order
-from selectit.finetune.dataset import TrainingRow, as_conversation, tokenize
+from selectit.finetune.dataset import TrainingRow, tokenize
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.trainer import ResponseTrainer
-from selectit.flops import training_flops
-from selectit.models import device, load_tokenizer, resolve_dtype
-from selectit.trained_on import Base
+from selectit.inference.flops import training_flops
+from selectit.inference.load import device, load_tokenizer, resolve_dtype
+from selectit.store.trained_on import Base
+from selectit.templates.form import load_form
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SMALL = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}

@@ -20,11 +20,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selectit.config import LossStage, ModelConfig, PoolConfig
-from selectit.data import read_pool
-from selectit.models import load_tokenizer
-from selectit.scoring.loss_rater import PackedLossRater, StockLossRater
-from selectit.scoring.loss_texts import LossText, index_losses, loss_batches
-from selectit.scoring.rater import Rater
+from selectit.data.pool import read_pool
+from selectit.inference.batch import Rater
+from selectit.inference.load import load_tokenizer
+from selectit.inference.loss_batch import LossText
+from selectit.inference.loss_rater import PackedLossRater, StockLossRater
+from selectit.scoring.loss_texts import index_losses, loss_batches
 from selectit.scoring.work import CPU_BATCH_TOKENS
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"

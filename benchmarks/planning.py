@@ -13,10 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from selectit.artifact import Store
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.states import inspect
+from selectit.plan.build import build
+from selectit.plan.status import inspect
+from selectit.recipe.load import load
+from selectit.store.artifact import Store
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 

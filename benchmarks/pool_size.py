@@ -22,10 +22,10 @@ import numpy as np
 from rich.console import Console
 
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
-from selectit.data import Row
+from selectit.data.pool import Row
+from selectit.inference.batch import Batch, Text
 from selectit.scoring import stage, texts
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.scoring.rater import Batch, Text
 from selectit.selection import stage as select
 from selectit.tracking import Tracker
 

@@ -34,18 +34,18 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from selectit.ahead import ahead
 from selectit.config import ModelConfig, PoolConfig
-from selectit.data import read_pool
-from selectit.models import device, load_model, load_tokenizer, resolve_dtype
+from selectit.data.pool import read_pool
+from selectit.inference.ahead import ahead
+from selectit.inference.batch import Batch, Rater, Text, batches, common_prefix, num_tokens
+from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
+from selectit.inference.onednn import linear
+from selectit.inference.packed import PackedRater
+from selectit.inference.padded import StockRater
+from selectit.inference.pool import rate_all
 from selectit.scoring.formula import sentence_scores, token_scores
-from selectit.scoring.packed import PackedRater
-from selectit.scoring.processes import rate_all
-from selectit.scoring.products import linear
 from selectit.scoring.prompts import rating_text, read_rating_prompts
-from selectit.scoring.rater import Batch, Rater, Text, batches, common_prefix, num_tokens
 from selectit.scoring.ratings import rating_token_ids
-from selectit.scoring.stock import StockRater
 from selectit.scoring.texts import rating_texts
 from selectit.scoring.work import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 

@@ -27,14 +27,15 @@ from scoring import DEMO, SMALL
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
-from selectit.data import read_pool
-from selectit.models import load_tokenizer
-from selectit.scoring.processes import Loaded, LoadedRater
+from selectit.data.pool import read_pool
+from selectit.inference.batch import Text, batches, common_prefix
+from selectit.inference.load import load_tokenizer
+from selectit.inference.pool import Loaded, LoadedRater
+from selectit.inference.rater import make_rater
+from selectit.inference.vllm_rater import LoadedVllm
 from selectit.scoring.prompts import rating_text, read_rating_prompts
-from selectit.scoring.rater import Text, batches, common_prefix, make_rater
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.texts import rating_texts
-from selectit.scoring.vllm_rater import LoadedVllm
 from selectit.scoring.work import tokens_of_a_batch
 
 

@@ -89,9 +89,9 @@ def measure(setting: dict[str, Any]) -> dict[str, float]:
     from selectit.finetune import stage
     from selectit.finetune.memory import largest_pass
     from selectit.finetune.sampler import StepOrder
-    from selectit.pricing.work import bytes_per_parameter, shape_of
+    from selectit.inference.shape import bytes_per_parameter, shape_of
+    from selectit.inference.training_memory import training_memory
     from selectit.tracking import Tracker
-    from selectit.training_memory import training_memory
 
     size, length = setting["micro_batch_size"], setting["length"]
     with tempfile.TemporaryDirectory() as name:

@@ -19,7 +19,7 @@ from demo.families import FAMILIES, Item, respond
 
 PROJECT = Path(__file__).parent.parent
 RATING_PROMPTS = (PROJECT / "selectit/scoring/rating_prompts.txt").read_text().splitlines()
-JUDGE_PROMPT = (PROJECT / "evaluate/judge_prompt.txt").read_text()
+JUDGE_PROMPT = (PROJECT / "evaluate/judge/prompt.txt").read_text()
 PREAMBLE = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the "
     "request.\n\n### Instruction:\n"

@@ -14,7 +14,7 @@ from typing import Any
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.files import BENCHMARKS, lm_eval_tasks
+from selectit.evaluate.benchmarks.files import BENCHMARKS, lm_eval_tasks
 from selectit.evaluate.results import CHOICES, Item, choose
 from selectit.yaml_text import decoded
 

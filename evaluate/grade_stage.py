@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from selectit.config import GradeStage
-from selectit.evaluate import alpaca_eval, length_control
-from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, load_questions, questions_as_items
-from selectit.evaluate.files import ON_HUB
+from selectit.evaluate.benchmarks.benchmark import HUB, LM_EVAL_VERSION, load_questions, questions_as_items
+from selectit.evaluate.benchmarks.files import ON_HUB
 from selectit.evaluate.given_answers import answered, read_answers, read_choices
-from selectit.evaluate.graders import grader_of
-from selectit.evaluate.grading import check_can_run, check_means, grade
-from selectit.evaluate.judge import check_judge
-from selectit.evaluate.released_graders import instructdiff_letter
+from selectit.evaluate.grading import alpaca_eval, length_control
+from selectit.evaluate.grading.grade import check_can_run, check_means, grade
+from selectit.evaluate.grading.graders import grader_of
+from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.evaluate.judge.load import check_judge
 from selectit.evaluate.results import Item, Result
 from selectit.evaluate.stage import finish, judge_items, load_judge_of
+from selectit.evaluate.stage_config import GradeStage
 from selectit.tracking import Tracker
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from selectit import yaml_text
 from selectit.config import BenchmarkConfig, as_written
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.files import (
+from selectit.evaluate.benchmarks.files import (
     BENCHMARKS,
     CHOICE,
     CODE,
@@ -29,7 +29,7 @@ from selectit.evaluate.files import (
     data_files,
     prompt_forms,
 )
-from selectit.evaluate.graders import GRADERS, grader_name
+from selectit.evaluate.grading.graders import GRADERS, grader_name
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from selectit.evaluate.released_graders import instructdiff_letter
+from selectit.evaluate.grading.released_graders import instructdiff_letter
 
 RESULT_FILE = "result.json"
 ITEMS_FILE = "items.jsonl"
@@ -105,7 +105,7 @@ class Result:
     answers_sha256: str = ""
     """Of the answers alone: the same for every grading of them."""
     answer_health: dict[str, float | None] | None = None
-    """Shares of answers that are empty, unparsed and so on (evaluate/health.py)."""
+    """Shares of answers that are empty, unparsed and so on (evaluate/grading/health.py)."""
     scorers: dict[str, str] = field(default_factory=dict)
     judge: dict[str, str] | None = None
     judge_usage: dict[str, Any] | None = None

@@ -16,11 +16,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import PreTrainedTokenizerBase
 
-from selectit.config import EvaluateStage
 from selectit.errors import UserError
-from selectit.evaluate import mathematics
-from selectit.evaluate.benchmark import ask, load_questions
-from selectit.evaluate.files import (
+from selectit.evaluate.benchmarks.benchmark import ask, load_questions
+from selectit.evaluate.benchmarks.files import (
     CODE,
     COMET,
     EXPORTED,
@@ -30,9 +28,11 @@ from selectit.evaluate.files import (
     chosen_tasks,
     needs_tokenizer,
 )
-from selectit.evaluate.graders import grade_items, grader_name
+from selectit.evaluate.grading import mathematics
+from selectit.evaluate.grading.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
-from selectit.models import load_tokenizer
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference.load import load_tokenizer
 from selectit.templates import chat_template, template_name
 
 

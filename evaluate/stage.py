@@ -10,23 +10,26 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from selectit.config import EvaluateStage, GradeStage
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import alpaca_eval, arena_hard, length_control
-from selectit.evaluate.arena_hard import GamesJudge
-from selectit.evaluate.benchmark import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
-from selectit.evaluate.files import JUDGED, ON_HUB, data_files, needs_tokenizer
-from selectit.evaluate.grading import check_can_run, check_means, grade
-from selectit.evaluate.judge import Judge, check_judge, load_judge
-from selectit.evaluate.length_control import GamedAnswers
-from selectit.evaluate.lm import EvaluatedLM, find_weights, forget_lm, load_lm
+from selectit.evaluate.benchmarks.benchmark import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
+from selectit.evaluate.benchmarks.files import JUDGED, ON_HUB, data_files, needs_tokenizer
+from selectit.evaluate.grading import alpaca_eval, arena_hard, length_control
+from selectit.evaluate.grading.arena_hard import GamesJudge
+from selectit.evaluate.grading.grade import check_can_run, check_means, grade
+from selectit.evaluate.grading.length_control import GamedAnswers
+from selectit.evaluate.judge.base import Judge
+from selectit.evaluate.judge.load import check_judge, load_judge
+from selectit.evaluate.model.lm import EvaluatedLM
+from selectit.evaluate.model.load import forget_lm, load_lm
+from selectit.evaluate.model.trained_template import check_template, is_trained_here
+from selectit.evaluate.model.vllm_lm import check_vllm
+from selectit.evaluate.model.weights import find_weights
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, sample_rows
-from selectit.evaluate.trained_template import check_template, is_trained_here
-from selectit.evaluate.vllm_lm import check_vllm
-from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.evaluate.stage_config import EvaluateStage, GradeStage
+from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.store.trained_on import EPOCHS_FOLDER, check_base
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
-from selectit.trained_on import EPOCHS_FOLDER, check_base
 
 release = forget_lm
 

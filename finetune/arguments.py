@@ -19,8 +19,8 @@ from trl import SFTConfig
 from selectit.config import FinetuneStage
 from selectit.errors import UserError, did_you_mean
 from selectit.finetune.folders import find_adapter
-from selectit.models import device, resolve_dtype
-from selectit.trained_on import check_base
+from selectit.inference.load import device, resolve_dtype
+from selectit.store.trained_on import check_base
 
 DEEPSPEED_FOLDER = Path(__file__).parent / "deepspeed"
 OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "adafactor": "adafactor"}

@@ -18,7 +18,7 @@ from selectit.config import FinetuneConfig
 from selectit.errors import UserError
 from selectit.finetune.arguments import adapter_folder
 from selectit.finetune.run_file import TrainingRun
-from selectit.trained_on import weight_files
+from selectit.store.trained_on import weight_files
 
 SMALL_SHARE = 0.5
 """Of changed weights, below which the card and the report give advice."""

@@ -14,23 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from selectit.chat import BadRow, Form, load_form
 from selectit.config import FinetuneConfig, FinetuneStage, PoolConfig
-from selectit.data import iter_pool
+from selectit.data.conversations import Conversation, as_conversation, read_conversations
+from selectit.data.pool import iter_pool
 from selectit.errors import UserError
 from selectit.finetune.arguments import lora_config
-from selectit.finetune.dataset import (
-    Conversation,
-    LeftOut,
-    TrainingRow,
-    as_conversation,
-    label,
-    read_conversations,
-    told_left_out,
-)
+from selectit.finetune.dataset import LeftOut, TrainingRow, label, told_left_out
 from selectit.finetune.example import segments
-from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.templates import template_name, writes_start
+from selectit.templates.form import BadRow, Form, load_form
 
 NUM_SHOWN_ROWS = 3
 TRAINED = ("»", "«")

@@ -1,35 +1,24 @@
 """A subset as training rows: token ids, and labels on the assistant turns and their end tokens only.
 
-Reads messages.jsonl of a select artifact. What is labelled, `selectit.chat` finds. Rows that are too long lose their
-end, are counted, and are refused where too many are; rows that cannot be labelled are left out or refused.
+What is labelled, `selectit.templates.form` finds. Rows that are too long lose their end, are counted, and are refused
+where too many are; rows that cannot be labelled are left out or refused.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from selectit.chat import BadRow, Encoded, Form, Span
 from selectit.config import BadRows, FinetuneConfig
+from selectit.data.conversations import Conversation
 from selectit.errors import UserError
-from selectit.templates import input_separator
+from selectit.templates.form import BadRow, Encoded, Form, Span
 
-MESSAGES_FILE = "messages.jsonl"
 IGNORED_LABEL = -100
 NUM_NAMED_ROWS = 5
-
-
-@dataclass(frozen=True)
-class Conversation:
-    row_id: str
-    messages: tuple[dict[str, Any], ...]
-    """Each with `role` (system, user, assistant) and `content`; `train: False` where a turn is not trained on."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +54,6 @@ class TrainingSet:
     @property
     def num_trained_tokens(self) -> int:
         return sum(int((row.labels != IGNORED_LABEL).sum()) for row in self.rows)
-
-
-def read_conversations(path: Path, template: str) -> list[Conversation]:
-    """The rows of a messages.jsonl, in its order; an Alpaca row's input is joined to its instruction.
-
-    Raises: UserError where the file holds no row.
-    """
-    with path.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    if not rows:
-        raise UserError(f"{path} holds no row, so there is nothing to train on; raise the arm's select.ratio")
-    return [as_conversation(row["row_id"], row["messages"], template) for row in rows]
-
-
-def as_conversation(row_id: str, messages: Sequence[dict[str, Any]], template: str) -> Conversation:
-    """A row's messages as the template takes them: an Alpaca row's input joined to its instruction."""
-    return Conversation(row_id, tuple(_join_input(message, input_separator(template)) for message in messages))
-
-
-def _join_input(message: dict[str, Any], separator: str) -> dict[str, Any]:
-    content = message["content"] + (separator + message["input"] if message.get("input") else "")
-    return {**{key: value for key, value in message.items() if key != "input"}, "content": content}
 
 
 def tokenize(

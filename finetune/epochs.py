@@ -20,7 +20,7 @@ from selectit.finetune.processes import rank, wait_for_all
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.validation import best, has_stopped, validation_losses
 from selectit.finetune.weights import put_in_place, save_weights
-from selectit.trained_on import EPOCHS_FOLDER
+from selectit.store.trained_on import EPOCHS_FOLDER
 
 BEST = "best"
 

@@ -10,9 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from selectit.chat import Form
-from selectit.finetune.dataset import IGNORED_LABEL, Conversation, TrainingRow, TrainingSet
+from selectit.data.conversations import Conversation
+from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow, TrainingSet
 from selectit.templates import template_name
+from selectit.templates.form import Form
 
 EXAMPLE_FILE = "trained_row.json"
 ROW_TOKENS_FILE = "row_tokens.json"

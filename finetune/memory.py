@@ -18,9 +18,9 @@ import torch
 from selectit.config import FinetuneConfig, FinetuneStage
 from selectit.errors import UserError
 from selectit.finetune.sampler import StepOrder
-from selectit.models import device
-from selectit.pricing.work import bytes_per_parameter, shape_of
-from selectit.training_memory import TrainingMemory, training_memory
+from selectit.inference.load import device
+from selectit.inference.shape import bytes_per_parameter, shape_of
+from selectit.inference.training_memory import TrainingMemory, training_memory
 
 GIB = 2**30
 M_MMAP_THRESHOLD = -3

@@ -16,9 +16,9 @@ from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.finetune.card import write_merged_card
 from selectit.finetune.folders import find_adapter
-from selectit.merging import Agreement, Dtype, merge_weights
-from selectit.models import load_tokenizer
-from selectit.trained_on import RECORD_FILE, base_of, check_base
+from selectit.inference.load import load_tokenizer
+from selectit.inference.merge import Agreement, Dtype, merge_weights
+from selectit.store.trained_on import RECORD_FILE, base_of, check_base
 
 
 def merge(

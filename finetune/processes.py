@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from selectit.config import FinetuneConfig
 from selectit.errors import UserError
-from selectit.models import device
+from selectit.inference.load import device
 
 
 def rank() -> int:

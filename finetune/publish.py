@@ -15,10 +15,10 @@ import yaml
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from selectit.artifact import PATH_KEYS
 from selectit.errors import UserError
 from selectit.finetune.card import CARD_FILE, read_card
-from selectit.trained_on import read_record
+from selectit.store.artifact import PATH_KEYS
+from selectit.store.trained_on import read_record
 
 WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
 TEXTS = (".json", ".md", ".jinja", ".txt")

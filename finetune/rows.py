@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selectit.config import FinetuneConfig, PoolConfig, ValidationFile, ValidationSplit
-from selectit.data import iter_pool
+from selectit.data.conversations import Conversation, as_conversation, read_conversations
+from selectit.data.pool import iter_pool
+from selectit.data.row_ids import uniform_number
 from selectit.errors import UserError
-from selectit.finetune.dataset import Conversation, as_conversation, read_conversations
-from selectit.row_ids import uniform_number
 
 REPLAY = "replay"
 VALIDATION = "validation"

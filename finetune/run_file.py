@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from selectit.config import Config, FinetuneStage
 from selectit.errors import UserError
-from selectit.trained_on import Base
+from selectit.store.trained_on import Base
 
 RUN_FILE = "train_config.json"
 CHECKPOINTS_FOLDER = "checkpoints"

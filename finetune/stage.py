@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 
-from selectit.chat import load_form
 from selectit.config import FinetuneStage
+from selectit.data.conversations import MESSAGES_FILE
 from selectit.errors import NotRun, Preempted
 from selectit.finetune.arguments import check_adapter
-from selectit.finetune.dataset import MESSAGES_FILE
 from selectit.finetune.launch import check_machine, external_command, launch
 from selectit.finetune.memory import check_memory, room_at_all
 from selectit.finetune.preemption import StopRequest
@@ -26,9 +25,10 @@ from selectit.finetune.reporting import check_report_to
 from selectit.finetune.rows import check_pools
 from selectit.finetune.run_file import TrainingRun, write_run
 from selectit.finetune.train import TRAINING_FILE, train, weight_sizes
-from selectit.models import load_skeleton, load_tokenizer
+from selectit.inference.load import load_skeleton, load_tokenizer
+from selectit.store.trained_on import identify_base
+from selectit.templates.form import load_form
 from selectit.tracking import Tracker
-from selectit.trained_on import identify_base
 
 
 def preflight(config: FinetuneStage) -> None:

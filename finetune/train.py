@@ -24,8 +24,6 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from selectit.artifact import loaded_files
-from selectit.chat import load_form
 from selectit.config import FinetuneConfig
 from selectit.errors import Preempted, UserError, is_full
 from selectit.finetune.arguments import lora_config, sft_config, with_adapter
@@ -59,10 +57,12 @@ from selectit.finetune.weights import (
     set_ends,
 )
 from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
-from selectit.models import device, load_tokenizer, resolve_dtype
+from selectit.inference.load import device, load_tokenizer, resolve_dtype
+from selectit.store.artifact import loaded_files
+from selectit.store.trained_on import trained_on, write_record
 from selectit.templates import template_name
+from selectit.templates.form import load_form
 from selectit.tracking import METRICS_FILE, Tracker
-from selectit.trained_on import trained_on, write_record
 
 TRAINING_FILE = "training.json"
 

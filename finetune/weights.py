@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from selectit.chat import Form
 from selectit.config import FinetuneStage
 from selectit.finetune.arguments import attention, quantization
 from selectit.finetune.card import CARD_FILE
 from selectit.finetune.processes import rank, wait_for_all
-from selectit.models import load_model
+from selectit.inference.load import load_model
+from selectit.templates.form import Form
 
 
 def load_for_training(config: FinetuneStage) -> PreTrainedModel:

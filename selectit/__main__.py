@@ -1,5 +1,5 @@
 """`python -m selectit`."""
 
-from selectit.cli import main
+from selectit.cli.app import main
 
 main()

@@ -15,17 +15,20 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from selectit import cli, cli_files, cli_results
-from selectit.artifact import STAGE_FILE, Store, finish
-from selectit.data import read_pool
-from selectit.engine import found
-from selectit.graph import KINDS, Stage
-from selectit.plan import build
-from selectit.recipe import load
+from selectit.cli import app as cli
+from selectit.cli import results_commands as cli_results
+from selectit.cli import stage_commands as cli_files
+from selectit.data.pool import read_pool
+from selectit.plan.build import build
+from selectit.plan.graph import Stage
+from selectit.plan.status import State, state
+from selectit.recipe.load import load
 from selectit.report import write_report
+from selectit.run.engine import found
 from selectit.scoring.ledger import LEDGER, SCHEMA, Record
 from selectit.selection import stage as selection
-from selectit.states import State, state
+from selectit.store.artifact import STAGE_FILE, Store, finish
+from selectit.store.kinds import KINDS
 from selectit.tracking import Tracker
 
 NUM_ROWS = 20

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from selectit.ahead import ahead
+from selectit.inference.ahead import ahead
 
 
 def test_items_come_in_their_order_and_are_made_while_others_are_worked_on():

@@ -12,15 +12,17 @@ import pytest
 from finished_work import Work, call
 from rich.console import Console
 
-from selectit import cli, execution, preflight
-from selectit.artifact import Store
+from selectit.cli import app as cli
 from selectit.config import WandbConfig
-from selectit.engine import run_plan
-from selectit.execution import Session
-from selectit.executors import here
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.states import inspect
+from selectit.plan.build import build
+from selectit.plan.status import inspect
+from selectit.recipe.load import load
+from selectit.run import preflight
+from selectit.run import stage_runner as execution
+from selectit.run.engine import run_plan
+from selectit.run.executors import local as here
+from selectit.run.stage_runner import Session
+from selectit.store.artifact import Store
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_a_disk_that_fills_up_between_stages_ends_with_a_sentence(work, monkeypa
 
 
 def test_a_plan_that_does_not_fit_on_the_disk_is_not_started(work, monkeypatch):
-    monkeypatch.setattr("selectit.preflight.shutil.disk_usage", lambda _: types.SimpleNamespace(free=10_000_000))
+    monkeypatch.setattr("selectit.run.preflight.shutil.disk_usage", lambda _: types.SimpleNamespace(free=10_000_000))
     assert preflight_faults(work, "finetune.max_steps=3") == []
     [fault] = preflight_faults(work, "finetune.max_steps=3", "finetune.method=full")
     assert "0.01 GB free, and 4 trainings write" in fault and "selectit gc" in fault

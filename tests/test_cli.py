@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from selectit.data.fetch import SOURCES, Source, fetch
 from selectit.errors import UserError
-from selectit.fetch import SOURCES, Source, fetch
 
 
 def selectit(*arguments: object, cwd: Path | None = None, rc: int = 0) -> str:

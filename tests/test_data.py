@@ -8,7 +8,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from selectit.config import PoolConfig
-from selectit.data import read_pool, write_rows
+from selectit.data.pool import read_pool, write_rows
 from selectit.errors import UserError
 
 ALPACA = [
@@ -129,14 +129,14 @@ def test_real_alpaca_rows_are_read(shared):
 
 
 def test_two_ids_of_one_hash_are_not_taken_for_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("selectit.row_ids.hash", lambda text: 7, raising=False)
+    monkeypatch.setattr("selectit.data.row_ids.hash", lambda text: 7, raising=False)
     rows = [{**ALPACA[0], "id": n} for n in range(3)]
     assert [row.row_id for row in read_pool(pool(write(tmp_path / "pool.json", rows)))] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
 def test_chosen_rows_are_written_as_they_came_in_from_any_part_of_the_file(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("selectit.data.COPIED_ROWS", 3)
+    monkeypatch.setattr("selectit.data.pool.COPIED_ROWS", 3)
     rows = [{"instruction": f"Say {n}.", "output": "Well.", "rest": {"n": n}} for n in range(10)]
     config = pool(write(tmp_path / f"pool{suffix}", rows))
     path = write_rows(config, (row for row in read_pool(config) if row.index in (0, 4, 5, 9)), tmp_path)

@@ -18,13 +18,15 @@ import typer.main
 import yaml
 from pydantic.fields import FieldInfo
 
-from selectit import config, graph
-from selectit.cli import app
+from selectit import config
+from selectit.cli.app import app
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Result
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.report.csv_files import COMPARISON_COLUMNS, OVERLAP_COLUMNS, RESULT_COLUMNS
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.plan.build import build
+from selectit.recipe.load import load
+from selectit.report.render.csv_files import COMPARISON_COLUMNS, OVERLAP_COLUMNS, RESULT_COLUMNS
+from selectit.store.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("README.md"), *sorted((ROOT / "docs").glob("*.md"))]
@@ -98,7 +100,7 @@ def test_the_reference_lists_every_field_with_its_default_and_whether_it_counts(
         if schema in (config.RecipeConfig, config.WandbConfig, config.SeedsConfig):
             continue  # no part of any stage, or handed to stages one seed at a time
         name = row[0].strip("`")
-        staged = config.EvaluateStage.model_fields if schema is config.EvaluateConfig and name != "profile" else {}
+        staged = EvaluateStage.model_fields if schema is config.EvaluateConfig and name != "profile" else {}
         assert row[4] == ("no" if is_execution(staged.get(name, info)) else "yes"), row
 
 
@@ -149,9 +151,9 @@ def test_evaluation_names_every_field_of_profiles_and_results():
 
 def test_results_names_every_column_and_every_output():
     page = ROOT / "docs" / "results.md"
-    outputs = {name if "." in name else f"{name}/" for kind in graph.KINDS.values() for name in kind.outputs}
+    outputs = {name if "." in name else f"{name}/" for kind in KINDS.values() for name in kind.outputs}
     assert {*RESULT_COLUMNS, *OVERLAP_COLUMNS, *COMPARISON_COLUMNS, *outputs} <= set(spans(page))
-    assert all(kind in page.read_text() for kind in graph.KINDS)
+    assert all(kind in page.read_text() for kind in KINDS)
 
 
 def anchor(heading: str) -> str:

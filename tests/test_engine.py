@@ -16,8 +16,8 @@ import pytest
 import wandb_offline
 import yaml
 
-from selectit.artifact import Store, finish, read_manifest
 from selectit.errors import EXIT_PREEMPTED, UserError
+from selectit.store.artifact import Store, finish, read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -228,11 +228,11 @@ def test_a_named_folder_with_other_work_is_not_overwritten(recipe, demo, tmp_pat
     from rich.console import Console
 
     from selectit.config import WandbConfig
-    from selectit.engine import run_plan
-    from selectit.execution import Session
-    from selectit.graph import alone
-    from selectit.plan import select_stage
-    from selectit.recipe import resolve_arm
+    from selectit.plan.build import select_stage
+    from selectit.plan.graph import alone
+    from selectit.recipe.load import resolve_arm
+    from selectit.run.engine import run_plan
+    from selectit.run.stage_runner import Session
 
     def stage(ratio: float):
         select = {"strategy": "random", "ratio": ratio}

@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 from test_engine import recipe, start  # noqa: F401
 
-from selectit.artifact import Store
 from selectit.config import LengthSelect, PoolConfig, RandomSelect, SelectStage, WandbConfig
-from selectit.engine import run_plan
 from selectit.errors import UserError
-from selectit.execution import Session
-from selectit.executors import make_executor
-from selectit.graph import Stage, alone
+from selectit.plan.graph import Stage, alone
+from selectit.run.engine import run_plan
+from selectit.run.executors import make_executor
+from selectit.run.stage_runner import Session
+from selectit.store.artifact import Store
 
 EXECUTORS = {"ray": [], "slurm": ["cluster=local"]}
 

@@ -16,10 +16,10 @@ import yaml
 from finished_work import Work, call
 
 import selectit
-from selectit.artifact import Store
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.states import inspect
+from selectit.plan.build import build
+from selectit.plan.status import inspect
+from selectit.recipe.load import load
+from selectit.store.artifact import Store
 
 SHIPPED = Path(selectit.__file__).parent
 

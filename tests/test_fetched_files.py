@@ -12,12 +12,12 @@ import pytest
 import yaml
 from finished_work import call
 
-from selectit import fetch, made_pools
 from selectit.config import PoolConfig
-from selectit.data import read_pool
+from selectit.data import fetch, made_pools
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
-from selectit.plan import build
-from selectit.recipe import load
+from selectit.plan.build import build
+from selectit.recipe.load import load
 
 MEDMCQA = {
     "id": "q1", "question": "Which is a bone?", "cop": 1,

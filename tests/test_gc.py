@@ -8,10 +8,10 @@ import pytest
 from filelock import FileLock
 from finished_work import Work, call
 
-from selectit.artifact import Store
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.states import inspect
+from selectit.plan.build import build
+from selectit.plan.status import inspect
+from selectit.recipe.load import load
+from selectit.store.artifact import Store
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,18 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
-from selectit.adapters import load_adapter
-from selectit.checkpoint import missing_files
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.models import load_model, load_outline, load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.adapters import load_adapter
+from selectit.inference.checkpoint import missing_files
+from selectit.inference.load import (
+    load_model,
+    load_outline,
+    load_skeleton,
+    load_tokenizer,
+    refuse_ids_beyond_embedding,
+)
 
 SHAPE = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 LOST = "model.layers.1.self_attn.q_proj.weight"
@@ -203,8 +209,8 @@ def test_no_command_computes_with_random_weights(name, small_pool, demo, lora, b
 
 
 def test_a_rater_of_another_process_refuses_too(broken):
-    from selectit.scoring.processes import _rating
-    from selectit.scoring.rater import make_rater
+    from selectit.inference.pool import _rating
+    from selectit.inference.rater import make_rater
 
     with pytest.raises(UserError, match="lacks 1 of the"):
         _rating(ModelConfig(path=str(broken)), make_rater, None, "none", 0)

@@ -24,19 +24,22 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from selectit.chat import load_form
 from selectit.config import FinetuneConfig, LossStage, ModelConfig, PoolConfig
-from selectit.data import read_pool
+from selectit.data.conversations import as_conversation
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
-from selectit.finetune.dataset import IGNORED_LABEL, as_conversation, tokenize
-from selectit.models import load_model, load_tokenizer
+from selectit.finetune.dataset import IGNORED_LABEL, tokenize
+from selectit.inference.batch import Batch, batches, common_prefix
+from selectit.inference.halving import Halving
+from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.loss_batch import LossText
+from selectit.inference.loss_rater import StockLossRater, head_alone, make_loss_rater
+from selectit.inference.padded import StockRater
 from selectit.scoring import loss_stage
 from selectit.scoring.loss_ledger import read_losses
-from selectit.scoring.loss_rater import StockLossRater, head_alone, make_loss_rater
-from selectit.scoring.loss_texts import LossText, loss_texts
+from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.loss_verify import verify_losses
-from selectit.scoring.rater import Batch, Halving, batches, common_prefix
-from selectit.scoring.stock import StockRater
+from selectit.templates.form import load_form
 from selectit.tracking import Tracker
 
 TEXTS = ("conditioned", "marker", "bare")
@@ -117,7 +120,7 @@ def test_the_batch_and_the_processes_do_not_change_a_loss(config, tmp_path):
 
 
 def test_llama_tokens_and_a_large_vocabulary_in_pieces(shared, tmp_path, monkeypatch):
-    monkeypatch.setattr("selectit.scoring.loss_rater.LOGITS_AT_ONCE", 32000 * 50)
+    monkeypatch.setattr("selectit.inference.loss_rater.LOGITS_AT_ONCE", 32000 * 50)
     folder = tmp_path / "llama"
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -12,13 +12,13 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
-from selectit.data import read_pool
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
+from selectit.inference.rater import make_rater
+from selectit.inference.vllm_rater import LoadedVllm
 from selectit.scoring import stage
-from selectit.scoring.rater import make_rater
-from selectit.scoring.vllm_rater import LoadedVllm
 from selectit.tracking import Tracker
 
 
@@ -62,7 +62,7 @@ def test_vllm_without_numbers_is_refused_by_name_and_ended(demo, small_pool, mon
         def close(self):
             closed.append(self)
 
-    monkeypatch.setattr("selectit.scoring.vllm_rater.VllmEngine", Engine)
+    monkeypatch.setattr("selectit.inference.vllm_rater.VllmEngine", Engine)
     config = ScoreStage(
         pool=PoolConfig(path=str(small_pool)), model=ModelConfig(path=str(demo / "model")), prompts=("Rate.\n",),
         backend="vllm", vllm_python="/nowhere/python",

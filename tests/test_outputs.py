@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.errors import UserError
-from selectit.outputs import POOL, Output, check_outputs, stage_folder
+from selectit.store.outputs import POOL, Output, check_outputs, stage_folder
 
 
 @pytest.fixture

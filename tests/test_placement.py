@@ -13,8 +13,9 @@ from rich.console import Console
 
 from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
-from selectit.evaluate.lm import Weights, find_weights, load_lm
-from selectit.models import is_offloaded, load_model, placement
+from selectit.evaluate.model.load import load_lm
+from selectit.evaluate.model.weights import Weights, find_weights
+from selectit.inference.load import is_offloaded, load_model, placement
 from selectit.scoring import loss_stage, stage
 from selectit.tracking import Tracker
 

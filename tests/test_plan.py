@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selectit.artifact import Store, finish
 from selectit.config import (
     BenchmarkConfig,
     Config,
-    EvaluateStage,
     FinetuneStage,
     JudgeConfig,
     LossStage,
@@ -21,11 +19,13 @@ from selectit.config import (
     is_execution,
 )
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
-from selectit.graph import KINDS
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.states import inspect
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.plan.build import build
+from selectit.plan.status import inspect
+from selectit.recipe.load import load
+from selectit.store.artifact import Store, finish
+from selectit.store.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
+from selectit.store.kinds import KINDS
 
 
 @pytest.fixture
@@ -359,9 +359,9 @@ def test_planning_imports_nothing_heavy(root):
     import subprocess
 
     code = (
-        "import sys; from pathlib import Path; from selectit.cli import app; from selectit.recipe import load;"
-        "from selectit.plan import build; from selectit.states import inspect;"
-        "from selectit.artifact import Store; import selectit.report;"
+        "import sys; from pathlib import Path; from selectit.cli.app import app; from selectit.recipe.load import load;"
+        "from selectit.plan.build import build; from selectit.plan.status import inspect;"
+        "from selectit.store.artifact import Store; import selectit.report;"
         f"inspect(build(load(Path({str(root / 'recipes' / 'quickstart.yaml')!r}))), Store(Path('/nonexistent')));"
         "heavy = {'torch','transformers','lm_eval','trl','deepspeed','wandb','datasets','peft'} & set(sys.modules);"
         "print(sorted(heavy))"
@@ -378,7 +378,7 @@ def test_finetune_and_evaluate_do_not_import_each_other(root):
 
 def test_an_explanation_reads_each_finished_manifest_once(tmp_path, monkeypatch):
     """Else a plan of hundreds of arms beside hundreds of finished ones takes minutes."""
-    import selectit.artifact as artifact
+    import selectit.store.artifact as artifact
 
     store, reads = Store(tmp_path), []
     for number in range(3):

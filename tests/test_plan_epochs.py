@@ -11,11 +11,11 @@ from finished_work import Work, call
 from rich.console import Console
 
 from selectit.config import PoolConfig
-from selectit.data import read_pool
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.report.epochs import by_epoch, validation_losses
+from selectit.plan.build import build
+from selectit.recipe.load import load
+from selectit.report.sections.epochs import by_epoch, validation_losses
 from selectit.selection import stage as selection
 from selectit.tracking import Tracker
 
@@ -77,8 +77,8 @@ def test_the_report_has_losses_and_benchmarks_by_epoch_and_the_same_table(work):
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["training.json"] = (path / "training.json").stat().st_size
     (path / "manifest.json").write_text(json.dumps(manifest))
-    from selectit.artifact import Store
-    from selectit.engine import found
+    from selectit.run.engine import found
+    from selectit.store.artifact import Store
 
     outcomes = found(plan, Store(work.runs))
     listing = validation_losses(plan, outcomes)

@@ -12,12 +12,13 @@ import pytest
 from rich.console import Console
 
 from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
+from selectit.data import index as pool_index
 from selectit.errors import UserError
-from selectit.models import load_tokenizer
-from selectit.scoring import ledger, loss_stage, pool_index, stage
+from selectit.inference.halving import Halving
+from selectit.inference.load import load_tokenizer
+from selectit.scoring import ledger, loss_stage, stage
 from selectit.scoring.ledger import LedgerWriter, Record
 from selectit.scoring.loss_texts import index_losses, loss_batches
-from selectit.scoring.rater import Halving
 from selectit.scoring.texts import index_ratings, rating_batches
 from selectit.tracking import Tracker
 

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from selectit.config import PoolConfig, SelectStage
-from selectit.data import iter_pool, read_pool, write_rows
+from selectit.data.pool import iter_pool, read_pool, write_rows
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, digest, identity
-from selectit.report.sources import _locations
+from selectit.report.sections.sources import _locations
 from selectit.selection import stage
+from selectit.store.fingerprint import Hasher, digest, identity
 from selectit.tracking import Tracker
 
 NUM_ROWS = 2500  # more than two batches of a Parquet file or a dataset

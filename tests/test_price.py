@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from finished_work import Work, call
 
-from selectit import flops
-from selectit.chat import load_form
 from selectit.config import FinetuneConfig, ModelConfig
+from selectit.cost import tokens
+from selectit.cost.work import num_items
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
-from selectit.pricing import tokens
-from selectit.pricing.work import num_items
+from selectit.inference import flops
+from selectit.templates.form import load_form
 
 LLAMA_2_7B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
@@ -73,9 +73,10 @@ def test_training_costs_six_or_four_operations_and_two_more_with_recomputation()
 def test_counted_tokens_are_those_that_training_sees(demo, tmp_path):
     """Against the real template and tokenizer of a training run."""
     from selectit.config import PoolConfig
-    from selectit.data import read_pool
-    from selectit.finetune.dataset import Conversation, _join_input, tokenize
-    from selectit.models import load_tokenizer
+    from selectit.data.conversations import Conversation
+    from selectit.data.pool import read_pool
+    from selectit.finetune.dataset import _join_input, tokenize
+    from selectit.inference.load import load_tokenizer
 
     pool, model = PoolConfig(path=str(demo / "pool.json"), limit=30), ModelConfig(path=str(demo / "model"))
     finetune = FinetuneConfig(max_length=96, max_truncated_share=1)
@@ -150,7 +151,7 @@ def test_a_price_imports_no_torch(work, root: Path):
     import sys
 
     code = (
-        "import sys; from typer.testing import CliRunner; from selectit.cli import app;"
+        "import sys; from typer.testing import CliRunner; from selectit.cli.app import app;"
         f"answer = CliRunner().invoke(app, ['plan', {str(work.recipe)!r}, '--price', '--tflops', '1']);"
         "print(answer.exit_code, sorted({'torch','transformers','lm_eval','trl','datasets','peft'} & set(sys.modules)))"
     )
@@ -184,16 +185,16 @@ def test_a_judge_that_states_its_prices_costs_dollars(work):
      ("instructdiff-mathematics", "olympiadbench", 675)],
 )  # fmt: skip
 def test_the_items_of_a_benchmark_are_those_that_its_profile_asks(profile, benchmark, items):
+    from selectit.cost.work import num_items
     from selectit.evaluate.profile import load_profile
-    from selectit.pricing.work import num_items
 
     assert num_items(load_profile(profile).benchmarks[benchmark], None) == items
 
 
 def test_replayed_and_held_out_rows_and_kept_epochs_are_in_the_price(work):
-    from selectit.plan import build
-    from selectit.pricing.work import training_disk, work_of
-    from selectit.recipe import load
+    from selectit.cost.work import training_disk, work_of
+    from selectit.plan.build import build
+    from selectit.recipe.load import load
 
     def stage(*overrides):
         plan = build(load(work.recipe, ("finetune.num_train_epochs=2", *overrides)))
@@ -219,8 +220,8 @@ def test_replayed_and_held_out_rows_and_kept_epochs_are_in_the_price(work):
 
 def test_items_are_those_of_the_files_here_and_of_the_published_sets_elsewhere(demo, tmp_path):
     from selectit.config import BenchmarkConfig
+    from selectit.cost.work import num_items
     from selectit.evaluate.profile import load_profile
-    from selectit.pricing.work import num_items
 
     gsm8k = BenchmarkConfig(name="gsm8k", metric="exact_match,flexible-extract")
     lines = (demo / "benchmarks" / "gsm8k" / "test.jsonl").read_text().splitlines()

@@ -11,11 +11,11 @@ import yaml
 
 from selectit.config.recipe import SHIPPED_NUMBERS
 from selectit.errors import UserError
-from selectit.evaluate.files import BENCHMARKS
-from selectit.published import PublishedNumber, read_published
-from selectit.recipe import load
+from selectit.evaluate.benchmarks.files import BENCHMARKS
+from selectit.recipe.load import load
+from selectit.recipe.published import PublishedNumber, read_published
 
-FOLDER = files("selectit.published")
+FOLDER = files("selectit.recipe.published")
 ROWS = (
     "base", "all", "PPL min", "PPL mid", "PPL max", "entropy min", "entropy mid", "entropy max", "response length max",
     "instruction length max", "inst/resp max", "inst/resp min", "random", "IFD", "SelectIT", "ZIP", "Superfiltering",

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from selectit.errors import UserError
-from selectit.recipe import load
+from selectit.recipe.load import load
 
 
 @pytest.fixture

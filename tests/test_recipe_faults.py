@@ -12,9 +12,9 @@ from finished_work import call
 from selectit.config import ArmConfig, JudgeConfig, RecipeConfig, nested_configs
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
-from selectit.plan import build
-from selectit.published import read_published
-from selectit.recipe import load
+from selectit.plan.build import build
+from selectit.recipe.load import load
+from selectit.recipe.published import read_published
 from selectit.scoring.prompts import stated_rating_prompts
 
 

@@ -16,19 +16,20 @@ import pytest
 import yaml
 from rich.console import Console
 
-from selectit.artifact import Store, finish
-from selectit.execution import Outcome
-from selectit.fingerprint import digest
-from selectit.graph import KINDS
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.report import figures, plots, write_report
-from selectit.report.caption import DEMONSTRATION
-from selectit.report.sources import given
-from selectit.report.subsets import overlaps, read_subsets
-from selectit.report.terminal import print_table
+from selectit.plan.build import build
+from selectit.plan.outcome import Outcome
+from selectit.recipe.load import load
+from selectit.report import write_report
+from selectit.report.render.terminal import print_table
+from selectit.report.sections import figures, plots
+from selectit.report.sections.caption import DEMONSTRATION
+from selectit.report.sections.sources import given
+from selectit.report.tables.subsets import overlaps, read_subsets
 from selectit.report.write import Report, read_table
 from selectit.scoring.ledger import SCHEMA
+from selectit.store.artifact import Store, finish
+from selectit.store.fingerprint import digest
+from selectit.store.kinds import KINDS
 
 NUM_ROWS = 40
 SELECTED = {"full": range(40), "random": range(0, 16, 2), "selectit": range(8)}

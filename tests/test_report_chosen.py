@@ -11,12 +11,12 @@ import pytest
 from test_report import EVIL, NUM_ROWS, World, row_id
 
 from selectit.config import PoolConfig
-from selectit.execution import Outcome
-from selectit.report.composition import is_calculation, rank_correlation, ranked
-from selectit.report.contamination import NUM_WORDS, Grams, own_prompts
-from selectit.report.fidelity import fidelities
-from selectit.report.subsets import read_subsets
-from selectit.report.texts import Text, read_texts
+from selectit.plan.outcome import Outcome
+from selectit.report.sections.composition import is_calculation, rank_correlation, ranked
+from selectit.report.sections.contamination import NUM_WORDS, Grams, own_prompts
+from selectit.report.sections.fidelity import fidelities
+from selectit.report.tables.subsets import read_subsets
+from selectit.report.tables.texts import Text, read_texts
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import SCHEMA
 from selectit.selection.strategies import ranking

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest, t, ttest_rel
 from test_report import PROMPT, World, line_of, terminal
 
-from selectit.execution import Outcome
+from selectit.plan.outcome import Outcome
 from selectit.report.write import read_table
 
 ONE_SEED = {"seeds": {"select": [7], "train": [1], "eval": [42]}}
@@ -274,7 +274,7 @@ def test_a_grid_point_is_tested_against_its_own_baseline(world):
 def test_a_report_that_stands_keeps_its_words_without_testing_again(world, monkeypatch):
     made = world()
     first = made.report().table
-    monkeypatch.setattr("selectit.report.compare.compare", None)
+    monkeypatch.setattr("selectit.report.tables.compare.compare", None)
     again = made.report()
     assert not again.written and again.table == first
 

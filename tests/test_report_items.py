@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_report import EVIL, Page, World
 
-from selectit.report import differing as differing_page
-from selectit.report.item_texts import chosen, differing, read_pairs, shortened
+from selectit.report.sections import differing as differing_page
+from selectit.report.tables.item_texts import chosen, differing, read_pairs, shortened
 from selectit.statistics.items import ItemScores
 
 

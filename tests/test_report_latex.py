@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from test_report import EVIL, World
 
-from selectit.report.display_names import column_names, row_names
-from selectit.report.latex import breakable, escape, latex
+from selectit.report.render.display_names import column_names, row_names
+from selectit.report.render.latex import breakable, escape, latex
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_names_are_shown_as_papers_write_them_and_two_never_alike():
 
 def test_every_shipped_benchmark_has_a_name_for_papers(root):
     from selectit.evaluate.profile import load_profile, profile_names
-    from selectit.report.display_names import BENCHMARKS
+    from selectit.report.render.display_names import BENCHMARKS
 
     assert {name for profile in profile_names() for name in load_profile(profile).benchmarks} <= set(BENCHMARKS)
 

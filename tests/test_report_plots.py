@@ -7,7 +7,7 @@ import re
 import pytest
 from test_report import World, line_of
 
-from selectit.report import figures, plots
+from selectit.report.sections import figures, plots
 from selectit.report.write import read_table
 
 THREE = {"seeds": {"select": [7], "train": [1, 2, 3], "eval": [42]}}

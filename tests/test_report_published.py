@@ -8,10 +8,10 @@ import pytest
 import yaml
 from test_report import ONLY_BASE, VALUES, World
 
-from selectit.published import PublishedNumber
-from selectit.recipe import load
-from selectit.report.runs import runs
-from selectit.report.verdicts import verdict
+from selectit.recipe.load import load
+from selectit.recipe.published import PublishedNumber
+from selectit.report.sections.runs import runs
+from selectit.report.sections.verdicts import verdict
 from selectit.report.write import read_table
 
 MODEL, POOL = "org/model", "sha256:" + hashlib.sha256(b"the pool").hexdigest()

@@ -15,14 +15,14 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
-from selectit.data import read_pool
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
-from selectit.models import load_model, load_tokenizer
+from selectit.inference.halving import Halving
+from selectit.inference.load import load_model, load_tokenizer
 from selectit.scoring import stage, work
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
-from selectit.scoring.rater import Halving
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.texts import rating_texts
 from selectit.selection.stage import run as select

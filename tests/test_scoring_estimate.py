@@ -11,13 +11,15 @@ from test_scoring_paths import MIXED, PACKED, RATING_IDS, STOCK, texts
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.cost.batch_flops import Matrices, batch_flops, prefix_flops
+from selectit.cost.score_estimate import price, stated
 from selectit.errors import UserError
-from selectit.scoring import attention, products
-from selectit.scoring.batch_flops import Matrices, batch_flops, prefix_flops
-from selectit.scoring.estimate import price, stated
-from selectit.scoring.rater import Batch, common_prefix, make_rater
+from selectit.inference import attention
+from selectit.inference import onednn as products
+from selectit.inference.batch import Batch, common_prefix
+from selectit.inference.rater import make_rater
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from selectit.errors import UserError
-from selectit.scoring.loss_rater import make_loss_rater
-from selectit.scoring.loss_texts import LossText
-from selectit.scoring.rater import Batch, Text, make_rater
+from selectit.inference.batch import Batch, Text
+from selectit.inference.loss_batch import LossText
+from selectit.inference.loss_rater import make_loss_rater
+from selectit.inference.rater import make_rater
 
 VOCABULARY = 97
 RATING_IDS = [11, 12, 13, 14, 15]

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
-from selectit.data import read_pool, write_rows
+from selectit.data.pool import read_pool, write_rows
 from selectit.errors import UserError
-from selectit.models import load_tokenizer
+from selectit.inference.batch import NO_RESPONSE_TOKEN
+from selectit.inference.load import load_tokenizer
 from selectit.scoring import stage
-from selectit.scoring.ledger import NO_RESPONSE_TOKEN
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
 from selectit.scoring.texts import rating_texts
 from selectit.tracking import Tracker

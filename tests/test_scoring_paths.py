@@ -29,13 +29,16 @@ from transformers import (
 )
 
 from selectit.errors import UserError
-from selectit.scoring import processes, products
-from selectit.scoring.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
-from selectit.scoring.packed import PackedRater, obstacle
-from selectit.scoring.processes import rate_all
-from selectit.scoring.rater import Batch, Halving, Text, batches, common_prefix, make_rater
-from selectit.scoring.stock import StockRater
-from selectit.workers import BATCHES_PER_PROCESS, Workers, counted_processes, in_order, processes_for
+from selectit.inference import onednn as products
+from selectit.inference import pool as processes
+from selectit.inference.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
+from selectit.inference.batch import Batch, Text, batches, common_prefix
+from selectit.inference.halving import Halving
+from selectit.inference.packed import PackedRater, obstacle
+from selectit.inference.padded import StockRater
+from selectit.inference.pool import rate_all
+from selectit.inference.rater import make_rater
+from selectit.inference.workers import BATCHES_PER_PROCESS, Workers, counted_processes, in_order, processes_for
 
 VOCABULARY = 97
 RATING_IDS = [11, 12, 13, 14, 15]
@@ -313,7 +316,8 @@ import json, resource, sys
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from selectit.scoring.rater import Batch, Text, make_rater
+from selectit.inference.batch import Batch, Text
+from selectit.inference.rater import make_rater
 
 torch.set_num_threads(1)
 model = LlamaForCausalLM(LlamaConfig(

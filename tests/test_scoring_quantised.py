@@ -12,14 +12,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from selectit import quantised
 from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, identity
-from selectit.models import load_model
-from selectit.quantised import bitsandbytes_config, check_quantization, told_dtype
-from selectit.scoring import loss_stage, processes, stage
-from selectit.scoring.rater import make_rater
+from selectit.inference import pool as processes
+from selectit.inference import quantised
+from selectit.inference.load import load_model
+from selectit.inference.quantised import bitsandbytes_config, check_quantization, told_dtype
+from selectit.inference.rater import make_rater
+from selectit.scoring import loss_stage, stage
+from selectit.store.fingerprint import Hasher, identity
 
 
 def config_of(pool, model, **settings) -> ScoreStage:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from selectit.config import ModelConfig, PoolConfig, ScoreConfig, ScoreStage
-from selectit.data import read_pool
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.scoring import ledger, stage
 from selectit.scoring.ledger import LedgerWriter, Record, read_ratings
@@ -56,7 +56,7 @@ def test_long_rows_are_cut_skipped_or_refused(config, tmp_path):
 def test_rows_that_are_too_long_are_ranked_last_and_counted(small_pool, demo, tmp_path):
     from typer.testing import CliRunner
 
-    from selectit.cli import app
+    from selectit.cli.app import app
 
     common = [str(small_pool), "--model", str(demo / "model"), "--max-length", "100", "--long-rows", "skip"]
     options = ["--num-rating-prompts", "2", "--runs-dir", str(tmp_path / "runs")]

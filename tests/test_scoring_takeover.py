@@ -12,15 +12,15 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from selectit.artifact import Store
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, WandbConfig
-from selectit.data import read_pool
-from selectit.engine import run_plan
-from selectit.execution import Session
-from selectit.graph import Stage, alone
+from selectit.data.pool import read_pool
+from selectit.inference.halving import Halving
+from selectit.plan.graph import Stage, alone
+from selectit.run.engine import run_plan
+from selectit.run.stage_runner import Session
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.scoring.rater import Halving
+from selectit.store.artifact import Store
 
 PROMPTS = read_rating_prompts("default", "corrected")
 
@@ -124,7 +124,7 @@ def test_a_ledger_that_was_damaged_since_answers_for_nothing(pool, demo, tmp_pat
 def test_the_score_command_takes_over_from_a_runs_folder_and_from_an_earlier_out(small_pool, demo, tmp_path, rated):
     from typer.testing import CliRunner
 
-    from selectit.cli import app
+    from selectit.cli.app import app
 
     def run(out: str, prompts: int, *reuse: str) -> str:
         options = [option for folder in reuse for option in ("--reuse", folder)]

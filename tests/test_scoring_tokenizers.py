@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.models import load_tokenizer
+from selectit.inference.load import load_tokenizer
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
 from selectit.scoring.ratings import rating_token_ids, rating_tokens
 

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
 from selectit.errors import UserError
-from selectit.fingerprint import Hasher, identity
-from selectit.models import load_model, load_tokenizer
+from selectit.inference.load import load_model, load_tokenizer
 from selectit.scoring import stage
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
@@ -22,6 +21,7 @@ from selectit.scoring.rated_rows import TURN
 from selectit.scoring.texts import rating_texts
 from selectit.scoring.verify import verify
 from selectit.selection.stage import run as select
+from selectit.store.fingerprint import Hasher, identity
 from selectit.tracking import Tracker
 
 QUIET = Console(quiet=True)
@@ -172,9 +172,9 @@ def test_a_chat_model_is_rated_in_its_chat_format(pool, chat_model, max_length, 
     assert texts[0] == "<s>user\nRate it.\n\nInstruction:Add 2 and 3.\nResponse:5</s>\n<s>assistant\nThe answer is: \n"
     lengths = np.array([len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts])
     expected = one_by_one(chat_model, texts, list(told["rating_token_ids"].values()), special=False)
-    import selectit.data
+    import selectit.data.pool
 
-    row_ids = [row.row_id for row in selectit.data.iter_pool(pool)]
+    row_ids = [row.row_id for row in selectit.data.pool.iter_pool(pool)]
     found = read_ratings(folder / "ledger.parquet", row_ids, range(2)).probabilities.reshape(-1, 5)
     short = lengths <= (max_length or 10**6)
     assert short.any() and told["num_truncated"] == (~short).sum()
@@ -182,7 +182,7 @@ def test_a_chat_model_is_rated_in_its_chat_format(pool, chat_model, max_length, 
 
 
 def test_control_tokens_in_a_row_are_plain_text_in_chat_format_too(chat_model, pool):
-    from selectit.data import read_pool
+    from selectit.data.pool import read_pool
 
     tokenizer = load_tokenizer(chat_model)
     row = read_pool(pool)[0]

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from selectit.cli import app
-from selectit.cli_files import run_alone
+from selectit.cli.app import app
+from selectit.cli.stage_commands import run_alone
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
-from selectit.data import read_pool
-from selectit.plan import needed_prompts, score_stages
-from selectit.recipe import resolve_arm
+from selectit.data.pool import read_pool
+from selectit.plan.build import needed_prompts, score_stages
+from selectit.recipe.load import resolve_arm
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import read_rating_prompts
 from selectit.scoring.verify import rank_correlation, subset_overlap, verify

@@ -21,16 +21,16 @@ from test_scoring import QUIET, config, expected, oracle, ratings, score  # noqa
 from transformers import LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import ModelConfig, PoolConfig, ScoreConfig, ScoreStage, SelectITSelect, SelectStage
 from selectit.errors import UserError
-from selectit.models import load_tokenizer
+from selectit.inference.batch import Text
+from selectit.inference.load import load_tokenizer
+from selectit.inference.vllm_rater import LoadedVllm, longest_text, names_of_gpus, refuse_beyond, settings_of
 from selectit.scoring import stage
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.scoring.rater import Text
 from selectit.scoring.rating import Rating
 from selectit.scoring.verify import verify
-from selectit.scoring.vllm_rater import LoadedVllm, longest_text, names_of_gpus, refuse_beyond, settings_of
 from selectit.selection.stage import run as select
 from selectit.tracking import Tracker
 

@@ -17,7 +17,7 @@ from selectit.config import (
     RandomSelect,
     SelectStage,
 )
-from selectit.data import read_pool
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.selection.stage import run
 from selectit.selection.strategies import matched, num_selected, random_scores, ranking

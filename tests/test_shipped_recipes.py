@@ -16,14 +16,15 @@ import yaml
 from finished_work import call
 from test_end_to_end import results, run
 
-from selectit.artifact import Store
 from selectit.config import FinetuneConfig
-from selectit.flops import shape_from_config
-from selectit.graph import KINDS
-from selectit.plan import build
-from selectit.recipe import Recipe, load
-from selectit.states import inspect
-from selectit.training_memory import training_memory
+from selectit.inference.flops import shape_from_config
+from selectit.inference.training_memory import training_memory
+from selectit.plan.build import build
+from selectit.plan.status import inspect
+from selectit.recipe.load import load
+from selectit.recipe.rows import Recipe
+from selectit.store.artifact import Store
+from selectit.store.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / "recipes"
@@ -91,7 +92,7 @@ def fresh_clone(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def rating_prompts_fetched(tmp_path, monkeypatch):
     """The released rating prompts are in the cache, in our words."""
-    monkeypatch.setattr("selectit.fetch.cache_folder", lambda: tmp_path / "fetched")
+    monkeypatch.setattr("selectit.data.fetch.cache_folder", lambda: tmp_path / "fetched")
     monkeypatch.setattr("selectit.scoring.prompts.ensure", lambda location: None)
     (tmp_path / "fetched").mkdir()
     shutil.copyfile(ROOT / "selectit/scoring/rating_prompts.txt", tmp_path / "fetched" / "rating_prompt.txt")

@@ -11,8 +11,8 @@ import pytest
 import typer
 from finished_work import Work, call
 
-from selectit import cli
-from selectit.cli_examples import EXAMPLES
+from selectit.cli import app as cli
+from selectit.cli.examples import EXAMPLES
 
 COMMANDS = typer.main.get_command(cli.app)
 
@@ -49,7 +49,7 @@ def test_every_help_ends_with_an_example_that_the_command_takes(path):
 
 
 def test_a_plan_in_a_pipe_has_every_stage_in_a_line(work):
-    arguments = [sys.executable, "-m", "selectit.cli", "plan", work.recipe, "--runs-dir", work.runs]
+    arguments = [sys.executable, "-m", "selectit", "plan", work.recipe, "--runs-dir", work.runs]
     lines = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
     [name] = [arm for arm in work.raw["arms"] if arm.startswith("an arm")]
     assert sum(name in line for line in lines) == 7  # a selection, two trainings, four evaluations

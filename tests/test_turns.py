@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from selectit.config import LossStage, ModelConfig, PoolConfig
-from selectit.data import read_pool
+from selectit.data.pool import read_pool
 from selectit.errors import UserError
-from selectit.models import load_tokenizer
+from selectit.inference.load import load_tokenizer
 from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.texts import rating_texts
 

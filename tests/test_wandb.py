@@ -8,14 +8,14 @@ import wandb_offline
 from finished_work import Work
 from rich.console import Console
 
-from selectit.artifact import Store
 from selectit.config import WandbConfig
-from selectit.engine import found, labels, log_report, run_plan
 from selectit.evaluate.results import Metric, Result
-from selectit.execution import Session
-from selectit.plan import build
-from selectit.recipe import load
+from selectit.plan.build import build
+from selectit.recipe.load import load
 from selectit.report import write_report
+from selectit.run.engine import found, labels, log_report, run_plan
+from selectit.run.stage_runner import Session
+from selectit.store.artifact import Store
 
 
 def runs(folder) -> list[dict]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selectit.audit.sides import CellKey, Made, Setting, Side
-from selectit.fingerprint import canonical_json
+from selectit.store.fingerprint import canonical_json
 
 ABSENT = Setting(None, "–")
 NOTHING = "nothing that was recorded"

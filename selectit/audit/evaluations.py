@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selectit.artifact import MANIFEST, read_manifest
 from selectit.audit.trace import ARTIFACTS, is_artifact, open_results
 from selectit.errors import UserError, did_you_mean
+from selectit.store.artifact import MANIFEST, read_manifest
 
 SEEDS = ("select_seed", "train_seed", "eval_seed")
 WHAT = "an evaluate artifact, the folder of a report (runs/<recipe name>), or --out of selectit evaluate"

@@ -17,18 +17,19 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from selectit import yaml_text
-from selectit.artifact import MANIFEST, Artifact, provenance
 from selectit.audit.pack_inputs import INPUTS, WEIGHTS, Inputs, as_written
 from selectit.audit.trace import ARTIFACTS, with_inputs
 from selectit.audit.verify import PACK
-from selectit.config import EvaluateStage, ScoreStage
+from selectit.config import ScoreStage
 from selectit.errors import UserError
-from selectit.execution import Outcome
-from selectit.fingerprint import Hasher
-from selectit.graph import Plan, Stage
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.plan.graph import Plan, Stage
+from selectit.plan.outcome import Outcome
 from selectit.report.record import RECORD
-from selectit.report.results import recipe_of
+from selectit.report.tables.results import recipe_of
 from selectit.report.write import FILES
+from selectit.store.artifact import MANIFEST, Artifact, provenance
+from selectit.store.fingerprint import Hasher
 from selectit.templates import OWN, chat_template
 
 MOST_CHARACTERS = 100
@@ -130,9 +131,9 @@ def _texts(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
     if any(isinstance(stage.config, EvaluateStage) and stage.config.judge for stage in plan.stages):
         from importlib.resources import files
 
-        for source in files("selectit.evaluate").iterdir():
-            if source.name.startswith("judge_prompt") and source.name.endswith(".txt"):
-                entries[f"prompts/{source.name}"] = source.read_bytes()
+        for source in files("selectit.evaluate.judge").iterdir():
+            if source.name.endswith(".txt"):
+                entries[f"prompts/judge_{source.name}"] = source.read_bytes()
     for template in sorted({row.config.finetune.template for row in plan.rows} & set(OWN)):
         entries[f"templates/{template}.jinja"] = chat_template(template).encode()
     return entries

@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from selectit.config import ArmConfig, JudgeConfig, LocationMark, ModelConfig, PoolConfig, RecipeConfig
+from selectit.data.fetch import PREFIX, name_of
 from selectit.evaluate.profile import data_files, load_profile
-from selectit.fetch import PREFIX, name_of
-from selectit.graph import Plan
-from selectit.published.files import profiles_named
-from selectit.recipe import map_locations
-from selectit.report.results import recipe_of
+from selectit.plan.graph import Plan
+from selectit.recipe.load import map_locations
+from selectit.recipe.published.files import profiles_named
+from selectit.report.tables.results import recipe_of
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 OF_THIS_MACHINE = ("comet_python", "vllm_python")

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selectit.report import formats
-from selectit.report.formats import ABSENT
-from selectit.report.item_texts import Answer
-from selectit.report.significance import p_value
+from selectit.report.render import formats
+from selectit.report.render.formats import ABSENT
+from selectit.report.tables.item_texts import Answer
+from selectit.report.tables.significance import p_value
 from selectit.report.two_models import TwoModels
 from selectit.statistics import CONFIDENCE
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selectit.artifact import Store, read_manifest
 from selectit.audit.trace import is_artifact, open_results
 from selectit.errors import UserError
-from selectit.fingerprint import digest, identity
-from selectit.graph import KINDS, Plan, Stage
-from selectit.plan import build
-from selectit.recipe import load
-from selectit.report.results import column_of, metrics_beside
-from selectit.states import State, inspect
+from selectit.plan.build import build
+from selectit.plan.graph import Plan, Stage
+from selectit.plan.status import State, inspect
+from selectit.recipe.load import load
+from selectit.report.tables.results import column_of, metrics_beside
+from selectit.store.artifact import Store, read_manifest
+from selectit.store.fingerprint import digest, identity
+from selectit.store.kinds import KINDS
 
 CellKey = tuple[str, ...]
 """Row, benchmark, selection, training and evaluation seed; of an artifact, its kind and the metric."""

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from selectit.artifact import MANIFEST, read_manifest
 from selectit.errors import UserError
 from selectit.report.record import read_record
+from selectit.store.artifact import MANIFEST, read_manifest
 
 RESULTS = "results.csv"
 ARTIFACTS = "artifacts"

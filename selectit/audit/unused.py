@@ -14,12 +14,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from selectit.artifact import LOCK, Store, read_manifest
 from selectit.audit.trace import is_results, open_results, with_inputs
 from selectit.errors import UserError
-from selectit.fingerprint import canonical_json, identity
-from selectit.graph import KINDS, Plan
-from selectit.states import inspect
+from selectit.plan.graph import Plan
+from selectit.plan.status import inspect
+from selectit.store.artifact import LOCK, Store, read_manifest
+from selectit.store.fingerprint import canonical_json, identity
+from selectit.store.kinds import KINDS
 
 CHECKPOINTS = "checkpoints"
 DOOMED = ".freed-"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from selectit.artifact import MANIFEST, content_hash, listed_files, read_manifest
 from selectit.audit.trace import ResultsFolder
-from selectit.fingerprint import Hasher, digest
-from selectit.graph import KINDS
-from selectit.report.results import BESIDE, record_of
+from selectit.report.tables.results import BESIDE, record_of
+from selectit.store.artifact import MANIFEST, content_hash, listed_files, read_manifest
+from selectit.store.fingerprint import Hasher, digest
+from selectit.store.kinds import KINDS
 
 PACK = "pack.json"
 """In an exported pack: the files that were left out of it, with their sha256."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from selectit.audit.trace import ResultsFolder
 from selectit.audit.verify import Finding, What, WrongNumber, compare_tables
-from selectit.execution import Outcome
-from selectit.graph import Plan, Stage
+from selectit.plan.graph import Plan, Stage
+from selectit.plan.outcome import Outcome
 from selectit.report.record import LIBRARIES, RECORD, changed_files, files_of, is_sealed, read_record
 from selectit.report.write import FILES, make_report
 

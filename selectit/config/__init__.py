@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from selectit.config.evaluate import (
-    BenchmarkConfig,
-    EvaluateConfig,
-    EvaluateStage,
-    GradeStage,
-    JudgeConfig,
-    JudgeSetting,
-)
+from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, JudgeConfig, JudgeSetting
 from selectit.config.finetune import (
     EarlyStopping,
     FinetuneConfig,
@@ -59,8 +52,6 @@ from selectit.config.select import (
     other_arm,
 )
 
-StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage | GradeStage
-
 __all__ = [
     "DEFAULT_RATING_PROMPTS",
     "NUM_RATINGS",
@@ -71,11 +62,9 @@ __all__ = [
     "Config",
     "EarlyStopping",
     "EvaluateConfig",
-    "EvaluateStage",
     "FinetuneConfig",
     "FinetuneStage",
     "FullSelect",
-    "GradeStage",
     "IFDSelect",
     "JudgeConfig",
     "JudgeSetting",
@@ -106,7 +95,6 @@ __all__ = [
     "SelectDefaults",
     "SelectITSelect",
     "SelectStage",
-    "StageConfig",
     "Turns",
     "ValidationFile",
     "ValidationSplit",

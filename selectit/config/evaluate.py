@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from selectit import secrets
-from selectit.config.inputs import Backend, ModelConfig
-from selectit.config.schema import Config, Location, LocationMark, Seed, Template, execution
+from selectit.config.inputs import Backend
+from selectit.config.schema import Config, LocationMark, Seed, execution
 
 
 class RequestFields(dict[str, Any]):
@@ -52,7 +51,7 @@ class JudgeConfig(Config):
     base_url: str = "https://api.openai.com/v1"
     """The endpoint. Counts: a model of the same name elsewhere may be another one."""
     prompt: Annotated[str, LocationMark(keywords=("default",))] = "default"
-    """`default` (evaluate/judge_prompt.txt), or a file such as those that `selectit data fetch` gets."""
+    """`default` (evaluate/judge/prompt.txt), or a file such as those that `selectit data fetch` gets."""
     verdict: Literal["logprobs", "text"] = "logprobs"
     """logprobs: the probabilities of m and M as first token; text: m, M or a ranking in the answer's text."""
     max_tokens: int | None = Field(None, ge=1)
@@ -151,7 +150,7 @@ class BenchmarkConfig(Config):
     """How one benchmark is run: one entry of a profile."""
 
     name: str
-    """One of those in evaluate/files.py."""
+    """One of those in evaluate/benchmarks/files.py."""
     tasks: tuple[str, ...] | None = Field(None, min_length=1)
     """MMLU subjects, BBH tasks or TyDiQA languages; default: all of the benchmark."""
     items_per_task: int | None = Field(None, ge=1)
@@ -162,7 +161,7 @@ class BenchmarkConfig(Config):
     """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
     name, and then TyDiQA's demonstrations, as released scripts do; with `tasks` for those alone, so other items."""
     prompts: Literal["selectit", "instructdiff"] | None = None
-    """Whose released prompts are asked (evaluate/tasks/<benchmark>_<prompts>.yaml); default: the benchmark's own."""
+    """Whose released prompts are asked (tasks/<benchmark>_<prompts>.yaml); default: those of the benchmark."""
     num_fewshot: int | None = Field(None, ge=0)
     """Only where the benchmark's shots are not fixed by its task."""
     max_gen_toks: int | None = Field(None, ge=1)
@@ -179,68 +178,11 @@ class BenchmarkConfig(Config):
     chat_template: bool = False
     """True: prompts stand in the training template; False: the benchmark's own base-model prompt."""
     grader: str | None = None
-    """What reads and scores answers that are texts, one of evaluate/graders.py; default: the benchmark's own."""
+    """What reads and scores answers that are texts, one of evaluate/grading/graders.py; default: that of the
+    benchmark."""
     metric: str
     """The metric that goes into the table."""
     revision: str | None = Field(None, min_length=1)
     """Branch, tag or commit of its data set; only where evaluate.data is `hub`. Default: main."""
     notes: tuple[str, ...] = execution(())
     """What a reader of its numbers must know; shown with the prompts and kept in the result."""
-
-
-class _OneBenchmark(Config):
-    """Of a stage that reads one benchmark: its own files of the folder, or its data set on the hub."""
-
-    benchmark: BenchmarkConfig
-    profile: str = execution("")
-    """Name of the profile the benchmark's settings come from, for the report."""
-    data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
-
-    def location_files(self, field: str) -> list[Path] | None:
-        if field != "data" or self.data == "hub":
-            return None
-        from selectit.evaluate.profile import data_files
-
-        return data_files(self.benchmark, Path(self.data))
-
-    def hub_dataset(self, field: str) -> tuple[str, str] | None:
-        from selectit.evaluate.files import ON_HUB
-
-        dataset = ON_HUB.get(self.benchmark.name) if field == "data" and self.data == "hub" else None
-        return None if dataset is None else (dataset, "benchmark")
-
-
-class EvaluateStage(_OneBenchmark):
-    """One benchmark on one model."""
-
-    model: ModelConfig
-    adapter: Location | None = None
-    """PEFT adapter that no stage of this project made; a fine-tuned model comes as an input instead."""
-    limit: int | None = None
-    template: Template | None = None
-    """Only where the benchmark asks for chat format."""
-    judge: JudgeSetting | None = None
-    sandbox: Literal["bwrap", "none"] = execution("bwrap")
-    comet_python: str | None = execution(None)
-    batch_size: int | None = execution(None, ge=1)
-    num_processes: int | None = execution(None, ge=1)
-    backend: Backend = "transformers"
-    vllm_python: str | None = execution(None)
-    epoch: int | None = None
-    """The weights after this epoch of the training; default: its result."""
-    seed: Seed = 42
-
-
-class GradeStage(_OneBenchmark):
-    """Answers to one benchmark that are there already."""
-
-    answers: Location
-    """A file of lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation."""
-    limit: int | None = None
-    grader: str
-    """Name and version of what grades them: a mended one gives another result."""
-    generator: str = execution("")
-    """Whose answers they are, in files for the programs of others."""
-    judge: JudgeSetting | None = None
-    sandbox: Literal["bwrap", "none"] = execution("bwrap")
-    comet_python: str | None = execution(None)

@@ -22,7 +22,7 @@ from selectit.config.select import (
 )
 
 SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
-"""The words in `published` for the files in selectit/published/, one for each paper."""
+"""The words in `published` for the files in selectit/recipe/published/, one for each paper."""
 RUNS_FOLDERS = ("artifacts", "wandb", "logs", "jobs", "hashes.json")
 """What lies in a runs folder next to the reports; no report may have its name, in upper or lower case."""
 PublishedLocation = Annotated[str, LocationMark(keywords=SHIPPED_NUMBERS)]
@@ -116,7 +116,7 @@ class PrimaryConfig(Config):
 
 
 class RecipeConfig(Config):
-    """A recipe file as it is written; `selectit.recipe.load` reads one."""
+    """A recipe file as it is written; `selectit.recipe.load.load` reads one."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Names the results folder and the W&B group."""

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selectit.execution import Outcome
-from selectit.graph import Plan, Stage
-from selectit.report import contamination
-from selectit.report.arms import arms, costs
-from selectit.report.comparisons import Comparisons
-from selectit.report.composition import ArmSamples, composition, correlations, samples
-from selectit.report.contamination import Contamination
-from selectit.report.differing import DifferingRows, differing_rows
-from selectit.report.epochs import benchmarks_by_epoch, validation_losses
-from selectit.report.fidelity import fidelities
-from selectit.report.figures import Plot, draw
-from selectit.report.formats import Listing
-from selectit.report.health import answer_health
-from selectit.report.losses import above_one, losses
-from selectit.report.prompts import Shown, trained_and_asked
-from selectit.report.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
-from selectit.report.results import Result, recipe_of
-from selectit.report.rounding import rounding_notes
-from selectit.report.seeds import seed_spread
-from selectit.report.significance import findings, listing
-from selectit.report.sources import given, result_notes, sources
-from selectit.report.subsets import Overlap, Subset, ties
-from selectit.report.table import Table
-from selectit.report.texts import Texts
-from selectit.report.values import ValueLine, single_values
-from selectit.report.verdicts import PublishedSection, verdicts
+from selectit.plan.graph import Plan, Stage
+from selectit.plan.outcome import Outcome
+from selectit.report.render.formats import Listing
+from selectit.report.sections import contamination
+from selectit.report.sections.arms import arms, costs
+from selectit.report.sections.composition import ArmSamples, composition, correlations, samples
+from selectit.report.sections.contamination import Contamination
+from selectit.report.sections.differing import DifferingRows, differing_rows
+from selectit.report.sections.epochs import benchmarks_by_epoch, validation_losses
+from selectit.report.sections.fidelity import fidelities
+from selectit.report.sections.figures import Plot, draw
+from selectit.report.sections.health import answer_health
+from selectit.report.sections.losses import above_one, losses
+from selectit.report.sections.prompts import Shown, trained_and_asked
+from selectit.report.sections.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
+from selectit.report.sections.rounding import rounding_notes
+from selectit.report.sections.seeds import seed_spread
+from selectit.report.sections.sources import given, result_notes, sources
+from selectit.report.sections.values import ValueLine, single_values
+from selectit.report.sections.verdicts import PublishedSection, verdicts
+from selectit.report.tables.comparisons import Comparisons
+from selectit.report.tables.results import Result, recipe_of
+from selectit.report.tables.significance import findings, listing
+from selectit.report.tables.subsets import Overlap, Subset, ties
+from selectit.report.tables.table import Table
+from selectit.report.tables.texts import Texts
 
 
 @dataclass(frozen=True)

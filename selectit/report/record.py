@@ -21,12 +21,12 @@ SEAL = "sha256"
 LIBRARIES = ("matplotlib", "numpy", "scipy", "jinja2")
 """Other versions of these may draw or round otherwise."""
 PARTS = (Path(__file__).parent, Path(selectit.statistics.__file__).parent)
-"""The packages that make the report."""
+"""The folders whose code makes the report."""
 
 
 def made_with() -> dict[str, str | None]:
     """Hash of the code that makes a report, so that a change of wording is a change of the report; library versions."""
-    parts = sorted(p for folder in PARTS for p in folder.iterdir() if p.suffix in (".py", ".jinja", ".css", ".yaml"))
+    parts = sorted(p for folder in PARTS for p in folder.rglob("*") if p.suffix in (".py", ".jinja", ".css", ".yaml"))
     code = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()
     return {"code": code, **{name: _version(name) for name in LIBRARIES}}
 

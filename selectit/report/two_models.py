@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from selectit.artifact import Artifact
-from selectit.fingerprint import canonical_json
-from selectit.report.item_runs import ITEMS_FILE, MOST_MISSING, gives
-from selectit.report.item_texts import Differing, ItemPair, chosen, differing, read_pairs
-from selectit.report.results import RESULT_FILE, settings_of
+from selectit.report.tables.item_runs import ITEMS_FILE, MOST_MISSING, gives
+from selectit.report.tables.item_texts import Differing, ItemPair, chosen, differing, read_pairs
+from selectit.report.tables.results import RESULT_FILE, settings_of
 from selectit.statistics import ALPHA
 from selectit.statistics.items import ItemScores, item_weights, make_units, read_scores
 from selectit.statistics.method import infer, item_error, spread
 from selectit.statistics.paired import holm, mcnemar, num_draws, sign_flips
+from selectit.store.artifact import Artifact
+from selectit.store.fingerprint import canonical_json
 
 SEED = 0
 

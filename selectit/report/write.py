@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from selectit.artifact import VERIFICATION
-from selectit.execution import Outcome
-from selectit.fingerprint import digest
-from selectit.graph import Plan, Stage
-from selectit.published import read_published
-from selectit.report.caption import DEMONSTRATION, caption
-from selectit.report.comparisons import Comparisons
+from selectit.plan.graph import Plan, Stage
+from selectit.plan.outcome import Outcome
+from selectit.recipe.published import read_published
 from selectit.report.record import RECORD, changed_files, files_of, made_with, read_record, sealed, sha256
-from selectit.report.results import UNTOUCHED, Result, read_results, recipe_of
-from selectit.report.table import Table, make_table, mark_table
+from selectit.report.sections.caption import DEMONSTRATION, caption
+from selectit.report.tables.comparisons import Comparisons
+from selectit.report.tables.results import UNTOUCHED, Result, read_results, recipe_of
+from selectit.report.tables.table import Table, make_table, mark_table
+from selectit.store.artifact import VERIFICATION
+from selectit.store.fingerprint import digest
 
 FILES = (
     "report.html", "report.md", "table.tex", "table_notes.tex", "results.csv", "comparisons.csv", "overlap.csv",
@@ -87,7 +87,7 @@ def read_table(
     results = read_results(plan, outcomes)
     table = make_table(plan, results)
     if comparisons is None:
-        from selectit.report.compare import compare  # with scipy, for which no unchanged report waits
+        from selectit.report.tables.compare import compare  # with scipy, for which no unchanged report waits
 
         comparisons = compare(plan, results, table)
     demonstration = DEMONSTRATION if recipe_of(plan).config.demonstration else ""
@@ -130,14 +130,14 @@ def _state(outcome: Outcome) -> dict[str, Any]:
 def _texts(
     plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result], table: Table, comparisons: Comparisons
 ) -> dict[str, str]:
-    from selectit.report.contamination import contamination
     from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
-    from selectit.report.csv_files import comparisons_csv, overlap_csv, results_csv
-    from selectit.report.latex import NOTES_FILE, latex, latex_notes
-    from selectit.report.markdown import markdown
-    from selectit.report.page import page
-    from selectit.report.subsets import overlaps, read_subsets
-    from selectit.report.texts import read_texts
+    from selectit.report.render.csv_files import comparisons_csv, overlap_csv, results_csv
+    from selectit.report.render.latex import NOTES_FILE, latex, latex_notes
+    from selectit.report.render.markdown import markdown
+    from selectit.report.render.page import page
+    from selectit.report.sections.contamination import contamination
+    from selectit.report.tables.subsets import overlaps, read_subsets
+    from selectit.report.tables.texts import read_texts
 
     subsets = read_subsets(plan, outcomes)
     pairs = overlaps(subsets)

@@ -29,8 +29,6 @@ NOT_SCORED = "not_scored"
 """A row that stands in no record."""
 TOO_LONG = "too_long"
 """A text beyond max_length that is not to be cut."""
-NO_RESPONSE_TOKEN = "no_response_token"
-"""The prompt fills max_length, or the tokenizer drops the response's first character."""
 FLUSH_SECONDS = 2
 MERGED_PARTS = 32
 """So many parts of one size become one: a run of days leaves some dozen files behind, not a hundred thousand."""

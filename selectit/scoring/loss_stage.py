@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
-from selectit.chat import load_form
 from selectit.config import LossStage
 from selectit.errors import UserError
-from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.quantised import check_quantization
+from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.loss_batch import LossText
+from selectit.inference.loss_rater import make_loss_rater
+from selectit.inference.pool import Loaded, LoadedRater
+from selectit.inference.quantised import check_quantization
 from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
-from selectit.scoring.loss_rater import make_loss_rater
-from selectit.scoring.loss_texts import LossText, index_losses, loss_batches, loss_texts
-from selectit.scoring.processes import Loaded, LoadedRater
+from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
 from selectit.scoring.stage import value_counts
 from selectit.scoring.work import Task, complete, tokens_of_a_batch
+from selectit.templates.form import load_form
 from selectit.tracking import Tracker
 
 SUMMARY = "losses.json"

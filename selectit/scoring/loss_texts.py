@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from selectit.chat import BadRow, load_form
 from selectit.config import LossStage, PoolConfig
-from selectit.data import Row
-from selectit.finetune.dataset import as_conversation
-from selectit.scoring.ledger import NO_RESPONSE_TOKEN
-from selectit.scoring.pool_index import PoolIndex
-from selectit.scoring.rater import Batch, Text, batches, common_prefix
+from selectit.data.conversations import as_conversation
+from selectit.data.index import PoolIndex
+from selectit.data.pool import Row
+from selectit.inference.batch import Batch, batches, common_prefix
+from selectit.inference.loss_batch import LossText
 from selectit.templates import response_marker
+from selectit.templates.form import BadRow, load_form
 
 NO_TOKEN = np.zeros(1, dtype=bool)
 ONLY_TEXT = 0
 """Second part of a text's key: a row has one text in a losses stage."""
-
-
-@dataclass(frozen=True)
-class LossText(Text):
-    """`scored` are the response tokens whose loss counts; none of them where the row has no loss."""
-
-    scored: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # bool [num_tokens]
-    failure: str | None = NO_RESPONSE_TOKEN
-    """Why there is no loss, where no token is scored."""
 
 
 def index_losses(pool: PoolConfig) -> PoolIndex:

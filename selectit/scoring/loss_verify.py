@@ -13,17 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from selectit.artifact import VERIFICATION
 from selectit.config import LossStage, SelectDefaults
-from selectit.data import iter_pool
+from selectit.data.pool import iter_pool
 from selectit.errors import UserError
-from selectit.models import load_model, load_tokenizer
+from selectit.inference.batch import Batch
+from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.loss_rater import StockLossRater
 from selectit.scoring.ledger import LEDGER
 from selectit.scoring.loss_ledger import read_losses
-from selectit.scoring.loss_rater import StockLossRater
 from selectit.scoring.loss_stage import SUMMARY
 from selectit.scoring.loss_texts import loss_texts
-from selectit.scoring.rater import Batch
 from selectit.scoring.verify import (
     SEED,
     TOLERANCES,
@@ -32,6 +31,7 @@ from selectit.scoring.verify import (
     rows_of,
     subset_overlap,
 )
+from selectit.store.artifact import VERIFICATION
 from selectit.tracking import Tracker
 
 

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from selectit.config import DEFAULT_RATING_PROMPTS
+from selectit.data.fetch import ensure, name_of
+from selectit.data.text_files import read_utf8
 from selectit.errors import UserError
-from selectit.fetch import ensure, name_of
-from selectit.text_files import read_utf8
 
 NUM_RATING_PROMPTS = {"rating_prompt.txt": 9}
 """Lines of the files that `fetch:` knows."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from selectit.config import PoolConfig, Turns
-from selectit.data import Row, iter_pool
-from selectit.turns import answer_pairs
+from selectit.data.pool import Row, iter_pool
+from selectit.data.turns import answer_pairs
 
 TURN = "\tturn "
 """Between the id of a row and the number of its answer, from the second answer on."""

@@ -11,16 +11,17 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from selectit.config import ScoreStage
-from selectit.data import Row
+from selectit.data.pool import Row
 from selectit.errors import UserError
-from selectit.models import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.batch import Text
+from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.pool import Loaded, LoadedRater
+from selectit.inference.rater import make_rater
+from selectit.inference.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
-from selectit.scoring.processes import Loaded, LoadedRater
-from selectit.scoring.rater import Text, make_rater
 from selectit.scoring.ratings import RatingTokens, rating_tokens
 from selectit.scoring.takeover import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
-from selectit.scoring.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.watch import Watch, watching
 from selectit.scoring.work import tokens_of_a_batch
 from selectit.scoring.written import ending, written

@@ -67,7 +67,7 @@ def read_task(file: Path) -> Task:
 
 def main(file: Path) -> None:
     """Raises: UserError, see `read_task` and `selectit.scoring.work.perform`."""
-    from selectit.models import take_gpu
+    from selectit.inference.load import take_gpu
     from selectit.scoring.ledger import PARTS
     from selectit.scoring.loss_stage import Losses
     from selectit.scoring.rating import Rating

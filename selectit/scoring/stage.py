@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
-from selectit.artifact import VERIFICATION
 from selectit.config import ScoreStage
-from selectit.quantised import check_quantization
+from selectit.inference.quantised import check_quantization
+from selectit.inference.vllm_rater import check
 from selectit.scoring.ledger import drop_parts, ratings_of
 from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
 from selectit.scoring.takeover import DETAILS, basis
 from selectit.scoring.verify import verify
-from selectit.scoring.vllm_rater import check
 from selectit.scoring.work import Task, complete
+from selectit.store.artifact import VERIFICATION
 from selectit.tracking import Tracker
 
 NO_SPREAD = 1e-6

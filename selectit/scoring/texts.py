@@ -11,11 +11,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from selectit.config import LongRows, PoolConfig, RatingTemplate, ScoreStage, Turns
-from selectit.data import Row
-from selectit.scoring.ledger import NO_RESPONSE_TOKEN, TOO_LONG
-from selectit.scoring.pool_index import PoolIndex
+from selectit.data.index import PoolIndex
+from selectit.data.pool import Row
+from selectit.inference.batch import NO_RESPONSE_TOKEN, Batch, Text, batches, common_prefix
+from selectit.scoring.ledger import TOO_LONG
 from selectit.scoring.rated_rows import rated_rows
-from selectit.scoring.rater import Batch, Text, batches, common_prefix
 from selectit.scoring.written import written
 
 

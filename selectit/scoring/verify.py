@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from selectit.artifact import VERIFICATION
 from selectit.config import ScoreStage, SelectDefaults
-from selectit.data import Row
+from selectit.data.pool import Row
 from selectit.errors import UserError
-from selectit.models import load_model, load_tokenizer
+from selectit.inference.batch import Batch
+from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.padded import StockRater
 from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
 from selectit.scoring.ledger import LEDGER, read_ratings
 from selectit.scoring.rated_rows import rated_rows
-from selectit.scoring.rater import Batch
-from selectit.scoring.stock import StockRater
 from selectit.scoring.texts import rating_texts
+from selectit.store.artifact import VERIFICATION
 from selectit.tracking import Tracker
 
 ALPHA = 0.2

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from selectit.config import Config, LossStage, ScoreStage
+from selectit.data.index import PoolIndex
 from selectit.errors import NotRun, UserError
+from selectit.inference.pool import Loaded, RaterFacts
 from selectit.scoring.ledger import PARTS, LedgerWriter
-from selectit.scoring.pool_index import PoolIndex
-from selectit.scoring.processes import Loaded, RaterFacts
 from selectit.tracking import Tracker
 
 TASK_FILE = "task.json"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from selectit.chat import BadRow, Form, load_form
 from selectit.config import RatingTemplate
 from selectit.errors import UserError
 from selectit.scoring.prompts import SUFFIX, rating_text
+from selectit.templates.form import BadRow, Form, load_form
 
 BEGUN = SUFFIX.lstrip("\n")
 """What the assistant's answer begins with in chat format; the next token is the rating."""

@@ -30,7 +30,7 @@ from selectit.config import (
     SelectITSelect,
     SelectStage,
 )
-from selectit.data import iter_jsonl, iter_pool, write_jsonl, write_rows
+from selectit.data.pool import iter_jsonl, iter_pool, write_jsonl, write_rows
 from selectit.errors import UserError
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
 from selectit.scoring.ledger import LEDGER, NOT_SCORED, read_ratings
@@ -199,7 +199,7 @@ def _counter(config: SelectStage, select: Length) -> Callable[[str], int]:
         return len
     if select.unit == "words":
         return lambda text: len(text.split())
-    from selectit.models import load_tokenizer
+    from selectit.inference.load import load_tokenizer
 
     assert config.tokenizer is not None
     tokenizer = load_tokenizer(config.tokenizer)

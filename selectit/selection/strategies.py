@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from selectit.data import Row
+from selectit.data.pool import Row
+from selectit.data.row_ids import uniform_number
 from selectit.errors import UserError
-from selectit.row_ids import uniform_number
 
 
 def random_scores(rows: Iterable[Row], seed: int, strategy: str) -> np.ndarray:

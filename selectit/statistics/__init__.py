@@ -1,6 +1,6 @@
 """Paired statistics on per-item scores: tests, their correction, confidence intervals, the spread over seeds.
 
-Plain arrays in, plain numbers out; what is compared with what is decided in `selectit.report.compare`.
+Plain arrays in, plain numbers out; what is compared with what is decided in `selectit.report.tables.compare`.
 """
 
 ALPHA = 0.05

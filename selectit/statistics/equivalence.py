@@ -1,7 +1,7 @@
 """Does a value agree with a published one: two one-sided tests, the errors of both sides joined.
 
 Plain numbers in, plain numbers out, all in one unit (the report's is points); what is compared with what is decided in
-`selectit.report.verdicts`.
+`selectit.report.sections.verdicts`.
 """
 
 from __future__ import annotations

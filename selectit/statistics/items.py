@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from selectit.columns import read_columns
+from selectit.data.jsonl_columns import read_columns
 
 LEAST_CLUSTERS = 20
 """With this many tasks, tasks are the units (MMLU's 57 subjects, BBH's 27 tasks); with fewer, items are."""

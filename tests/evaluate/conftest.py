@@ -9,9 +9,10 @@ from judge_server import JudgeServer
 from lm_eval.api.model import LM
 from rich.console import Console
 
-from selectit.config import EvaluateStage, ModelConfig
+from selectit.config import ModelConfig
 from selectit.evaluate import stage
 from selectit.evaluate.profile import load_profile
+from selectit.evaluate.stage_config import EvaluateStage
 from selectit.tracking import Tracker
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ class OracleLM(LM):
 
     @functools.cached_property
     def tokenizer(self):
-        from selectit.models import load_tokenizer
+        from selectit.inference.load import load_tokenizer
 
         return load_tokenizer(ModelConfig(path=str(ROOT / "demo" / "model")))
 
@@ -118,7 +119,7 @@ def llama_lm(llama_tokenizer):
     """With LLaMA-2's tokenizer, and weights of that vocabulary that know nothing."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from selectit.evaluate.lm import EvaluatedLM
+    from selectit.evaluate.model.lm import EvaluatedLM
 
     small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     return EvaluatedLM(LlamaForCausalLM(LlamaConfig(**small)), llama_tokenizer)
@@ -171,7 +172,7 @@ def make_adapter(folder, demo_model, trained):
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from selectit.models import load_model
+    from selectit.inference.load import load_model
 
     torch.manual_seed(0)
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=not trained)
@@ -193,7 +194,7 @@ def untrained_adapter(tmp_path_factory, demo_model):
 def full_checkpoint(tmp_path_factory, demo_model):
     import torch
 
-    from selectit.models import load_model, load_tokenizer
+    from selectit.inference.load import load_model, load_tokenizer
 
     folder = tmp_path_factory.mktemp("full")
     model = load_model(demo_model)

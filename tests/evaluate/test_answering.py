@@ -23,16 +23,18 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from selectit.config import EvaluateStage
-from selectit.evaluate.answerer import Answerer
-from selectit.evaluate.batches import ByPrefix, Limits, plan
-from selectit.evaluate.benchmark import ask, load_questions
-from selectit.evaluate.harness import quiet
-from selectit.evaluate.lm import IF_KILLED, EvaluatedLM, Weights, answering, load_answerer
+from selectit.evaluate.benchmarks.benchmark import ask, load_questions
+from selectit.evaluate.model.answerer import Answerer
+from selectit.evaluate.model.batches import ByPrefix, Limits, plan
+from selectit.evaluate.model.harness import quiet
+from selectit.evaluate.model.lm import IF_KILLED, EvaluatedLM
+from selectit.evaluate.model.load import answering, load_answerer
+from selectit.evaluate.model.requests import Batch, Generation, GenerationSettings, Likelihood
+from selectit.evaluate.model.weights import Weights
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.requests import Batch, Generation, GenerationSettings, Likelihood
-from selectit.models import load_model, load_tokenizer
-from selectit.workers import Workers
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.workers import Workers
 
 SMALL = {
     "vocab_size": 2048, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2,

@@ -9,13 +9,13 @@ import pytest
 from anti_oracle import GIBBERISH, items_of, wrong_answers
 
 from selectit.config import BenchmarkConfig
-from selectit.evaluate import mathematics, programs, translation
-from selectit.evaluate.files import BENCHMARKS, CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION
-from selectit.evaluate.graders import GRADERS, grade_items
+from selectit.evaluate.benchmarks.files import BENCHMARKS, CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION
+from selectit.evaluate.benchmarks.readers import read, read_bbh, read_gsm8k, read_humaneval, read_mmlu
+from selectit.evaluate.grading import mathematics, programs, translation
+from selectit.evaluate.grading.graders import GRADERS, grade_items
+from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.readers import read, read_bbh, read_gsm8k, read_humaneval, read_mmlu
 from selectit.evaluate.results import Item, choice_notes, choose
-from selectit.evaluate.sandbox import unavailable
 from selectit.evaluate.show import right_answer, right_choice
 
 TEXTS = ("gsm8k", "bbh", "tydiqa")
@@ -167,7 +167,7 @@ def test_whole_bbh(data, path):
 @pytest.mark.slow
 @pytest.mark.parametrize("benchmark", MATHEMATICS)
 def test_whole_mathematics(data, benchmark):
-    from selectit.evaluate.files import ON_HUB
+    from selectit.evaluate.benchmarks.files import ON_HUB
 
     check("mathematics", read(data, ON_HUB[benchmark], None)["test"])
 

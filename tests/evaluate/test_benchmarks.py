@@ -6,11 +6,11 @@ import random
 import pytest
 
 from selectit.errors import NotRun
-from selectit.evaluate.benchmark import sample_ids
-from selectit.evaluate.judge_hf import LogProbabilityJudge
+from selectit.evaluate.benchmarks.benchmark import sample_ids
+from selectit.evaluate.benchmarks.readers import read_humaneval
+from selectit.evaluate.grading.sandbox import unavailable
+from selectit.evaluate.judge.local import LogProbabilityJudge
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.readers import read_humaneval
-from selectit.evaluate.sandbox import unavailable
 
 
 def items(out):

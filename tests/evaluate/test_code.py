@@ -7,11 +7,11 @@ import pytest
 from hostile_programs import HOSTILE
 
 from selectit.errors import NotRun, UserError
-from selectit.evaluate import sandbox
-from selectit.evaluate.plus_driver import arguments_of
+from selectit.evaluate.grading import sandbox
+from selectit.evaluate.grading.plus_driver import arguments_of
+from selectit.evaluate.grading.programs import entry_point_of, program_of
+from selectit.evaluate.grading.sandbox import run_program, unavailable
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.programs import entry_point_of, program_of
-from selectit.evaluate.sandbox import run_program, unavailable
 
 REASON = unavailable("bwrap")
 needs_bwrap = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -150,7 +150,9 @@ def test_a_task_whose_published_solution_fails_here_is_told(oracle, evaluate, fo
 
 
 def test_mbpp_is_asked_with_the_three_examples_of_its_authors(oracle, evaluate, folder, monkeypatch):
-    monkeypatch.setattr("selectit.evaluate.programs.run_programs", lambda programs, *_: [_PASSED] * len(programs))
+    monkeypatch.setattr(
+        "selectit.evaluate.grading.programs.run_programs", lambda programs, *_: [_PASSED] * len(programs)
+    )
     evaluate("mbpp", profile="code", data=str(folder), sandbox="none")
     prompt = oracle.prompts[0]
     assert prompt.count("[BEGIN]") == 4 and prompt.count("[DONE]") == 3 and prompt.endswith("[BEGIN]\n")

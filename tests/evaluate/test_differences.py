@@ -4,17 +4,18 @@ import re
 
 import pytest
 
-from selectit.config import BenchmarkConfig, EvaluateStage, ModelConfig
-from selectit.evaluate.bbh_answers import grade_bbh
-from selectit.evaluate.benchmark import load_questions
-from selectit.evaluate.files import EXPORTED, JUDGED
-from selectit.evaluate.graders import grader_of
-from selectit.evaluate.metrics import MEAN_OF_TASKS
-from selectit.evaluate.number_answers import grade_gsm8k
+from selectit.config import BenchmarkConfig, ModelConfig
+from selectit.evaluate.benchmarks.benchmark import load_questions
+from selectit.evaluate.benchmarks.files import EXPORTED, JUDGED
+from selectit.evaluate.grading.bbh_answers import grade_bbh
+from selectit.evaluate.grading.graders import grader_of
+from selectit.evaluate.grading.metrics import MEAN_OF_TASKS
+from selectit.evaluate.grading.number_answers import grade_gsm8k
+from selectit.evaluate.grading.programs import PLUS_TIMES
+from selectit.evaluate.grading.span_answers import grade_tydiqa
+from selectit.evaluate.grading.translation import first_line
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.programs import PLUS_TIMES
-from selectit.evaluate.span_answers import grade_tydiqa
-from selectit.evaluate.translation import first_line
+from selectit.evaluate.stage_config import EvaluateStage
 
 HOUSE = ("full", "mathematics", "medical", "code", "chat", "translation")
 
@@ -87,7 +88,7 @@ def test_plus_benchmarks_have_one_limit_for_all_tests_and_bigcodebench_is_writte
 
 
 def test_mbpp_has_three_examples():
-    from selectit.evaluate.files import task_file
+    from selectit.evaluate.benchmarks.files import task_file
 
     text = task_file("mbpp").read_text()
     assert re.search(r"num_fewshot: 3\b", text) and "fewshot_split: prompt" in text

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config.evaluate import PROFILES
-from selectit.evaluate.files import BENCHMARKS
+from selectit.evaluate.benchmarks.files import BENCHMARKS
 from selectit.evaluate.profile import profile_names
 
 PROFILE = {

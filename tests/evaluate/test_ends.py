@@ -14,16 +14,19 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processo
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
-from selectit.config import EvaluateStage, ModelConfig
+from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.evaluate import generation
-from selectit.evaluate.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.ends import AnswerEnd, end_token_ids, split_stops, turn_end_ids
-from selectit.evaluate.lm import EvaluatedLM, Weights, forget_lm, load_lm
+from selectit.evaluate.model import generation
+from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
+from selectit.evaluate.model.ends import AnswerEnd, end_token_ids, split_stops, turn_end_ids
+from selectit.evaluate.model.lm import EvaluatedLM
+from selectit.evaluate.model.load import forget_lm, load_lm
+from selectit.evaluate.model.requests import Answer, Batch, Generation, GenerationSettings
+from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
+from selectit.evaluate.model.weights import Weights
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.requests import Answer, Batch, Generation, GenerationSettings
-from selectit.evaluate.vllm_answerer import VllmAnswerer, batches
-from selectit.models import load_model, load_tokenizer
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference.load import load_model, load_tokenizer
 from selectit.templates import chat_template
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -425,7 +428,7 @@ def test_a_model_whose_logits_are_not_finite_is_refused_by_name(evaluate, broken
 
 
 def test_the_cure_is_named_where_the_number_type_may_be_the_cause(broken):
-    from selectit.models import refuse_not_finite
+    from selectit.inference.load import refuse_not_finite
 
     model = load_model(broken.model_copy(update={"dtype": "float16"}))
     with pytest.raises(UserError, match=r"in float16: numbers overflow in float16: set model\.dtype to bfloat16 or f"):
@@ -444,7 +447,7 @@ def test_vllm_whose_log_probabilities_are_not_finite_is_refused(evaluated):
         def next_of_each(self, rows, token_ids):
             return [(0, [float("nan")] * len(tokens)) for tokens in token_ids]
 
-    from selectit.evaluate.requests import Likelihood
+    from selectit.evaluate.model.requests import Likelihood
 
     answerer = VllmAnswerer(lambda: NotFinite(scripted), lm.tok_decode, "tiny")
     with pytest.raises(UserError, match="tiny gives logits that are NaN"):

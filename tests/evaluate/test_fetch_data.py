@@ -7,14 +7,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
+from selectit.data.fetch import Source
 from selectit.errors import UserError
-from selectit.evaluate import fetch_data
-from selectit.evaluate.fetch_data import RELEASES, fetch_benchmark
-from selectit.evaluate.files import BENCHMARKS, COMET, chosen_tasks, data_files
+from selectit.evaluate.benchmarks import fetch_data
+from selectit.evaluate.benchmarks.fetch_data import RELEASES, fetch_benchmark
+from selectit.evaluate.benchmarks.files import BENCHMARKS, COMET, chosen_tasks, data_files
+from selectit.evaluate.benchmarks.readers import read
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.readers import read
-from selectit.fetch import Source
 
 CHOICES = ["None", "two", 'a "quoted", text', "d\nlines"]
 MEDICAL = chosen_tasks(load_profile("instructdiff-medical").benchmarks["mmlu_medical"])

@@ -6,10 +6,11 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.errors import UserError
-from selectit.evaluate import graders, stage
+from selectit.evaluate import stage
 from selectit.evaluate.given_answers import cut, read_answers
+from selectit.evaluate.grading import graders
 from selectit.evaluate.profile import load_profile
 
 
@@ -104,7 +105,7 @@ def test_a_mended_grader_writes_a_new_artifact_of_the_same_answers(evaluated, tm
     command("evaluate", "--regrade", folder, "--out", out)
     command("evaluate", "--regrade", folder, "--out", out)
     assert len(list((out / "artifacts").glob("grade-*"))) == 1
-    mended = graders.NamedGrader("selectit.evaluate.number_answers:grade_gsm8k", ("gsm8k",),
+    mended = graders.NamedGrader("selectit.evaluate.grading.number_answers:grade_gsm8k", ("gsm8k",),
                                  graders.GRADERS["gsm8k"].metrics, version=99)  # fmt: skip
     version = graders.GRADERS["gsm8k"].version
     monkeypatch.setitem(graders.GRADERS, "gsm8k", mended)

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from selectit.errors import UserError
-from selectit.evaluate.bbh_answers import grade_bbh
-from selectit.evaluate.graders import GRADERS, grade_items, grader_name
-from selectit.evaluate.number_answers import grade_gsm8k
+from selectit.evaluate.grading.bbh_answers import grade_bbh
+from selectit.evaluate.grading.graders import GRADERS, grade_items, grader_name
+from selectit.evaluate.grading.number_answers import grade_gsm8k
+from selectit.evaluate.grading.span_answers import grade_tydiqa
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Item
-from selectit.evaluate.span_answers import grade_tydiqa
 
 EMPTY = ["", " ", "\n\n", "[invalid]", "I do not know", "qwe rty uio", "...", "?!"]
 

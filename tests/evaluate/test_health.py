@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from selectit.evaluate.health import answer_health
+from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.results import Item
-from selectit.report.health import answer_health as listing
+from selectit.report.sections.health import answer_health as listing
 
 
 def item(outputs, outcomes=(), endings=(), truncated=None):

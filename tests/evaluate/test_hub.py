@@ -10,19 +10,20 @@ from datasets.arrow_writer import ArrowWriter
 from lm_eval.tasks._yaml_loader import load_yaml
 from typer.testing import CliRunner
 
-from selectit.artifact import Store
-from selectit.cli import app
-from selectit.config import BenchmarkConfig, EvaluateStage
-from selectit.engine import found
+from selectit.cli.app import app
+from selectit.config import BenchmarkConfig
 from selectit.errors import UserError
-from selectit.evaluate import length_control
-from selectit.evaluate.benchmark import load_questions
-from selectit.evaluate.files import BENCHMARKS, FOLDER_ONLY, ON_HUB, task_file
-from selectit.evaluate.hub import file_at
+from selectit.evaluate.benchmarks.benchmark import load_questions
+from selectit.evaluate.benchmarks.files import BENCHMARKS, FOLDER_ONLY, ON_HUB, task_file
+from selectit.evaluate.benchmarks.hub import file_at
+from selectit.evaluate.grading import length_control
 from selectit.evaluate.profile import load_profile
-from selectit.fingerprint import Hasher, identity, pinned
-from selectit.plan import build
-from selectit.recipe import load
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.plan.build import build
+from selectit.recipe.load import load
+from selectit.run.engine import found
+from selectit.store.artifact import Store
+from selectit.store.fingerprint import Hasher, identity, pinned
 
 OLD, NEW = "0" * 40, "f" * 40
 QUESTIONS = {OLD: "One and one?", NEW: "Two and two?"}

@@ -8,10 +8,11 @@ from statistics import fmean
 import pytest
 import torch
 
-from selectit.config import EvaluateStage, ModelConfig
-from selectit.evaluate.benchmark import load_questions
+from selectit.config import ModelConfig
+from selectit.evaluate.benchmarks.benchmark import load_questions
+from selectit.evaluate.grading.released_graders import instructdiff_letter
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.released_graders import instructdiff_letter
+from selectit.evaluate.stage_config import EvaluateStage
 
 SUBJECTS = {
     "anatomy": 135, "clinical_knowledge": 265, "college_biology": 144, "college_chemistry": 100,
@@ -190,8 +191,8 @@ def test_first_tokens_are_the_models_most_probable_ones(config_of, demo_model, t
     """Of prompts that start alike and are read once, and of one beyond the context."""
     from lm_eval.api.instance import Instance
 
-    from selectit.evaluate.lm import EvaluatedLM
-    from selectit.models import load_model, load_tokenizer
+    from selectit.evaluate.model.lm import EvaluatedLM
+    from selectit.inference.load import load_model, load_tokenizer
 
     model, tokenizer = load_model(demo_model), load_tokenizer(demo_model)
     lm = EvaluatedLM(model, tokenizer)

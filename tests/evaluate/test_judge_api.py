@@ -12,8 +12,9 @@ from judge_server import JudgeServer, completion, shown
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge import Comparison, check_judge, load_judge
-from selectit.evaluate.judge_api import MOST_ASKED, is_switched_for
+from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.endpoint import MOST_ASKED, is_switched_for
+from selectit.evaluate.judge.load import check_judge, load_judge
 
 ROOT = Path(__file__).parents[2]
 COMPARISONS = [Comparison(f"Say {i}.", reference="a" * 10, output="b" * (5 + i)) for i in range(12)]
@@ -198,7 +199,8 @@ def test_a_killed_run_loses_no_answer_that_it_got(serve, judge, tmp_path):
         "max_concurrency": 1,
     }  # fmt: skip
     code = (
-        "from selectit.config import JudgeConfig; from selectit.evaluate.judge import Comparison, load_judge\n"
+        "from selectit.config import JudgeConfig; from selectit.evaluate.judge.base import Comparison\n"
+        "from selectit.evaluate.judge.load import load_judge\n"
         f"load_judge(JudgeConfig(**{settings!r})).compare([Comparison(f'Say {{i}}.', 'a' * 10, 'b' * (5 + i)) "
         "for i in range(12)], lambda n: None)"
     )
@@ -258,7 +260,7 @@ def test_the_key_stands_in_no_file(serve, judge, tmp_path):
 
 
 def test_without_the_package_the_extra_is_named(judge, serve, monkeypatch):
-    monkeypatch.delitem(sys.modules, "selectit.evaluate.judge_api", raising=False)
+    monkeypatch.delitem(sys.modules, "selectit.evaluate.judge.endpoint", raising=False)
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(UserError, match=r"selectit\[judge\]"):
         judge(serve())

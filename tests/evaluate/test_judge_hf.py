@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from selectit.errors import UserError
-from selectit.evaluate.judge import Comparison
-from selectit.evaluate.judge_hf import LogProbabilityJudge
+from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.local import LogProbabilityJudge
 
 ONE = Comparison("Say 1.", reference="a", output="bb")
 

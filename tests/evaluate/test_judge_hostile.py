@@ -12,10 +12,11 @@ from judge_server import JudgeServer, completion, good
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge import Comparison, load_judge
-from selectit.evaluate.judge_api import MOST_ASKED, MOST_FAILED
-from selectit.evaluate.judge_completion import NotACompletion, NoVerdict, read_completion, read_verdict
-from selectit.evaluate.judge_http import MAX_BODY_BYTES
+from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.bounded_http import MAX_BODY_BYTES
+from selectit.evaluate.judge.completion import NotACompletion, NoVerdict, read_completion, read_verdict
+from selectit.evaluate.judge.endpoint import MOST_ASKED, MOST_FAILED
+from selectit.evaluate.judge.load import load_judge
 
 KEY = "sk-Very/Secret+0123456789"
 ONE = Comparison("Say 1.", reference="a", output="bb")

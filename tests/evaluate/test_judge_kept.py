@@ -11,8 +11,9 @@ from judge_server import JudgeServer, completion
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge import Comparison, load_judge
-from selectit.evaluate.judge_key import KeyMask
+from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.key import KeyMask
+from selectit.evaluate.judge.load import load_judge
 
 KEY = "sk-Very/Secret+0123456789"
 ONE = Comparison("Say 1.", reference="a", output="bb")

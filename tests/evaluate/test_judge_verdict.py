@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from selectit.evaluate.judge_verdict import verdict_of_game, verdict_of_logprobs, verdict_of_text
+from selectit.evaluate.judge.verdict import verdict_of_game, verdict_of_logprobs, verdict_of_text
 from selectit.evaluate.results import mean_metric
 
 

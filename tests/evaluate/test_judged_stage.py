@@ -9,17 +9,18 @@ import yaml
 from judge_server import completion
 from rich.console import Console
 
-from selectit.artifact import Store
-from selectit.config import EvaluateStage, JudgeConfig, WandbConfig
-from selectit.engine import found, run_plan
+from selectit.config import JudgeConfig, WandbConfig
 from selectit.errors import UserError
 from selectit.evaluate import stage
-from selectit.evaluate.alpaca_eval import ANSWERS_FILE
+from selectit.evaluate.grading.alpaca_eval import ANSWERS_FILE
 from selectit.evaluate.profile import load_profile
-from selectit.execution import Session
-from selectit.plan import build
-from selectit.recipe import load
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.plan.build import build
+from selectit.recipe.load import load
 from selectit.report import write_report
+from selectit.run.engine import found, run_plan
+from selectit.run.stage_runner import Session
+from selectit.store.artifact import Store
 
 
 @pytest.fixture

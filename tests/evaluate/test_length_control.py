@@ -11,12 +11,12 @@ import yaml
 from judge_server import JudgeServer
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate import length_control
-from selectit.evaluate.files import data_files
-from selectit.evaluate.length_control import COLUMNS, METRIC, NUM_ITEMS, length_controlled, read_gamed
+from selectit.evaluate.benchmarks.files import data_files
+from selectit.evaluate.grading import length_control
+from selectit.evaluate.grading.length_control import COLUMNS, METRIC, NUM_ITEMS, length_controlled, read_gamed
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Item
 

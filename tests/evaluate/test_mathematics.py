@@ -5,10 +5,10 @@ import json
 import pytest
 
 from selectit.errors import UserError
-from selectit.evaluate import mathematics
-from selectit.evaluate.mathematics import grade_all
+from selectit.evaluate.benchmarks.readers import last_boxed
+from selectit.evaluate.grading import mathematics
+from selectit.evaluate.grading.mathematics import grade_all
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.readers import last_boxed
 
 UPSTREAM = {
     "math500": [

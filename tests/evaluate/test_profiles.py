@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from selectit.errors import UserError
-from selectit.evaluate.files import BENCHMARKS
+from selectit.evaluate.benchmarks.files import BENCHMARKS
 from selectit.evaluate.profile import data_files, load_profile, profile_names
 
 ROOT = Path(__file__).parents[2]
@@ -163,7 +163,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 
 
 def test_too_few_demonstrations_in_a_folder_are_known_before_anything_runs(tmp_path, demo_data):
-    from selectit.evaluate.benchmark import check_demonstrations
+    from selectit.evaluate.benchmarks.benchmark import check_demonstrations
 
     entry = load_profile("miniature").benchmarks["mmlu"]
     check_demonstrations(entry, demo_data)

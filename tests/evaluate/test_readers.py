@@ -6,7 +6,7 @@ import json
 import pytest
 
 from selectit.errors import UserError
-from selectit.evaluate.readers import read_mmlu, read_tydiqa, tydiqa_languages
+from selectit.evaluate.benchmarks.readers import read_mmlu, read_tydiqa, tydiqa_languages
 
 QUESTION = ["Which is it?\nOne of these", "None", "a, b", "NA", "nan"]
 

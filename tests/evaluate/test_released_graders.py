@@ -15,8 +15,8 @@ from golden import released_scripts
 from lm_eval.api.metrics import exact_match_hf_evaluate
 from lm_eval.models.utils import postprocess_generated_text
 
+from selectit.evaluate.grading.released_graders import grade_selectit_bbh, grade_selectit_gsm8k, grade_selectit_tydiqa
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.released_graders import grade_selectit_bbh, grade_selectit_gsm8k, grade_selectit_tydiqa
 from selectit.evaluate.results import read_items
 
 GARBLED = "zq vv. xx 7"

@@ -11,9 +11,10 @@ import yaml
 from golden import released_scripts
 from sentencepiece import SentencePieceProcessor
 
-from selectit.config import EvaluateStage, ModelConfig
-from selectit.evaluate.benchmark import load_questions
+from selectit.config import ModelConfig
+from selectit.evaluate.benchmarks.benchmark import load_questions
 from selectit.evaluate.profile import load_profile
+from selectit.evaluate.stage_config import EvaluateStage
 
 MMLU_WITH_DROPPED = {
     "high_school_european_history": 165,

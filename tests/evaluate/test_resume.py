@@ -11,16 +11,16 @@ import time
 
 import pytest
 
-from selectit.evaluate.answerer import Answerer
-from selectit.evaluate.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.requests import Answer, Batch, FirstTokens, Generation, GenerationSettings, Likelihood
-from selectit.evaluate.sandbox import unavailable
+from selectit.evaluate.grading.sandbox import unavailable
+from selectit.evaluate.model.answerer import Answerer
+from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
+from selectit.evaluate.model.requests import Answer, Batch, FirstTokens, Generation, GenerationSettings, Likelihood
 
 RUN = """
 import io, sys
 from pathlib import Path
 from rich.console import Console
-from selectit.config import EvaluateStage
+from selectit.evaluate.stage_config import EvaluateStage
 from selectit.evaluate import stage
 from selectit.tracking import Tracker
 out = Path(sys.argv[2])

@@ -17,10 +17,10 @@ import pytest
 from hostile_programs import GROUPS, HOSTILE, TAKES_NO_MEMORY, attempt
 
 from selectit.errors import UserError
-from selectit.evaluate import sandbox, sandbox_calls, sandbox_process
-from selectit.evaluate.readers import read_humaneval
-from selectit.evaluate.sandbox import Program, run_program, run_programs, unavailable
-from selectit.evaluate.sandbox_process import Grader
+from selectit.evaluate.benchmarks.readers import read_humaneval
+from selectit.evaluate.grading import sandbox, sandbox_calls, sandbox_process
+from selectit.evaluate.grading.sandbox import Program, run_program, run_programs, unavailable
+from selectit.evaluate.grading.sandbox_process import Grader
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 REASON = unavailable("bwrap")
@@ -225,7 +225,7 @@ def test_a_program_that_leaves_its_session_and_ends_its_parent_does_not_outlive_
 def test_a_program_does_not_outlive_the_process_that_runs_it(kind):
     mark = f"orphan{os.getpid()}{kind}"[:15]
     code = (
-        "from selectit.evaluate.sandbox import Program, run_program\n"
+        "from selectit.evaluate.grading.sandbox import Program, run_program\n"
         f"run_program(Program({PROMPT!r}, {STAYS.format(mark=mark)!r}, {TEST!r}, 'double'), {kind!r})"
     )
     host = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})

@@ -5,11 +5,11 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from selectit.cli import app
-from selectit.config import EvaluateStage
+from selectit.cli.app import app
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.show import asked, print_asked
+from selectit.evaluate.stage_config import EvaluateStage
 
 
 @pytest.fixture

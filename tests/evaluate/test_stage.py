@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from selectit.config import EvaluateStage
 from selectit.errors import UserError
-from selectit.evaluate import lm as lm_module
-from selectit.evaluate.sandbox import unavailable
+from selectit.evaluate.grading.sandbox import unavailable
+from selectit.evaluate.model import load
+from selectit.evaluate.model.lm import EvaluatedLM
+from selectit.evaluate.model.weights import Weights
+from selectit.evaluate.stage_config import EvaluateStage
 
 
 def read(out):
@@ -43,10 +45,10 @@ def test_a_model_that_is_spread_over_memory_and_disk_has_the_same_answers(evalua
 
 
 def test_consecutive_benchmarks_share_one_loaded_model(evaluate, monkeypatch, adapter):
-    lm_module.forget_lm()
+    load.forget_lm()
     loads = []
-    real = lm_module.load_model
-    monkeypatch.setattr(lm_module, "load_model", lambda model: loads.append(model) or real(model))
+    real = load.load_model
+    monkeypatch.setattr(load, "load_model", lambda model: loads.append(model) or real(model))
     evaluate("mmlu", limit=1)
     evaluate("tydiqa", limit=1)
     assert len(loads) == 1
@@ -106,14 +108,14 @@ def test_chat_format_without_a_template_is_refused(evaluate):
 
 
 def test_prompts_that_lose_their_beginning_are_counted(evaluate, monkeypatch):
-    monkeypatch.setattr(lm_module.EvaluatedLM, "max_length", 100)
+    monkeypatch.setattr(EvaluatedLM, "max_length", 100)
     for benchmark in ("mmlu", "gsm8k"):
         _, out = evaluate(benchmark, limit=1)
         assert any("lost their beginning" in note for note in read(out)[0]["notes"]), benchmark
 
 
 def test_new_tokens_take_at_most_half_of_the_context_and_the_result_says_so(evaluate, monkeypatch):
-    monkeypatch.setattr(lm_module.EvaluatedLM, "max_length", 100)
+    monkeypatch.setattr(EvaluatedLM, "max_length", 100)
     _, out = evaluate("gsm8k", limit=1, changes={"max_gen_toks": 64})
     found = read(out)[0]
     assert found["complete"] is False
@@ -121,7 +123,7 @@ def test_new_tokens_take_at_most_half_of_the_context_and_the_result_says_so(eval
 
 
 def test_no_foreign_progress_bar_or_log_line_is_shown(evaluate, capfd):
-    lm_module.forget_lm()
+    load.forget_lm()
     for benchmark in ("mmlu", "tydiqa", "gsm8k"):
         evaluate(benchmark, limit=1)
     captured = capfd.readouterr()
@@ -129,13 +131,13 @@ def test_no_foreign_progress_bar_or_log_line_is_shown(evaluate, capfd):
 
 
 def test_the_progress_bar_counts_every_request(demo_model, demo_data, tmp_path):
-    from selectit.evaluate.benchmark import ask, load_questions
+    from selectit.evaluate.benchmarks.benchmark import ask, load_questions
     from selectit.evaluate.profile import load_profile
 
     for name, benchmark in load_profile("miniature").benchmarks.items():
         config = EvaluateStage(model=demo_model, benchmark=benchmark, data=str(demo_data), template="alpaca", limit=1)
         questions = load_questions(config)
-        lm = lm_module.load_lm(demo_model, lm_module.Weights())
+        lm = load.load_lm(demo_model, Weights())
         lm.use(config, "alpaca" if benchmark.chat_template else None, tmp_path)
         finished = []
         ask(lm, questions, config, finished.append)

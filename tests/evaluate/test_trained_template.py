@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from selectit.config import EvaluateStage
 from selectit.errors import UserError
 from selectit.evaluate import stage
 from selectit.evaluate.profile import load_profile
+from selectit.evaluate.stage_config import EvaluateStage
 from selectit.templates import chat_template
 
 

@@ -8,7 +8,7 @@ import pytest
 import sacrebleu
 
 from selectit.errors import NotRun, UserError
-from selectit.evaluate.translation import first_line
+from selectit.evaluate.grading.translation import first_line
 
 TEXTS = {
     "en-de": [

@@ -14,15 +14,17 @@ from peft import PromptTuningConfig, get_peft_model
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config.evaluate import EvaluateConfig
 from selectit.errors import UserError
-from selectit.evaluate import stage, vllm_lm
-from selectit.evaluate.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.lm import Weights, forget_lm, load_lm
-from selectit.evaluate.requests import Batch, FirstTokens, Generation, GenerationSettings, Likelihood
-from selectit.evaluate.vllm_answerer import VllmAnswerer, batches
-from selectit.models import load_model
+from selectit.evaluate import stage
+from selectit.evaluate.model import vllm_lm
+from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
+from selectit.evaluate.model.load import forget_lm, load_lm
+from selectit.evaluate.model.requests import Batch, FirstTokens, Generation, GenerationSettings, Likelihood
+from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
+from selectit.evaluate.model.weights import Weights
+from selectit.inference.load import load_model
 
 PYTHON = os.environ.get("SELECTIT_VLLM_PYTHON")
 with_vllm = pytest.mark.skipif(PYTHON is None, reason="SELECTIT_VLLM_PYTHON names no Python with vLLM")

@@ -9,9 +9,9 @@ import pytest
 from families import CHATML_WITH_SYSTEM, FAMILIES, MISTRAL, stock, tokenizer_of
 from transformers.utils import chat_template_utils
 
-from selectit.chat import BadRow, load_form
 from selectit.errors import UserError
 from selectit.templates import chat_template, own_names, response_marker, writes_start
+from selectit.templates.form import BadRow, load_form
 
 TURNS = (
     {"role": "user", "content": "Name a colour."},

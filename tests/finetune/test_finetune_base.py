@@ -15,13 +15,14 @@ from tiny_training import build_tiny_llama, stage_config, train
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import FinetuneStage, ModelConfig
 from selectit.errors import UserError
-from selectit.evaluate.lm import Weights, forget_lm, load_lm
+from selectit.evaluate.model.load import forget_lm, load_lm
+from selectit.evaluate.model.weights import Weights
 from selectit.finetune.merge import merge
 from selectit.finetune.publish import push, without_local_paths
-from selectit.trained_on import RECORD_FILE, base_of, check_base, identify_base
+from selectit.store.trained_on import RECORD_FILE, base_of, check_base, identify_base
 
 IDS = torch.arange(3, 40)[None]
 

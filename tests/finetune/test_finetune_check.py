@@ -10,15 +10,15 @@ from families import CHATML_WITH_SYSTEM, build, tokenizer_of
 from tiny_training import stage_config, train, write_subset
 from typer.testing import CliRunner
 
-from selectit.artifact import Store
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.config import PoolConfig
 from selectit.errors import UserError
 from selectit.finetune.check import check_inputs, check_subset
-from selectit.plan import build as build_plan
-from selectit.preflight import preflight
-from selectit.recipe import load
-from selectit.states import inspect
+from selectit.plan.build import build as build_plan
+from selectit.plan.status import inspect
+from selectit.recipe.load import load
+from selectit.run.preflight import preflight
+from selectit.store.artifact import Store
 
 SYSTEM = {"role": "system", "content": "Answer in one word."}
 
@@ -133,7 +133,7 @@ def test_preflight_finds_the_row_before_selection(gemma, pool, tmp_path):
 
 
 def test_validate_inputs_runs_on_a_machine_that_could_not_train(gemma, pool, tmp_path, monkeypatch):
-    monkeypatch.setattr("selectit.models._load", lambda *_, **__: pytest.fail("weights were loaded"))
+    monkeypatch.setattr("selectit.inference.load._load", lambda *_, **__: pytest.fail("weights were loaded"))
     template = tmp_path / "my.jinja"
     template.write_text(CHATML_WITH_SYSTEM.replace("<|im_end|>", "<end_of_turn>"))
     path = recipe_file(tmp_path, gemma, pool(turns(0), turns(1, SYSTEM)), template="my.jinja")
@@ -159,7 +159,7 @@ def test_the_text_of_a_template_file_is_what_counts_in_the_fingerprint(gemma, po
 
     def identities():
         store = Store(tmp_path / "runs")
-        from selectit.fingerprint import identity
+        from selectit.store.fingerprint import identity
 
         (stage,) = (stage for stage in plan.stages if stage.kind.startswith("finetune"))
         return identity(stage.config, store.hasher)["finetune"]["template"]

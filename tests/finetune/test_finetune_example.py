@@ -1,11 +1,12 @@
 """The training row that the report shows is the text the model saw, marked where the loss was."""
 
-from selectit.chat import load_form
 from selectit.config import FinetuneConfig, ModelConfig
-from selectit.finetune.dataset import Conversation, tokenize
+from selectit.data.conversations import Conversation
+from selectit.finetune.dataset import tokenize
 from selectit.finetune.example import segments
-from selectit.models import load_tokenizer
+from selectit.inference.load import load_tokenizer
 from selectit.templates import chat_template
+from selectit.templates.form import load_form
 
 
 def test_the_shown_row_is_what_the_model_saw_and_only_answers_are_marked(demo):

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from tiny_training import tiny_rows, write_subset
 
-from selectit.chat import load_form
 from selectit.config import FinetuneConfig, ModelConfig
+from selectit.data.conversations import Conversation, read_conversations
 from selectit.errors import UserError
-from selectit.finetune.dataset import IGNORED_LABEL, Conversation, TrainingRow, read_conversations, tokenize
-from selectit.models import load_tokenizer
+from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow, tokenize
+from selectit.inference.load import load_tokenizer
 from selectit.templates import INPUT_SEPARATOR
+from selectit.templates.form import load_form
 
 NUM_REAL_ROWS = 200
 TURNS = (

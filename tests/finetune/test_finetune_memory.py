@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny_training import stage_config
 
-from selectit import flops
 from selectit.config import FinetuneConfig
 from selectit.errors import UserError
 from selectit.finetune.memory import GIB, Room, check_memory, largest_pass
 from selectit.finetune.sampler import StepOrder
-from selectit.models import load_model
-from selectit.training_memory import training_memory
+from selectit.inference import flops
+from selectit.inference.load import load_model
+from selectit.inference.training_memory import training_memory
 
 LLAMA_2_7B = flops.shape_from_config(
     {
@@ -53,7 +53,7 @@ def test_checkpointing_and_shorter_passes_lower_the_activations():
 
 
 def test_the_count_of_a_tiny_model_is_that_of_its_tensors(tiny_llama):
-    from selectit.pricing.work import shape_of
+    from selectit.inference.shape import shape_of
 
     config = stage_config(tiny_llama, method="full")
     memory = training_memory(shape_of(config.model), config.finetune, 4, 0, on_gpu=False)
@@ -80,7 +80,7 @@ def test_what_may_not_fit_is_noted_on_a_gpu_and_what_fits_is_not(tiny_llama, mon
     config = stage_config(tiny_llama)
     roomy = check_memory(config, Room(GIB, GIB), positions=500)
     assert roomy is None
-    from selectit.pricing.work import shape_of
+    from selectit.inference.shape import shape_of
 
     memory = training_memory(shape_of(config.model), config.finetune, 4, 500, on_gpu=False)
     between = (memory.least + memory.expected) / 2

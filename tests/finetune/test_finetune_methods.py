@@ -13,7 +13,7 @@ from tiny_training import logged, stage_config
 from selectit.config import FinetuneConfig
 from selectit.errors import UserError
 from selectit.finetune.arguments import quantization
-from selectit.graph import KINDS
+from selectit.store.kinds import KINDS
 
 
 @pytest.mark.parametrize("switch", ["use_rslora", "use_dora"])

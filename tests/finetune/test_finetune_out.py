@@ -13,12 +13,12 @@ from tiny_training import logged
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from selectit import merging
-from selectit.cli import app
+from selectit.cli.app import app
 from selectit.errors import UserError
 from selectit.finetune.card import NOTICES, base_licence, told_licence
 from selectit.finetune.merge import merge
 from selectit.finetune.publish import push
+from selectit.inference import merge as merging
 
 
 def told(*words) -> str:

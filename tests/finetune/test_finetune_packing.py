@@ -7,13 +7,14 @@ import torch
 from tiny_training import logged, stage_config
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from selectit.chat import load_form
+from selectit.data.conversations import read_conversations
 from selectit.errors import UserError
-from selectit.finetune.dataset import read_conversations, tokenize
+from selectit.finetune.dataset import tokenize
 from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.sampler import StepOrder
 from selectit.finetune.trainer import ROW_INDEX, RowCollator
-from selectit.models import load_tokenizer
+from selectit.inference.load import load_tokenizer
+from selectit.templates.form import load_form
 
 LENGTHS = [5 + (7 * i) % 31 for i in range(53)]
 NO_DROPOUT = {"dropout": 0.0}

@@ -30,7 +30,7 @@ from selectit.finetune.checkpoints import (
     newest_complete,
     refuse_other_shares,
 )
-from selectit.models import load_model
+from selectit.inference.load import load_model
 from selectit.tracking import Tracker
 
 SETTINGS = {"save_steps": 2, "lora": {"dropout": 0.2}, "num_train_epochs": 3, "warmup_ratio": 0.2}

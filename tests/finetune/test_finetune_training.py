@@ -14,11 +14,12 @@ from rich.console import Console
 from tiny_training import logged, stage_config, tiny_rows, write_subset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from selectit.chat import load_form
+from selectit.data.conversations import read_conversations
 from selectit.errors import UserError
-from selectit.finetune.dataset import read_conversations, tokenize
-from selectit.models import load_tokenizer
+from selectit.finetune.dataset import tokenize
+from selectit.inference.load import load_tokenizer
 from selectit.templates import chat_template
+from selectit.templates.form import load_form
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "finetune_losses.json"
 NO_DROPOUT = {"dropout": 0.0}

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from selectit.config import ReplayConfig, ValidationFile, ValidationSplit
 from selectit.errors import NotRun, Preempted, UserError
-from selectit.evaluate.lm import find_weights
+from selectit.evaluate.model.weights import find_weights
 from selectit.evaluate.stage import trained_folder
 from selectit.finetune.dataset import tokenize
 from selectit.finetune.rows import read_rows
@@ -58,8 +58,8 @@ def distinct_rows(number: int, word: str):
 
 @pytest.mark.parametrize("packing", [False, True])
 def test_the_validation_loss_is_that_of_every_held_out_token(packing, tiny_llama, tmp_path):
-    from selectit.chat import load_form
-    from selectit.models import load_tokenizer
+    from selectit.inference.load import load_tokenizer
+    from selectit.templates.form import load_form
 
     subset = write_subset(tmp_path / "subset", distinct_rows(12, "sun"))
     config = stage_config(tiny_llama, validation={"share": 0.25, "seed": 3}, packing=packing)
@@ -141,8 +141,8 @@ def test_early_stopping_keeps_the_best_epoch(method, tiny_llama, tmp_path):
     else:
         base = AutoModelForCausalLM.from_pretrained(tiny_llama)
         model = PeftModel.from_pretrained(base, tmp_path / "out" / "adapter").eval()
-    from selectit.chat import load_form
-    from selectit.models import load_tokenizer
+    from selectit.inference.load import load_tokenizer
+    from selectit.templates.form import load_form
 
     config = stage_config(tiny_llama, **stopping)
     rows = read_rows(subset / "messages.jsonl", config.finetune)

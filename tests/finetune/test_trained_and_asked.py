@@ -9,12 +9,15 @@ from families import CHATML_WITH_SYSTEM, FAMILIES, build, tokenizer_of
 from tiny_training import stage_config, train, write_subset
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from selectit.chat import load_form
-from selectit.config import EvaluateStage, ModelConfig
-from selectit.evaluate.lm import EvaluatedLM, Weights, forget_lm, load_lm
+from selectit.config import ModelConfig
+from selectit.evaluate.model.lm import EvaluatedLM
+from selectit.evaluate.model.load import forget_lm, load_lm
+from selectit.evaluate.model.weights import Weights
 from selectit.evaluate.profile import load_profile
+from selectit.evaluate.stage_config import EvaluateStage
 from selectit.finetune.merge import merge
-from selectit.models import load_tokenizer
+from selectit.inference.load import load_tokenizer
+from selectit.templates.form import load_form
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
 CHATML = CHATML_WITH_SYSTEM.replace("You are a tiny assistant.", "Be brief.")

@@ -1,0 +1,105 @@
+"""Grading of items, by whatever their benchmark is graded with: texts, formulas, programs, translations, choices.
+
+Used by the evaluate stage, and by the grade stage for answers that are there already. A judge speaks afterwards
+(evaluate/stage.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from selectit.errors import NotRun, UserError
+from selectit.evaluate.benchmarks.files import CODE, COMET, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, TRANSLATION
+from selectit.evaluate.grading import alpaca_eval, arena_hard, mathematics, programs, translation
+from selectit.evaluate.grading.graders import GRADERS, grade_items, grader_name, grader_of
+from selectit.evaluate.grading.health import answer_health
+from selectit.evaluate.grading.metrics import metrics_of, task_numbers
+from selectit.evaluate.grading.sandbox import unavailable
+from selectit.evaluate.results import Item, Result, choice_notes, count_outcomes
+from selectit.evaluate.stage_config import EvaluateStage, GradeStage
+from selectit.tracking import Tracker
+
+NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
+NO_GAMES = "not judged: Arena-Hard's verdicts are texts, which a judge of the form hf:<model> does not write; name one "
+NO_GAMES += "behind an endpoint (evaluate.judge.model)"
+
+
+def check_means(config: EvaluateStage | GradeStage) -> None:
+    """Raises: UserError where what the answers are graded with is not here."""
+    name = config.benchmark.name
+    if name in MATHEMATICS:
+        mathematics.check_installed()
+    if name in FOLDER_ONLY and config.data == "hub":
+        raise UserError(
+            f"{name} is graded with evalplus' release file, which the hub does not have; set evaluate.data to a folder "
+            f"with it: selectit data fetch --benchmarks {name} --out DIR"
+        )
+
+
+def check_can_run(config: EvaluateStage | GradeStage) -> None:
+    """Raises: NotRun where programs or COMET cannot be run here; UserError as `check_means`."""
+    name = config.benchmark.name
+    if name in CODE and (reason := unavailable(config.sandbox)):
+        raise NotRun(reason)
+    if name in COMET and (reason := translation.comet_unavailable(config.comet_python)):
+        raise NotRun(reason)
+    check_means(config)
+
+
+def grade(
+    config: EvaluateStage | GradeStage,
+    result: Result,
+    items: Sequence[Item],
+    generator: str,
+    out: Path,
+    tracker: Tracker,
+) -> None:
+    """Score the items and take the numbers into the result, but for those of a judge, who has not spoken yet.
+
+    Args: generator: whose answers they are, in files for graders of others. out: where those files are written.
+    """
+    benchmark = config.benchmark
+    result.num_items = len(items)
+    result.tasks = task_numbers(items)
+    result.grader = grader_of(benchmark)
+    result.answers_sha256 = answers_sha256(items)
+    num_answers = sum(len(item.outputs) for item in items)
+    if benchmark.name in CODE:
+        with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
+            found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
+        result.score(found)
+        result.notes.extend(programs.notes(items, benchmark.name, config.sandbox))
+    elif benchmark.name in EXPORTED:
+        programs.write_samples(items, out)
+        result.reason = programs.EXPORTED_NOT_GRADED
+    elif benchmark.name in (*TRANSLATION, *COMET):
+        scores, result.scorers = translation.score(items, benchmark.name, config.comet_python)
+        result.score(scores)
+    elif benchmark.name in MATHEMATICS:
+        with tracker.progress(f"{benchmark.name}: grading", num_answers) as advance:
+            result.score(mathematics.score(items, benchmark.metric, advance))
+        result.notes.extend(mathematics.notes(items))
+    elif benchmark.name in JUDGED:
+        write = arena_hard.write_answers if benchmark.name == "arena_hard" else alpaca_eval.write_outputs
+        write(items, generator, out)
+        result.metrics, result.reason = alpaca_eval.output_length(items), NO_GAMES if config.judge else NO_JUDGE
+    else:
+        others: list[str] = []
+        if (grader := grader_name(benchmark)) is not None:
+            grade_items(items, grader, benchmark.metric)
+            others = [name for name in GRADERS[grader].metrics if name != benchmark.metric]
+        else:
+            result.notes.extend(choice_notes(items))
+        result.score(metrics_of(items, benchmark.name, benchmark.metric, others))
+        result.tasks = task_numbers(items, benchmark.metric, others)
+    result.answer_health = answer_health(items)
+    result.outcomes = count_outcomes(items)
+
+
+def answers_sha256(items: Sequence[Item]) -> str:
+    """What was answered to which items: the same for every grader and judge of the same answers."""
+    answers = sorted(([item.task, item.item_id, item.outputs] for item in items), key=lambda one: one[:2])
+    return hashlib.sha256(json.dumps(answers, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,92 @@
+"""Answers that were paid for: one line each in a JSONL file per judge, on disk before the answer is used.
+
+A line that is not a whole answer (torn by a kill, damaged, of another shape) is passed over, and costs its one answer.
+Several processes may append to one file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from selectit.errors import UserError
+from selectit.evaluate.judge.completion import is_probability, token_count
+from selectit.store.artifact import check_writable
+
+
+@dataclass(frozen=True)
+class Answer:
+    verdict: float
+    """Probability that the output shown second is the better one."""
+    text: str
+    input_tokens: int | None
+    output_tokens: int | None
+    """None where the endpoint gave no count."""
+    answered_by: str
+    """The model as the endpoint names it in its answer, such as a dated version."""
+
+
+class AnswerCache:
+    """Args:   path: the file; its folder is made.
+    Raises: UserError where the folder cannot be written, or the file not be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_writable(path.parent)
+        self._path, self._lock = path, FileLock(path.with_suffix(".lock"))
+        self._answers = _read(path)
+
+    def find(self, key: str) -> Answer | None:
+        return self._answers.get(key)
+
+    def keep(self, key: str, answer: Answer) -> None:
+        line = json.dumps({"key": key, **asdict(answer)}).encode() + b"\n"  # in ASCII, which any text can be written in
+        with self._lock, self._path.open("a+b") as f:
+            if f.tell() and not _ends_a_line(f):
+                line = b"\n" + line  # what a kill left torn must not swallow this answer
+            f.write(line)
+            f.flush()
+            os.fsync(f.fileno())
+        self._answers[key] = answer
+
+
+def _ends_a_line(f: Any) -> bool:
+    f.seek(-1, os.SEEK_END)
+    return f.read(1) == b"\n"
+
+
+def _read(path: Path) -> dict[str, Answer]:
+    answers: dict[str, Answer] = {}
+    if not path.exists():
+        return answers
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"evaluate.judge.cache: {path} cannot be read ({error.strerror}); move it away, or name another folder"
+        ) from error
+    for line in content.split(b"\n"):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if (answer := _answer(found)) is not None:
+            answers[found["key"]] = answer
+    return answers
+
+
+def _answer(found: Any) -> Answer | None:
+    """The answer of a line; None where a field is missing or is not what it should be."""
+    if not isinstance(found, dict) or set(found) != {"key", *Answer.__dataclass_fields__}:
+        return None
+    texts, counts = (found["key"], found["text"], found["answered_by"]), (found["input_tokens"], found["output_tokens"])
+    if not all(isinstance(text, str) for text in texts) or not is_probability(found["verdict"]):
+        return None
+    if any(count is not None and token_count(count) is None for count in counts):
+        return None
+    return Answer(**{name: value for name, value in found.items() if name != "key"})

@@ -1,0 +1,393 @@
+"""The command line: `selectit run RECIPE`, its parts, and each stage alone on files.
+
+Start-up imports nothing heavy; a command imports what it runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from selectit import __version__
+from selectit.cli.consoles import make_console
+from selectit.cli.evaluate_command import evaluate_app
+from selectit.cli.examples import add_examples
+from selectit.cli.grade_command import grade_app
+from selectit.cli.losses_command import losses_app
+from selectit.cli.results_commands import results_app
+from selectit.cli.stage_commands import files_app
+from selectit.cli.weights_commands import weights_app
+from selectit.environment import prepare_process
+from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
+    help="Select instruction data, fine-tune on it, evaluate: one recipe, one table.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and this project does not ship.")
+app.add_typer(files_app)
+app.add_typer(evaluate_app)
+app.add_typer(grade_app)
+app.add_typer(results_app)
+app.add_typer(losses_app)
+app.add_typer(weights_app)
+app.add_typer(data_app, name="data")
+console = make_console()
+
+RECIPE = "A recipe"
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/quickstart.yaml.")]
+RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what libraries report, and tracebacks.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        console.print(f"selectit {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(rich_help_panel=RECIPE)
+def run(
+    recipe: RecipeFile,
+    runs_dir: RunsDir = Path("runs"),
+    set_: Override = [],
+    executor: Annotated[
+        str, typer.Option(help="Where stages run: local (one after the other), ray or slurm (those that are ready).")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="ray: a running cluster, such as auto; default: this machine alone.")
+    ] = None,
+    slurm: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="slurm: a parameter of submitit, such as timeout_min=600.")
+    ] = [],
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run what is missing of a recipe and print its table."""
+    if verbose:
+        _log_libraries()
+    from selectit.plan.build import build
+    from selectit.recipe.load import load
+    from selectit.report import write_report
+    from selectit.report.render.terminal import print_table
+    from selectit.run.engine import log_report, run_plan
+    from selectit.run.executors import make_executor
+    from selectit.run.stage_runner import Session
+    from selectit.store.artifact import Store
+
+    started = time.monotonic()
+    loaded = load(recipe, set_)
+    plan, store = build(loaded), Store(runs_dir)
+    watched = Console(quiet=True) if quiet else console
+    session = Session(store, watched, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
+    outcomes = run_plan(plan, session, make_executor(executor, session, ray_address, slurm))
+    report = write_report(plan, outcomes, runs_dir)
+    if report.written and loaded.config.wandb.enabled:
+        log_report(report, session, loaded.config)
+    print_table(report, console)
+    num_ran = sum(outcome.ran for outcome in outcomes.values())
+    num_missing = sum(outcome.artifact is None for outcome in outcomes.values())
+    missing = f", {num_missing} without a result" if num_missing else ""
+    console.print(
+        f"{num_ran} of {len(plan.stages)} stages executed{missing}; {time.monotonic() - started:.0f} s\n"
+        f"report: {report.folder / 'report.html'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if any(outcome.failed for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=RECIPE)
+def plan(
+    recipe: RecipeFile,
+    runs_dir: RunsDir = Path("runs"),
+    set_: Override = [],
+    price: Annotated[bool, typer.Option("--price", help="Count hours, memory, disk and judge calls.")] = False,
+    tflops: Annotated[float | None, typer.Option(min=1e-6, help="--price: peak TFLOP/s of the device.")] = None,
+    utilisation: Annotated[float, typer.Option(min=1e-3, max=1, help="--price: share of the peak.")] = 0.4,
+    measure: Annotated[bool, typer.Option("--measure", help="--price: take the peak of a matmul here.")] = False,
+    power: Annotated[
+        float | None, typer.Option(min=1e-6, help="Seeds and items that a difference of this many points needs.")
+    ] = None,
+    seed_spread: Annotated[
+        float | None, typer.Option(min=0, help="--power: points over seeds; default: that of finished runs.")
+    ] = None,
+    disagreement: Annotated[
+        float | None, typer.Option(min=0, max=1, help="--power: share of items that one of two models solves.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show every stage: done, to resume or to run, and why."""
+    if power is None and (seed_spread is not None or disagreement is not None):
+        raise UserError("--seed-spread and --disagreement belong to --power, such as --power 2")
+    if not price and (tflops is not None or measure):
+        raise UserError("--tflops and --measure belong to --price")
+    if tflops is not None and measure:
+        raise UserError("--tflops and --measure exclude each other: one states the speed, the other measures it")
+    from selectit.plan.build import build, raters_told
+    from selectit.plan.status import inspect
+    from selectit.recipe.load import load
+    from selectit.store.artifact import Store
+
+    loaded = load(recipe, set_)
+    graph, store = build(loaded), Store(runs_dir)
+    if power is not None:
+        _print_power(graph, store, power, seed_spread, disagreement)
+        return
+    states = inspect(graph, store)
+    if as_json:
+        from selectit.cli import json_output as cli_json
+
+        told = _price(graph, states, store, tflops, utilisation, measure) if price else None
+        typer.echo(cli_json.as_text(cli_json.of_plan(graph, states, told)))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("status", "stage", "why"):
+        table.add_column(column, overflow="fold")
+    colour = {"done": "green", "resume": "yellow", "run": "cyan", "blocked": "red"}
+    reasons = list(dict.fromkeys(state.why for state in states.values() if state.status == "blocked"))
+    for stage in graph.stages:
+        state = states[stage]
+        why = f"reason {reasons.index(state.why) + 1} below" if state.status == "blocked" else state.why
+        table.add_row(f"[{colour[state.status]}]{state.status}[/]", graph.title(stage), escape(why))
+    if not quiet:
+        console.print(table)
+    for number, reason in enumerate(reasons, start=1):
+        console.print(f"{number}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    counts = {s: sum(x.status == s for x in states.values()) for s in colour}
+    console.print(
+        f"{len(graph.rows)} rows, {len(graph.stages)} stages: "
+        + ", ".join(f"{count} {status}" for status, count in counts.items() if count),
+        highlight=False,
+    )
+    for line in [] if quiet else raters_told(loaded):
+        console.print(f"rater of {line}", highlight=False, markup=False, soft_wrap=True)
+    if price:
+        from selectit.cost.terminal import print_price
+
+        print_price(_price(graph, states, store, tflops, utilisation, measure), console)
+
+
+def _print_power(graph: Any, store: Any, points: float, seed_spread: float | None, disagreement: float | None) -> None:
+    from selectit.report.sections.power import power
+    from selectit.run.engine import found
+
+    listing, notes = power(graph, found(graph, store), points, seed_spread, disagreement)
+    table = Table(box=None, pad_edge=False)
+    for at, column in enumerate(listing.columns):
+        table.add_column(column, justify="right" if at else "left")
+    for row in listing.rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _log_libraries() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def _price(graph: Any, states: Any, store: Any, tflops: float | None, utilisation: float, measure: bool) -> Any:
+    from selectit.cost import speed
+    from selectit.cost.price import price
+
+    stated = None
+    if tflops is not None:
+        stated = speed.Stated(tflops * 1e12, utilisation, f"{tflops:g} TFLOP/s of a GPU stated", on_gpu=True)
+    elif measure:
+        stated = speed.measure(utilisation)
+    return price(graph, states, store, stated)
+
+
+@app.command(rich_help_panel=RECIPE)
+def validate(
+    recipe: RecipeFile,
+    set_: Override = [],
+    inputs: Annotated[
+        bool, typer.Option("--inputs", help="Also check tokenizers, templates and rows of each training; no weights.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a recipe and its pools; all errors together."""
+    if as_json:
+        from selectit.cli import json_output as cli_json
+
+        lines: list[str] = []
+        try:
+            num_rows, num_stages = _validated(recipe, set_, inputs, lines.append)
+        except UserError as error:
+            typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), str(error).splitlines())))
+            raise typer.Exit(1) from error
+        told = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
+        typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **told}))
+        return
+
+    def tell(line: str) -> None:
+        if not quiet:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    num_rows, num_stages = _validated(recipe, set_, inputs, tell)
+    tell(f"{recipe}: valid; {num_rows} rows, {num_stages} stages")
+
+
+def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str], None]) -> tuple[int, int]:
+    """Rows and stages of a recipe without errors. Raises: UserError with all of them."""
+    from selectit.data.fetch import name_of
+    from selectit.plan.build import build
+    from selectit.plan.subset_sizes import check_pools
+    from selectit.recipe.load import load
+    from selectit.scoring.prompts import stated_rating_prompts
+
+    loaded = load(recipe, set_)
+    graph = build(loaded, stated_rating_prompts)
+    if faults := check_pools(loaded):
+        raise UserError("\n".join(faults))
+    if inputs:
+        _check_training_inputs(graph, tell)
+    locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
+    for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
+        if name is not None:
+            tell(f"{name} is fetched when the recipe is first planned or run")
+    return len(graph.rows), len(graph.stages)
+
+
+def _check_training_inputs(graph: Any, tell: Callable[[str], None]) -> None:
+    """Raises: UserError with what is wrong in any training of the recipe."""
+    from selectit.config import FinetuneStage
+    from selectit.finetune.check import check_inputs, without_seed
+
+    trainings = {
+        (without_seed(stage.config), stage.inputs[0][1].config.pool): None
+        for stage in graph.stages
+        if isinstance(stage.config, FinetuneStage)
+    }
+    faults: dict[str, None] = {}
+    for config, pool in trainings:
+        try:
+            for line in check_inputs(config, pool).lines():
+                tell(line)
+        except UserError as error:
+            faults[str(error)] = None
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+@app.command(rich_help_panel=RECIPE)
+def report(
+    recipe: RecipeFile,
+    runs_dir: RunsDir = Path("runs"),
+    set_: Override = [],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report from what is finished; the rest are missing results with their reason."""
+    from selectit.plan.build import build
+    from selectit.recipe.load import load
+    from selectit.report import write_report
+    from selectit.report.render.terminal import print_table
+    from selectit.run.engine import found
+    from selectit.store.artifact import Store
+
+    graph = build(load(recipe, set_))
+    written = write_report(graph, found(graph, Store(runs_dir)), runs_dir)
+    if as_json:
+        from selectit.cli import json_output as cli_json
+
+        typer.echo(cli_json.as_text(cli_json.of_report(written)))
+        return
+    if not quiet:
+        print_table(written, console)
+    console.print(f"report: {written.folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="File names; default: all texts.")] = None,
+    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated: their files, for evaluate.data.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("data"),
+) -> None:
+    """Fetch the original rating and judge prompts and check their sha256, make pools, or get benchmarks' files."""
+    from selectit.data.fetch import POOLS, SOURCES, fetch
+    from selectit.store.outputs import Output, check_outputs
+
+    check_outputs({}, Output("--out", out, ()))
+    if benchmarks is not None:
+        from selectit.evaluate.benchmarks.fetch_data import fetch_benchmark
+
+        for benchmark in benchmarks.split(","):
+            console.print(fetch_benchmark(benchmark.strip(), out), highlight=False, soft_wrap=True)
+    for name in names or ([] if benchmarks is not None else list(SOURCES)):
+        path = fetch(name, out)
+        what = SOURCES[name].what if name in SOURCES else POOLS[name].what
+        console.print(f"{path}: {what}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do: versions, GPU, memory, sandbox, hub, keys present or not."""
+    from selectit.cli.doctor import print_findings
+
+    print_findings(console)
+
+
+add_examples(app, files_app, evaluate_app, grade_app, results_app, losses_app, weights_app, data_app)
+
+
+def _stop(signum: int, _: Any) -> None:
+    print("\nstopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+    raise SystemExit(EXIT_PREEMPTED if signum == signal.SIGTERM else 128 + signum)
+
+
+def main() -> None:
+    """Entry point of the `selectit` command: errors meant for the user have no traceback."""
+    prepare_process()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        told = error.strerror  # of a write to an open file, which has no name here
+        if error.filename:
+            where = Path(error.filename).absolute()
+            told = no_space(error, next(parent for parent in (where, *where.parents) if parent.is_dir()))
+        print(f"error: {told}; what is finished is kept, free some and run the same command again", file=sys.stderr)
+        sys.exit(1)
+    except Preempted as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(stopped.code)
+
+
+if __name__ == "__main__":
+    main()

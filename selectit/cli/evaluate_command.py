@@ -1,0 +1,155 @@
+"""The command `selectit evaluate`: a model, or a model with an adapter, on the benchmarks; or what they ask.
+
+Start-up imports nothing heavy; the command imports what it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selectit.cli.grade_command import judge_setting, regrade, report
+from selectit.cli.stage_commands import FILES, check_revision, run_stages
+from selectit.errors import UserError
+
+evaluate_app = typer.Typer()
+
+NO_MODEL = "none"
+
+
+@evaluate_app.command(rich_help_panel=FILES)
+def evaluate(
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or hub id; default: the base that --adapter names.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results.json and every item.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="PEFT adapter on top of the model.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Commit, tag or branch of a hub model; default: the adapter's base's, or main.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    profile: Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")] = "paper-2023",
+    data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
+    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many items per task.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
+    ] = None,
+    template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
+    sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
+    comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a forward pass at most; default: what fits.")] = None,
+    num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
+    backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
+    vllm_python: Annotated[str | None, typer.Option(help="A Python with vLLM; default: this one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of sampled completions.")] = 42,
+    show: Annotated[str | None, typer.Option(help="Only print what these benchmarks ask; 'all' for all.")] = None,
+    items: Annotated[str, typer.Option(help="With --show: how many items of each, or 'all'.")] = "1",
+    regrade_: Annotated[
+        Path | None,
+        typer.Option("--regrade", help="Grade the answers of an earlier evaluation again; nothing is generated."),
+    ] = None,
+    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+) -> None:
+    """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
+    from selectit.evaluate.profile import load_profile
+    from selectit.plan import build as planning
+    from selectit.recipe.load import resolve_arm
+    from selectit.recipe.validate import check_benchmarks
+    from selectit.store.outputs import Output, check_outputs
+
+    if regrade_ is not None:
+        if out is None or model is not None or adapter is not None or show is not None:
+            raise UserError("--regrade takes the folder of an evaluation and --out, and no model: its answers are kept")
+        regrade(regrade_, out, judge, sandbox, comet_python, wandb)
+        return
+    if show is None and ((model is None and adapter is None) or out is None):
+        raise UserError(
+            "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
+        )
+    adapter = _adapter(adapter)
+    if out is not None and show is None:
+        read: dict[str, list[str | None]] = {
+            "--model": [model],
+            "--adapter": [adapter],
+            "--data": [data],
+            "--profile": [profile],
+        }
+        read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
+    if model is not None:
+        check_revision(model, revision)
+    if adapter is not None:
+        from selectit.store.trained_on import base_of
+
+        base = base_of(adapter, model, revision)
+        model, revision = base.path, base.revision
+    benchmarks = (None if show == "all" else show) if show is not None else benchmarks
+    chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
+    arm = resolve_arm(
+        {
+            "pool": {"path": "none"},
+            "model": {"path": model or NO_MODEL, "revision": revision, "dtype": dtype},
+            "select": {"strategy": "full"},
+            "finetune": {"method": "none", "template": template},
+            "evaluate": {
+                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": judge_setting(judge),
+                "sandbox": sandbox, "comet_python": comet_python, "batch_size": batch_size,
+                "num_processes": num_processes, "backend": backend, "vllm_python": vllm_python,
+            },
+        }
+    )  # fmt: skip
+    settings = load_profile(arm.evaluate.profile)
+    if faults := check_benchmarks(arm.evaluate, settings):
+        raise UserError("\n".join(faults))
+    stages = {
+        name: planning.evaluate_stage(arm, benchmark, settings.name, seed, adapter=adapter)
+        for name, benchmark in settings.benchmarks.items()
+        if chosen is None or name in chosen
+    }
+    if show is not None:
+        _show([stage.config for stage in stages.values()], _num_items(items), out)
+        return
+    assert out is not None
+    report(stages, run_stages(list(stages.values()), out, wandb), out)
+
+
+def _num_items(items: str) -> int | None:
+    if items == "all":
+        return None
+    if not items.isdecimal() or int(items) < 1:
+        raise UserError(f"--items {items}: expected a number of 1 or more, or 'all'")
+    return int(items)
+
+
+def _show(stages: list[Any], num_items: int | None, out: Path | None) -> None:
+    """Args: num_items: of each first task on the terminal, of each task in the file `out`; None: all."""
+    from selectit.evaluate.benchmarks.files import needs_tokenizer
+
+    for config in stages:
+        if needs_tokenizer(config.benchmark) and config.model.path == NO_MODEL:
+            why = (
+                "in chat format" if config.benchmark.chat_template else "in prompts that are cut to a number of tokens"
+            )
+            raise UserError(
+                f"{config.benchmark.name} is asked {why}, whose text needs a tokenizer: add --model <folder or hub "
+                "id>; its weights are not loaded"
+            )
+    from selectit.evaluate.show import print_asked, write_asked
+
+    if out is not None:
+        typer.echo(f"{write_asked(stages, num_items, out)} items: {out}")
+        return
+    for config in stages:
+        print_asked(config, num_items, typer.echo)
+
+
+def _adapter(path: str | None) -> str | None:
+    if path is None:
+        return None
+    folder = next((f for f in (Path(path), Path(path) / "adapter") if (f / "adapter_config.json").is_file()), None)
+    if folder is None and Path(path).exists():
+        raise UserError(f"--adapter {path}: no adapter_config.json there; name the folder that a fine-tuning wrote")
+    return str(folder.resolve()) if folder else path

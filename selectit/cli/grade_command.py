@@ -1,0 +1,155 @@
+"""The commands that grade without generating: `selectit grade`, and `--regrade` of `selectit evaluate`.
+
+Start-up imports nothing heavy; a command imports what it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from selectit import yaml_text
+from selectit.cli.stage_commands import FILES, console, run_stages
+from selectit.errors import UserError
+
+grade_app = typer.Typer()
+
+
+@grade_app.command(rich_help_panel=FILES)
+def grade(
+    answers: Annotated[Path, typer.Option(help="Lines of JSON: benchmark, task, doc_id, answer.")],
+    out: Annotated[Path, typer.Option(help="Folder for results.json and every item.")],
+    profile: Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")] = "paper-2023",
+    data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
+    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
+    ] = None,
+    sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
+    comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
+    generator: Annotated[str, typer.Option(help="Whose answers they are, in files for other graders.")] = "",
+    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+) -> None:
+    """Score answers that are there already, and generate none."""
+    from selectit.config import EvaluateConfig
+    from selectit.evaluate.profile import load_profile
+    from selectit.recipe.validate import check_benchmarks
+    from selectit.store.outputs import Output, check_outputs
+
+    read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
+    check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
+    if not answers.is_file():
+        raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
+    chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
+    settings = load_profile(profile)
+    asked = EvaluateConfig(profile=profile, data=data, benchmarks=chosen)
+    if faults := check_benchmarks(asked, settings):
+        raise UserError("\n".join(faults))
+    stages = {
+        name: _stage(
+            benchmark=benchmark, profile=settings.name, data=data, answers=str(answers), judge=judge_setting(judge),
+            sandbox=sandbox, comet_python=comet_python, generator=generator or answers.stem,
+        )
+        for name, benchmark in settings.benchmarks.items()
+        if chosen is None or name in chosen
+    }  # fmt: skip
+    report(stages, run_stages(list(stages.values()), out, wandb), out)
+
+
+def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_python: str | None, wandb: bool) -> None:
+    """Args:   artifact: the folder of one evaluation, or one that holds several.
+    Raises: UserError where there is none, or where `out` is where the old ones are.
+    """
+    folders = [artifact] if (artifact / "manifest.json").is_file() else sorted(artifact.rglob("manifest.json"))
+    stages = {}
+    for folder in (path.parent if path.name == "manifest.json" else path for path in folders):
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["kind"] not in ("evaluate", "grade"):
+            continue
+        kept = manifest["config"]
+        benchmark = kept["benchmark"]["name"]
+        if benchmark in stages:
+            raise UserError(f"{artifact} holds several evaluations of {benchmark}; name the folder of one of them")
+        stages[benchmark] = _stage(
+            benchmark=kept["benchmark"], profile=kept["profile"], data=kept["data"], limit=kept["limit"],
+            answers=str(folder / "items.jsonl"), judge=judge_setting(judge) if judge else kept["judge"],
+            sandbox=sandbox, comet_python=comet_python,
+            generator=kept.get("generator") or _generator(manifest),
+        )  # fmt: skip
+    if not stages:
+        raise UserError(
+            f"--regrade {artifact}: no finished evaluation there; name the folder of one "
+            "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
+        )
+    if out.resolve() == artifact.resolve():
+        raise UserError(f"--out {out} is where the old evaluations are, which stay as they are; name another folder")
+    report(stages, run_stages(list(stages.values()), out, wandb), out)
+
+
+def _generator(manifest: dict[str, Any]) -> str:
+    tuned = manifest["inputs"] or manifest["config"]["adapter"]
+    return Path(manifest["config"]["model"]["path"]).name + (" (fine-tuned)" if tuned else "")
+
+
+def _stage(**fields: Any) -> Any:
+    from pydantic import ValidationError
+
+    from selectit.config import BenchmarkConfig
+    from selectit.evaluate.benchmarks.files import JUDGED
+    from selectit.evaluate.grading.graders import grader_of
+    from selectit.evaluate.stage_config import GradeStage
+    from selectit.plan.graph import Stage
+
+    benchmark = BenchmarkConfig.model_validate(fields["benchmark"])
+    judge = fields["judge"] if benchmark.name in JUDGED else None
+    grader = grader_of(benchmark)
+    named = "judge" if grader is None else f"{grader['name']} {grader['version']}"
+    try:
+        config = GradeStage(**{**fields, "benchmark": benchmark, "judge": judge, "grader": named})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {first['input']!r})") from error
+    return Stage("grade", config)
+
+
+def report(stages: dict[str, Any], outcomes: dict[Any, Any], out: Path) -> None:
+    """Write results.json and print its table.
+
+    Args:   stages: by benchmark.
+    Raises: typer.Exit where a stage failed.
+    """
+    results = {}
+    for name, stage in stages.items():
+        artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
+        metrics = {}
+        if artifact is not None:
+            result = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+            metrics, unscored = result["metrics"], result["reason"]
+        results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
+    path = out / "results.json"
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    table = Table(box=None, pad_edge=False)
+    for column in ("benchmark", "metric", "value", "standard error", "items"):
+        table.add_column(column, overflow="fold")
+    for name, metrics in results.items():
+        for metric, found in metrics.items():
+            if metric == "not_scored":
+                table.add_row(name, "", found, "", "")
+            else:
+                error = "" if found["stderr"] is None else f"{found['stderr']:.4f}"
+                table.add_row(name, metric, f"{found['value']:.4f}", error, str(found["num_items"]))
+    console.print(table)
+    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+    if any(outcome.failed for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+def judge_setting(setting: str | None) -> Any:
+    """`hf:<model>` is text; what stands in braces is a mapping, written as in a recipe."""
+    if setting is None or not setting.lstrip().startswith("{"):
+        return setting
+    return yaml_text.parse(setting, "--judge")

@@ -1,0 +1,68 @@
+"""What `--json` of plan, validate and report prints, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selectit.cost.price import Price
+    from selectit.plan.graph import Plan, Stage
+    from selectit.plan.status import State
+    from selectit.report.write import Report
+
+
+def as_text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def of_plan(plan: Plan, states: Mapping[Stage, State], price: Price | None) -> dict[str, Any]:
+    stages = []
+    for stage in plan.stages:
+        now = states[stage]
+        folder = None if now.fingerprint is None else f"{stage.kind}-{now.fingerprint[:16]}"
+        told = {"status": now.status, "kind": stage.kind, "title": plan.title(stage), "why": now.why}
+        stages.append({**told, "fingerprint": now.fingerprint, "artifact": folder})
+    counts: dict[str, int] = {}
+    for now in states.values():
+        counts[now.status] = counts.get(now.status, 0) + 1
+    told_price = None if price is None else of_price(price)
+    return {"rows": [row.label for row in plan.rows], "num_stages": counts, "stages": stages, "price": told_price}
+
+
+def of_price(price: Price) -> dict[str, Any]:
+    lines = []
+    for line in price.lines:
+        work = dataclasses.asdict(line.work)
+        keep = ("memory_bytes", "disk_bytes", "judge_calls", "judge_usd", "num_items")
+        numbers = {"flops": line.work.flops, **{key: work[key] for key in keep}}
+        lines.append({"title": line.title, "seconds": line.seconds, **numbers, "unknown": list(line.unknown)})
+    return {
+        "seconds": price.seconds, "num_unknown": price.num_unknown, "memory_bytes": price.memory_bytes,
+        "disk_bytes": price.disk_bytes, "judge_calls": price.judge_calls, "judge_usd": price.judge_usd,
+        "stages": lines, "assumptions": list(price.assumptions),
+    }  # fmt: skip
+
+
+def of_report(report: Report) -> dict[str, Any]:
+    table = report.table
+    rows = []
+    for line in table.lines:
+        entries = zip((*table.benchmarks, "average"), (*line.entries, line.average), strict=True)
+        cells = {name: _cell(entry) for name, entry in entries}
+        rows.append({"row": line.label, "is_baseline": line.is_baseline, "cells": cells})
+    return {
+        "folder": str(report.folder), "written": report.written, "changed_by_hand": list(report.changed),
+        "demonstration": bool(table.demonstration), "rows": rows, "notes": list(table.notes),
+        "caption": list(table.caption),
+    }  # fmt: skip
+
+
+def _cell(entry: Any) -> dict[str, Any]:
+    return {"mean": entry.mean, "error": entry.error, "failed": entry.failed, "mark": entry.mark, "text": entry.text}
+
+
+def of_errors(recipe: str, errors: Sequence[str]) -> dict[str, Any]:
+    return {"recipe": recipe, "valid": not errors, "errors": list(errors)}

@@ -1,0 +1,349 @@
+"""The commands that run one stage on files, without a recipe: score, select, finetune.
+
+Start-up imports nothing heavy; a command imports what it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selectit.cli.consoles import make_console
+from selectit.errors import UserError
+
+files_app = typer.Typer()
+console = make_console()
+
+FILES = "One stage, on files"
+RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
+PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
+Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line, or 'default'.")]
+
+
+@files_app.command(rich_help_panel=FILES)
+def score(
+    pool: PoolFile,
+    model: Annotated[str, typer.Option(help="Rater: model folder or hub id.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for ledger.parquet and score.json.")] = None,
+    rating_prompts: Prompts = "default",
+    num_rating_prompts: Annotated[int, typer.Option(help="The first K rating prompts.")] = 5,
+    fidelity: Annotated[str, typer.Option(help="paper, released_code or corrected.")] = "corrected",
+    max_length: Annotated[int | None, typer.Option(help="Tokens of a rating text at most.")] = None,
+    long_rows: Annotated[str, typer.Option(help="Texts beyond --max-length: cut, skip or fail.")] = "cut",
+    turns: Annotated[str, typer.Option(help="Conversations, the answer that is rated: first, last or mean.")] = "first",
+    template: Annotated[str, typer.Option(help="Form of a rating text: plain, or the rater's chat.")] = "plain",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU by cores and pool.")] = None,
+    launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
+    backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
+    vllm_python: Annotated[str | None, typer.Option(help="--backend vllm: a Python with vLLM; default: this.")] = None,
+    reuse: Annotated[
+        list[Path],
+        typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
+    ] = [Path("runs")],
+    quantization: Annotated[str, typer.Option(help="Weights of the rater: none, 8bit or 4bit.")] = "none",
+    verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="--verify: score difference beyond which it fails; default: 0.001, 0.05 in half."),
+    ] = None,
+    estimate: Annotated[bool, typer.Option(help="Say what it would cost, and rate nothing.")] = False,
+    tflops: Annotated[
+        float | None, typer.Option(help="--estimate: peak of another machine; default: measured here.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option(help="--estimate: the share of --tflops that is reached.")
+    ] = None,
+    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+) -> None:
+    """Rate every row of a pool with one model."""
+    from selectit.plan import build as planning
+    from selectit.recipe.load import resolve_arm
+    from selectit.store.outputs import POOL, check_outputs, stage_folder
+
+    if out is not None and not estimate:
+        check_outputs(
+            {POOL: [pool], "--model": [model], "--rating-prompts": [rating_prompts]},
+            stage_folder("--out", out, "score"),
+        )
+    select = {
+        "strategy": "selectit", "level": "sentence", "fidelity": fidelity, "num_rating_prompts": num_rating_prompts,
+    }  # fmt: skip
+    arm = resolve_arm(
+        {
+            "pool": {"path": pool},
+            "model": {"path": model, "dtype": dtype},
+            "score": {
+                "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
+                "turns": turns, "template": template, "quantization": quantization,
+                "num_processes": num_processes, "launcher": launcher, "backend": backend, "vllm_python": vllm_python,
+            },
+            "select": select,
+        }
+    )  # fmt: skip
+    [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
+    if estimate:
+        _estimate(stage, _existing(reuse), tflops, utilisation)
+        return
+    if out is None:
+        raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
+    folder = run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
+    console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
+    if verify:
+        _verify(stage.config, folder, verify, fidelity, tolerance)
+
+
+@files_app.command(rich_help_panel=FILES)
+def select(
+    pool: PoolFile,
+    out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
+    strategy: Annotated[
+        str,
+        typer.Option(help="selectit, perplexity, ifd, length, full, random, random_rest or random_matched."),
+    ] = "selectit",
+    model: Annotated[
+        list[str], typer.Option(help="Rater, or tokenizer of length in tokens; repeat for model level.")
+    ] = [],
+    ratio: Annotated[float, typer.Option(help="Share of the rows that is kept.")] = 0.2,
+    scores: Annotated[Path | None, typer.Option(help="JSONL file with one line per row of the pool.")] = None,
+    level: Annotated[str, typer.Option(help="selectit: token, sentence or model.")] = "sentence",
+    rating_prompts: Prompts = "default",
+    num_rating_prompts: Annotated[int, typer.Option(help="selectit: the first K rating prompts.")] = 5,
+    alpha: Annotated[float, typer.Option(help="selectit: weight of the prompts' disagreement.")] = 0.2,
+    fidelity: Annotated[str, typer.Option(help="selectit: paper, released_code or corrected.")] = "corrected",
+    field: Annotated[str, typer.Option(help="length, random_matched: response, instruction or full.")] = "response",
+    unit: Annotated[str, typer.Option(help="length, random_matched: tokens, chars or words.")] = "tokens",
+    order: Annotated[str, typer.Option(help="perplexity: top, mid or low.")] = "top",
+    over: Annotated[str, typer.Option(help="perplexity: response or full.")] = "response",
+    form: Annotated[str, typer.Option(help="ifd: loss_ratio or perplexity_ratio.")] = "loss_ratio",
+    unconditioned: Annotated[str, typer.Option(help="ifd: the response behind its marker, or bare.")] = "marker",
+    template: Annotated[str, typer.Option(help="perplexity, ifd: alpaca, llmzoo, chat or plain.")] = "alpaca",
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of random strategies and of the token level's prompt.")
+    ] = 42,
+    bad_rows: Annotated[
+        str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
+    ] = "refuse",
+    max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
+    long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
+    turns: Annotated[str, typer.Option(help="selectit: the answer that is rated: first, last or mean.")] = "first",
+    rating_template: Annotated[str, typer.Option(help="selectit: plain, or the rater's chat.")] = "plain",
+    runs_dir: RunsDir = Path("runs"),
+    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+) -> None:
+    """Choose the best part of a pool; train on it with any tool."""
+    from selectit.plan import build as planning
+    from selectit.recipe.load import resolve_arm
+    from selectit.recipe.validate import strategies_without
+    from selectit.store.outputs import POOL, Output, check_outputs
+
+    _check_suffix(Path(pool), out)
+    written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
+    check_outputs(
+        {POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template]}, *written
+    )
+    own: dict[str, dict[str, Any]] = {
+        "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
+        "length": {"field": field, "unit": unit},
+        "perplexity": {"order": order, "over": over, "template": template},
+        "ifd": {"form": form, "unconditioned": unconditioned, "template": template},
+        "random_rest": {"rest_of": "selectit"},
+        "random_matched": {"match": "selectit", "field": field, "unit": unit},
+    }
+    needs_model = strategy in ("selectit", "perplexity", "ifd", "random_rest", "random_matched") or (
+        strategy == "length" and unit == "tokens"
+    )
+    if needs_model and not model:
+        raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
+    models = [{"path": path} for path in model]
+
+    def arm(name: str) -> Any:
+        section = {
+            "strategy": name,
+            **({"ratio": ratio} if name not in strategies_without("ratio") else {}),
+            **own.get(name, {}),
+        }
+        return resolve_arm(
+            {
+                "pool": {"path": pool, "bad_rows": bad_rows},
+                "model": {"path": model[0] if model else "none"},
+                "score": {
+                    "rating_prompts": rating_prompts,
+                    "max_length": max_length,
+                    "long_rows": long_rows,
+                    "turns": turns,
+                    "template": rating_template,
+                    **({"models": models} if models else {}),
+                },
+                "select": section,
+            }
+        )
+
+    chosen = arm(strategy)
+    other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
+    prompts = planning.needed_prompts([other or chosen], [seed])
+    stage = planning.select_stage(chosen, seed, prompts, other)
+    folder = run_alone(stage, runs_dir, wandb)
+    selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
+    shutil.copyfile(folder / selection["subset"], out)
+    if scores is not None:
+        shutil.copyfile(folder / "scores.jsonl", scores)
+    console.print(
+        f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
+    )
+
+
+@files_app.command(rich_help_panel=FILES)
+def finetune(
+    pool: PoolFile,
+    model: Annotated[str, typer.Option(help="Model folder or hub id.")],
+    out: Annotated[Path, typer.Option(help="Folder for the adapter or the model.")],
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Training seed.")] = 42,
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
+    wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+) -> None:
+    """Fine-tune a model on all rows of a file."""
+    from selectit.plan import build as planning
+    from selectit.recipe.load import parse_overrides, resolve_arm
+    from selectit.store.outputs import POOL, check_outputs, stage_folder
+
+    check_revision(model, revision)
+    settings = {"method": method, **parse_overrides([f"finetune.{s}" for s in set_]).get("finetune", {})}
+    arm = resolve_arm(
+        {
+            "pool": {"path": pool},
+            "model": {"path": model, "revision": revision, "dtype": dtype},
+            "select": {"strategy": "full"},
+            "finetune": settings,
+        }
+    )
+    if arm.finetune.method == "none":
+        raise UserError("--method none trains nothing; legal here are lora, qlora and full")
+    check_outputs(
+        {POOL: [pool], "--model": [model], "--set template": [arm.finetune.template]},
+        stage_folder("--out", out, f"finetune-{arm.finetune.method}"),
+    )
+    subset = planning.select_stage(arm, seed, {})
+    stage = planning.finetune_stage(arm, seed, subset)
+    folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
+    name = "adapter" if arm.finetune.trains_adapter else "model"
+    console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
+
+
+def check_revision(model: str, revision: str | None) -> None:
+    """Raises: UserError for a revision of a folder, which has none."""
+    if revision is not None and Path(model).exists():
+        raise UserError(
+            f"--revision {revision} is of a hub model, and --model {model} is a folder here; leave one of them out"
+        )
+
+
+def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
+    from selectit.cost.score_estimate import measured, price, stated, told
+    from selectit.plan.graph import alone
+    from selectit.plan.status import inspect
+    from selectit.store.artifact import Store
+    from selectit.store.kinds import KINDS
+
+    if (tflops is None) != (utilisation is None):
+        raise UserError("--tflops and --utilisation are given together, such as --tflops 989 --utilisation 0.4")
+    speed = None if tflops is None or utilisation is None else stated(tflops, utilisation)
+    plan = alone(stage)
+    store = Store(Path("runs"), reuse=reuse)
+    now = inspect(plan, store)[stage]
+    if now.identity is None:
+        raise UserError(now.why)
+    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].takes_over)]
+    priced = price(stage.config, earlier)
+    if speed is None and priced.num_texts:
+        speed = measured(stage.config, priced)
+    for line in told(stage.config, priced, speed):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _existing(reuse: list[Path]) -> list[Path]:
+    """Raises: UserError for a folder that holds no artifact; the default one may be absent."""
+    for folder in reuse:
+        if folder != Path("runs") and not any((folder / name).exists() for name in ("manifest.json", "artifacts")):
+            raise UserError(
+                f"--reuse {folder}: neither manifest.json nor artifacts/ there; name a runs folder, or the --out of a "
+                "finished selectit score"
+            )
+    return reuse
+
+
+def run_stages(
+    stages: list[Any],
+    runs_dir: Path,
+    wandb: bool,
+    placed: dict[str, Path] | None = None,
+    reuse: Sequence[Path] = (),
+) -> dict[Any, Any]:
+    """Run stages that belong to no recipe."""
+    from selectit.config import WandbConfig
+    from selectit.plan.graph import alone
+    from selectit.run.engine import run_plan
+    from selectit.run.stage_runner import Session
+    from selectit.store.artifact import Store
+
+    store = Store(runs_dir, placed, reuse)
+    return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))
+
+
+def run_alone(
+    stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None, reuse: Sequence[Path] = ()
+) -> Path:
+    """Run one stage; the folder it wrote.
+
+    Raises: typer.Exit where it left no artifact.
+    """
+    artifact = run_stages([stage], runs_dir, wandb, placed, reuse)[stage].artifact
+    if artifact is None:
+        raise typer.Exit(1)
+    return artifact.path
+
+
+def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
+    from selectit.scoring.verify import verify
+    from selectit.store.artifact import VERIFICATION
+    from selectit.tracking import Tracker
+
+    result = verify(config, folder, num_rows, fidelity, Tracker(folder, console), tolerance)
+    console.print(
+        f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
+        f"({result['rater']} path, {result['dtype']}): sentence scores differ by "
+        f"{result['max_sentence_score_difference']:.1e} at most, rank correlation {result['rank_correlation']:.5f}, "
+        f"the best {result['ratio']:.0%} overlap {result['subset_overlap']:.1%}\n"
+        f"verification: {folder / VERIFICATION}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    judge_verification(result)
+
+
+def judge_verification(result: dict[str, Any]) -> None:
+    """Print whether a ledger agrees with what was computed again, and if not, the rows that differ most.
+
+    Raises: typer.Exit with code 1 where it does not.
+    """
+    if result["agrees"]:
+        console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
+        return
+    lines = [f"  {row['row_id']}: {row['ledger']:.6f}, again {row['again']:.6f}" for row in result["most_different"]]
+    told = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
+    console.print("\n".join([told, *lines]), highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _check_suffix(pool: Path, out: Path) -> None:
+    wanted = pool.suffix if pool.is_file() else ".jsonl"
+    if out.suffix != wanted:
+        raise UserError(f"--out {out}: a subset is written in the pool's own format; name a file that ends in {wanted}")

@@ -1,0 +1,305 @@
+"""The work of one stage: operations, memory, disk and judge calls, with the assumptions they rest on.
+
+Reads configurations, pools and model files through `tokens` and `flops`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from selectit.config import (
+    BenchmarkConfig,
+    FinetuneConfig,
+    FinetuneStage,
+    FullSelect,
+    JudgeConfig,
+    LengthSelect,
+    LossStage,
+    ModelConfig,
+    RandomMatchedSelect,
+    ScoreStage,
+    SelectStage,
+    ValidationSplit,
+)
+from selectit.cost.items import items_of_tasks
+from selectit.cost.tokens import pool_rows, rating_tokens, tokens_per_row
+from selectit.errors import UserError
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference import flops
+from selectit.inference.shape import bytes_per_parameter, shape_of
+from selectit.inference.training_memory import adapter_parameters, optimizer_bytes, training_memory
+from selectit.plan.graph import Stage
+
+NUM_KEPT_CHECKPOINTS = 2
+LEDGER_BYTES_PER_RATING = 64
+CHARS_PER_TOKEN = 4
+GPU_BATCH_TOKENS, CPU_BATCH_TOKENS = 16384, 1024
+ASSUMED_BATCH_SIZE = 8
+"""Rows of an evaluation's forward pass where the recipe leaves it to the memory."""
+
+BENCHMARKS = {
+    "mmlu": (57, 14042, 766),
+    "bbh": (27, 6511, 1012),
+    "gsm8k": (1, 1319, 839),
+    "tydiqa": (9, 5077, 1106),
+    "humaneval": (1, 164, 160),
+    "humaneval_plus": (1, 164, 160),
+    "alpaca_eval": (1, 805, 70),
+    "alpaca_eval_2": (1, 805, 74),
+    "math500": (1, 500, 109),
+    "minerva": (1, 272, 176),
+    "olympiadbench": (1, 675, 134),
+    "aime24": (1, 30, 145),
+    "amc23": (1, 40, 122),
+    "medqa": (1, 1273, 264),
+    "medmcqa": (1, 4183, 73),
+    "mmlu_medical": (6, 1089, 702),
+    "mmlu_medical_instructdiff": (12, 2739, 101),
+}
+"""Tasks and items of the whole test set, and mean prompt tokens; with a form of prompts behind the name where that
+changes the items. docs/performance.md says where these are from.
+"""
+JUDGE_PROMPT_TOKENS = 200
+JUDGE_ANSWER_TOKENS = {"logprobs": 1, "text": 100}
+"""Of one comparison at most, by `evaluate.judge.verdict`."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage costs. None: not known, and `unknown` says why."""
+
+    prompt_flops: float | None = 0.0
+    """Of tokens that are read many at a time, training included."""
+    decode_flops: float | None = 0.0
+    """Of tokens that are written one after the other."""
+    memory_bytes: float | None = None
+    disk_bytes: float | None = 0.0
+    judge_calls: int = 0
+    judge_usd: float | None = None
+    """By the prices that the judge's settings state; None without them."""
+    unknown: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    num_items: int = 0
+    """Of an evaluation."""
+
+    @property
+    def flops(self) -> float | None:
+        return None if self.prompt_flops is None or self.decode_flops is None else self.prompt_flops + self.decode_flops
+
+
+def work_of(stage: Stage, on_gpu: bool) -> Work:
+    config = stage.config
+    try:
+        if isinstance(config, ScoreStage):
+            return _score(config, on_gpu)
+        if isinstance(config, LossStage):
+            return _losses(config, on_gpu)
+        if isinstance(config, SelectStage):
+            return _select(stage)
+        if isinstance(config, FinetuneStage):
+            return _finetune(config, stage.inputs[0][1], on_gpu)
+        assert isinstance(config, EvaluateStage)
+        return _evaluate(config, on_gpu)
+    except UserError as error:
+        nothing = None if not isinstance(config, SelectStage) else 0.0
+        return Work(nothing, nothing, None, None, unknown=(str(error).splitlines()[0],))
+
+
+def _score(config: ScoreStage, on_gpu: bool) -> Work:
+    num_tokens, how = rating_tokens(config)
+    shape, width = shape_of(config.model), bytes_per_parameter(config.model, on_gpu)
+    batch = config.batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
+    # keys and values of the shared prefix, and a few activations of the widest layer
+    activations = batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values()))
+    return Work(
+        prompt_flops=flops.forward_flops(shape.num_parameters, num_tokens),
+        memory_bytes=shape.num_parameters * width + activations,
+        disk_bytes=len(pool_rows(config.pool)) * len(config.prompts) * LEDGER_BYTES_PER_RATING,
+        assumed=(f"rating tokens: {how}; tokens that texts share are counted each time, so this is an upper bound",),
+    )
+
+
+def _losses(config: LossStage, on_gpu: bool) -> Work:
+    rows = pool_rows(config.pool)
+    per_row, how = tokens_per_row(config.pool, config.model, config.template, config.max_length)
+    shape, width = shape_of(config.model), bytes_per_parameter(config.model, on_gpu)
+    batch = config.batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
+    return Work(
+        prompt_flops=flops.forward_flops(shape.num_parameters, per_row * len(rows)),
+        memory_bytes=shape.num_parameters * width
+        + batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values())),
+        disk_bytes=len(rows) * LEDGER_BYTES_PER_RATING,
+        assumed=(f"tokens of losses: {how}; those without instruction taken as long as those with it",),
+    )
+
+
+def num_selected(stage: Stage) -> int:
+    config = stage.config
+    assert isinstance(config, SelectStage)
+    if isinstance(config.select, RandomMatchedSelect):
+        return num_selected(dict(stage.inputs)["match"])
+    rows = len(pool_rows(config.pool))
+    return rows if isinstance(config.select, FullSelect) else int(config.select.ratio * rows)
+
+
+def _select(stage: Stage) -> Work:
+    config = stage.config
+    assert isinstance(config, SelectStage)
+    rows = pool_rows(config.pool)
+    per_row = sum(len(row.instruction) + len(row.response) for row in rows) / len(rows)
+    return Work(disk_bytes=num_selected(stage) * 2 * per_row + len(rows) * 200, memory_bytes=0)
+
+
+def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
+    finetune, shape = config.finetune, shape_of(config.model)
+    assert isinstance(subset.config, SelectStage)
+    select = subset.config.select
+    longest = select.ratio if isinstance(select, LengthSelect) else None
+    pool, template = subset.config.pool, finetune.template
+    per_row, how = tokens_per_row(pool, config.model, template, finetune.max_length, longest)
+    num_rows, num_validated = _trained_rows(finetune, num_selected(subset))
+    rows_per_step = min(finetune.global_batch_size, num_rows)
+    seen = finetune.max_steps * rows_per_step if finetune.max_steps else finetune.num_train_epochs * num_rows
+    if finetune.budget_tokens is not None:
+        rows = pool_rows(pool)
+        answers = sum(len(row.response) for row in rows)
+        share = answers / (answers + sum(len(row.instruction) for row in rows))
+        seen = finetune.budget_tokens / (per_row * share)
+    num_parameters = shape.num_parameters
+    adapter = adapter_parameters(shape, finetune)
+    width = bytes_per_parameter(config.model, on_gpu)
+    longest_row = per_row if finetune.packing else finetune.max_length
+    memory = training_memory(shape, finetune, width, finetune.micro_batch_size * longest_row, on_gpu)
+    saved, checkpoints = training_disk(config, width)
+    validated = num_validated * per_row * ceil(seen / num_rows)  # after every epoch
+    return Work(
+        prompt_flops=flops.training_flops(num_parameters, adapter, per_row * seen, finetune.gradient_checkpointing)
+        + flops.forward_flops(num_parameters, validated),
+        memory_bytes=memory.expected + memory.offloaded,
+        disk_bytes=saved + checkpoints,
+        assumed=(
+            f"training tokens: {how}" + ("" if longest is None else ", the longest responses")
+            + "; selected rows taken as long as the pool's mean unless they are chosen by length; no padding",
+            *(("training tokens: as many of a row count in the loss as the response has of its characters",)
+              if finetune.budget_tokens is not None else ()),
+            "disk of a training: its weights and two checkpoints, which go when it is done",
+            *(("replayed and validated rows taken as long as the pool's mean",)
+              if finetune.replay or finetune.validation else ()),
+        ),
+    )  # fmt: skip
+
+
+def _trained_rows(finetune: FinetuneConfig, num_selected: int) -> tuple[int, int]:
+    """Rows of an epoch with what is replayed and without what is held out, and rows of the validation.
+
+    Raises: UserError where the file of the validation cannot be read.
+    """
+    validation, held_out, validated = finetune.validation, 0, 0
+    if isinstance(validation, ValidationSplit):
+        wanted = validation.num_rows or max(1, round((validation.share or 0) * num_selected))
+        held_out = validated = min(wanted, num_selected - 1)
+    elif validation is not None:
+        validated = len(pool_rows(validation))
+    own = num_selected - held_out
+    replayed = 0 if finetune.replay is None else round(own * finetune.replay.share / (1 - finetune.replay.share))
+    return own + replayed, validated
+
+
+def training_disk(config: FinetuneStage, width: int) -> tuple[int, int]:
+    """Bytes of the weights that stay, those of epochs too, and of the checkpoints that are there while it runs.
+
+    Args: width: bytes of a saved weight of full training; adapters are saved in float32.
+    Raises: UserError, see `shape_of`.
+    """
+    shape, finetune = shape_of(config.model), config.finetune
+    trained, saved = shape.num_parameters, width
+    if finetune.trains_adapter:
+        trained, saved = adapter_parameters(shape, finetune), 4
+    per_weight = 4 + optimizer_bytes(finetune)  # of a checkpoint: weights and the optimizer's states
+    best = 1 if finetune.early_stopping is not None else 0
+    copies = 1 + len(config.epochs) if config.keep_epochs else 1
+    return copies * trained * saved, round((NUM_KEPT_CHECKPOINTS * per_weight + best * saved) * trained)
+
+
+def num_items(benchmark: BenchmarkConfig, limit: int | None, data: str = "hub") -> int:
+    """Counted in the files of a folder here, else of the published test set.
+
+    Raises: UserError, see `_size`.
+    """
+    if (counted := items_of_tasks(benchmark, data)) is not None:
+        return sum(min(count, benchmark.items_per_task or count, limit or count) for count in counted)
+    num_tasks, total, _ = _size(benchmark)
+    per_task = min(total / num_tasks, benchmark.items_per_task or total, limit or total)
+    return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else num_tasks))
+
+
+def _size(benchmark: BenchmarkConfig) -> tuple[int, int, int]:
+    """Its line of BENCHMARKS. Raises: UserError where it has none."""
+    for name in (f"{benchmark.name}_{benchmark.prompts}", benchmark.name):
+        if name in BENCHMARKS:
+            return BENCHMARKS[name]
+    raise UserError(f"how many items {benchmark.name} has, and how long they are, is not in selectit/cost/work.py")
+
+
+def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
+    benchmark, shape = config.benchmark, shape_of(config.model)
+    items = num_items(benchmark, config.limit, config.data)
+    prompt_tokens = _size(benchmark)[2]
+    generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0
+    answers = items * benchmark.num_samples
+    width = bytes_per_parameter(config.model, on_gpu)
+    cache = (
+        (config.batch_size or ASSUMED_BATCH_SIZE)
+        * (prompt_tokens + generated)
+        * 2
+        * shape.kv_size
+        * shape.num_layers
+        * width
+    )
+    calls = 0 if config.judge is None else items if isinstance(config.judge, JudgeConfig) else 2 * items  # both orders
+    judge, unknown = _judge(config, calls, generated)
+    return Work(
+        prompt_flops=None
+        if judge is None
+        else judge + flops.forward_flops(shape.num_parameters, answers * prompt_tokens),
+        decode_flops=flops.forward_flops(shape.num_parameters, answers * generated),
+        memory_bytes=shape.num_parameters * width + cache,
+        disk_bytes=answers * (prompt_tokens + generated) * CHARS_PER_TOKEN,
+        judge_calls=calls,
+        judge_usd=_usd(config, calls, prompt_tokens + 2 * generated),
+        unknown=unknown,
+        num_items=items,
+        assumed=(
+            "evaluation: items as the files here hold them, else those of the published test sets; mean prompt lengths "
+            "measured with LLaMA-2's tokenizer (docs/performance.md), max_gen_toks for every answer: an upper bound",
+            *(
+                ("judge: both answers as long as max_gen_toks, at the prices in evaluate.judge: an upper bound",)
+                if isinstance(config.judge, JudgeConfig)
+                else ()
+            ),
+        ),
+    )
+
+
+def _usd(config: EvaluateStage, calls: int, asked: int) -> float | None:
+    """Args: asked: tokens of an instruction and its two answers."""
+    judge = config.judge
+    if not isinstance(judge, JudgeConfig):
+        return None
+    read, written = judge.usd_per_million_input_tokens, judge.usd_per_million_output_tokens
+    if read is None or written is None:
+        return None
+    return calls * ((JUDGE_PROMPT_TOKENS + asked) * read + JUDGE_ANSWER_TOKENS[judge.verdict] * written) / 1e6
+
+
+def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | None, tuple[str, ...]]:
+    """Operations of a judge that runs here; one behind an address costs calls only."""
+    if config.judge is None or isinstance(config.judge, JudgeConfig):
+        return 0.0, ()
+    try:
+        shape = shape_of(ModelConfig(path=config.judge.removeprefix("hf:")))
+    except UserError as error:
+        return None, (f"judge: {error}",)
+    tokens = calls * (JUDGE_PROMPT_TOKENS + BENCHMARKS["alpaca_eval"][2] + 2 * generated)
+    return flops.forward_flops(shape.num_parameters, tokens), ()

@@ -1,0 +1,1 @@
+"""Pools of instruction data: fetching, reading and checking their rows."""

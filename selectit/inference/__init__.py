@@ -1,0 +1,1 @@
+"""Models, the batches they read, memory, devices and processes."""

@@ -1,0 +1,149 @@
+"""What takes losses: token ids in, summed negative log-likelihoods out, in nats.
+
+The same two paths as for ratings: packed rows for models of the LLaMA family, the stock model for all others. The
+output head meets some hundred positions at a time, so that the logits of a whole batch never stand in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from selectit.inference.batch import Batch, Rater, Text
+from selectit.inference.halving import Halving
+from selectit.inference.loss_batch import LossText
+from selectit.inference.onednn import linear
+from selectit.inference.packed import PackedRater, obstacle
+from selectit.inference.padded import StockRater
+
+LOGITS_AT_ONCE = 2**24
+"""Elements of the logits that are computed together: 64 MiB in float32, 524 positions of a vocabulary of 32,000."""
+PROBE_TOKENS = 8
+
+
+def make_loss_rater(model: PreTrainedModel) -> Rater:
+    """Its `rate` gives float64 [num_texts, 2]: the sum over the scored tokens of each text, and over all tokens but
+    the first.
+    """
+    return Halving(PackedLossRater(model) if obstacle(model) is None else StockLossRater(model))
+
+
+class StockLossRater(StockRater):
+    """Any architecture, texts right-padded to the longest."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model, ())
+        self._head = head_alone(model)
+        self._body = model if self._head is None else model.base_model
+        self._accepted = set(inspect.signature(self._body.forward).parameters)
+
+    @torch.inference_mode()
+    def _forward(self, texts: Sequence[Text]) -> np.ndarray:
+        self._forget_longer_texts()
+        longest = max(len(text.ids) for text in texts)
+        ids = torch.zeros(len(texts), longest, dtype=torch.long)  # [batch, longest]
+        mask = torch.zeros_like(ids)
+        for number, text in enumerate(texts):
+            ids[number, : len(text.ids)] = torch.as_tensor(text.ids)
+            mask[number, : len(text.ids)] = 1
+        ids, mask = ids.to(self._model.device), mask.to(self._model.device)
+        arguments = {"input_ids": ids, **({"attention_mask": mask} if "attention_mask" in self._accepted else {})}
+        found = self._body(**arguments, use_cache=False)
+        predicted = mask[:, 1:].bool()
+        states = (found.logits if self._head is None else found.last_hidden_state)[:, :-1][predicted]
+        losses = token_losses(states, ids[:, 1:][predicted], self._head or torch.nn.Identity(), self._vocabulary)
+        return sums(losses, texts)
+
+    @property
+    def _vocabulary(self) -> int:
+        return self._model.config.get_text_config().vocab_size
+
+
+class PackedLossRater(PackedRater):
+    """The LLaMA family, texts behind one another; what they share at their start is computed once."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model, ())
+        self._shared: tuple[tuple[int, ...], torch.Tensor] = ((), torch.empty(0))
+
+    @torch.inference_mode()
+    def rate(self, batch: Batch) -> np.ndarray:
+        shared = self._losses_of(batch.prefix)
+        losses = self._own_losses([text.ids for text in batch.texts], batch.prefix[:-1])
+        lengths = [len(text.ids) - max(len(batch.prefix), 1) for text in batch.texts]
+        whole = [torch.cat([shared, own]) for own in losses.split(lengths)]
+        return sums(torch.cat(whole), batch.texts)
+
+    def _losses_of(self, prefix: tuple[int, ...]) -> torch.Tensor:
+        """Losses of the prefix's own tokens but the first: [max(len(prefix) - 1, 0)]."""
+        if prefix != self._shared[0]:
+            own = self._own_losses([np.array(prefix)], ()) if len(prefix) > 1 else torch.empty(0)
+            self._shared = (prefix, own)
+        return self._shared[1]
+
+    def _own_losses(self, rows: Sequence[np.ndarray], prefix: tuple[int, ...]) -> torch.Tensor:
+        """Losses of the tokens that follow the first own one of each row, row after row.
+
+        Args: prefix: token ids with which every row starts; the last shared token stands in each row, for what it
+            predicts is the row's own.
+        """
+        shared = self._prefix_of(prefix)
+        packed = self._pack([row[len(prefix) :] for row in rows], len(prefix), every=True)
+        hidden = self._last_hidden(packed, shared)
+        firsts, pasts = zip(*packed.spans, strict=True)
+        kept, targets = torch.ones(len(hidden), dtype=torch.bool), torch.ones(len(hidden), dtype=torch.bool)
+        kept[[past - 1 for past in pasts]] = False
+        targets[list(firsts)] = False
+        kept, targets = kept.to(hidden.device), targets.to(hidden.device)
+        head = self._model.lm_head
+        states = self._norm(hidden[kept], self._model.model.norm)
+        logits = functools.partial(linear, weight=head.weight, bias=head.bias)
+        return token_losses(states, packed.ids[targets], logits, head.out_features)
+
+
+def token_losses(
+    states: torch.Tensor, targets: torch.Tensor, head: Callable[[torch.Tensor], torch.Tensor], vocabulary: int
+) -> torch.Tensor:
+    """Negative log-likelihood of each target, by a float32 softmax over the vocabulary.
+
+    Args: states: [num_tokens, width]; targets: [num_tokens]; head: from states to logits [num_tokens, vocabulary].
+    Returns: float32 [num_tokens], on the CPU.
+    """
+    at_once = max(1, LOGITS_AT_ONCE // vocabulary)
+    losses = []
+    for some, wanted in zip(states.split(at_once), targets.split(at_once), strict=True):
+        logits = head(some).float()
+        losses.append(logits.logsumexp(dim=1) - logits.gather(1, wanted[:, None])[:, 0])
+    return torch.cat(losses).cpu()
+
+
+def sums(losses: torch.Tensor, texts: Sequence[Text]) -> np.ndarray:
+    """Args: losses: of every token of every text but its first, text after text. Returns: float64 [num_texts, 2]."""
+    found = np.empty((len(texts), 2))
+    for number, (text, own) in enumerate(
+        zip(texts, losses.double().split([len(text.ids) - 1 for text in texts]), strict=True)
+    ):
+        assert isinstance(text, LossText)
+        values = own.numpy()
+        found[number] = values[text.scored[1:]].sum(), values.sum()
+    return found
+
+
+@torch.inference_mode()
+def head_alone(model: Any) -> Any | None:
+    """The output head, where nothing but it stands between the last hidden state and the logits; else None.
+
+    Some models scale or cap their logits; that is seen on a few tokens.
+    """
+    head = model.get_output_embeddings()
+    ids = torch.arange(PROBE_TOKENS, device=model.device)[None] % model.config.get_text_config().vocab_size
+    hidden = getattr(model.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
+    if head is None or hidden is None or model.base_model is model:
+        return None
+    return head if torch.equal(head(hidden), model(input_ids=ids, use_cache=False).logits) else None

@@ -1,0 +1,1 @@
+"""From a recipe to the graph of stages, and where each of them stands."""

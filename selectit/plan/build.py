@@ -1,0 +1,359 @@
+"""From a recipe to a graph of stages: which stages there are, and which rows of the table share them.
+
+Imports nothing heavy: `selectit plan` answers in under a second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selectit.config import (
+    SEEDED_STRATEGIES,
+    ArmConfig,
+    BenchmarkConfig,
+    FinetuneStage,
+    IFDSelect,
+    JudgeConfig,
+    JudgeSetting,
+    Length,
+    LossStage,
+    ModelConfig,
+    PerplexitySelect,
+    ScoreStage,
+    SelectITSelect,
+    SelectStage,
+    is_execution,
+    other_arm,
+)
+from selectit.errors import UserError
+from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
+from selectit.recipe.rows import Recipe, Row, trains
+from selectit.scoring.prompts import read_rating_prompts
+from selectit.templates import RESPONSE_MARKER, template_name
+
+ReadPrompts = Callable[[str, str], tuple[str, ...]]
+"""From a location and a fidelity to rating prompts."""
+
+
+def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
+    """Args: read: how rating prompts are read; `stated_rating_prompts` fetches nothing.
+
+    Raises: UserError where a rating-prompt file has fewer lines than are asked for.
+    """
+    seeds = recipe.config.seeds
+    prompts = needed_prompts((row.config for row in recipe.rows), seeds.select, read)
+    judges = _judge_names(recipe)
+    rows = []
+    for row in recipe.rows:
+        other = _other_arm(recipe, row)
+        cells = []
+        for select_seed, train_seed, eval_seed in seeds.combinations:
+            tuned = None
+            if trains(row.config.finetune):
+                subset = select_stage(row.config, select_seed, prompts, other, read)
+                tuned = finetune_stage(row.config, train_seed, subset)
+            for benchmark in _benchmarks(recipe, row):
+                stage = evaluate_stage(row.config, benchmark, recipe.profiles[row.arm].name, eval_seed, tuned)
+                cells.append(Cell(_column(benchmark, row, judges), select_seed, train_seed, eval_seed, stage))
+        rows.append((row, _each_stage_once(cells)))
+    table = _label(rows)
+    _check_labels(recipe, table)
+    _check_primary(recipe, table)
+    stages = dict.fromkeys(s for row in table for cell in (*row.cells, *row.curve) for s in walk(cell.stage))
+    return Plan(tuple(table), tuple(stages), recipe)
+
+
+def _check_labels(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where two rows of the table would have one name."""
+    rows: dict[str, TableRow] = {}
+    for row in table:
+        if row.label in rows:
+            raise UserError(
+                f"recipe {recipe.path}: two rows of the table have the name '{row.label}', of the arms '"
+                f"{rows[row.label].arm}' and '{row.arm}'; rename one"
+            )
+        rows[row.label] = row
+
+
+def _check_primary(recipe: Recipe, table: Sequence[TableRow]) -> None:
+    """Raises: UserError where the primary comparison names no row, several, or a benchmark that is not run."""
+    if (primary := recipe.config.primary) is None:
+        return
+    named = [row.label for row in table if primary.row in (row.arm, row.label)]
+    if len(named) != 1:
+        found = f"several rows ({', '.join(named)})" if named else "no row"
+        raise UserError(
+            f"recipe {recipe.path}: primary.row: '{primary.row}' names {found}; name one of "
+            f"{', '.join(row.label for row in table)}"
+        )
+    benchmarks = dict.fromkeys(cell.benchmark for row in table for cell in row.cells)
+    if primary.on not in (*benchmarks, "average"):
+        raise UserError(
+            f"recipe {recipe.path}: primary.on: '{primary.on}' is not run; name one of {', '.join(benchmarks)}, average"
+        )
+
+
+def _judge_names(recipe: Recipe) -> dict[Any, str]:
+    """Every judge of the recipe, as `_judge_key` has it, with a name that no other has."""
+    names: dict[Any, str] = {}
+    for judge in (row.config.evaluate.judge for row in recipe.rows):
+        if judge is None or _judge_key(judge) in names:
+            continue
+        name = judge.model if isinstance(judge, JudgeConfig) else Path(judge.removeprefix("hf:")).name
+        others = sum(other.partition(" #")[0] == name for other in names.values())
+        names[_judge_key(judge)] = f"{name} #{others + 1}" if others else name
+    return names
+
+
+def _judge_key(judge: JudgeSetting) -> str:
+    """What makes a judge another one: all of its settings but those of execution."""
+    if isinstance(judge, str):
+        return judge
+    execution = {name for name, info in JudgeConfig.model_fields.items() if is_execution(info)}
+    return judge.model_dump_json(exclude=execution)
+
+
+def _column(benchmark: BenchmarkConfig, row: Row, judges: Mapping[Any, str]) -> str:
+    """The table's column of a benchmark: its name, and the judge's where there are several, for two never share one."""
+    judge = row.config.evaluate.judge
+    if benchmark.name not in JUDGED or judge is None or len(judges) < 2:
+        return benchmark.name
+    return f"{benchmark.name} ({judges[_judge_key(judge)]})"
+
+
+def _other_arm(recipe: Recipe, row: Row) -> ArmConfig | None:
+    """The arm whose subset the row's own selection reads."""
+    if (named := other_arm(row.config.select)) is None:
+        return None
+    _, name = named
+    return next(r.config for r in recipe.rows if r.arm == name and r.point == row.point)
+
+
+def _each_stage_once(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Seeds that a row does not depend on give the same stage again: it is one number, not several."""
+    return tuple({cell.stage: cell for cell in reversed(cells)}.values())[::-1]
+
+
+def _label(rows: list[tuple[Row, tuple[Cell, ...]]]) -> list[TableRow]:
+    """Rows of one arm that the grid does not change are one row; labels show the keys that differ."""
+    table = []
+    for arm, group in itertools.groupby(rows, key=lambda item: item[0].arm):
+        distinct: dict[tuple[Stage, ...], tuple[Row, tuple[Cell, ...]]] = {}
+        for row, cells in group:
+            distinct.setdefault(tuple(cell.stage for cell in cells), (row, cells))
+        values: dict[str, set[str]] = {}
+        for row, _ in distinct.values():
+            for key, value in row.point:
+                values.setdefault(key, set()).add(repr(value))
+        shown = {key for key, found in values.items() if len(found) > 1}
+        table += [TableRow(row.label(shown), arm, row.config, cells) for row, cells in distinct.values()]
+    return table
+
+
+def _benchmarks(recipe: Recipe, row: Row) -> list[BenchmarkConfig]:
+    profile, chosen = recipe.profiles[row.arm], row.config.evaluate.benchmarks
+    return [b for name, b in profile.benchmarks.items() if chosen is None or name in chosen]
+
+
+def raters_told(recipe: Recipe) -> list[str]:
+    """Which models rate the arms or take their losses, a line for each group of arms with the same ones."""
+    arms: dict[str, dict[str, None]] = {}
+    for row in recipe.rows:
+        if not row.config.raters or not trains(row.config.finetune):
+            continue
+        names = ", ".join(f"{model.path} ({model.dtype})" for model in row.config.raters)
+        how = "the arm's own model" if row.config.score.models is None else "named in score.models"
+        arms.setdefault(f"{names}, {how}", {})[row.arm] = None
+    return [f"{', '.join(names)}: {told}" for told, names in arms.items()]
+
+
+def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]:
+    """The rating prompts of an arm: the first K, or at token level one drawn with the selection seed."""
+    select = config.select
+    assert isinstance(select, SelectITSelect)
+    prompts = read(config.score.rating_prompts, select.fidelity)
+    if select.level == "token":
+        return (random.Random(seed).choice(prompts),)
+    if select.num_rating_prompts > len(prompts):
+        raise UserError(
+            f"select.num_rating_prompts is {select.num_rating_prompts}, and {config.score.rating_prompts} "
+            f"has {len(prompts)} rating prompts"
+        )
+    return prompts[: select.num_rating_prompts]
+
+
+Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
+"""(pool, rater and what else `_rated_alike` names) -> the rating prompts of its score stage."""
+
+
+def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPrompts = read_rating_prompts) -> Prompts:
+    """The prompts that any arm needs, together, so that each pool is scored once per rater."""
+    needed: dict[tuple[Any, ...], dict[str, None]] = {}
+    for config in arms:
+        if isinstance(config.select, SelectITSelect) and trains(config.finetune):
+            for model, seed in itertools.product(config.raters, seeds):
+                key = _rated_alike(config, model)
+                needed.setdefault(key, {}).update(dict.fromkeys(_prompts(config, seed, read)))
+    return {key: tuple(prompts) for key, prompts in needed.items()}
+
+
+def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
+    score = config.score
+    return (
+        config.pool,
+        model,
+        score.max_length,
+        score.long_rows,
+        score.turns,
+        score.template,
+        score.quantization,
+        score.backend,
+    )
+
+
+def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
+    """One stage for each rater of an arm."""
+    return [
+        Stage(
+            "score",
+            ScoreStage(
+                pool=config.pool,
+                model=model,
+                prompts=prompts[_rated_alike(config, model)],
+                max_length=config.score.max_length,
+                long_rows=config.score.long_rows,
+                turns=config.score.turns,
+                template=config.score.template,
+                quantization=config.score.quantization,
+                batch_tokens=config.score.batch_tokens,
+                num_processes=config.score.num_processes,
+                launcher=config.score.launcher,
+                verify=config.score.verify,
+                backend=config.score.backend,
+                vllm_python=config.score.vllm_python,
+            ),
+        )
+        for model in config.raters
+    ]
+
+
+def loss_stages(config: ArmConfig) -> dict[str, Stage]:
+    """The losses that a perplexity or ifd arm is computed from, by the name under which its selection reads them.
+
+    Raises: UserError where the template has no response marker and one is asked for.
+    """
+    select = config.select
+    assert isinstance(select, PerplexitySelect | IFDSelect)
+    template = config.finetune.template if select.template == "training" else select.template
+    texts: dict[str, Any] = {"conditioned": "conditioned"}
+    if isinstance(select, IFDSelect):
+        if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
+            raise UserError(
+                f"select.unconditioned is marker, and template '{template_name(template)}' has no response marker; "
+                f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
+            )
+        texts["unconditioned"] = select.unconditioned
+    return {
+        name: Stage(
+            "losses",
+            LossStage(
+                pool=config.pool,
+                model=config.raters[0],
+                text=text,
+                template=template,
+                max_length=config.score.max_length,
+                quantization=config.score.quantization,
+                batch_tokens=config.score.batch_tokens,
+                num_processes=config.score.num_processes,
+                launcher=config.score.launcher,
+            ),
+        )
+        for name, text in texts.items()
+    }
+
+
+def select_stage(
+    config: ArmConfig,
+    seed: int,
+    prompts: Prompts,
+    other: ArmConfig | None = None,
+    read: ReadPrompts = read_rating_prompts,
+) -> Stage:
+    """Args: other: the arm whose subset `random_rest` leaves out and `random_matched` matches."""
+    select = config.select
+    if isinstance(select, SelectITSelect):
+        stage = SelectStage(
+            pool=config.pool,
+            select=select,
+            keeps_scores=_keeps_scores(config),
+            prompts=_prompts(config, seed, read),
+            theta=tuple(model.parameters_in_billions for model in config.raters),
+        )
+        scores = score_stages(config, prompts)
+        return Stage("select", stage, tuple((f"score{number}", score) for number, score in enumerate(scores)))
+    inputs: tuple[tuple[str, Stage], ...] = ()
+    if (named := other_arm(select)) is not None:
+        assert other is not None
+        inputs = ((named[0], select_stage(other, seed, prompts, None, read)),)
+    if isinstance(select, PerplexitySelect | IFDSelect):
+        inputs = tuple(loss_stages(config).items())
+    counts_tokens = isinstance(select, Length) and select.unit == "tokens"
+    stage = SelectStage(
+        pool=config.pool,
+        select=select,
+        keeps_scores=_keeps_scores(config),
+        seed=seed if select.strategy in SEEDED_STRATEGIES else None,
+        tokenizer=config.model if counts_tokens else None,
+    )
+    return Stage("select", stage, inputs)
+
+
+def _keeps_scores(config: ArmConfig) -> bool:
+    return config.finetune.order == "curriculum"
+
+
+def finetune_stage(config: ArmConfig, seed: int, subset: Stage) -> Stage:
+    stage = FinetuneStage(
+        model=config.model,
+        finetune=config.finetune,
+        seed=seed,
+        bad_rows=config.pool.bad_rows,
+        keep_epochs=config.evaluate.checkpoints == "all",
+    )
+    return Stage(f"finetune-{config.finetune.method}", stage, (("subset", subset),))
+
+
+def evaluate_stage(
+    config: ArmConfig,
+    benchmark: BenchmarkConfig,
+    profile: str,
+    seed: int,
+    tuned: Stage | None = None,
+    adapter: str | None = None,
+) -> Stage:
+    """Args: tuned: the fine-tuned model; adapter: one that no stage made; neither: the model as it is."""
+    evaluate = config.evaluate
+    stage = EvaluateStage(
+        model=config.model,
+        adapter=adapter,
+        benchmark=benchmark,
+        profile=profile,
+        data=evaluate.data,
+        limit=evaluate.limit,
+        template=config.finetune.template if benchmark.chat_template else None,
+        judge=evaluate.judge if benchmark.name in JUDGED else None,
+        sandbox=evaluate.sandbox,
+        comet_python=evaluate.comet_python,
+        batch_size=evaluate.batch_size,
+        num_processes=evaluate.num_processes,
+        backend=evaluate.backend,
+        vllm_python=evaluate.vllm_python,
+        seed=seed if benchmark.temperature > 0 else 0,
+    )
+    return Stage("evaluate", stage, (("model", tuned),) if tuned is not None else ())

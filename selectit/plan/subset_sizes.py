@@ -1,0 +1,53 @@
+"""How many rows each arm of a recipe would choose, as far as its pool can be read here.
+
+Reads pools; finds ratios that choose nothing, and arms for which another arm leaves too few rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selectit.config import FullSelect, PerplexitySelect, PoolConfig, RandomMatchedSelect, RandomRestSelect
+from selectit.data.pool import iter_pool
+from selectit.errors import UserError
+from selectit.recipe.rows import Recipe, Row, trains
+from selectit.selection.losses import middle_first
+from selectit.selection.strategies import num_selected
+
+
+def check_pools(recipe: Recipe) -> list[str]:
+    """What is wrong with the pools that are files here, and with the sizes of the subsets that are chosen from them."""
+    faults: dict[str, None] = {}
+    sizes: dict[PoolConfig, tuple[int, int]] = {}
+    for pool in dict.fromkeys(row.config.pool for row in recipe.rows):
+        if Path(pool.path).exists():
+            try:
+                usable = [row.failure is None for row in iter_pool(pool)]
+                sizes[pool] = len(usable), sum(usable)
+            except UserError as error:
+                faults[str(error)] = None
+    for row in recipe.rows:
+        if row.config.pool in sizes and trains(row.config.finetune):
+            try:
+                _check_size(recipe, row, *sizes[row.config.pool])
+            except UserError as error:
+                faults[f"arms.{row.arm}: {error}"] = None
+    return list(faults)
+
+
+def _check_size(recipe: Recipe, row: Row, num_rows: int, num_usable: int) -> None:
+    """Raises: UserError, see `num_selected` and `middle_first`."""
+    select = row.config.select
+    if isinstance(select, FullSelect | RandomMatchedSelect):
+        return
+    eligible, left = num_usable, ""
+    if isinstance(select, RandomRestSelect):
+        other = next(r.config.select for r in recipe.rows if r.arm == select.rest_of and r.point == row.point)
+        taken = num_selected(getattr(other, "ratio", 1.0), num_rows, num_usable)
+        eligible, left = num_usable - taken, f"; arm '{select.rest_of}' takes {taken} of {num_usable}"
+    try:
+        count = num_selected(select.ratio, num_rows, eligible)
+    except UserError as error:
+        raise UserError(f"{error}{left}") from error
+    if isinstance(select, PerplexitySelect) and select.order == "mid":
+        middle_first(range(num_rows), eligible, count)

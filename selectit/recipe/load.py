@@ -1,0 +1,321 @@
+"""Reading a recipe: YAML with one parent, `--set` on top, arms and grid resolved, every error at once.
+
+Reads recipe files; yields a `Recipe` whose rows are fully resolved `ArmConfig`s. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from selectit import secrets, yaml_text
+from selectit.config import (
+    ArmConfig,
+    LocationMark,
+    RecipeConfig,
+    location_mark,
+    nested_configs,
+)
+from selectit.data.fetch import NAMES, PREFIX, path_of
+from selectit.errors import UserError, did_you_mean
+from selectit.recipe.layers import Layer, check_named_for_their_model, merge, merged
+from selectit.recipe.rows import Recipe, Row
+from selectit.recipe.validate import (
+    check_locations,
+    check_profiles,
+    check_published,
+    check_references,
+    grid_key_fault,
+    is_of_another_strategy,
+    recipe_error,
+    strategies,
+    strategies_without,
+    validate,
+)
+
+SET = "--set"
+SECTIONS = tuple(ArmConfig.model_fields)
+UNTRAINED_SELECT = {"strategy": "full"}
+"""Stands in for the select section of an arm that trains nothing."""
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: the YAML file; relative paths in it (and in its parents) are read from the file's own folder.
+        overrides: `dotted.key=value` texts; values are YAML, relative paths are read from the current folder.
+    Raises: UserError listing every fault, each with its dotted path, the value found and what is legal.
+    """
+    layers = _read(path, ())
+    if overrides:
+        given = _with_baselines(parse_overrides(overrides), SET)
+        _check_texts(given, SET)
+        layers.append((SET, _absolute(given, RecipeConfig, Path.cwd())))
+    return _resolve(path, layers)
+
+
+def resolve_arm(raw: dict[str, Any]) -> ArmConfig:
+    """An arm given without a recipe; relative paths are read from the current folder.
+
+    Raises: UserError listing every fault.
+    """
+    faults: list[str] = []
+    config = validate(ArmConfig, _absolute(raw, ArmConfig, Path.cwd()), "", faults)
+    if config is not None:
+        check_locations([Row("", (), config)], faults)
+    if faults:
+        raise UserError("\n".join(faults))
+    return config
+
+
+def parse_overrides(overrides: Sequence[str], section: str = "", option: str = "--set") -> dict[str, Any]:
+    """`dotted.key=value` texts as a nested mapping; values are YAML.
+
+    Args: section: put in front of every key; option: what the texts were given with, for the errors.
+    """
+    raw: dict[str, Any] = {}
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key.strip():
+            example = "timeout_min=600" if option == "--slurm" else f"{section or 'finetune.'}learning_rate=1e-5"
+            raise UserError(f"{option} {override}: write key=value, such as {option} {example}")
+        if secrets.looks_like_key(value):
+            raise UserError(f"{option} {key}: {HIDE}")
+        try:
+            _set(raw, f"{section}{key.strip()}", yaml_text.parse(value, f"{option} {override}"))
+        except NoSection as error:
+            raise UserError(f"{option} {override}: {error}") from error
+    return raw
+
+
+def _read(path: Path, children: tuple[Path, ...]) -> list[Layer]:
+    """The recipe and its parents, the first ancestor first."""
+    if not path.is_file():
+        wanted = f" (named by extends in {children[-1]})" if children else ""
+        raise UserError(f"recipe {path} does not exist{wanted}; recipes are YAML files such as recipes/quickstart.yaml")
+    if path.resolve() in children:
+        raise UserError(f"recipe {path} extends itself through {' -> '.join(map(str, children))}")
+    raw = yaml_text.read(path, f"recipe {path}")
+    if not isinstance(raw, dict):
+        raise UserError(
+            f"recipe {path}: found {type(raw).__name__}; a recipe is a mapping (name:, pool:, model:, arms: ...)"
+        )
+    _check_texts(raw, f"recipe {path}")
+    parent = raw.get("extends")
+    if parent is not None and not isinstance(parent, str):
+        raise UserError(f"recipe {path}: extends: found {parent!r:.60}; it is the path of one recipe")
+    raw = _with_baselines(raw, str(path))
+    raw = _absolute(raw, RecipeConfig, path.resolve().parent)
+    if parent is None:
+        return [(str(path), raw)]
+    return [*_read(path.parent / parent, (*children, path.resolve())), (str(path), raw)]
+
+
+HIDE = (
+    "looks like a key or a password, which is not shown here and must not stand in a recipe: recipes are kept in "
+    "manifests, reports and packs. Put it into an environment variable"
+)
+VARIABLE = re.compile(r"\$\{[^}]*\}")
+
+
+def _check_texts(raw: dict[str, Any], where: str) -> None:
+    """Raises: UserError for what looks like a key, and for `${...}`, which nothing here resolves."""
+    if found := secrets.find(raw):
+        raise UserError(f"{where}: {', '.join(found)} {HIDE}")
+    for key, text in _texts({name: value for name, value in raw.items() if name != "description"}):
+        if VARIABLE.search(text):
+            raise UserError(
+                f"{where}: {key}: found {text!r:.80}, and a recipe has no variables; write the value, or give it "
+                f"with --set {key}=..."
+            )
+
+
+def _texts(raw: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a nested mapping, keys included, with where it stands."""
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            yield where or key, key
+            yield from _texts(value, f"{where}.{key}" if where else key)
+    elif isinstance(raw, list):
+        for value in raw:
+            yield from _texts(value, where)
+    elif isinstance(raw, str):
+        yield where, raw
+
+
+def _with_baselines(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """`baseline: random`, as recipes had it, is read as `baselines: [random]`.
+
+    Raises: UserError where both are given.
+    """
+    if "baseline" not in raw:
+        return raw
+    if "baselines" in raw:
+        raise UserError(f"{where}: give `baselines` alone; `baseline` is its old form with one arm")
+    return {("baselines" if key == "baseline" else key): [v] if key == "baseline" else v for key, v in raw.items()}
+
+
+class NoSection(Exception):
+    """A dotted key goes through something that is not a section."""
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for number, parent in enumerate(parents, start=1):
+        below = raw.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise NoSection(f"{'.'.join(parents[:number])} is {below!r:.40}, which has no '{key.split('.')[number]}'")
+        raw = below
+    raw[last] = value
+
+
+Change = Callable[[str, LocationMark, type[BaseModel], str], str]
+"""From a location, its mark, and the schema and field that hold it, to another location."""
+
+
+def map_locations(raw: Any, schema: type[BaseModel], change: Change) -> Any:
+    """What is written of a schema, with every location changed; faults are left as they are."""
+    if not isinstance(raw, dict):
+        return raw
+    changed = dict(raw)
+    for key, value in raw.items():
+        if schema is RecipeConfig and key == "arms" and isinstance(value, dict):
+            changed[key] = {arm: map_locations(sections, ArmConfig, change) for arm, sections in value.items()}
+        elif schema is RecipeConfig and key == "grid" and isinstance(value, dict):
+            changed[key] = {dotted: _map_at(dotted, values, change) for dotted, values in value.items()}
+        elif isinstance(key, str) and key in schema.model_fields:
+            changed[key] = _map_field(value, schema, key, change)
+    return changed
+
+
+def _map_field(value: Any, schema: type[BaseModel], key: str, change: Change) -> Any:
+    info = schema.model_fields[key]
+    mark = location_mark(info)
+    if mark is not None and isinstance(value, str):
+        return change(value, mark, schema, key)
+    if mark is not None and isinstance(value, list):
+        return [change(v, mark, schema, key) if isinstance(v, str) else v for v in value]
+    # of a section with several forms, the one that has the most of the keys that are given
+    own = max(nested_configs(info), key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None)
+    if own is None:
+        return value
+    many = isinstance(value, list)
+    return [map_locations(v, own, change) for v in value] if many else map_locations(value, own, change)
+
+
+def _map_at(dotted: Any, values: Any, change: Change) -> Any:
+    """The values of a grid key, as values of the field that it names."""
+    schema: type[BaseModel] = ArmConfig
+    *sections, field = str(dotted).split(".")
+    for section in sections:
+        forms = nested_configs(schema.model_fields[section]) if section in schema.model_fields else []
+        if not forms:
+            return values
+        schema = next((form for form in forms if field in form.model_fields), forms[0])
+    if not isinstance(values, list) or field not in schema.model_fields:
+        return values
+    return [_map_field(value, schema, field, change) for value in values]
+
+
+def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
+    """Paths of one file made absolute where they exist next to it; hub ids and faults are left as they are."""
+    return map_locations(raw, schema, lambda value, mark, *_: _absolute_location(value, mark, folder))
+
+
+def _keys(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, dict) else set()
+
+
+def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
+    if value.startswith(PREFIX) and value.removeprefix(PREFIX) in NAMES:
+        return str(path_of(value.removeprefix(PREFIX)))
+    location = mark.strip(value)
+    target = folder / Path(location).expanduser()
+    if value in mark.keywords or not (target.exists() or location.startswith(("./", "../", "~", "/"))):
+        return value
+    return f"{value[: len(value) - len(location)]}{target.resolve()}"
+
+
+def _resolve(path: Path, layers: Sequence[Layer]) -> Recipe:
+    faults: list[str] = []
+    raw = merged(layers)
+    config = validate(RecipeConfig, raw, "", faults)
+    if config is None:
+        raise recipe_error(path, faults)
+    for key in config.grid:
+        if (wrong := grid_key_fault(key, SECTIONS)) is not None:
+            faults.append(f"grid.{key}: {wrong}")
+        elif not config.grid[key]:
+            faults.append(f"grid.{key}: the list of values is empty")
+    points = [tuple(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
+    rows = (
+        []
+        if faults
+        else [row for arm in config.arms for point in points if (row := _row(raw, arm, point, faults)) is not None]
+    )
+    profiles = check_profiles(rows, faults)
+    check_references(config, rows, faults)
+    check_named_for_their_model(layers, rows, faults)
+    check_locations(rows, faults)
+    check_published(config.published_files, faults)
+    if faults:
+        raise recipe_error(path, faults)
+    parents = tuple(Path(where) for where, _ in layers if where not in (str(path), SET))
+    return Recipe(path, config, tuple(rows), profiles, parents)
+
+
+def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faults: list[str]) -> Row | None:
+    sections = raw["arms"][arm]
+    for key in sections:
+        if key not in SECTIONS:
+            faults.append(
+                f"arms.{arm}.{key}: unknown section; legal are {', '.join(SECTIONS)}.{did_you_mean(key, SECTIONS)}"
+            )
+            return None
+    wrong = [key for key, value in sections.items() if value is not None and not isinstance(value, dict)]
+    for key in wrong:
+        example = "{strategy: random}" if key == "select" else f"{{{next(iter(_fields_of(key)))}: ...}}"
+        faults.append(f"arms.{arm}.{key}: found {sections[key]!r:.60}; write a mapping such as {example}")
+    if wrong:
+        return None
+    own_and_shared = merge({key: raw[key] for key in SECTIONS if key in raw}, sections)
+    if own_and_shared.get("select") is None:
+        own_and_shared["select"] = {}
+    select, own = own_and_shared["select"], sections.get("select") or {}
+    # the strategy first: which other keys change the arm depends on it
+    for key, value in sorted(point, key=lambda item: item[0] != "select.strategy"):
+        if not is_of_another_strategy(key, select.get("strategy")):
+            try:
+                _set(own_and_shared, key, value)
+            except NoSection as error:
+                faults.append(f"grid.{key}: {error}")
+                return None
+    untrained = (own_and_shared.get("finetune") or {}).get("method") == "none"
+    if untrained and own:
+        faults.append(f"arms.{arm}.select: finetune.method is none, so nothing is selected; remove the section")
+    if untrained:
+        own_and_shared["select"] = UNTRAINED_SELECT
+    elif "strategy" not in select:
+        faults.append(f"arms.{arm}.select.strategy: missing; name one of {', '.join(strategies())}")
+        return None
+    elif select["strategy"] in strategies_without("ratio"):
+        if "ratio" in own:
+            faults.append(
+                f"arms.{arm}.select.ratio: strategy '{select['strategy']}' says itself how many rows it takes; "
+                "remove the ratio"
+            )
+        own_and_shared["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}
+    before = len(faults)
+    config = validate(ArmConfig, own_and_shared, f"arms.{arm}.", faults, top=raw, own=sections)
+    return Row(arm, point, config) if config is not None and len(faults) == before else None
+
+
+def _fields_of(section: str) -> list[str]:
+    [form, *_] = nested_configs(ArmConfig.model_fields[section])
+    return list(form.model_fields)

@@ -1,0 +1,1 @@
+"""The report's files: HTML, Markdown, LaTeX, CSV, terminal."""

@@ -1,0 +1,228 @@
+"""What stands behind each row of the table: what was selected, how it was trained, and what it cost.
+
+Reads selection.json and training.json, and the seconds of the manifests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selectit.config import (
+    ArmConfig,
+    FinetuneConfig,
+    IFDSelect,
+    LengthSelect,
+    PerplexitySelect,
+    RandomMatchedSelect,
+    RandomRestSelect,
+    RandomSelect,
+    SelectITSelect,
+)
+from selectit.plan.graph import Plan, Stage, TableRow, walk
+from selectit.plan.outcome import Outcome
+from selectit.recipe.rows import trains
+from selectit.report.render import formats
+from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.tables.results import UNTOUCHED
+from selectit.report.tables.subsets import selection_of, summaries, training_of
+from selectit.templates import template_name
+from selectit.text import duration
+
+TRAINING_FILE = "training.json"
+MOST_NAMED_ROWS = 10
+TRAINING_NUMBERS = {
+    "steps": ("num_steps", formats.count),
+    "tokens": ("num_tokens", formats.count),
+    "trained tokens": ("num_trained_tokens", formats.count),
+    "trained tokens, all epochs": ("num_trained_tokens_seen", formats.count),
+    "truncated rows": ("num_truncated", formats.count),
+    "last loss": ("final_loss", "{:.3f}".format),
+    "changed weights": ("changed_share", "{:.0%}".format),
+}
+"""Column -> key of training.json and how it is written."""
+COST_KINDS = {
+    "scoring": ("score", "losses"),
+    "selection": ("select",),
+    "fine-tuning": ("finetune",),
+    "evaluation": ("evaluate",),
+}
+"""Column -> how the kinds of its stages start."""
+
+
+def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[str]]:
+    """One line per row of the table, and what is the same for all rows that are trained."""
+    selections = summaries(plan, outcomes)
+    trained = [row for row in plan.rows if trains(row.config.finetune)]
+    told = {
+        "training": {row.label: training(row.config) for row in trained},
+        "seeds": {row.label: _seeds(row) for row in trained},
+    }
+    common = [name for name, values in told.items() if len(set(values.values())) == 1]
+    own = [name for name in told if name not in common]
+    rows, notes = [], []
+    for row in plan.rows:
+        subsets = [selections[s] for s in _once(map(selection_of, row.cells)) if s in selections]
+        runs = [_training(stage, outcomes) for stage in _once(map(training_of, row.cells))]
+        rows.append(
+            (
+                row.label,
+                strategy(row.config),
+                *(told[name].get(row.label, ABSENT) for name in own),
+                _ratio(row.config),
+                _of([s["num_selected"] for s in subsets], [s["num_rows"] for s in subsets]),
+                *(formats.spread((run.get(key) for run in runs), write) for key, write in TRAINING_NUMBERS.values()),
+            )
+        )
+        notes += _row_notes(row.label, runs)
+    columns = ("arm", "selection", *own, "ratio", "rows", *TRAINING_NUMBERS)
+    sentences = [f"{name.capitalize()} of all trained rows: {next(iter(told[name].values()))}." for name in common]
+    return Listing(columns, tuple(rows), num_text_columns=2 + len(own)), [*sentences, *dict.fromkeys(notes)]
+
+
+def _row_notes(label: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows that a training left out, and special tokens in the words of others, of one arm."""
+    notes = []
+    for run in runs:
+        if left_out := run.get("left_out"):
+            kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(row["kind"] for row in left_out).items())
+            ids = ", ".join(row["row_id"] for row in left_out[:MOST_NAMED_ROWS])
+            more = ", ..." if len(left_out) > MOST_NAMED_ROWS else ""
+            notes.append(
+                f"{label}: {len(left_out)} selected rows could not be labelled and were left out of the training "
+                f"({kinds}): {ids}{more}."
+            )
+        if control := run.get("control_tokens"):
+            named = ", ".join(f"{token} {count}" for token, count in control.items())
+            notes.append(f"{label}: special tokens in the rows' own words, trained on as plain text: {named}.")
+    return notes
+
+
+def strategy(config: ArmConfig) -> str:
+    """Such as `selectit: sentence level, alpha 0.2, first 5 rating prompts (K), fidelity corrected`."""
+    select = config.select
+    if not trains(config.finetune):
+        return "none: the model as it is"
+    if isinstance(select, SelectITSelect):
+        by_level = {
+            "token": "token level, 1 rating prompt drawn with the selection seed",
+            "sentence": f"sentence level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts",
+            "model": f"model level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts, "
+            f"{len(config.raters)} raters",
+        }
+        return f"selectit: {by_level[select.level]}, fidelity {select.fidelity}"
+    if isinstance(select, PerplexitySelect | IFDSelect):
+        return _by_loss(config, select)
+    if isinstance(select, LengthSelect):
+        return f"length: the longest by {select.field} in {select.unit}"
+    if isinstance(select, RandomRestSelect):
+        return f"random_rest: uniform among the rows that {select.rest_of} did not take"
+    if isinstance(select, RandomMatchedSelect):
+        return f"random_matched: uniform, with the {select.field} lengths of {select.match} ({select.unit})"
+    if isinstance(select, RandomSelect):
+        return "random: uniform without replacement"
+    return f"{select.strategy}: every usable row"
+
+
+def _by_loss(config: ArmConfig, select: PerplexitySelect | IFDSelect) -> str:
+    template = config.finetune.template if select.template == "training" else select.template
+    by = f"by {Path(config.raters[0].path).name}, template {template_name(template)}"
+    if isinstance(select, PerplexitySelect):
+        which = {"top": "the highest", "mid": "the highest from rank int(0.33 n) on", "low": "the lowest"}[select.order]
+        over = {"response": "the response", "full": "prompt and response"}[select.over]
+        return f"perplexity: {which} over {over}, {by}"
+    form = select.form.replace("_", " ")
+    alone = {"marker": "behind its marker", "bare": "alone"}[select.unconditioned]
+    return f"ifd: the highest {form} up to 1, response given its instruction to response {alone}, {by}"
+
+
+def training(config: ArmConfig) -> str:
+    finetune = config.finetune
+    if not trains(finetune):
+        return "none"
+    lora = finetune.lora
+    method: str = finetune.method
+    if finetune.trains_adapter:
+        name = "QLoRA (4-bit base)" if method == "qlora" else "LoRA"
+        switches = ", rsLoRA" * lora.use_rslora + ", DoRA" * lora.use_dora
+        method = f"{name} r {lora.r}, alpha {lora.alpha:g}{switches}"
+    length = f"{finetune.max_steps} steps" if finetune.max_steps else f"{finetune.num_train_epochs:g} epochs"
+    if finetune.budget_tokens is not None:
+        length = f"{finetune.budget_tokens} trained tokens"
+    return (
+        f"{method}; learning rate {finetune.learning_rate:g}, {finetune.lr_scheduler_type}; {length}; "
+        f"{finetune.global_batch_size} rows a step{', packed' * finetune.packing}; "
+        f"template {template_name(finetune.template)}{_extras(finetune)}"
+    )
+
+
+def _extras(finetune: FinetuneConfig) -> str:
+    """What a training has beyond the plain one."""
+    found = []
+    if finetune.optimizer != "adamw":
+        found.append(f"optimizer {finetune.optimizer}")
+    if finetune.neftune_noise_alpha is not None:
+        found.append(f"NEFTune alpha {finetune.neftune_noise_alpha:g}")
+    if finetune.trains_adapter and finetune.lora.modules_to_save:
+        found.append(f"{formats.names(finetune.lora.modules_to_save)} trained whole")
+    if finetune.order == "curriculum":
+        found.append(f"rows in {finetune.curriculum} order of their scores")
+    if finetune.replay is not None:
+        found.append(f"{finetune.replay.share:.0%} replayed rows of {Path(finetune.replay.path).name}")
+    if finetune.adapter is not None:
+        found.append(f"from the adapter {Path(finetune.adapter).name}")
+    if finetune.early_stopping is not None:
+        found.append(f"early stopping on the validation loss, patience {finetune.early_stopping.patience}")
+    return "".join(f"; {text}" for text in found)
+
+
+def _of(parts: Sequence[int], wholes: Sequence[int]) -> str:
+    return f"{formats.spread(parts)} of {formats.spread(wholes)}" if parts else ABSENT
+
+
+def _ratio(config: ArmConfig) -> str:
+    ratio = getattr(config.select, "ratio", None)
+    return ABSENT if ratio is None or not trains(config.finetune) else f"{ratio:g}"
+
+
+def _seeds(row: TableRow) -> str:
+    """The seeds on which the row's numbers depend; where one would change nothing, its first value stands."""
+    told = []
+    for purpose in ("select", "train", "eval"):
+        values = dict.fromkeys(str(getattr(cell, f"{purpose}_seed")) for cell in row.cells)
+        told.append(f"{purpose} {', '.join(values)}")
+    return "; ".join(told)
+
+
+def _training(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
+    artifact = outcomes.get(stage, UNTOUCHED).artifact
+    path = artifact.path / TRAINING_FILE if artifact else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
+
+
+def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, str]:
+    """Seconds of each row by kind of stage, and a sentence with the sum over distinct stages."""
+    seconds = {
+        stage: float(artifact.manifest.get("seconds", 0))
+        for stage in plan.stages
+        if (artifact := outcomes.get(stage, UNTOUCHED).artifact)
+    }
+    rows = []
+    for row in plan.rows:
+        own = _once(stage for cell in row.cells for stage in walk(cell.stage))
+        of_kind = [sum(seconds.get(s, 0) for s in own if s.kind.startswith(kinds)) for kinds in COST_KINDS.values()]
+        told = [duration(s) if s else ABSENT for s in of_kind]
+        rows.append((row.label, *told, duration(sum(of_kind))))
+    total = duration(sum(seconds.values()))
+    sentence = (
+        f"Wall-clock time, all seeds together. Rows that share a stage both show its time; every stage counted once, "
+        f"the {len(seconds)} finished stages took {total}."
+    )
+    return Listing(("arm", *COST_KINDS, "sum"), tuple(rows)), sentence
+
+
+def _once(stages: Iterable[Stage | None]) -> list[Stage]:
+    return [stage for stage in dict.fromkeys(stages) if stage is not None]

@@ -1,0 +1,51 @@
+"""Health of the losses behind perplexity and IFD: mean loss, truncation, failures, rows above 1.
+
+Reads losses.json of the losses artifacts and selection.json of the ifd arms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from selectit.config import IFDSelect, LossStage
+from selectit.plan.graph import LOSS_TEXTS, Plan, Stage
+from selectit.plan.outcome import Outcome
+from selectit.report.render import formats
+from selectit.report.render.formats import Listing
+from selectit.report.sections.raters import failures_told, readers
+from selectit.report.tables.results import UNTOUCHED, tell_rows
+from selectit.report.tables.subsets import Subset, first_seed
+from selectit.selection.losses import ABOVE_ONE
+from selectit.templates import template_name
+
+
+def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
+    columns = ("model", "text", "template", "used by", "rows", "losses", "mean loss", "truncated", "failures")
+    rows = []
+    for stage in plan.stages:
+        if not isinstance(config := stage.config, LossStage):
+            continue
+        used_by = tell_rows(plan, readers(plan, stage))
+        name = (Path(config.model.path).name, LOSS_TEXTS[config.text], template_name(config.template), used_by)
+        outcome = outcomes.get(stage, UNTOUCHED)
+        if outcome.artifact is None:
+            kind = "failed" if outcome.failed else "not run"
+            rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 4))
+            continue
+        told = json.loads((outcome.artifact.path / "losses.json").read_text(encoding="utf-8"))
+        counts = (formats.count(told[key]) for key in ("num_rows", "num_losses"))
+        truncated = formats.count(told["num_truncated"])
+        rows.append((*name, *counts, f"{told['mean_loss']:.3f}", truncated, failures_told(told)))
+    return Listing(columns, tuple(rows), num_text_columns=4)
+
+
+def above_one(subsets: Sequence[Subset]) -> list[str]:
+    """One sentence for each ifd arm: how many rows were left out because their instruction hinders."""
+    return [
+        f"{subset.row.label}: {formats.count(subset.summary['failures'].get(ABOVE_ONE, 0))} of "
+        f"{formats.count(subset.summary['num_rows'])} rows have an IFD above 1 and are ranked last."
+        for subset in first_seed(subsets)
+        if isinstance(subset.config.select, IFDSelect)
+    ]

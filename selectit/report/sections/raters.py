@@ -1,0 +1,180 @@
+"""Health of the scoring: mass on the rating tokens, truncation, failures, unscored rows, and whose prompts were used.
+
+Reads score.json and verification.json of the score artifacts, the rating-prompt files that the recipe names,
+and what the results say of their judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from selectit.config import DEFAULT_RATING_PROMPTS, ScoreStage, SelectITSelect
+from selectit.plan.graph import Plan, Stage
+from selectit.plan.outcome import Outcome
+from selectit.recipe.rows import trains
+from selectit.report.render import formats
+from selectit.report.render.formats import Listing
+from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
+from selectit.report.tables.subsets import Subset, selection_of
+from selectit.store.artifact import VERIFICATION
+
+MOST_UNSCORED_SHOWN = 20
+OWN_JUDGE_PROMPT = "prompt.txt"
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """Rows that could not be selected: how many, and the first of them as (row id, failure)."""
+
+    rows_of_table: str
+    count: int
+    first: tuple[tuple[str, str], ...]
+
+
+def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
+    columns = (
+        "rater", "pool", "used by", "text", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated",
+        "failures", "against float32",
+    )  # fmt: skip
+    rows = []
+    for stage in plan.stages:
+        if not isinstance(config := stage.config, ScoreStage):
+            continue
+        name = (Path(config.model.path).name, Path(config.pool.path).name, tell_rows(plan, readers(plan, stage)))
+        outcome = outcomes.get(stage, UNTOUCHED)
+        if outcome.artifact is None:
+            kind = "failed" if outcome.failed else "not run"
+            rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 7))
+            continue
+        told = json.loads((outcome.artifact.path / "score.json").read_text(encoding="utf-8"))
+        rows.append(
+            (
+                *name, _text_told(told), str(len(told["prompts"])),
+                formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
+                f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), failures_told(told),
+                _verification(outcome.artifact.path, told["dtype"]),
+            )
+        )  # fmt: skip
+    return Listing(columns, tuple(rows), num_text_columns=4)
+
+
+def _text_told(told: Mapping[str, Any]) -> str:
+    """How a text was read, where it is not the released code's text of the first answer with the ids of its rating."""
+    return ", ".join(
+        [
+            "chat format" if told["template"] == "chat" else "as released",
+            *([f"{told['turns']} of {formats.count(told['num_answers'])} answers"] if told["turns"] == "mean" else []),
+            *(["last answer"] if told["turns"] == "last" else []),
+            *(["read one at a time"] if told["reads_alone"] else []),
+            *(["whitespace before a digit is tokenized differently"] if told["text_alone"] else []),
+        ]
+    )
+
+
+def _verification(folder: Path, dtype: str) -> str:
+    """What `selectit score --verify` found of these ratings, which are in `dtype`."""
+    if not (folder / VERIFICATION).is_file():
+        return f"{dtype}, not verified"
+    found = json.loads((folder / VERIFICATION).read_text(encoding="utf-8"))
+    return (
+        f"{found['dtype']}, {formats.count(found['num_rows'])} rows rated again: scores differ by "
+        f"{found['max_sentence_score_difference']:.1e} at most, {'within' if found['agrees'] else 'beyond'} "
+        f"{found['tolerance']:g}; rank correlation "
+        f"{found['rank_correlation']:.4f}, the best {found['ratio']:.0%} overlap {found['subset_overlap']:.1%}"
+    )
+
+
+def readers(plan: Plan, stage: Stage) -> list[str]:
+    """Labels of the rows whose own selection reads a score stage."""
+    selections = {row.label: [s for cell in row.cells if (s := selection_of(cell))] for row in plan.rows}
+    return [label for label, found in selections.items() if any(stage in dict(s.inputs).values() for s in found)]
+
+
+def failures_told(told: Mapping[str, Any]) -> str:
+    codes = ", ".join(f"{code} {count}" for code, count in told["failures"].items())
+    return f"{told['num_failures']} ({codes})" if codes else str(told["num_failures"])
+
+
+def unscored(plan: Plan, subsets: Sequence[Subset]) -> list[Unscored]:
+    """Rows of the pool that could not be selected, by the arms for which they could not."""
+    users: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
+    for subset in subsets:
+        if subset.failures:
+            users.setdefault(subset.failures, {})[subset.row.label] = None
+    return [
+        Unscored(tell_rows(plan, rows), len(failures), failures[:MOST_UNSCORED_SHOWN])
+        for failures, rows in users.items()
+    ]
+
+
+def rating_prompts(plan: Plan) -> list[str]:
+    """One sentence per rating-prompt file: own wording, or a named file with its sha256."""
+    users: dict[str, dict[str, None]] = {}
+    for row in plan.rows:
+        if isinstance(row.config.select, SelectITSelect) and trains(row.config.finetune):
+            users.setdefault(row.config.score.rating_prompts, {})[row.label] = None
+    sentences = []
+    for location, rows in users.items():
+        of = f"Rating prompts of {tell_rows(plan, rows)}"
+        if location == DEFAULT_RATING_PROMPTS:
+            content = (files("selectit.scoring") / "rating_prompts.txt").read_bytes()
+            source = "this project's own wording, not that of the SelectIT paper (selectit/scoring/rating_prompts.txt"
+            sentences.append(f"{of}: {source}, sha256 {hashlib.sha256(content).hexdigest()}).")
+        else:
+            path = Path(location)
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "not known: the file is gone"
+            sentences.append(f"{of}: the file {path.name}, sha256 {sha256}.")
+    return sentences
+
+
+def judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
+    """One sentence per judge: who, whether the prompt is this project's own, what its answers cost, how many lack."""
+    own = hashlib.sha256((files("selectit.evaluate.judge") / OWN_JUDGE_PROMPT).read_bytes()).hexdigest()
+    users: dict[tuple[str, str], dict[str, None]] = {}
+    usd: dict[tuple[str, str], dict[Path, float]] = {}
+    left_out: dict[tuple[str, str], dict[Path, tuple[int, int]]] = {}
+    for result in results:
+        if (judge := result.record.get("judge")) and result.artifact is not None:
+            key = result.cell.benchmark, json.dumps(judge)
+            users.setdefault(key, {})[result.row.label] = None
+            usage = result.record.get("judge_usage") or {}
+            if missing := usage.get("num_refused", 0) + usage.get("num_unreadable", 0):
+                left_out.setdefault(key, {})[result.artifact.path] = missing, usage["num_comparisons"]
+            cost = usage.get("usd")
+            if cost is not None:
+                usd.setdefault(key, {})[result.artifact.path] = cost  # rows that share a result paid once
+    sentences = []
+    for key, rows in users.items():
+        judge = json.loads(key[1])
+        prompt = judge.get("prompt_sha256")
+        source = (
+            f"this project's own wording (evaluate/judge/{OWN_JUDGE_PROMPT})" if prompt == own else "not this project's"
+        )
+        reference = judge.get("reference_sha256")
+        length = f"; df_gamed.csv sha256 {judge['df_gamed_sha256']}" if "df_gamed_sha256" in judge else ""
+        paid = f"; its answers cost {sum(usd[key].values()):.2f} USD" if key in usd else ""
+        lacking = ""
+        if key in left_out:
+            missing, asked = (sum(numbers) for numbers in zip(*left_out[key].values(), strict=True))
+            lacking = (
+                f"; {missing} of {asked} judgements were refused or unreadable (max_missing {judge['max_missing']})"
+            )
+        sentences.append(
+            f"Judge of {key[0]} ({tell_rows(plan, rows)}): {_judge_name(judge)}; judge prompt: "
+            f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}{length}{paid}"
+            f"{lacking}."
+        )
+    return sentences
+
+
+def _judge_name(judge: Mapping[str, str]) -> str:
+    if "endpoint" not in judge:
+        return Path(str(judge.get("name"))).name
+    answered = f", which answered as {judge['answered_by']}" if "answered_by" in judge else ""
+    return f"{judge['name']} at {judge['endpoint']}{answered}, verdict by {judge['verdict']}"

@@ -1,0 +1,35 @@
+"""Trainings whose steps were too small for the number type that the weights are saved in.
+
+Reads training.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from selectit.plan.graph import Plan, Stage
+from selectit.plan.outcome import Outcome
+from selectit.report.tables.results import UNTOUCHED
+from selectit.report.tables.subsets import training_of
+
+TRAINING_FILE = "training.json"
+SMALL_SHARE = 0.5
+"""Of changed weights in a full training: less than this is named."""
+
+
+def rounding_notes(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> list[str]:
+    """One sentence for each row of the table with such a training."""
+    notes: dict[str, None] = {}
+    for row in plan.rows:
+        for stage in dict.fromkeys(training_of(cell) for cell in row.cells):
+            artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
+            path = artifact.path / TRAINING_FILE if artifact else None
+            record = json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
+            share = record.get("changed_share", 1.0)
+            if record.get("method") == "full" and share < SMALL_SHARE:
+                notes[
+                    f"{row.label}: {share:.1%} of the saved weights differ from the base; steps that {record['dtype']} "
+                    "cannot hold were rounded away. Raise finetune.learning_rate, or set model.dtype to float32."
+                ] = None
+    return list(notes)

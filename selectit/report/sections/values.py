@@ -1,0 +1,59 @@
+"""Every single value behind the table: one line for each row and combination of seeds, each value with its artifact.
+
+Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selectit.plan.graph import Plan
+from selectit.report.render import formats
+from selectit.report.render.formats import ABSENT
+from selectit.report.tables.results import Result
+
+NOTE = (
+    "Percent. Seeds are select/train/eval. Each value leads to the artifact folder that it was read from, as long as "
+    "this page lies in its runs folder or in an exported pack. A dash: the value does not depend on the seed that "
+    "differs and is in another line of its row, or the row leaves the benchmark out."
+)
+
+
+@dataclass(frozen=True)
+class Value:
+    text: str
+    """Percent, or the word for a hole."""
+    folder: str = ""
+    """Name of the artifact folder; empty where there is none."""
+
+
+@dataclass(frozen=True)
+class ValueLine:
+    seeds: str
+    values: tuple[Value, ...]
+    """One for each benchmark of the table."""
+
+
+def single_values(plan: Plan, results: Sequence[Result], benchmarks: Sequence[str]) -> list[list[ValueLine]]:
+    """The lines of each row of the plan, in its order."""
+    of: dict[int, dict[str, dict[str, Value]]] = {}
+    number = {id(row): index for index, row in enumerate(plan.rows)}
+    for result in results:
+        cell = result.cell
+        seeds = f"{cell.select_seed}/{cell.train_seed}/{cell.eval_seed}"
+        of.setdefault(number[id(result.row)], {}).setdefault(seeds, {})[cell.benchmark] = _value(result)
+    return [
+        [
+            ValueLine(seeds, tuple(found.get(name, Value(ABSENT)) for name in benchmarks))
+            for seeds, found in of.get(index, {}).items()
+        ]
+        for index in range(len(plan.rows))
+    ]
+
+
+def _value(result: Result) -> Value:
+    folder = result.artifact.path.name if result.artifact else ""
+    if result.hole is not None or result.value is None:
+        return Value(result.hole.kind if result.hole else ABSENT, folder)
+    return Value(formats.value(formats.percent(result.value)), folder)

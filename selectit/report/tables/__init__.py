@@ -1,0 +1,1 @@
+"""The main table: values, comparisons and the words for them."""

@@ -1,0 +1,1 @@
+"""Finished work on disk: fingerprints, artifact folders, and where a command may write."""

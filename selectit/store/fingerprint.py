@@ -1,0 +1,238 @@
+"""What a stage's result depends on, as canonical JSON, and its hash.
+
+A configuration becomes its identity: execution fields are left out, and a `Location` is replaced by the
+content it names (a sha256, or a hub id with its commit). A value without a stable form is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from selectit.config import Config, LocationMark, ModelConfig, PoolConfig, is_execution, location_mark
+from selectit.data.fetch import ensure
+from selectit.errors import UserError
+
+CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
+T = TypeVar("T", bound=Config)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no blanks.
+
+    Raises: TypeError for a value whose text could change between runs (sets, objects, NaN).
+    """
+    return json.dumps(_stable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _stable(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"{value} has no stable form")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"keys must be text: {list(value)}")
+        return {key: _stable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_stable(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no stable form: {value!r:.80}")
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class Hasher:
+    """Content hashes of files and folders, remembered by path, size, inode and the times of the last changes.
+
+    A copy that keeps the modification time of another file (`cp -p`, `rsync -t`) still has a change time of its own.
+
+    Args: memory: the JSON file that keeps them between runs; weights of tens of GB are read once.
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory = memory
+        self._known: dict[str, str] = {}
+        if memory and memory.is_file():
+            try:
+                self._known = json.loads(memory.read_text())
+            except json.JSONDecodeError:
+                memory.unlink()  # a torn cache is worth nothing and costs one more reading
+
+    def file(self, path: Path) -> str:
+        stat = path.stat()
+        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
+        if key not in self._known:
+            with path.open("rb") as f:
+                self._known[key] = hashlib.file_digest(f, "sha256").hexdigest()
+            self._remember()
+        return self._known[key]
+
+    def files(self, paths: list[Path], root: Path) -> str:
+        return digest({str(path.relative_to(root)): self.file(path) for path in sorted(paths)})
+
+    def checkpoint(self, path: Path) -> str:
+        """The files of a model folder that decide what it says; README, logs and hidden files do not count."""
+        return self.files([p for p in _visible_files(path) if p.suffix in CHECKPOINT_SUFFIXES], path)
+
+    def dataset(self, path: Path) -> str:
+        """Every file of a dataset folder but hidden ones."""
+        return self.files(_visible_files(path), path)
+
+    def _remember(self) -> None:
+        if self._memory is None:
+            return
+        self._memory.parent.mkdir(parents=True, exist_ok=True)
+        part = self._memory.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(self._known, indent=0))
+        os.replace(part, self._memory)
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+
+
+def identity(config: Config, hasher: Hasher) -> dict[str, Any]:
+    """The fields that decide what comes out, nested models included.
+
+    Raises: UserError where a location can neither be found here nor resolved to a hub commit.
+    """
+    fields = {}
+    for name, info in type(config).model_fields.items():
+        if is_execution(info) or name == "revision":  # a revision is part of its location's identity
+            continue
+        value, mark = getattr(config, name), location_mark(info)
+        if mark is not None and isinstance(value, str) and value not in mark.keywords:
+            fields[name] = _location_identity(config, name, mark, hasher)
+        elif (named := config.hub_dataset(name)) is not None:
+            fields[name] = {"hub": named[0], "revision": _commit(config, *named)}
+        else:
+            fields[name] = _field_identity(value, hasher)
+    return fields
+
+
+def _field_identity(value: Any, hasher: Hasher) -> Any:
+    if isinstance(value, Config):
+        return identity(value, hasher)
+    if isinstance(value, tuple):
+        return [_field_identity(item, hasher) for item in value]
+    return value
+
+
+def _location_identity(config: Config, field: str, mark: LocationMark, hasher: Hasher) -> Any:
+    location = mark.strip(getattr(config, field))
+    ensure(location)
+    path = Path(location)
+    files = config.location_files(field)
+    if files is not None:
+        return {"sha256": hasher.files(files, path)}
+    if path.is_file():
+        return {"sha256": hasher.file(path)}
+    if path.is_dir():
+        return {"sha256": hasher.dataset(path) if _is_dataset(config) else hasher.checkpoint(path)}
+    return {"hub": location, "revision": resolve_revision(location, *_revision_and_type(config))}
+
+
+def _commit(config: Config, dataset: str, holder: str) -> str:
+    """Args: holder: the field whose `revision` is the data set's."""
+    try:
+        return resolve_revision(dataset, getattr(config, holder).revision, "dataset")
+    except UserError as error:
+        raise UserError(
+            f"{error} For a machine without internet, fetch the benchmark's files (selectit data fetch) and name their "
+            "folder in evaluate.data."
+        ) from error
+
+
+def _is_dataset(config: Config) -> bool:
+    return "split" in type(config).model_fields
+
+
+def _revision_and_type(config: Config) -> tuple[str | None, str]:
+    return getattr(config, "revision", None), "dataset" if _is_dataset(config) else "model"
+
+
+def pinned(config: T) -> T:
+    """The configuration with every hub revision as the commit that its identity names.
+
+    A stage loads this one: a branch may have moved on since it was resolved.
+    """
+    changes: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            changes[name] = pinned(value)
+        elif name == "revision" and isinstance(config, ModelConfig | PoolConfig) and not Path(config.path).exists():
+            changes[name] = resolve_revision(config.path, *_revision_and_type(config))
+        elif (named := config.hub_dataset(name)) is not None:
+            _, holder = named
+            changes[holder] = getattr(config, holder).model_copy(update={"revision": _commit(config, *named)})
+    return config.model_copy(update=changes)
+
+
+def resolve_revision(repo_id: str, revision: str | None, repo_type: str) -> str:
+    """The commit that a branch or tag of a hub repository names: from the local cache, else from the hub.
+
+    Raises: UserError where neither knows it.
+    """
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import constants
+
+    ref = Path(constants.HF_HUB_CACHE) / f"{repo_type}s--{repo_id.replace('/', '--')}" / "refs" / (revision or "main")
+    if ref.is_file():
+        return ref.read_text().strip()
+    commit, error = _ask_hub(repo_id, revision, repo_type)
+    if error is not None:
+        raise UserError(
+            f"{repo_type} '{repo_id}': no such file or folder here, not in the hub cache ({constants.HF_HUB_CACHE}), "
+            f"and the hub did not answer for it ({str(error).splitlines()[0]}). Check the spelling, download it first, "
+            "or set HF_TOKEN for a gated repository."
+        ) from error
+    return commit
+
+
+@cache  # once for all stages of a plan: of one commit, whatever becomes of the branch; and one wait where none answers
+def _ask_hub(repo_id: str, revision: str | None, repo_type: str) -> tuple[str, Exception | None]:
+    """The commit, or why the hub did not tell it."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().repo_info(repo_id, revision=revision, repo_type=repo_type, timeout=10).sha), None
+    except Exception as error:
+        return "", error
+
+
+def leaves(value: Any, prefix: str = "") -> frozenset[tuple[str, str]]:
+    """(dotted key, canonical JSON) of each leaf; what two of these do not share is what two identities differ in."""
+    if isinstance(value, Mapping):
+        return frozenset(leaf for k, v in value.items() for leaf in leaves(v, f"{prefix}.{k}" if prefix else k))
+    return frozenset({(prefix, canonical_json(value))})
+
+
+def at(identity: Mapping[str, Any], key: str) -> Any:
+    """The part of an identity that a dotted key names."""
+    value: Any = identity
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted key, old, new) for each leaf that differs."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new})
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{prefix}.{k}" if prefix else k)]
+    return [] if canonical_json(old) == canonical_json(new) else [(prefix, old, new)]
