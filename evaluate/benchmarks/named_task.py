@@ -6,6 +6,8 @@ Reads task YAMLs and their data, from the hub or from files. What it takes of an
 from __future__ import annotations
 
 import contextlib
+import inspect
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +21,14 @@ from lm_eval.api.group import Group
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
-from selectit.config import NamedTaskConfig
 from selectit.errors import UserError
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import TaskFiles, find_task
-from selectit.evaluate.graders import grader_of
-from selectit.evaluate.grading import answers_sha256
-from selectit.evaluate.harness import quiet
-from selectit.evaluate.health import answer_health
-from selectit.evaluate.metrics import task_numbers
+from selectit.evaluate.grading.grade import answers_sha256
+from selectit.evaluate.grading.graders import grader_of
+from selectit.evaluate.grading.health import answer_health
+from selectit.evaluate.grading.metrics import task_numbers
+from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.results import Item, Metric, Result, count_outcomes, mean_metric
 
 TASK_FILE = "task.json"
@@ -38,7 +40,6 @@ NO_ANSWER = "[invalid]"
 
 @dataclass(frozen=True)
 class LoadedTask:
-    files: TaskFiles
     tasks: dict[str, Task]
     groups: dict[str, Group]
 
@@ -58,7 +59,7 @@ def load_task(benchmark: NamedTaskConfig) -> LoadedTask:
         ) from error
     except Exception as error:  # its Python code and `datasets` may raise anything
         raise UserError(_not_loaded(benchmark.task, files, error)) from error
-    return LoadedTask(files, loaded["tasks"], loaded["groups"])
+    return LoadedTask(loaded["tasks"], loaded["groups"])
 
 
 def _not_loaded(task: str, files: TaskFiles, error: Exception) -> str:
@@ -114,18 +115,40 @@ DEFAULT_MAX_GEN_TOKS = 256
 """lm-eval's, where neither the task nor the entry has a limit."""
 
 
-def describe_task(loaded: LoadedTask, benchmark: NamedTaskConfig) -> dict[str, Any]:
+def write_task(tasks: Mapping[str, Task], benchmark: NamedTaskConfig, out: Path) -> None:
     """The task as lm-eval has it: its settings, with what the entry sets, and the commits of its data sets."""
-    return {
+    told = {
         "task": benchmark.task, "lm_eval": version("lm_eval"), "datasets": dict(benchmark.commits),
-        "not_in_the_fingerprint": list(loaded.files.untracked),
-        "configs": {name: task.dump_config() for name, task in loaded.tasks.items()},
+        "configs": {name: task.dump_config() for name, task in tasks.items()},
     }  # fmt: skip
+    text = json.dumps(told, indent=2, ensure_ascii=False, default=_source)
+    (out / TASK_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _source(value: Any) -> str:
+    """Of a function of a task's Python code; others by their name."""
+    try:
+        return inspect.getsource(value)
+    except (TypeError, OSError):
+        return str(value)
+
+
+def untracked_notes(benchmark: NamedTaskConfig) -> list[str]:
+    found = find_task(benchmark.task, benchmark.include_path)
+    return [f"not part of the fingerprint, so a change of it is not seen: {one}" for one in found.untracked]
+
+
+def data_set(benchmark: NamedTaskConfig) -> dict[str, str | None] | None:
+    """Of a task with one data set of the hub; task.json names all."""
+    if len(benchmark.commits) != 1:
+        return None
+    ((name, commit),) = benchmark.commits
+    return {"hub": name, "revision": commit}
 
 
 def leave_room(tasks: Mapping[str, Task], context_tokens: int) -> list[str]:
     """At most half of the context for new tokens, so that a prompt fits; notes where that lowers a task's own limit."""
-    lowered = {}
+    lowered: dict[tuple[int, int], None] = {}
     for task in tasks.values():
         settings = task.get_config("generation_kwargs") or {}
         if (wanted := settings.get("max_gen_toks", 0)) > (most := context_tokens // 2):

@@ -14,11 +14,12 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate
+from transformers import PreTrainedTokenizerBase
 
-from selectit.config import NamedTaskConfig
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.named_task import LoadedTask, load_task, set_up
-from selectit.evaluate.harness import quiet
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+from selectit.evaluate.model.harness import quiet
 
 NUM_TRIED = 2
 """Items of each task that are tried out."""
@@ -85,9 +86,27 @@ def _right_text(task: Task, doc: Any) -> str:
     return str(target[0] if isinstance(target, list) and target else target)
 
 
-def check_task(benchmark: NamedTaskConfig, chat: Chat | None = None) -> None:
-    """Args:   chat: for chat format, what renders it.
-    Raises: UserError with all that is wrong, each with the key of the entry.
+def chat_with(tokenizer: PreTrainedTokenizerBase, template: str) -> Chat:
+    """Args: template: Jinja text."""
+
+    def chat(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return str(
+            tokenizer.apply_chat_template(
+                messages,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+            )
+        )
+
+    return chat
+
+
+def check_task(benchmark: NamedTaskConfig, chat: Chat | None = None) -> str:
+    """Args:    chat: for chat format, what renders it.
+    Returns: how many items it has, and the commits of its data sets.
+    Raises:  UserError with all that is wrong, each with the key of the entry.
     """
     loaded = load_task(benchmark)
     faults = [fault for task in loaded.tasks.values() for fault in _settings_faults(task, benchmark)]
@@ -99,6 +118,9 @@ def check_task(benchmark: NamedTaskConfig, chat: Chat | None = None) -> None:
     if faults:
         where = f"benchmarks.{benchmark.name}"
         raise UserError("\n".join(f"{where}{fault}" for fault in dict.fromkeys(faults)))
+    num_items = sum(len(task.eval_docs) for task in loaded.tasks.values())
+    data = "".join(f"; {name} at {commit}" for name, commit in benchmark.commits)
+    return f"{benchmark.name}: {benchmark.task} of lm-eval, {num_items:,} items{data}"
 
 
 def _settings_faults(task: Task, benchmark: NamedTaskConfig) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from selectit.config import ArmConfig, JudgeConfig, LocationMark, ModelConfig, PoolConfig, RecipeConfig
 from selectit.data.fetch import PREFIX, name_of
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.profile import data_files, load_profile
 from selectit.plan.graph import Plan
 from selectit.recipe.load import map_locations
@@ -98,7 +99,8 @@ class Inputs:
             if Path(evaluate.data) != data:
                 continue
             for name, benchmark in recipe.profiles[row.arm].benchmarks.items():
-                if evaluate.benchmarks is None or name in evaluate.benchmarks:
+                is_chosen = evaluate.benchmarks is None or name in evaluate.benchmarks
+                if is_chosen and not isinstance(benchmark, NamedTaskConfig):
                     found.update(dict.fromkeys(data_files(benchmark, data)))
         return list(found)
 

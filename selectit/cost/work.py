@@ -25,6 +25,7 @@ from selectit.config import (
 from selectit.cost.items import items_of_tasks
 from selectit.cost.tokens import pool_rows, rating_tokens, tokens_per_row
 from selectit.errors import UserError
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference import flops
 from selectit.inference.shape import bytes_per_parameter, shape_of
@@ -236,6 +237,11 @@ def num_items(benchmark: BenchmarkConfig, limit: int | None, data: str = "hub") 
 
 def _size(benchmark: BenchmarkConfig) -> tuple[int, int, int]:
     """Its line of BENCHMARKS. Raises: UserError where it has none."""
+    if isinstance(benchmark, NamedTaskConfig):
+        raise UserError(
+            f"{benchmark.name}: how many items {benchmark.task} of lm-eval has, and how long they are, is known once "
+            f"they are loaded (selectit evaluate --show {benchmark.name} --items all --out FILE writes them)"
+        )
     for name in (f"{benchmark.name}_{benchmark.prompts}", benchmark.name):
         if name in BENCHMARKS:
             return BENCHMARKS[name]

@@ -31,6 +31,7 @@ from selectit.config import (
 )
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe.rows import Recipe, Row, trains
@@ -344,7 +345,7 @@ def evaluate_stage(
         adapter=adapter,
         benchmark=benchmark,
         profile=profile,
-        data=evaluate.data,
+        data="hub" if isinstance(benchmark, NamedTaskConfig) else evaluate.data,
         limit=evaluate.limit,
         template=config.finetune.template if benchmark.chat_template else None,
         judge=evaluate.judge if benchmark.name in JUDGED else None,

@@ -8,8 +8,9 @@ import pytest
 from own_tasks import write_tasks
 from test_resume import asked, items, kill_in_the_middle  # noqa: F401
 
-from selectit.config import EvaluateStage, NamedTaskConfig
 from selectit.errors import UserError
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+from selectit.evaluate.stage_config import EvaluateStage
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def lm_evals_own(own, demo_model, task, num_fewshot=None):
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from selectit.models import load_model, load_tokenizer
+    from selectit.inference.load import load_model, load_tokenizer
 
     lm = HFLM(pretrained=load_model(demo_model), tokenizer=load_tokenizer(demo_model), batch_size=4)
     with contextlib.chdir(own):
@@ -123,8 +124,8 @@ def test_a_generated_answer_has_its_text_what_was_read_and_its_health(run):
 
 
 def test_a_metric_in_points_is_divided_by_its_scale(run, own, monkeypatch):
-    from selectit.evaluate.answerer import Answerer
-    from selectit.evaluate.requests import Answer
+    from selectit.evaluate.model.answerer import Answerer
+    from selectit.evaluate.model.requests import Answer
 
     monkeypatch.setattr(Answerer, "answer", lambda self, batch: [Answer("4", 3, "end") for _ in batch.requests])
     metrics, _, lines = run("sums_points", "points,none", scale=100)
@@ -143,9 +144,8 @@ def test_items_are_drawn_with_the_seed_and_shots_do_not_depend_on_it(run):
 
 def test_chat_format_stands_in_the_training_template(run):
     _, _, lines = run("sums_choice", "acc,none", limit=2, chat_template=True, template="alpaca")
-    assert (
-        lines[0]["prompt"].startswith("Below is an instruction") and "Question: What is 1 plus 3?" in lines[0]["prompt"]
-    )
+    prompt = lines[0]["prompt"]
+    assert "### Instruction:\nQuestion: What is 1 plus 3?\nAnswer:\n\n### Response:" in prompt
 
 
 def test_a_killed_task_asks_only_what_was_in_flight(run, config, asked, tmp_path):  # noqa: F811
@@ -173,7 +173,7 @@ def test_the_task_is_kept_as_lm_eval_has_it(run, tmp_path):
 @pytest.mark.parametrize(
     ("task", "fields", "message"),
     [
-        ("sums_choice", {"metric": "acc"}, r"\.metric: 'acc' is not one of acc,none, acc_norm,none"),
+        ("sums_choice", {"metric": "f1,none"}, r"\.metric: 'f1,none' is not one of acc,none, acc_norm,none"),
         ("sums_choice", {"num_fewshot": 6}, r"\.num_fewshot: 6, and sums_choice has 5 demonstrations"),
         ("sums_choice", {"max_gen_toks": 8}, r"\.max_gen_toks: sums_choice generates no text"),
         ("sums_text", {"metric": "exact_match,none"}, "Did you mean 'exact_match,number'"),
