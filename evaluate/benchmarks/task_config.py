@@ -46,9 +46,9 @@ class NamedTaskConfig(BenchmarkConfig):
             files=_by_name(found.files, roots),
             datasets=tuple((name, revision or self.revision) for name, revision in found.datasets),
             cure=f"For a machine without internet, load {self.task} once where there is some, with this machine's "
-            "HF_HOME (selectit validate RECIPE --inputs), and write the commit that it shows into the entry's `revision`; "
-            "or write its rows to a file and name that in a task YAML of your own (`dataset_path: json`, found with "
-            "include_path).",
+            "HF_HOME (selectit validate RECIPE --inputs), and write the commit that it shows into the entry's "
+            "`revision`; or write its rows to a file and name that in a task YAML of your own (`dataset_path: json`, "
+            "found with include_path).",
         )
 
 

@@ -231,10 +231,7 @@ def validate(
     set_: Override = [],
     inputs: Annotated[
         bool,
-        typer.Option(
-            "--inputs",
-            help="Also check tokenizers, templates and rows of each training, and tasks of lm-eval; no weights.",
-        ),
+        typer.Option("--inputs", help="Also check tokenizers, templates, training rows and lm-eval tasks; no weights."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
