@@ -181,6 +181,9 @@ def _item(task: Task, sample: Mapping[str, Any], metric: str, scale: float) -> I
         task=task.task_name, item_id=sample["doc_id"], doc=ids, prompt=str(sample["arguments"][0][0]), outputs=[],
         answer=None, target=_plain(sample["target"]), score=None,
     )  # fmt: skip
+    text = task.doc_to_text(sample["doc"])
+    if isinstance(text, str) and (start := item.prompt.rfind(text.strip())) > 0:
+        item.details["own_text_at"] = start  # shots are drawn anew for every item, so prompts do not begin alike
     value = sample.get(metric)
     if isinstance(value, bool | int | float | np.number) and math.isfinite(value):
         item.score = float(value) / scale

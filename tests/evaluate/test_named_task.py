@@ -142,6 +142,15 @@ def test_items_are_drawn_with_the_seed_and_shots_do_not_depend_on_it(run):
     assert [line["item_id"] for line in lines] == random.Random(7).sample(range(20), 5)
 
 
+def test_shots_are_not_part_of_an_item_for_the_contamination_check(run, tmp_path):
+    from selectit.report.sections.contamination import own_prompts
+
+    _, _, lines = run("sums_choice", "acc,none", num_fewshot=2, limit=3)
+    assert all(line["prompt"].count("Question:") == 3 for line in lines)
+    assert len({line["prompt"][:30] for line in lines}) > 1, "other shots for other items"
+    assert own_prompts(tmp_path / "out" / "items.jsonl") == ["3?\nAnswer:", "4?\nAnswer:", "5?\nAnswer:"]
+
+
 def test_chat_format_stands_in_the_training_template(run):
     _, _, lines = run("sums_choice", "acc,none", limit=2, chat_template=True, template="alpaca")
     prompt = lines[0]["prompt"]
