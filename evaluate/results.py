@@ -76,7 +76,7 @@ class Item:
 
 
 @dataclass
-class Result:
+class BenchmarkResult:
     """result.json; fields as docs/evaluation.md has them."""
 
     benchmark: str
@@ -127,11 +127,11 @@ class Result:
 
     def named(self) -> dict[str, float]:
         """Every metric under the names that lm-eval logs: `mmlu/acc`, `mmlu/acc_stderr`, and `mmlu/num_items`."""
-        told: dict[str, float | None] = {f"{self.benchmark}/num_items": self.num_items}
+        flat: dict[str, float | None] = {f"{self.benchmark}/num_items": self.num_items}
         for name, metric in self.metrics.items():
-            told[f"{self.benchmark}/{name}"] = metric.value
-            told[f"{self.benchmark}/{name}_stderr"] = metric.stderr
-        return {name: float(number) for name, number in told.items() if number is not None}
+            flat[f"{self.benchmark}/{name}"] = metric.value
+            flat[f"{self.benchmark}/{name}_stderr"] = metric.stderr
+        return {name: float(number) for name, number in flat.items() if number is not None}
 
     def write(self, out: Path, items: Sequence[Item]) -> None:
         with (out / ITEMS_FILE).open("w", encoding="utf-8") as f:

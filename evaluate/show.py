@@ -214,7 +214,7 @@ def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[s
         write(f"---- {one.item.task}, item {one.item.item_id}: the prompt, {len(prompt)} characters")
         write(prompt)
         write("---- end of the prompt")
-        write(_told(benchmark.name, benchmark.metric, one) + "\n")
+        write(_result_line(benchmark.name, benchmark.metric, one) + "\n")
 
 
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
@@ -252,7 +252,7 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     return lines
 
 
-def _told(benchmark: str, metric: str, one: Asked) -> str:
+def _result_line(benchmark: str, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
     if one.item.score is None:
         return f"right answer: {given!r}; {metric} is computed of all items together"

@@ -100,8 +100,8 @@ class TrackerCallback(TrainerCallback):
         if "loss" in logs:
             self._log({f"train/{name}": logs[name] for name in LOGGED}, step=state.global_step)
         if "eval_loss" in logs:
-            told = {f"validation/{name}": logs[f"eval_{name}"] for name in ("loss", "token_accuracy")}
-            self._tracker.log({**told, "validation/epoch": state.epoch or 0.0}, step=state.global_step)
+            metrics = {f"validation/{name}": logs[f"eval_{name}"] for name in ("loss", "token_accuracy")}
+            self._tracker.log({**metrics, "validation/epoch": state.epoch or 0.0}, step=state.global_step)
 
 
 class EventTracker(Tracker):
@@ -123,8 +123,8 @@ class EventTracker(Tracker):
     def progress(self, description: str, total: int) -> Iterator[Advance]:
         self._tell({"progress": description, "total": total})
 
-        def advance(n: int, *, description: str | None = None, told: str | None = None) -> None:
-            self._tell({"advance": n, "description": description, "told": told})
+        def advance(n: int, *, description: str | None = None, detail: str | None = None) -> None:
+            self._tell({"advance": n, "description": description, "detail": detail})
 
         yield advance
 
@@ -161,4 +161,4 @@ class EventReader:
         elif "progress" in event:
             self._advance = self._stack.enter_context(self._tracker.progress(event["progress"], event["total"]))
         else:
-            self._advance(event["advance"], description=event["description"], told=event["told"])
+            self._advance(event["advance"], description=event["description"], detail=event["detail"])

@@ -22,7 +22,7 @@ VALIDATION = "validation"
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     trained: tuple[Conversation, ...]
     """The subset's, without what is held out, and then the replayed ones."""
     validation: tuple[Conversation, ...] = ()
@@ -33,7 +33,7 @@ class Rows:
     """Row id -> selection score, with order curriculum."""
 
 
-def read_rows(messages: Path, finetune: FinetuneConfig) -> Rows:
+def read_rows(messages: Path, finetune: FinetuneConfig) -> TrainingRows:
     """Raises: UserError where a pool cannot be read or is too small, or nothing is left to train on."""
     subset = read_conversations(messages, finetune.template)
     held_out = _held_out(subset, finetune)
@@ -54,7 +54,7 @@ def read_rows(messages: Path, finetune: FinetuneConfig) -> Rows:
             f"finetune.validation holds out all {len(subset)} rows of the subset, so nothing is left to train on; "
             "lower its share or num_rows, or name another file"
         )
-    return Rows(
+    return TrainingRows(
         trained=(*kept, *replayed),
         validation=tuple(held_out.values()),
         num_replayed=len(replayed),

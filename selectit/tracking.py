@@ -24,9 +24,9 @@ WANDB_INIT_TIMEOUT_SECONDS = 20
 
 
 class Advance(Protocol):
-    """Moves a progress bar on; `description` and `told` (such as the speed) replace what stands beside it."""
+    """Moves a progress bar on; `description` and `detail` (such as the speed) replace what stands beside it."""
 
-    def __call__(self, n: int, *, description: str | None = None, told: str | None = None) -> None: ...
+    def __call__(self, n: int, *, description: str | None = None, detail: str | None = None) -> None: ...
 
 
 class Tracker:
@@ -109,16 +109,16 @@ class Tracker:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[detail]}"),
         )
         disable = not self._console.is_terminal  # a log file gets the line of the finished stage, not the bar
         with Progress(*columns, console=self._console, transient=True, disable=disable) as progress:
-            task = progress.add_task(description, total=total, told="")
+            task = progress.add_task(description, total=total, detail="")
 
-            def advance(n: int, *, description: str | None = None, told: str | None = None) -> None:
+            def advance(n: int, *, description: str | None = None, detail: str | None = None) -> None:
                 progress.update(task, advance=n, description=description)
-                if told is not None:
-                    progress.update(task, told=told)
+                if detail is not None:
+                    progress.update(task, detail=detail)
 
             yield advance
 

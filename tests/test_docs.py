@@ -22,7 +22,7 @@ from selectit import config
 from selectit.cli.app import app
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.results import Result
+from selectit.evaluate.results import BenchmarkResult
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.build import build
 from selectit.recipe.load import load
@@ -148,7 +148,7 @@ def test_every_dotted_field_exists(page):
 def test_evaluation_names_every_field_of_profiles_and_results():
     named = set(spans(ROOT / "docs" / "evaluation.md"))
     entries = set(config.BenchmarkConfig.model_fields) | set(NamedTaskConfig.model_fields)
-    assert entries | {field.name for field in fields(Result)} <= named
+    assert entries | {field.name for field in fields(BenchmarkResult)} <= named
 
 
 def test_results_names_every_column_and_every_output():

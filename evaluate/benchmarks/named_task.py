@@ -29,7 +29,7 @@ from selectit.evaluate.grading.graders import grader_of
 from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.grading.metrics import task_numbers
 from selectit.evaluate.model.harness import quiet
-from selectit.evaluate.results import Item, Metric, Result, count_outcomes, mean_metric
+from selectit.evaluate.results import BenchmarkResult, Item, Metric, count_outcomes, mean_metric
 
 TASK_FILE = "task.json"
 BOOTSTRAP_ITERS = 1000
@@ -233,7 +233,9 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)
 
 
-def score_task(result: Result, items: Sequence[Item], answers: Mapping[str, Any], benchmark: NamedTaskConfig) -> None:
+def score_task(
+    result: BenchmarkResult, items: Sequence[Item], answers: Mapping[str, Any], benchmark: NamedTaskConfig
+) -> None:
     """Take lm-eval's numbers into the result: the value, its standard error and the other metrics."""
     result.num_items = len(items)
     result.grader = grader_of(benchmark)

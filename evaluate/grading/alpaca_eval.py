@@ -17,12 +17,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from selectit.evaluate.judge.base import Comparison, Judge
-from selectit.evaluate.results import Item, Metric, Result, mean_metric
+from selectit.evaluate.results import BenchmarkResult, Item, Metric, mean_metric
 
 OUTPUTS_FILE = "model_outputs.json"
 ANSWERS_FILE = ".answers.json"
 METRIC = "win_rate"
-_RESULT, _ITEM = TypeAdapter(Result), TypeAdapter(Item)
+_RESULT, _ITEM = TypeAdapter(BenchmarkResult), TypeAdapter(Item)
 """Read as JSON, in which a Metric is an object."""
 
 
@@ -67,7 +67,7 @@ def reference_sha256(references: Iterable[Mapping[str, Any]]) -> str:
     return hashlib.sha256(pairs.encode()).hexdigest()
 
 
-def keep_answers(result: Result, items: Sequence[Item], references: str, out: Path) -> None:
+def keep_answers(result: BenchmarkResult, items: Sequence[Item], references: str, out: Path) -> None:
     """Put by what was generated, for a judge that fails: its next run must not generate it again.
 
     Args: references: their sha256.
@@ -78,7 +78,7 @@ def keep_answers(result: Result, items: Sequence[Item], references: str, out: Pa
     os.replace(part, out / ANSWERS_FILE)
 
 
-def kept_answers(out: Path) -> tuple[Result, list[Item], str] | None:
+def kept_answers(out: Path) -> tuple[BenchmarkResult, list[Item], str] | None:
     """What `keep_answers` put by in this folder; None where there is nothing whole, which is then generated again."""
     path = out / ANSWERS_FILE
     if not path.is_file():

@@ -108,13 +108,13 @@ def program_of(benchmark: str, doc: dict[str, Any], completion: str) -> Program:
     if benchmark == "mbpp":
         return _mbpp(doc, completion)
     name = doc["entry_point"]
-    told = {
+    task = {
         "task_id": doc["task_id"],
         "entry_point": name,
         "solution": doc["prompt"] + doc["canonical_solution"],
         **json.loads(doc["plus"]),
     }
-    test = f"import json\nTASK = json.loads({json.dumps(told)!r})\n{_plus_driver()}"
+    test = f"import json\nTASK = json.loads({json.dumps(task)!r})\n{_plus_driver()}"
     if benchmark == "mbpp_plus":
         completion += _TRUTH_OF_A_MATCH.format(name=name)
     return Program(doc["prompt"], completion, test, name, PLUS_TIMES)

@@ -92,8 +92,8 @@ def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights:
     hasher = Hasher()
     absent = {place: hasher.file(file) for place, file in named.left_out.items()}
     entries[PACK] = _json({"name": name, "left_out": left_out, "inputs_left_out": absent})
-    holes = sum(o.artifact is None for o in outcomes.values())
-    notes = tuple(_notes(finished, holes, len(left_out), len(absent)))
+    num_missing = sum(o.artifact is None for o in outcomes.values())
+    notes = tuple(_notes(finished, num_missing, len(left_out), len(absent)))
     entries["README.md"] = _readme(plan, len(names), notes).encode()
     return Pack(name, entries, expected, notes)
 
@@ -152,11 +152,11 @@ def _environment() -> Entries:
 
 
 def _notes(
-    finished: Mapping[Stage, Artifact], num_holes: int, num_left_out: int, num_inputs_left_out: int
+    finished: Mapping[Stage, Artifact], num_missing: int, num_left_out: int, num_inputs_left_out: int
 ) -> list[str]:
     notes = []
-    if num_holes:
-        notes.append(f"{num_holes} stages have no result; the table names the reasons")
+    if num_missing:
+        notes.append(f"{num_missing} stages have no result; the table names the reasons")
     if num_left_out:
         notes.append(f"{num_left_out} files of weights are left out; {PACK} has their sha256 (--weights packs them)")
     if num_inputs_left_out:
@@ -184,9 +184,9 @@ def _notes(
 
 
 def _readme(plan: Plan, num_artifacts: int, notes: tuple[str, ...]) -> str:
-    recipe, told = recipe_of(plan), provenance()
+    recipe, made_by = recipe_of(plan), provenance()
     name = recipe.config.name
-    commit = f"{told['git_commit'] or 'not known'}{' with uncommitted changes' if told['git_dirty'] else ''}"
+    commit = f"{made_by['git_commit'] or 'not known'}{' with uncommitted changes' if made_by['git_dirty'] else ''}"
     return f"""# {name}
 
 {recipe.config.description or "A table made with selectit."}

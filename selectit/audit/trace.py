@@ -36,8 +36,8 @@ class ResultsFolder:
     def names(self) -> list[str]:
         """The artifact folders that the table or its record names, each once."""
         recorded = (read_record(self.path) or {}).get("artifacts")
-        told = [str(name) for name in recorded] if isinstance(recorded, list) else []
-        return list(dict.fromkeys([*(line["artifact"] for line in self.lines if line["artifact"]), *told]))
+        named = [str(name) for name in recorded] if isinstance(recorded, list) else []
+        return list(dict.fromkeys([*(line["artifact"] for line in self.lines if line["artifact"]), *named]))
 
 
 def is_results(folder: Path) -> bool:

@@ -94,8 +94,8 @@ def _needed(plans: Sequence[Plan], store: Store) -> set[str]:
     for path in store.root.glob("*"):
         manifest = read_manifest(path)
         if manifest is not None:
-            told = {key: manifest["identity"][key] for key in ("kind", "version", "config")}
-            if canonical_json(told) in unknown:
+            hashed = {key: manifest["identity"][key] for key in ("kind", "version", "config")}
+            if canonical_json(hashed) in unknown:
                 kept.add(path.name)
         elif any(f'"kind":"{_kind(path)}"' in settings for settings in unknown):
             kept.add(path.name)

@@ -43,7 +43,7 @@ def losses(
 
     check_outputs({POOL: [pool], "--model": [model], "--template": [template]}, stage_folder("--out", out, "losses"))
     if text not in LOSS_TEXTS:
-        raise UserError(f"--text {text}: legal are {', '.join(LOSS_TEXTS)}.{did_you_mean(text, list(LOSS_TEXTS))}")
+        raise UserError(f"--text {text}: allowed are {', '.join(LOSS_TEXTS)}.{did_you_mean(text, list(LOSS_TEXTS))}")
     select = {"strategy": "perplexity"} if text == "conditioned" else {"strategy": "ifd", "unconditioned": text}
     arm = resolve_arm(
         {

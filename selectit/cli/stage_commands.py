@@ -226,7 +226,7 @@ def finetune(
         }
     )
     if arm.finetune.method == "none":
-        raise UserError("--method none trains nothing; legal here are lora, qlora and full")
+        raise UserError("--method none trains nothing; allowed here are lora, qlora and full")
     check_outputs(
         {POOL: [pool], "--model": [model], "--set template": [arm.finetune.template]},
         stage_folder("--out", out, f"finetune-{arm.finetune.method}"),
@@ -247,7 +247,8 @@ def check_revision(model: str, revision: str | None) -> None:
 
 
 def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
-    from selectit.cost.score_estimate import measured, price, stated, told
+    from selectit.cost.score_estimate import estimate, estimate_lines, measured
+    from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
     from selectit.store.artifact import Store
@@ -261,11 +262,11 @@ def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: 
     now = inspect(plan, store)[stage]
     if now.identity is None:
         raise UserError(now.why)
-    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].takes_over)]
-    priced = price(stage.config, earlier)
-    if speed is None and priced.num_texts:
-        speed = measured(stage.config, priced)
-    for line in told(stage.config, priced, speed):
+    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].reuse_keys)]
+    found = estimate(stage.config, earlier)
+    if speed is None and found.count.num_texts:
+        speed = measured(stage.config, found)
+    for line in estimate_lines(stage.config, found, speed):
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -338,8 +339,8 @@ def judge_verification(result: dict[str, Any]) -> None:
         console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
         return
     lines = [f"  {row['row_id']}: {row['ledger']:.6f}, again {row['again']:.6f}" for row in result["most_different"]]
-    told = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
-    console.print("\n".join([told, *lines]), highlight=False, markup=False, soft_wrap=True)
+    heading = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
+    console.print("\n".join([heading, *lines]), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

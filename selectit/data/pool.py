@@ -289,10 +289,10 @@ def _detect_format(pool: PoolConfig, position: int, row: Any) -> str:
     for row_format, columns in COLUMNS.items():
         if set(columns) <= keys:
             return row_format
-    legal = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in COLUMNS.items())
+    allowed = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in COLUMNS.items())
     found = ", ".join(sorted(keys)) if keys else type(row).__name__
     raise UserError(
-        f"pool {pool.path}, row {position}: columns found: {found}. A row needs the columns of one form ({legal})."
+        f"pool {pool.path}, row {position}: columns found: {found}. A row needs the columns of one form ({allowed})."
     )
 
 
@@ -347,7 +347,7 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
         if role is None:
             raise UserError(
                 f"pool {pool.path}, row {index}: {where}.{role_key} is '{turn[role_key]}'; "
-                f"legal are {', '.join(SHAREGPT_ROLES)}"
+                f"allowed are {', '.join(SHAREGPT_ROLES)}"
             )
         message: Message = {"role": role, "content": text(turn[text_key], f"{where}.{text_key}")}
         if role == "assistant":

@@ -62,15 +62,15 @@ def verify_losses(
             [sums] = reference.rate(Batch([text]))
             expected[at] = sums / [text.scored.sum(), len(text.ids) - 1]
             advance(1)
-    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     found, ratio = losses.response[sample], SelectDefaults().ratio
     apart = float(np.abs(found - expected[:, 0]).max())
-    largest_allowed = tolerance if tolerance is not None else TOLERANCES[told["dtype"] == "float32"]
+    largest_allowed = tolerance if tolerance is not None else TOLERANCES[summary["dtype"] == "float32"]
     result = {
         "num_rows": len(sample),
         "num_rows_of_pool": len(row_ids),
-        "rater": told["rater"],
-        "dtype": told["dtype"],
+        "rater": summary["rater"],
+        "dtype": summary["dtype"],
         "max_response_loss_difference": apart,
         "tolerance": largest_allowed,
         "agrees": apart <= largest_allowed,

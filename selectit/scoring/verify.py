@@ -63,10 +63,10 @@ def verify(
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
     rows = rows_of(rated_rows(config.pool, config.turns), [row_ids[at] for at in sample])
 
-    told = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+    summary = json.loads((folder / "score.json").read_text(encoding="utf-8"))
     reference = StockRater(
         load_model(config.model.model_copy(update={"dtype": "float32"})),  # not quantised, where the rater was
-        list(told["rating_token_ids"].values()),
+        list(summary["rating_token_ids"].values()),
     )
     tokenizer = load_tokenizer(config.model)
     expected = np.empty((len(sample), len(prompts), rated.probabilities.shape[2]))
@@ -87,12 +87,12 @@ def verify(
     sentence, expected_sentence = (sentence_scores(t, ALPHA) for t in (token, expected_token))
     ratio = SelectDefaults().ratio
     apart = np.abs(sentence - expected_sentence)
-    largest_allowed = tolerance if tolerance is not None else TOLERANCES[told["dtype"] == "float32"]
+    largest_allowed = tolerance if tolerance is not None else TOLERANCES[summary["dtype"] == "float32"]
     result = {
         "num_rows": len(sample),
         "num_rows_of_pool": len(row_ids),
-        "rater": told["rater"],
-        "dtype": told["dtype"],
+        "rater": summary["rater"],
+        "dtype": summary["dtype"],
         "fidelity": fidelity,
         "max_probability_difference": float(np.abs(found - expected).max()),
         "max_token_score_difference": float(np.abs(token - expected_token).max()),

@@ -37,7 +37,7 @@ from selectit.scoring.ledger import LEDGER, NOT_SCORED, read_ratings
 from selectit.scoring.rated_rows import ids_of_answers, num_answers
 from selectit.selection.losses import Detail, ifd_scores, middle_first, perplexity_scores
 from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
-from selectit.selection.ties import ties_of, ties_told
+from selectit.selection.ties import tie_lines, ties_of
 from selectit.tracking import Tracker
 
 TAKEN = "taken_by_the_other_arm"
@@ -122,7 +122,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         "failures": dict(Counter(f for f in failures if f)),
     }
     (out / "selection.json").write_text(json.dumps(selection, indent=2) + "\n")
-    for line in ties_told(ties, summary):
+    for line in tie_lines(ties, summary):
         tracker.note(line)
     tracker.log({f"select/{name}": value for name, value in summary.items()})
     tracker.histogram("select/score", scores[np.isfinite(scores)])
@@ -245,7 +245,7 @@ def _selectit_scores(
         for at, failure in enumerate(failed):
             failures[at] = failures[at] or failure
 
-    def told(at: int) -> dict[str, Any]:
+    def row_details(at: int) -> dict[str, Any]:
         return {
             "models": [
                 {
@@ -257,7 +257,7 @@ def _selectit_scores(
             ]
         }
 
-    details.append(told)
+    details.append(row_details)
     if not np.isfinite(sentence).all(axis=1).any():
         raise UserError(f"pool {config.pool.path}: no row could be scored; see ledger.parquet in {folders[0]}")
     if select.level != "model":

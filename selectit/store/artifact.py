@@ -128,8 +128,8 @@ class Store:
     def identities(self, kind: str) -> list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]:
         """Identities of the finished stages of a kind, each with its leaves; read once until `look_again`."""
         if kind not in self._identities:
-            told = [manifest["identity"] for manifest in self.manifests(kind)]
-            self._identities[kind] = [(leaves(identity), identity) for identity in told]
+            identities = [manifest["identity"] for manifest in self.manifests(kind)]
+            self._identities[kind] = [(leaves(identity), identity) for identity in identities]
         return self._identities[kind]
 
     def look_again(self) -> None:

@@ -20,7 +20,7 @@ from selectit.plan.graph import Cell, Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.report.tables.results import UNTOUCHED
 from selectit.selection.stage import TAKEN
-from selectit.selection.ties import ties_told
+from selectit.selection.ties import tie_lines
 from selectit.store.artifact import Artifact
 
 SCHEMA = pa.schema(
@@ -133,7 +133,7 @@ def ties(subsets: Sequence[Subset]) -> list[str]:
     sentences = []
     for subset in first_seed(subsets):
         found = {key: subset.summary[key] for key in keys if key in subset.summary}
-        sentences += [f"{subset.row.label}: {line}." for line in ties_told(found, subset.summary)]
+        sentences += [f"{subset.row.label}: {line}." for line in tie_lines(found, subset.summary)]
     return sentences
 
 
