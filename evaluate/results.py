@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.store.names import ITEMS_FILE, RESULT_FILE
 
-RESULT_FILE = "result.json"
-ITEMS_FILE = "items.jsonl"
 MAX_CELL_CHARS = 500
 CHOICES = "ABCD"
 
@@ -134,9 +134,7 @@ class BenchmarkResult:
         return {name: float(number) for name, number in flat.items() if number is not None}
 
     def write(self, out: Path, items: Sequence[Item]) -> None:
-        with (out / ITEMS_FILE).open("w", encoding="utf-8") as f:
-            for item in items:
-                f.write(json.dumps(item.line(), ensure_ascii=False) + "\n")
+        write_jsonl(out / ITEMS_FILE, (item.line() for item in items))
         (out / RESULT_FILE).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -34,11 +34,12 @@ from selectit.evaluate.model.load import forget_lm, load_lm
 from selectit.evaluate.model.trained_template import check_template, is_trained_here
 from selectit.evaluate.model.vllm_lm import check_vllm
 from selectit.evaluate.model.weights import find_weights
-from selectit.evaluate.results import ITEMS_FILE, BenchmarkResult, Item, read_items, sample_rows
+from selectit.evaluate.results import BenchmarkResult, Item, read_items, sample_rows
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.store.fingerprint import pinned
-from selectit.store.trained_on import EPOCHS_FOLDER, check_base
+from selectit.store.names import EPOCHS_FOLDER, ITEMS_FILE
+from selectit.store.trained_on import check_base
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
 

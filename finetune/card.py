@@ -23,10 +23,10 @@ from selectit.finetune.dataset import TrainingSet
 from selectit.finetune.rows import TrainingRows
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.validation import best, validation_losses
+from selectit.store.names import SELECTION_FILE
 from selectit.templates import template_name
 
 CARD_FILE = "README.md"
-SELECTION_FILE = "selection.json"
 EARLIER_CARD_FILE = "README.earlier.md"
 LIBRARIES = ("selectit", "torch", "transformers", "trl", "peft")
 LLAMA = "{name} is licensed under the {name} Community License, Copyright © Meta Platforms, Inc. All Rights Reserved."

@@ -12,11 +12,9 @@ from typing import Any
 
 from selectit.data.conversations import Conversation
 from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow, TrainingSet
+from selectit.store.names import EXAMPLE_FILE, ROW_TOKENS_FILE
 from selectit.templates import template_name
 from selectit.templates.form import Form
-
-EXAMPLE_FILE = "trained_row.json"
-ROW_TOKENS_FILE = "row_tokens.json"
 
 
 def write_example(conversation: Conversation, row: TrainingRow, form: Form, out: Path) -> None:

@@ -6,7 +6,6 @@ an EventTracker writes events.jsonl, and the stage shows what stands there.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -20,6 +19,7 @@ import torch
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selectit.data.jsonl import append_jsonl, new_lines
 from selectit.errors import UserError
 from selectit.tracking import Advance, Tracker
 
@@ -129,8 +129,7 @@ class EventTracker(Tracker):
         yield advance
 
     def _tell(self, event: dict[str, Any]) -> None:
-        with self._events.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(event) + "\n")
+        append_jsonl(self._events, [event])
 
 
 class EventReader:
@@ -142,16 +141,9 @@ class EventReader:
         self._advance: Callable[..., None] = lambda n, **_: None
 
     def show_new(self) -> None:
-        if not self._events.exists():
-            return
-        with self._events.open("rb") as f:
-            f.seek(self._position)
-            lines = f.readlines()
-        for line in lines:
-            if not line.endswith(b"\n"):
-                return  # the rest of it comes later
-            self._position += len(line)
-            self._show(json.loads(line))
+        events, self._position = new_lines(self._events, self._position)
+        for event in events:
+            self._show(event)
 
     def _show(self, event: dict[str, Any]) -> None:
         if "metrics" in event:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from selectit.config import FinetuneConfig, PoolConfig, ValidationFile, ValidationSplit
 from selectit.data.conversations import Conversation, as_conversation, read_conversations
+from selectit.data.jsonl import read_jsonl
 from selectit.data.pool import iter_pool
 from selectit.data.row_ids import uniform_number
 from selectit.errors import UserError
@@ -107,8 +108,7 @@ def _turns(conversation: Conversation) -> str:
 
 
 def _read_scores(messages: Path) -> dict[str, float]:
-    with messages.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_jsonl(messages)
     if any("score" not in row for row in rows):
         raise UserError(f"finetune.order is curriculum, and {messages} holds no scores; selectit run selects with them")
     return {row["row_id"]: row["score"] for row in rows}

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_see
 from transformers.utils.logging import disable_progress_bar
 
 from selectit.config import FinetuneConfig
+from selectit.data.whole_files import write_whole
 from selectit.errors import Preempted, UserError, is_full
 from selectit.finetune.arguments import lora_config, sft_config, with_adapter
 from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
@@ -59,12 +60,11 @@ from selectit.finetune.weights import (
 from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
 from selectit.inference.load import device, load_tokenizer, resolve_dtype
 from selectit.store.artifact import loaded_files
+from selectit.store.names import METRICS_FILE, TRAINING_FILE
 from selectit.store.trained_on import trained_on, write_record
 from selectit.templates import template_name
 from selectit.templates.form import load_form
-from selectit.tracking import METRICS_FILE, Tracker
-
-TRAINING_FILE = "training.json"
+from selectit.tracking import Tracker
 
 
 def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
@@ -299,10 +299,7 @@ def _write_record(
         "deepspeed": run.stage.finetune.deepspeed,
         "weights": weight_sizes(run),
     }
-    path = run.out / TRAINING_FILE
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(run.out / TRAINING_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def main() -> None:

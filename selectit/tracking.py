@@ -6,7 +6,6 @@ warning and never a stage.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import warnings
@@ -18,7 +17,9 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-METRICS_FILE = "metrics.jsonl"
+from selectit.data.jsonl import append_jsonl
+from selectit.store.names import METRICS_FILE
+
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
 WANDB_INIT_TIMEOUT_SECONDS = 20
 
@@ -56,8 +57,7 @@ class Tracker:
         self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
-            f.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
+        append_jsonl(self._out / METRICS_FILE, [{"time": round(time.time(), 3), **line}])
 
     def histogram(self, name: str, values: Sequence[float]) -> None:
         self._wandb(lambda run, wandb: run.log({name: wandb.Histogram(values)}))

@@ -30,8 +30,8 @@ from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.grading.metrics import task_numbers
 from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.results import BenchmarkResult, Item, Metric, count_outcomes, mean_metric
+from selectit.store.names import TASK_FILE
 
-TASK_FILE = "task.json"
 BOOTSTRAP_ITERS = 1000
 """Of lm-eval's standard errors of metrics that are not means; those of means need none."""
 NO_ANSWER = "[invalid]"
@@ -139,7 +139,7 @@ def untracked_notes(benchmark: NamedTaskConfig) -> list[str]:
 
 
 def data_set(benchmark: NamedTaskConfig) -> dict[str, str | None] | None:
-    """Of a task with one data set of the hub; task.json names all."""
+    """Of a task with one data set of the hub; lm_eval_task.json names all."""
     if len(benchmark.commits) != 1:
         return None
     ((name, commit),) = benchmark.commits

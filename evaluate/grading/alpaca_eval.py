@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from selectit.data.whole_files import write_whole
 from selectit.evaluate.judge.base import Comparison, Judge
 from selectit.evaluate.results import BenchmarkResult, Item, Metric, mean_metric
+from selectit.store.names import OUTPUTS_FILE
 
-OUTPUTS_FILE = "model_outputs.json"
 ANSWERS_FILE = ".answers.json"
 METRIC = "win_rate"
 _RESULT, _ITEM = TypeAdapter(BenchmarkResult), TypeAdapter(Item)
@@ -73,9 +73,7 @@ def keep_answers(result: BenchmarkResult, items: Sequence[Item], references: str
     Args: references: their sha256.
     """
     kept = {"result": asdict(result), "items": [asdict(item) for item in items], "references": references}
-    part = out / f"{ANSWERS_FILE}.part"
-    part.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, out / ANSWERS_FILE)
+    write_whole(out / ANSWERS_FILE, json.dumps(kept, ensure_ascii=False))
 
 
 def kept_answers(out: Path) -> tuple[BenchmarkResult, list[Item], str] | None:

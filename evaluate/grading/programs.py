@@ -15,10 +15,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.grading.sandbox import Program, SandboxKind, Verdict, run_programs
 from selectit.evaluate.results import Item, Metric, mean_metric
+from selectit.store.names import SAMPLES_FILE
 
-SAMPLES_FILE = "samples.jsonl"
 EXPORTED_NOT_GRADED = (
     f"exported, not graded: {SAMPLES_FILE} in the artifact is for bigcodebench.evaluate --split complete --subset full "
     f"--samples {SAMPLES_FILE}, in BigCodeBench's own container (docs/evaluation.md)"
@@ -141,11 +142,12 @@ def solution(doc: dict[str, Any]) -> str:
 
 def write_samples(items: Sequence[Item], out: Path) -> None:
     """One line per completion, as evalplus and BigCodeBench read them."""
-    with (out / SAMPLES_FILE).open("w", encoding="utf-8") as f:
-        for item in items:
-            for completion in item.outputs:
-                line = {"task_id": item.doc["task_id"], "solution": item.doc["complete_prompt"] + completion}
-                f.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = (
+        {"task_id": item.doc["task_id"], "solution": item.doc["complete_prompt"] + completion}
+        for item in items
+        for completion in item.outputs
+    )
+    write_jsonl(out / SAMPLES_FILE, lines)
 
 
 def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:

@@ -21,6 +21,7 @@ from selectit.report.tables.results import column_of, metrics_beside
 from selectit.store.artifact import Store, read_manifest
 from selectit.store.fingerprint import digest, identity, with_later_defaults
 from selectit.store.kinds import KINDS
+from selectit.store.names import RESULT_FILE
 
 CellKey = tuple[str, ...]
 """Row, benchmark, selection, training and evaluation seed; of an artifact, its kind and the metric."""
@@ -83,7 +84,7 @@ def _of_recipe(path: Path, runs_dir: Path) -> Side:
             values: dict[str, float | None] = {cell.benchmark: None}
             artifact = states[cell.stage].artifact
             if artifact is not None:
-                record = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+                record = json.loads((artifact.path / RESULT_FILE).read_text(encoding="utf-8"))
                 values[cell.benchmark] = record["value"]
                 for metric in metrics_beside(record):
                     values[column_of(cell.benchmark, metric)] = record["metrics"][metric]["value"]

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from selectit.audit.diff import DifferentSetting, RunDifferences
 from selectit.audit.sides import CellKey, Side
-from selectit.audit.trace import ARTIFACTS
 from selectit.audit.unused import Unused
 from selectit.audit.verify import CheckedArtifact, Finding, WrongNumber
+from selectit.store.names import ARTIFACTS_FOLDER
 
 MAX_PLACES = 3
 
@@ -153,7 +153,7 @@ def print_unused(unused: Sequence[Unused], behind: Mapping[str, Collection[str]]
         return
     table = listing("artifact", "what", "age", "bytes")
     for one in unused:
-        name = one.path.name if one.path.parent.name == ARTIFACTS else f"{one.path.parent.name}/{one.path.name}"
+        name = one.path.name if one.path.parent.name == ARTIFACTS_FOLDER else f"{one.path.parent.name}/{one.path.name}"
         table.add_row(name, one.what, _age(one.last_used), f"{one.num_bytes:,}")
     console.print(table)
     console.print(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from selectit.errors import UserError
 from selectit.report.record import read_record
-from selectit.store.artifact import MANIFEST, read_manifest
+from selectit.store.artifact import read_manifest
+from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST
 
 RESULTS = "results.csv"
-ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ResultsFolder:
 
     @property
     def artifacts(self) -> Path:
-        return self.path.parent / ARTIFACTS
+        return self.path.parent / ARTIFACTS_FOLDER
 
     @property
     def names(self) -> list[str]:

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from selectit.audit.trace import ResultsFolder
 from selectit.report.tables.results import BESIDE, record_of
-from selectit.store.artifact import MANIFEST, content_hash, listed_files, read_manifest
+from selectit.store.artifact import content_hash, listed_files, read_manifest
 from selectit.store.fingerprint import Hasher, digest
 from selectit.store.kinds import KINDS
+from selectit.store.names import MANIFEST, RESULT_FILE
 
 PACK = "pack.json"
 """In an exported pack: the files that were left out of it, with their sha256."""
-RESULT_FILE = "result.json"
 
 What = Literal["changed", "missing", "extra", "not verifiable", "left out"]
 

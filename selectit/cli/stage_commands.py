@@ -15,6 +15,15 @@ import typer
 
 from selectit.cli.consoles import make_console
 from selectit.errors import UserError
+from selectit.store.names import (
+    ADAPTER_FOLDER,
+    ARTIFACTS_FOLDER,
+    LEDGER,
+    MANIFEST,
+    MODEL_FOLDER,
+    SCORES_FILE,
+    SELECTION_FILE,
+)
 
 files_app = typer.Typer()
 console = make_console()
@@ -93,7 +102,7 @@ def score(
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
     folder = run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
-    console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
+    console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity, tolerance)
 
@@ -189,10 +198,10 @@ def select(
     prompts = planning.needed_prompts([other or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, other)
     folder = run_alone(stage, runs_dir, wandb)
-    selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
+    selection = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
-        shutil.copyfile(folder / "scores.jsonl", scores)
+        shutil.copyfile(folder / SCORES_FILE, scores)
     console.print(
         f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
     )
@@ -234,7 +243,7 @@ def finetune(
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
     folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
-    name = "adapter" if arm.finetune.trains_adapter else "model"
+    name = ADAPTER_FOLDER if arm.finetune.trains_adapter else MODEL_FOLDER
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 
@@ -273,7 +282,7 @@ def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: 
 def _existing(reuse: list[Path]) -> list[Path]:
     """Raises: UserError for a folder that holds no artifact; the default one may be absent."""
     for folder in reuse:
-        if folder != Path("runs") and not any((folder / name).exists() for name in ("manifest.json", "artifacts")):
+        if folder != Path("runs") and not any((folder / name).exists() for name in (MANIFEST, ARTIFACTS_FOLDER)):
             raise UserError(
                 f"--reuse {folder}: neither manifest.json nor artifacts/ there; name a runs folder, or the --out of a "
                 "finished selectit score"
@@ -314,7 +323,7 @@ def run_alone(
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
     from selectit.scoring.verify import verify
-    from selectit.store.artifact import VERIFICATION
+    from selectit.store.names import VERIFICATION
     from selectit.tracking import Tracker
 
     result = verify(config, folder, num_rows, fidelity, Tracker(folder, console), tolerance)

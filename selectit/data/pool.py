@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
-from selectit.data.arrow_rows import json_form, rows_of
+from selectit.data.arrow_rows import rows_of
+from selectit.data.jsonl import iter_jsonl, write_jsonl
 from selectit.data.row_ids import RowIds, check_is_object, draw, row_id
 from selectit.data.turns import Message, around, rated_pair, trained
 from selectit.errors import UserError
@@ -157,28 +158,6 @@ def _copy_rows(pool: PoolConfig, indices: Iterable[int], path: Path) -> None:
             start, end = np.searchsorted(chosen, [num_rows, num_rows + len(batch)])
             writer.write_batch(batch.take(chosen[start:end] - num_rows))
             num_rows += len(batch)
-
-
-def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as f:
-        f.writelines(json.dumps(line, ensure_ascii=False, default=json_form) + "\n" for line in lines)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Raises: UserError naming file and line where a line is not JSON."""
-    return list(iter_jsonl(path))
-
-
-def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as f:
-        for number, line in enumerate(f, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
-            yield row
 
 
 def _rows_in_file(pool: PoolConfig) -> Iterable[tuple[int, Any]]:

@@ -22,7 +22,8 @@ from selectit.run.executors.base import Executor, StageTask
 from selectit.run.executors.local import Here
 from selectit.run.preflight import preflight
 from selectit.run.stage_runner import Session
-from selectit.store.artifact import ERROR, Store
+from selectit.store.artifact import Store
+from selectit.store.names import ERROR
 from selectit.tracking import Tracker, wandb_run
 
 if TYPE_CHECKING:

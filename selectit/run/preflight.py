@@ -43,8 +43,8 @@ def preflight(pending: Sequence[Stage], states: Mapping[Stage, State], runs_dir:
 
 def training_faults(stage: Stage, states: Mapping[Stage, State]) -> list[str]:
     """What is found in the rows that a training will read: its subset where that is selected, else the whole pool."""
-    from selectit.data.conversations import MESSAGES_FILE
     from selectit.finetune.check import check_inputs, check_subset, without_seed
+    from selectit.store.names import MESSAGES_FILE
 
     config = stage.config
     assert isinstance(config, FinetuneStage)

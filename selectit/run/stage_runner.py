@@ -19,13 +19,15 @@ from typing import Any
 from rich.console import Console
 
 from selectit.config import WandbConfig
+from selectit.data.whole_files import write_whole
 from selectit.errors import NotRun, UserError, is_full, no_space
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
 from selectit.plan.status import State
-from selectit.store.artifact import ERROR, MANIFEST, STAGE_FILE, Artifact, Store, finish, provenance
+from selectit.store.artifact import Artifact, Store, finish, provenance
 from selectit.store.fingerprint import pinned
 from selectit.store.kinds import KINDS
+from selectit.store.names import ERROR, MANIFEST, STAGE_FILE
 from selectit.tracking import Tracker, wandb_run
 
 
@@ -137,9 +139,7 @@ def _claim(path: Path, stage: Stage, fingerprint: str) -> None:
         )
     (path / MANIFEST).unlink(missing_ok=True)  # of a damaged artifact: what is written now is not what it describes
     config = {"kind": stage.kind, "fingerprint": fingerprint, "config": stage.config.model_dump(mode="json")}
-    part = resolved.with_suffix(".part")
-    part.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, resolved)
+    write_whole(resolved, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
 def _wandb(

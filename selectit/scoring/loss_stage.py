@@ -26,10 +26,9 @@ from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
 from selectit.scoring.stage import value_counts
 from selectit.scoring.work import ShareTask, complete
+from selectit.store.names import LOSSES_RECORD
 from selectit.templates.form import load_form
 from selectit.tracking import Tracker
-
-SUMMARY = "losses.json"
 
 
 class LossJob:
@@ -119,7 +118,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "context": facts.context,
         "failures": dict(failures),
     }
-    (out / SUMMARY).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
+    (out / LOSSES_RECORD).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
     if summary["num_over_context"]:
         tracker.note(
             f"{summary['num_over_context']} rows are longer than the model's context of {facts.context} tokens; they "

@@ -17,9 +17,8 @@ import numpy as np
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
-from selectit.scoring.ledger import DIGEST_BYTES, LEDGER, SCHEMA, ratings_of
-
-DETAILS = "score.json"
+from selectit.scoring.ledger import DIGEST_BYTES, SCHEMA, ratings_of
+from selectit.store.names import LEDGER, SCORE_RECORD
 
 
 def basis(rating_ids: Sequence[int], dtype: str, rater: str, device: str) -> dict[str, Any]:
@@ -55,7 +54,7 @@ class EarlierRatings:
     def __init__(self, folders: Sequence[Path], wanted: Mapping[str, Any]) -> None:
         self._ledgers: list[tuple[Path, list[str]]] = []
         for folder in folders:
-            details = json.loads((folder / DETAILS).read_text(encoding="utf-8"))
+            details = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
             agrees = {key: details[key] for key in wanted} == wanted
             if agrees and parquet.read_schema(folder / LEDGER).equals(SCHEMA):
                 self._ledgers.append((folder, details["prompts"]))

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from selectit.config import Config, LossStage, ScoreStage
 from selectit.data.index import PoolIndex
+from selectit.data.whole_files import write_whole
 from selectit.errors import NotRun, UserError
 from selectit.inference.pool import Loaded, RaterFacts
 from selectit.scoring.batch_tokens import tokens_of_a_batch
@@ -131,9 +132,7 @@ def _refuse_missing(job: Job, task: ShareTask) -> None:
     wanted = job.index.num_usable * len(job.groups)
     if missing := wanted - int(np.count_nonzero(done)):
         file = task.out / PARTS / TASK_FILE
-        part = file.with_suffix(".part")
-        part.write_text(task.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(part, file)
+        write_whole(file, task.model_dump_json(indent=2) + "\n")
         raise NotRun(
             f"score.launcher is external: {missing:,} of {wanted:,} records are missing. Let each node compute its "
             f"share, such as with `srun --ntasks-per-node=1 python -m {SHARE_MODULE} {shlex.quote(str(file))}`, and "
@@ -157,10 +156,7 @@ def _last_launch(out: Path) -> WorkDone:
 
 
 def _write_process(out: Path, name: str, done: WorkDone) -> None:
-    file = out / PARTS / f"{name}.json"
-    part = file.with_suffix(".part")
-    part.write_text(done.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    write_whole(out / PARTS / f"{name}.json", done.model_dump_json(indent=2) + "\n")
 
 
 def _read_processes(out: Path) -> dict[str, WorkDone]:

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from selectit.config import IFDSelect, PerplexitySelect
 from selectit.errors import UserError
-from selectit.scoring.ledger import LEDGER
 from selectit.scoring.loss_ledger import NOT_FINITE, Losses, read_losses
+from selectit.store.names import LEDGER
 
 Detail = Callable[[int], dict[str, Any]]
 """What scores.jsonl says of the row at a position next to its score."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -28,6 +27,7 @@ from selectit.config import (
 )
 from selectit.config.schema import Contents
 from selectit.data.fetch import ensure
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.store.first_fields import FIRST_FIELDS, LATER_DEFAULTS
 
@@ -105,9 +105,7 @@ class Hasher:
         if self._memory is None:
             return
         self._memory.parent.mkdir(parents=True, exist_ok=True)
-        part = self._memory.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(self._known, indent=0))
-        os.replace(part, self._memory)
+        write_whole(self._memory, json.dumps(self._known, indent=0), shared=True)
 
 
 def _visible_files(folder: Path) -> list[Path]:

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selectit.store.names import (
+    ADAPTER_FOLDER,
+    EPOCHS_FOLDER,
+    ITEMS_FILE,
+    LEDGER,
+    LOSSES_RECORD,
+    MESSAGES_FILE,
+    MODEL_FOLDER,
+    RESULT_FILE,
+    SCORE_RECORD,
+    SCORES_FILE,
+    SELECTION_FILE,
+    TRAINING_FILE,
+)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -30,43 +45,43 @@ KINDS = {
     for kind in (
         Kind(
             name="score", version=2, module="selectit.scoring.stage",
-            outputs=("ledger.parquet", "score.json"), content=("ledger.parquet",),
+            outputs=(LEDGER, SCORE_RECORD), content=(LEDGER,),
             shown_metrics=("num_ratings", "num_taken_over", "num_failures", "mean_mass"),
             reuse_keys=("config.model.path",),
         ),
         Kind(
             name="losses", version=2, module="selectit.scoring.loss_stage",
-            outputs=("ledger.parquet", "losses.json"), content=("ledger.parquet",),
+            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER,),
             shown_metrics=("num_losses", "num_failures", "mean_loss"),
         ),
         Kind(
             name="select", version=2, module="selectit.selection.stage",
-            outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
+            outputs=(SCORES_FILE, MESSAGES_FILE, SELECTION_FILE), content=(MESSAGES_FILE,),
             shown_metrics=("num_selected", "num_rows"), read=("subset.*",),
         ),
         Kind(
             name="finetune-lora", version=3, module="selectit.finetune.stage",
-            outputs=("adapter", "training.json"), content=("adapter",),
-            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
+            outputs=(ADAPTER_FOLDER, TRAINING_FILE), content=(ADAPTER_FOLDER,),
+            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=(f"{EPOCHS_FOLDER}/*",),
         ),
         Kind(
             name="finetune-qlora", version=2, module="selectit.finetune.stage",
-            outputs=("adapter", "training.json"), content=("adapter",),
-            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
+            outputs=(ADAPTER_FOLDER, TRAINING_FILE), content=(ADAPTER_FOLDER,),
+            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=(f"{EPOCHS_FOLDER}/*",),
         ),
         Kind(
             name="finetune-full", version=3, module="selectit.finetune.stage",
-            outputs=("model", "training.json"), content=("model",),
-            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
+            outputs=(MODEL_FOLDER, TRAINING_FILE), content=(MODEL_FOLDER,),
+            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=(f"{EPOCHS_FOLDER}/*",),
         ),
         Kind(
             name="evaluate", version=3, module="selectit.evaluate.stage",
-            outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
+            outputs=(RESULT_FILE, ITEMS_FILE), content=(RESULT_FILE, ITEMS_FILE),
             shown_metrics=("value", "stderr", "num_items"),
         ),
         Kind(
             name="grade", version=1, module="selectit.evaluate.grade_stage",
-            outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
+            outputs=(RESULT_FILE, ITEMS_FILE), content=(RESULT_FILE, ITEMS_FILE),
             shown_metrics=("value", "stderr", "num_items"),
         ),
     )

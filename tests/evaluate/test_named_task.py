@@ -173,7 +173,7 @@ def test_the_task_is_kept_as_lm_eval_has_it(run, tmp_path):
     from importlib.metadata import version
 
     run("sums_text", "near,number", limit=1, num_fewshot=2)
-    kept = json.loads((tmp_path / "out" / "task.json").read_text())
+    kept = json.loads((tmp_path / "out" / "lm_eval_task.json").read_text())
     assert kept["lm_eval"] == version("lm_eval") and kept["task"] == "sums_text"
     assert kept["configs"]["sums_text"]["num_fewshot"] == 2
     assert "def near" in json.dumps(kept["configs"]), "functions as their text"

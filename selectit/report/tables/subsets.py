@@ -22,6 +22,7 @@ from selectit.report.tables.results import UNTOUCHED
 from selectit.selection.stage import TAKEN
 from selectit.selection.ties import tie_lines
 from selectit.store.artifact import Artifact
+from selectit.store.names import SCORES_FILE, SELECTION_FILE
 
 SCHEMA = pa.schema(
     [
@@ -32,7 +33,6 @@ SCHEMA = pa.schema(
         ("response_chars", pa.int64()),
     ]
 )
-SELECTION_FILE, SCORES_FILE = "selection.json", "scores.jsonl"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Subset:
     stage: Stage
     artifact: Artifact
     summary: dict[str, Any]
-    """selection.json"""
+    """Of selection.json."""
     scores: np.ndarray  # float64 [num_rows], NaN where a row has no score
     response_chars: np.ndarray  # int64 [num_rows]
     selected: np.ndarray  # bool [num_rows]
