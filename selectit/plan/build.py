@@ -32,6 +32,7 @@ from selectit.config import (
 )
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe.rows import ArmPoint, Recipe, trains
@@ -310,13 +311,17 @@ def evaluate_stage(
     adapter: str | None = None,
 ) -> Stage:
     """Args: tuned: the fine-tuned model; adapter: one that no stage made; neither: the model as it is."""
-    judge = config.evaluate.judge if benchmark.name in JUDGED else None
+    own: dict[str, Any] = {"profile": profile}
+    if benchmark.name not in JUDGED:
+        own["judge"] = None
+    if isinstance(benchmark, NamedTaskConfig):
+        own["data"] = "hub"
     stage = EvaluateStage(
         model=config.model,
         adapter=adapter,
         benchmark=benchmark,
         template=config.finetune.template if benchmark.chat_template else None,
         seed=seed if benchmark.temperature > 0 else 0,
-        **_shared(config.evaluate, EvaluateStage) | {"profile": profile, "judge": judge},
+        **_shared(config.evaluate, EvaluateStage) | own,
     )
     return Stage("evaluate", stage, (("model", tuned),) if tuned is not None else ())
