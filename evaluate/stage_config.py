@@ -8,12 +8,13 @@ from selectit.config.evaluate import AnsweringFields, BenchmarkConfig, GradingFi
 from selectit.config.inputs import ModelConfig
 from selectit.config.schema import Location, Seed, Template, execution
 from selectit.evaluate.benchmarks.files import ON_HUB, data_files
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 
 
 class _OneBenchmark(GradingFields):
     """Of a stage that reads one benchmark: its own files of the folder, or its data set on the hub."""
 
-    benchmark: BenchmarkConfig
+    benchmark: NamedTaskConfig | BenchmarkConfig
     profile: str = execution("")
     """Name of the profile the benchmark's settings come from, for the report."""
 

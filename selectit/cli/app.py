@@ -226,7 +226,8 @@ def validate(
     recipe: RecipeFile,
     set_: Override = [],
     inputs: Annotated[
-        bool, typer.Option("--inputs", help="Also check tokenizers, templates and rows of each training; no weights.")
+        bool,
+        typer.Option("--inputs", help="Also check tokenizers, templates, training rows and lm-eval tasks; no weights."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -267,6 +268,7 @@ def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str]
         raise UserError("\n".join(faults))
     if inputs:
         _check_training_inputs(graph, tell)
+        _check_named_tasks(graph, tell)
     locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
     for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
         if name is not None:
@@ -289,6 +291,27 @@ def _check_training_inputs(graph: Any, tell: Callable[[str], None]) -> None:
         try:
             for line in check_inputs(config, pool).lines():
                 tell(line)
+        except UserError as error:
+            faults[str(error)] = None
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _check_named_tasks(graph: Any, tell: Callable[[str], None]) -> None:
+    """Raises: UserError with what is wrong with any task of lm-eval that a profile names."""
+    from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+    from selectit.evaluate.stage_config import EvaluateStage
+
+    configs = [stage.config for stage in graph.stages if isinstance(stage.config, EvaluateStage)]
+    named = {config.benchmark: config for config in configs if isinstance(config.benchmark, NamedTaskConfig)}
+    if not named:
+        return
+    from selectit.evaluate.stage import check_named_task
+
+    faults: dict[str, None] = {}
+    for config in named.values():
+        try:
+            tell(check_named_task(config))
         except UserError as error:
             faults[str(error)] = None
     if faults:

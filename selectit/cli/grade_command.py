@@ -101,11 +101,19 @@ def _stage(**fields: Any) -> Any:
 
     from selectit.config import BenchmarkConfig
     from selectit.evaluate.benchmarks.files import JUDGED
+    from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
     from selectit.evaluate.grading.graders import grader_of
     from selectit.evaluate.stage_config import GradeStage
     from selectit.plan.graph import Stage
 
-    benchmark = BenchmarkConfig.model_validate(fields["benchmark"])
+    kept = fields["benchmark"]
+    if isinstance(kept, NamedTaskConfig) or "task" in dict(kept):
+        name = dict(kept)["name"]
+        raise UserError(
+            f"{name} is a task of lm-eval, which scores answers as they are generated; evaluate the model again "
+            "(selectit evaluate), and leave this one out here (--benchmarks, or another folder for --regrade)"
+        )
+    benchmark = BenchmarkConfig.model_validate(kept)
     judge = fields["judge"] if benchmark.name in JUDGED else None
     grader = grader_of(benchmark)
     named = "judge" if grader is None else f"{grader['name']} {grader['version']}"

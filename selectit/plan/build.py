@@ -35,6 +35,7 @@ from selectit.config import (
 )
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe.rows import ArmPoint, Recipe, trains
@@ -324,9 +325,13 @@ def evaluate_stage(
     adapter: str | None = None,
 ) -> Stage:
     """Args: tuned: the fine-tuned model; adapter: one that no stage made; neither: the model as it is."""
-    shared = _shared(config.evaluate, AnsweringFields)
+    fields = _shared(config.evaluate, AnsweringFields)
+    if benchmark.name not in JUDGED:
+        fields["judge"] = None
+    if isinstance(benchmark, NamedTaskConfig):
+        fields["data"] = "hub"
     stage = EvaluateStage(
-        **{**shared, "judge": config.evaluate.judge if benchmark.name in JUDGED else None},
+        **fields,
         model=config.model,
         adapter=adapter,
         benchmark=benchmark,
