@@ -13,6 +13,7 @@ from typing import Any
 
 from selectit.config import (
     SEEDED_STRATEGIES,
+    AnsweringFields,
     ArmConfig,
     BenchmarkConfig,
     Config,
@@ -24,6 +25,8 @@ from selectit.config import (
     LossStage,
     ModelConfig,
     PerplexitySelect,
+    RatingFields,
+    ReadingFields,
     ScoreStage,
     SelectITSelect,
     SelectStage,
@@ -37,6 +40,7 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.scoring.prompts import read_rating_prompts
+from selectit.store.fingerprint import identity_fields
 from selectit.templates import RESPONSE_MARKER, template_name
 
 ReadPrompts = Callable[[str, str], tuple[str, ...]]
@@ -206,23 +210,25 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
 
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
-    """What two arms must have in common to read the same ratings."""
-    identity = {name: info for name, info in ScoreStage.model_fields.items() if not is_execution(info)}
-    return (config.pool, model, *(getattr(config.score, name) for name in identity if hasattr(config.score, name)))
+    return (config.pool, model, *(getattr(config.score, name) for name in identity_fields(RatingFields)))
 
 
-def _shared(section: Config, stage: type[Config]) -> dict[str, Any]:
-    """The fields of a recipe's section that the config of a stage has too, under the same names."""
-    return {name: getattr(section, name) for name in type(section).model_fields if name in stage.model_fields}
+def _shared(section: Config, fields: type[Config]) -> dict[str, Any]:
+    """What a stage takes from a section as it is: the fields of the class that both are made of."""
+    return {name: getattr(section, name) for name in fields.model_fields}
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
     """One stage for each rater of an arm."""
-    shared = _shared(config.score, ScoreStage)
     return [
         Stage(
             "score",
-            ScoreStage(pool=config.pool, model=model, prompts=prompts[_rated_alike(config, model)], **shared),
+            ScoreStage(
+                pool=config.pool,
+                model=model,
+                prompts=prompts[_rated_alike(config, model)],
+                **_shared(config.score, RatingFields),
+            ),
         )
         for model in config.raters
     ]
@@ -244,9 +250,17 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
                 f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
             )
         texts["unconditioned"] = select.unconditioned
-    shared = _shared(config.score, LossStage) | {"template": template}
     return {
-        name: Stage("losses", LossStage(pool=config.pool, model=config.raters[0], text=text, **shared))
+        name: Stage(
+            "losses",
+            LossStage(
+                pool=config.pool,
+                model=config.raters[0],
+                text=text,
+                template=template,
+                **_shared(config.score, ReadingFields),
+            ),
+        )
         for name, text in texts.items()
     }
 
@@ -311,17 +325,18 @@ def evaluate_stage(
     adapter: str | None = None,
 ) -> Stage:
     """Args: tuned: the fine-tuned model; adapter: one that no stage made; neither: the model as it is."""
-    own: dict[str, Any] = {"profile": profile}
+    fields = _shared(config.evaluate, AnsweringFields)
     if benchmark.name not in JUDGED:
-        own["judge"] = None
+        fields["judge"] = None
     if isinstance(benchmark, NamedTaskConfig):
-        own["data"] = "hub"
+        fields["data"] = "hub"
     stage = EvaluateStage(
+        **fields,
         model=config.model,
         adapter=adapter,
         benchmark=benchmark,
+        profile=profile,
         template=config.finetune.template if benchmark.chat_template else None,
         seed=seed if benchmark.temperature > 0 else 0,
-        **_shared(config.evaluate, EvaluateStage) | own,
     )
     return Stage("evaluate", stage, (("model", tuned),) if tuned is not None else ())
