@@ -37,7 +37,7 @@ def losses(
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Take the loss of every response of a pool."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.plan.graph import LOSS_TEXTS
     from selectit.recipe.load import resolve_arm
     from selectit.store.outputs import POOL, check_outputs, stage_folder

@@ -71,7 +71,7 @@ def score(
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Rate every row of a pool with one model."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.store.outputs import POOL, check_outputs, stage_folder
 
@@ -146,7 +146,7 @@ def select(
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import strategies_without
     from selectit.store.outputs import POOL, Output, check_outputs
@@ -220,7 +220,7 @@ def finetune(
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Fine-tune a model on all rows of a file."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import parse_overrides, resolve_arm
     from selectit.store.outputs import POOL, check_outputs, stage_folder
 
