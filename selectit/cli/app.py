@@ -130,20 +130,27 @@ def plan(
     utilisation: Annotated[float, typer.Option(min=1e-3, max=1, help="--price: share of the peak.")] = 0.4,
     measure: Annotated[bool, typer.Option("--measure", help="--price: take the peak of a matmul here.")] = False,
     power: Annotated[
-        float | None, typer.Option(min=1e-6, help="Seeds and items that a difference of this many points needs.")
+        float | None,
+        typer.Option(min=1e-6, max=100, help="Seeds and items that a difference of this many points needs."),
     ] = None,
     seed_spread: Annotated[
-        float | None, typer.Option(min=0, help="--power: points over seeds; default: that of finished runs.")
+        float | None, typer.Option(min=0, max=100, help="--power: points over seeds; default: that of finished runs.")
     ] = None,
     disagreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="--power: share of items that one of two models solves.")
+    ] = None,
+    seed_disagreement: Annotated[
+        float | None, typer.Option(min=0, max=1, help="--power: the same of two training seeds of one method.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show every stage: done, to resume or to run, and why."""
-    if power is None and (seed_spread is not None or disagreement is not None):
-        raise UserError("--seed-spread and --disagreement belong to --power, such as --power 2")
+    stated = (seed_spread, disagreement, seed_disagreement)
+    if power is None and any(one is not None for one in stated):
+        raise UserError("--seed-spread, --disagreement and --seed-disagreement belong to --power, such as --power 2")
+    if power is not None and price:
+        raise UserError("--power and --price are two questions; ask one at a time")
     if not price and (tflops is not None or measure):
         raise UserError("--tflops and --measure belong to --price")
     if tflops is not None and measure:
@@ -156,7 +163,7 @@ def plan(
     loaded = load(recipe, set_)
     graph, store = build(loaded), Store(runs_dir)
     if power is not None:
-        _print_power(graph, store, power, seed_spread, disagreement)
+        _print_power(graph, store, power, stated, as_json, quiet)
         return
     states = inspect(graph, store)
     if as_json:
@@ -192,18 +199,23 @@ def plan(
         print_price(_price(graph, states, store, tflops, utilisation, measure), console)
 
 
-def _print_power(graph: Any, store: Any, points: float, seed_spread: float | None, disagreement: float | None) -> None:
-    from selectit.report.sections.power import power
+def _print_power(graph: Any, store: Any, points: float, stated: Any, as_json: bool, quiet: bool) -> None:
+    from selectit.report.sections.power import Stated, power
     from selectit.run.engine import found
 
-    listing, notes = power(graph, found(graph, store), points, seed_spread, disagreement)
+    told = power(graph, found(graph, store), points, Stated(*stated))
+    if as_json:
+        from selectit.cli import json_output
+
+        typer.echo(json_output.as_text(json_output.of_power(told)))
+        return
     table = Table(box=None, pad_edge=False)
-    for at, column in enumerate(listing.columns):
+    for at, column in enumerate(told.listing.columns):
         table.add_column(column, justify="right" if at else "left")
-    for row in listing.rows:
+    for row in told.listing.rows:
         table.add_row(*row)
     console.print(table)
-    for note in notes:
+    for note in [] if quiet else told.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
