@@ -87,10 +87,11 @@ def load_profile(name_or_path: str) -> Profile:
             f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, profile_names())} "
             f"Known: {', '.join(profile_names())}; or the path of a YAML file of the same form"
         )
-    return _parse(path.name.removesuffix(path.suffix), yaml_text.read(path, f"profile {name_or_path}"))
+    content, lines = yaml_text.read_with_lines(path, f"profile {name_or_path}")
+    return _parse(path.name.removesuffix(path.suffix), content, lines)
 
 
-def _parse(name: str, content: Any) -> Profile:
+def _parse(name: str, content: Any, lines: dict[str, int]) -> Profile:
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
         raise UserError(f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}")
     faults = [
@@ -107,6 +108,7 @@ def _parse(name: str, content: Any) -> Profile:
         if benchmark is not None:
             benchmarks[str(key)] = benchmark
     if faults:
+        faults = yaml_text.with_lines(faults, lines)
         raise UserError("\n".join([f"profile {name}:", *(f"  {fault}" for fault in faults)]))
     return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=benchmarks)
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from selectit import __version__
-from selectit.cli.consoles import make_console
+from selectit.cli.consoles import Quiet, Verbose, make_console, watched
 from selectit.cli.evaluate_command import evaluate_app
 from selectit.cli.examples import add_examples
 from selectit.cli.grade_command import grade_app
@@ -49,8 +48,6 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file,
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
 Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what libraries report, and tracebacks.")]
 
 
 def _version(value: bool) -> None:
@@ -86,8 +83,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run what is missing of a recipe and print its table."""
-    if verbose:
-        _log_libraries()
+    shown = watched(console, quiet, verbose)
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
@@ -100,8 +96,7 @@ def run(
     started = time.monotonic()
     loaded = load(recipe, set_)
     plan, store = build(loaded), Store(runs_dir)
-    watched = Console(quiet=True) if quiet else console
-    session = Session(store, watched, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
+    session = Session(store, shown, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
     outcomes = run_plan(plan, session, make_executor(executor, session, ray_address, slurm))
     report = write_report(plan, outcomes, runs_dir)
     if report.written and loaded.config.wandb.enabled:
@@ -219,12 +214,6 @@ def _print_power(graph: Any, store: Any, points: float, stated: Any, as_json: bo
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
-def _log_libraries() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-
-
 def _price(graph: Any, states: Any, store: Any, tflops: float | None, utilisation: float, measure: bool) -> Any:
     from selectit.cost import speed
     from selectit.cost.price import price
@@ -255,7 +244,7 @@ def validate(
         try:
             num_rows, num_stages = _validated(recipe, set_, inputs, lines.append)
         except UserError as error:
-            typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), str(error).splitlines())))
+            typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), error.faults)))
             raise typer.Exit(1) from error
         told = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
         typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **told}))
@@ -275,12 +264,14 @@ def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str]
     from selectit.plan.build import build
     from selectit.plan.subset_sizes import check_pools
     from selectit.recipe.load import load
+    from selectit.recipe.places import placed
+    from selectit.recipe.validate import recipe_error
     from selectit.scoring.prompts import stated_rating_prompts
 
     loaded = load(recipe, set_)
     graph = build(loaded, stated_rating_prompts)
     if faults := check_pools(loaded):
-        raise UserError("\n".join(faults))
+        raise recipe_error(recipe, [placed(fault, loaded.written, recipe) for fault in faults])
     if inputs:
         _check_training_inputs(graph, tell)
     locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
