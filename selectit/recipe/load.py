@@ -5,6 +5,7 @@ Reads recipe files; yields a `Recipe` whose rows are fully resolved `ArmConfig`s
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -95,10 +96,7 @@ def parse_overrides(overrides: Sequence[str], section: str = "", option: str = "
         if (before := next((one for one in given if _concerns(one, key.strip())), None)) is not None:
             raise UserError(f"{option} {override}: {option} {before} gives it too; give each key once")
         given[key.strip()] = None
-        try:
-            _set(raw, f"{section}{key.strip()}", yaml_text.parse(value, f"{option} {override}"))
-        except NoSection as error:
-            raise UserError(f"{option} {override}: {error}") from error
+        _set(raw, f"{section}{key.strip()}", yaml_text.parse(value, f"{option} {override}"))
     return raw
 
 
@@ -301,7 +299,8 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
         faults.append(f"arms.{arm}.{key}: found {sections[key]!r:.60}; write a mapping such as {example}")
     if wrong:
         return None
-    own_and_shared = merge({key: raw[key] for key in SECTIONS if key in raw}, sections)
+    shared = copy.deepcopy({key: raw[key] for key in SECTIONS if key in raw})  # the grid changes it below
+    own_and_shared = merge(shared, sections)
     if own_and_shared.get("select") is None:
         own_and_shared["select"] = {}
     select, own = own_and_shared["select"], sections.get("select") or {}
