@@ -9,13 +9,11 @@ import pytest
 import yaml
 from finished_work import call
 
-from selectit.config import ArmConfig, JudgeConfig, RecipeConfig, nested_configs
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
 from selectit.plan.build import build
 from selectit.recipe.load import load
 from selectit.recipe.published import read_published
-from selectit.scoring.prompts import stated_rating_prompts
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from selectit.audit.trace import ResultsFolder
 from selectit.audit.verify import Finding, What, WrongNumber, compare_tables
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
+from selectit.recipe.rows import Recipe
 from selectit.report.record import LIBRARIES, RECORD, changed_files, files_of, is_sealed, read_record
 from selectit.report.write import FILES, make_report
 
@@ -44,6 +45,12 @@ def check_written(folder: Path) -> list[Finding]:
             findings.append(Finding("missing", name, "it was written with the report"))
     extras = sorted(path.name for path in folder.iterdir() if path.name not in (RECORD, *files))
     return findings + [Finding("extra", name, "no file of the report; it is not packed") for name in extras]
+
+
+def as_reported(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe of a pack, which is `recipe.yaml` there, under the file name that the packed report was made with."""
+    told = _section(_section(read_record(folder), "depends_on"), "recipe").get("file")
+    return replace(recipe, path=recipe.path.with_name(Path(str(told)).name)) if told else recipe
 
 
 def check_made_again(

@@ -311,6 +311,8 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the report from what is finished; the rest are missing results with their reason."""
+    from selectit.audit.trace import ARTIFACTS
+    from selectit.audit.verify import left_out
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
@@ -319,7 +321,8 @@ def report(
     from selectit.store.artifact import Store
 
     graph = build(load(recipe, set_))
-    written = write_report(graph, found(graph, Store(runs_dir)), runs_dir)
+    store = Store(runs_dir, absent=left_out(runs_dir / ARTIFACTS))
+    written = write_report(graph, found(graph, store), runs_dir)
     if as_json:
         from selectit.cli import json_output as cli_json
 

@@ -197,6 +197,8 @@ def _fields(
 
 def mean_runs(runs: Sequence[Runs]) -> Runs | None:
     """The average over the benchmarks of each run that all of them have; None where there is none."""
+    if not runs:
+        return None
     if all(one.is_fixed for one in runs):
         return Runs((), np.mean([one.values for one in runs], axis=0))
     seeds = tuple(at for at in runs[0].seeds if all(at in one.seeds for one in runs))
