@@ -22,7 +22,7 @@ from selectit.report.tables.words import Tested, judged
 from selectit.statistics.items import Mean, Units, item_weights, make_units
 from selectit.statistics.method import (
     ItemError,
-    Runs,
+    RowValues,
     Spread,
     infer,
     is_by_run,
@@ -43,7 +43,7 @@ Pair = tuple[int, int]
 class _OnAverage:
     """What the average of a pair of rows is made of; each list has an entry for each benchmark."""
 
-    runs: list[tuple[Runs, Runs]] = field(default_factory=list)
+    runs: list[tuple[RowValues, RowValues]] = field(default_factory=list)
     differences: list[float] = field(default_factory=list)
     items: list[ItemError] = field(default_factory=list)
     scales: list[float] = field(default_factory=list)
@@ -59,7 +59,7 @@ def compare(plan: Plan, results: Sequence[Result], table: Table) -> Comparisons:
     found: dict[tuple[Pair, str], Tested] = {}
     errors: dict[tuple[int, str], RowError] = {}
     averages: dict[Pair, _OnAverage] = {pair: _OnAverage() for pair in pairs}
-    parts: dict[int, list[tuple[Runs, ItemError]]] = {at: [] for at in range(len(labels))}
+    parts: dict[int, list[tuple[RowValues, ItemError]]] = {at: [] for at in range(len(labels))}
     draws = num_draws(len(pairs) * (len(table.benchmarks) + 1))
     for benchmark in table.benchmarks:
         rows, mean = read_rows([[r for r in of.get((label, benchmark), ()) if r.hole is None] for label in labels])
@@ -123,7 +123,7 @@ class _Group:
         }
         self.means = {at: self.units.sums[:, columns].mean(axis=1) for at, columns in self.columns.items()}
         values = self.units.sums.sum(axis=0)
-        self.runs = {at: Runs(rows[at].seeds, values[columns]) for at, columns in self.columns.items()}
+        self.runs = {at: RowValues(rows[at].seeds, values[columns]) for at, columns in self.columns.items()}
 
     def own_item_error(self, at: int) -> ItemError:
         return item_error(self.units, self.columns[at])
@@ -165,7 +165,7 @@ class _Group:
 
 
 def _fields(
-    runs: Runs | None, base: Runs | None, difference: float, items: ItemError, items_test: str, items_p: float
+    runs: RowValues | None, base: RowValues | None, difference: float, items: ItemError, items_test: str, items_p: float
 ) -> tuple[dict[str, Any], Spread | None]:
     """All fields of a comparison but the counts, and what its test is made of.
 
@@ -195,17 +195,17 @@ def _fields(
     return on_items | of_method, both
 
 
-def mean_runs(runs: Sequence[Runs]) -> Runs | None:
+def mean_runs(runs: Sequence[RowValues]) -> RowValues | None:
     """The average over the benchmarks of each run that all of them have; None where there is none."""
     if not runs:
         return None
     if all(one.is_fixed for one in runs):
-        return Runs((), np.mean([one.values for one in runs], axis=0))
+        return RowValues((), np.mean([one.values for one in runs], axis=0))
     seeds = tuple(at for at in runs[0].seeds if all(at in one.seeds for one in runs))
     if not seeds:
         return None
     values = [[one.values[one.seeds.index(at)] for at in seeds] for one in runs]
-    return Runs(seeds, np.mean(values, axis=0))
+    return RowValues(seeds, np.mean(values, axis=0))
 
 
 def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _OnAverage) -> Tested:
@@ -232,7 +232,7 @@ def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _
     return Tested(comparison, sides, own_spread)
 
 
-def _row_error(label: str, benchmark: str, runs: Runs, items: ItemError) -> RowError:
+def _row_error(label: str, benchmark: str, runs: RowValues, items: ItemError) -> RowError:
     return RowError(label, benchmark, spread(own_error(runs), items).error, runs.num_train_seeds)
 
 
