@@ -41,7 +41,6 @@ _NUM_DEMONSTRATIONS = {"mmlu": 5, "mmlu_medical": 5}
 """Of a subject: its dev file. TyDiQA's depend on the language and the data, and are counted before anything runs."""
 _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
 """Outside of which logits overflow, or every token is as probable as any other."""
-_ANY_TASK = "any task of lm-eval, as an entry such as `ifeval: {task: ifeval, metric: 'prompt_level_strict_acc,none'}`"
 _PASS_AT_K = (*CODE, *EXPORTED)
 _SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
 """Benchmarks that take several samples of an item."""
@@ -97,7 +96,9 @@ def load_profile(name_or_path: str) -> Profile:
 def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
     name = path.name.removesuffix(path.suffix)
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
-        raise UserError(f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}, or {_ANY_TASK}")
+        raise UserError(
+            f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}; or {_any_task()}"
+        )
     faults = [
         f"{key}: not a key of a profile.{did_you_mean(key, ('description', 'benchmarks'))}"
         for key in map(str, content)
@@ -120,7 +121,7 @@ def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
 
 def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]:
     if key not in BENCHMARKS:
-        known = f"Known: {', '.join(BENCHMARKS)}; or {_ANY_TASK}"
+        known = f"Known: {', '.join(BENCHMARKS)}; or {_any_task(key)}"
         return None, [f": no such benchmark.{did_you_mean(key, BENCHMARKS)} {known}"]
     if not isinstance(entry, Mapping):
         return None, [": needs at least `metric`"]
@@ -135,6 +136,10 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
     except UserError as error:
         return None, [f".tasks: {error}"]
     return benchmark, _contradictions(benchmark)
+
+
+def _any_task(name: str = "arc_challenge") -> str:
+    return f"any task of lm-eval, as an entry such as `{name}: {{task: {name}, metric: 'acc,none'}}`"
 
 
 def _named_task(key: str, entry: Mapping[str, Any], folder: Path) -> tuple[BenchmarkConfig | None, list[str]]:
