@@ -85,10 +85,11 @@ def load_profile(name_or_path: str) -> Profile:
             f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, PROFILES)} "
             f"Known: {', '.join(PROFILES)}; or the path of a YAML file of the same form"
         )
-    return _parse(path, yaml_text.read(path, f"profile {name_or_path}"))
+    content, lines = yaml_text.read_with_lines(path, f"profile {name_or_path}")
+    return _parse(path, content, lines)
 
 
-def _parse(path: Path, content: Any) -> Profile:
+def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
     name = path.name.removesuffix(path.suffix)
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
         raise UserError(
@@ -109,6 +110,7 @@ def _parse(path: Path, content: Any) -> Profile:
         if benchmark is not None:
             benchmarks[str(key)] = benchmark
     if faults:
+        faults = yaml_text.with_lines(faults, lines)
         raise UserError("\n".join([f"profile {name}:", *(f"  {fault}" for fault in faults)]))
     return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=benchmarks)
 
