@@ -1,5 +1,6 @@
 """A judge behind an endpoint, against a real server on this machine: what is asked, paid, kept, refused."""
 
+import functools
 import json
 import random
 import subprocess
@@ -8,13 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from judge_server import JudgeServer, completion, shown
+from judge_server import KEY, completion, shown
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
 from selectit.evaluate.judge.base import Comparison
 from selectit.evaluate.judge.endpoint import MOST_ASKED, is_switched_for
-from selectit.evaluate.judge.load import check_judge, load_judge
+from selectit.evaluate.judge.load import check_judge
 
 ROOT = Path(__file__).parents[2]
 COMPARISONS = [Comparison(f"Say {i}.", reference="a" * 10, output="b" * (5 + i)) for i in range(12)]
@@ -23,27 +24,8 @@ EXPECTED = [0.1 if 5 + i < 10 else 0.9 if 5 + i > 10 else None for i in range(12
 
 
 @pytest.fixture
-def serve(tmp_path, monkeypatch):
-    """server(behave) and judge(server, **settings), both as a user has them."""
-    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
-    servers = []
-
-    def make(behave=None):
-        servers.append(JudgeServer(behave))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def judge(tmp_path):
-    def make(server, **settings):
-        told = {"model": "judge-1", "base_url": server.url, "api_key_env": "JUDGE_KEY", "cache": str(tmp_path / "paid")}
-        return load_judge(JudgeConfig(**{**told, "max_retries": 2, "timeout_seconds": 5, **settings}))
-
-    return make
+def judge(judge):
+    return functools.partial(judge, max_retries=2, timeout_seconds=5)
 
 
 def compare(judge, comparisons=COMPARISONS):
@@ -222,7 +204,7 @@ def test_a_trial_finds_every_reason_why_a_judge_cannot_judge(serve, judge, monke
     wrong = {"status": 404, "body": {"error": {"message": "The model `judge-1` does not exist"}}}
     with pytest.raises(UserError, match=r"judge-1 at http.* does not judge: HTTP 404.*does not exist"):
         judge(serve(lambda *_: wrong)).check()
-    rejected = {"status": 401, "body": {"error": {"message": "Incorrect API key provided: sk-very-secret"}}}
+    rejected = {"status": 401, "body": {"error": {"message": f"Incorrect API key provided: {KEY}"}}}
     with pytest.raises(UserError, match="HTTP 401") as error:
         judge(serve(lambda *_: rejected)).check()
     assert "secret" not in str(error.value)
@@ -251,9 +233,9 @@ def test_a_judge_that_answers_is_tried_once_for_all_stages_and_its_trial_is_not_
 def test_the_key_stands_in_no_file(serve, judge, tmp_path):
     server = serve()
     compare(judge(server))
-    assert server.keys == {"Bearer sk-very-secret"}
+    assert server.keys == {f"Bearer {KEY}"}
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert files and not any("secret" in path.read_text() for path in files)
+    assert files and not any("secret" in path.read_text().lower() for path in files)
     for address in ("http://user:key@host/v1", "https://host/v1?key=abc", "host:8000"):
         with pytest.raises(ValueError, match="base_url"):
             JudgeConfig(model="x", base_url=address)
