@@ -65,11 +65,11 @@ def main() -> None:
         return lambda: {
             (text.keys[0][0], len(text.ids)): sums[0] / text.scored.sum()
             for batch in work
-            for text, sums in zip(batch.texts, rater.rate(batch), strict=True)
+            for text, sums in zip(batch.items, rater.rate(batch), strict=True)
             if isinstance(text, LossText)
         }
 
-    texts = [t for s in stages for b in loss_batches(tokenizer, s, index, left_out, 1, True) for t in b.texts]
+    texts = [t for s in stages for b in loss_batches(tokenizer, s, index, left_out, 1, True) for t in b.items]
     own = [text for text in texts if isinstance(text, LossText)]
     ways = {
         "one by one, every logit": lambda: one_by_one(model, own),

@@ -42,7 +42,7 @@ from selectit.inference.load import device, load_model, load_tokenizer, resolve_
 from selectit.inference.onednn import linear
 from selectit.inference.packed import PackedRater
 from selectit.inference.padded import StockRater
-from selectit.inference.pool import rate_all
+from selectit.inference.workers import ModelWorkers, in_order
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import rating_text, read_rating_prompts
 from selectit.scoring.ratings import rating_token_ids
@@ -75,7 +75,7 @@ class OneByOne:
 
     @torch.inference_mode()
     def rate(self, batch: Batch) -> np.ndarray:
-        [text] = batch.texts
+        [text] = batch.items
         ids = torch.as_tensor(text.ids[None].astype(np.int64)).to(self._model.device)
         logits = self._model(input_ids=ids, use_cache=False).logits[0, -1].float()
         return torch.softmax(logits, dim=-1)[self._rating_ids].double().cpu().numpy()[None]
@@ -212,13 +212,17 @@ def _way(
         return (batch for group in groups for batch in batches(group, common_prefix(group), batch_tokens, rater.pads))
 
     work = list(cut(groups))
+    workers: ModelWorkers[Batch[Text], np.ndarray] = ModelWorkers(
+        model.device, rater.rate, None, lambda: None, "killed"
+    )
     order = [text.keys for group in groups for text in group]
 
     def run() -> np.ndarray:
         found = {}
         given = work if tokenised is None else ahead(cut(tokenised()))
-        for batch, probabilities in rate_all(rater, given, num_processes):
-            found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
+        for batch, probabilities in workers.run(in_order(iter(given)), num_processes):
+            found.update(zip((text.keys for text in batch.items), probabilities, strict=True))
+        workers.close()  # starting them is a part of it
         return np.array([found[keys] for keys in order])
 
     return Way(name, run, _flops(model, rater, work, groups))
@@ -229,7 +233,7 @@ def _flops(model: LlamaForCausalLM, rater: Rater, work: Sequence[Batch], groups:
     head = model.lm_head.weight.numel()
     layers = sum(p.numel() for p in model.model.layers.parameters())
     positions = sum(num_tokens(batch, rater.pads) for batch in work)
-    num_texts = sum(len(batch.texts) for batch in work)
+    num_texts = sum(len(batch.items) for batch in work)
     if isinstance(rater, OneByOne):
         return 2.0 * positions * (layers + head)
     if rater.pads:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from selectit.errors import UserError
 from selectit.evaluate.model.ends import Decode
 from selectit.evaluate.model.generation import generate
 from selectit.evaluate.model.likelihood import first_tokens, log_likelihoods
 from selectit.evaluate.model.prefix import SharedPrefix, shares_prefixes
-from selectit.evaluate.model.requests import Answer, Batch, FirstTokens, Generation, Likelihood
-
-_CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
-"""What torch's message names where memory on the CPU is refused; the class is a plain RuntimeError."""
+from selectit.evaluate.model.requests import Answer, FirstTokens, Generation, Likelihood, Request
+from selectit.inference.batch import Batch
+from selectit.inference.memory import Halving
 
 
 class Answerer:
@@ -26,41 +25,35 @@ class Answerer:
         self._model, self._tokenizer, self._decode = model, tokenizer, decode
         self.shares = shares_prefixes(model)
         self._prefix = SharedPrefix(model)
-        self._fits: float = float("inf")  # tokens
+        self._halving: Halving[Request, Answer] = Halving(lambda batch: self._answer(batch), _num_tokens, _too_large)
 
-    def answer(self, batch: Batch) -> list[Answer]:
-        """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where not even one request fits into memory; UserError
-        where logits are not finite.
-        """
-        size = _num_tokens(batch)
-        if size <= self._fits or len(batch.requests) == 1:
-            try:
-                return self._answer(batch)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one
-                if len(batch.requests) == 1 or not _is_out_of_memory(error):
-                    raise
-                self._fits = size / 2
-            torch.cuda.empty_cache()  # outside the handler, whose traceback holds the tensors
-        half = len(batch.requests) // 2
-        parts = (batch.requests[:half], batch.requests[half:])
-        return [answer for part in parts for answer in self.answer(Batch(part, batch.prefix))]
+    def answer(self, batch: Batch[Request]) -> list[Answer]:
+        """Raises: UserError where not even one request fits into memory, or logits are not finite."""
+        return self._halving.read(batch)
 
-    def _answer(self, batch: Batch) -> list[Answer]:
-        if isinstance(batch.requests[0], Likelihood):
-            rows = [request for request in batch.requests if isinstance(request, Likelihood)]
+    def _answer(self, batch: Batch[Request]) -> list[Answer]:
+        if isinstance(batch.items[0], Likelihood):
+            rows = [request for request in batch.items if isinstance(request, Likelihood)]
             return log_likelihoods(self._model, self._prefix, rows, batch.prefix)
-        if isinstance(batch.requests[0], FirstTokens):
-            asked = [request for request in batch.requests if isinstance(request, FirstTokens)]
+        if isinstance(batch.items[0], FirstTokens):
+            asked = [request for request in batch.items if isinstance(request, FirstTokens)]
             return first_tokens(self._model, self._prefix, asked, batch.prefix)
-        prompts = [request for request in batch.requests if isinstance(request, Generation)]
+        prompts = [request for request in batch.items if isinstance(request, Generation)]
         shared = self._prefix if self.shares else None
         return generate(self._model, self._tokenizer, self._decode, shared, prompts, batch.prefix)
 
 
-def _num_tokens(batch: Batch) -> int:
-    new = [r.settings.max_new_tokens if isinstance(r, Generation) else 0 for r in batch.requests]
-    return len(batch.requests) * max(len(r.ids) + n for r, n in zip(batch.requests, new, strict=True))
+def _num_new(request: Request) -> int:
+    return request.settings.max_new_tokens if isinstance(request, Generation) else 0
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or _CPU_OUT_OF_MEMORY in str(error)
+def _num_tokens(batch: Batch[Request]) -> int:
+    return len(batch.items) * max(len(request.ids) + _num_new(request) for request in batch.items)
+
+
+def _too_large(request: Request) -> UserError:
+    new = f" and {_num_new(request)} new ones" if isinstance(request, Generation) else ""
+    return UserError(
+        f"a prompt of {len(request.ids)} tokens{new} does not fit into memory, not even alone; what is answered is "
+        "kept. Free memory, evaluate with a smaller model.dtype or, on a CPU, set evaluate.num_processes to 1."
+    )

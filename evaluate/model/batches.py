@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from selectit.evaluate.model.requests import Batch, Generation, GenerationSettings, Ids, Request
+from selectit.evaluate.model.requests import Generation, GenerationSettings, Ids, Request
+from selectit.inference.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def limits(device: torch.device, batch_size: int | None) -> Limits:
     return Limits(batch_size or 32, tokens=1024, cached_tokens=16384, shared_tokens=64, step_tokens=16)
 
 
-def plan(requests: Sequence[Request], limits: Limits, share: bool) -> list[Batch]:
+def plan(requests: Sequence[Request], limits: Limits, share: bool) -> list[Batch[Request]]:
     """Args: requests: each once; share: False where the model cannot go on from cached keys and values."""
     by_settings: dict[GenerationSettings | None, dict[Ids, list[Request]]] = {}
     for request in requests:
@@ -58,13 +59,13 @@ class ByPrefix:
     prefix is computed once.
     """
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._queues: dict[Ids, deque[Batch]] = {}
+    def __init__(self, batches: Sequence[Batch[Request]]) -> None:
+        self._queues: dict[Ids, deque[Batch[Request]]] = {}
         for batch in batches:
             self._queues.setdefault(batch.prefix, deque()).append(batch)
         self._untouched = deque(self._queues)
 
-    def take(self, last: Batch | None) -> Batch | None:
+    def take(self, last: Batch[Request] | None) -> Batch[Request] | None:
         """One with the prefix of the last, else of a prefix that no process has, else of what is most left."""
         prefix = None if last is None else last.prefix
         if prefix is None or not self._queues[prefix]:

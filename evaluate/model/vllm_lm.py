@@ -23,9 +23,10 @@ from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.model.ends import ends_saved_in
 from selectit.evaluate.model.lm import EvaluatedLM
-from selectit.evaluate.model.requests import Answer, Batch, Request
+from selectit.evaluate.model.requests import Answer, Request
 from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
 from selectit.evaluate.model.weights import Weights, changes_nothing
+from selectit.inference.batch import Batch
 from selectit.inference.load import load_outline, load_tokenizer
 from selectit.inference.merge import dtype_name, merge_weights
 from selectit.inference.vllm_client import VllmEngine, find_vllm
@@ -61,10 +62,12 @@ class VllmLM(EvaluatedLM):
         if self._merged is not None:
             self._merged.cleanup()
 
-    def _plan(self, requests: Sequence[Request]) -> list[Batch]:
+    def _plan(self, requests: Sequence[Request]) -> list[Batch[Request]]:
         return batches(requests, self._batch_size)
 
-    def _answer(self, batches: Sequence[Batch], num_processes: int) -> Iterator[tuple[Batch, list[Answer]]]:
+    def _answer(
+        self, batches: Sequence[Batch[Request]], num_processes: int
+    ) -> Iterator[tuple[Batch[Request], list[Answer]]]:
         for batch in batches:
             yield batch, self._vllm.answer(batch)
 

@@ -53,16 +53,16 @@ class Matrices:
 
 def batch_flops(matrices: Matrices, batch: Batch, pads: bool) -> float:
     """Of one batch, without its prefix."""
-    num_texts, positions = len(batch.texts), num_tokens(batch, pads)
+    num_texts, positions = len(batch.items), num_tokens(batch, pads)
     if pads:
         longest = positions // num_texts
         weights = positions * matrices.layers + num_texts * matrices.head
         return 2.0 * weights + 4.0 * matrices.attention_width * matrices.num_layers * num_texts * longest**2
     shared = len(batch.prefix)
-    lengths = [len(text.ids) - shared for text in batch.texts]
+    lengths = [len(text.ids) - shared for text in batch.items]
     pairs = sum(n * shared + n * (n + 1) // 2 for n in lengths) * (matrices.num_layers - 1)
     pairs += sum(shared + n for n in lengths)
-    repeated = positions - len(np.unique(np.concatenate([text.ids[shared:] for text in batch.texts])))
+    repeated = positions - len(np.unique(np.concatenate([text.ids[shared:] for text in batch.items])))
     weights = (
         positions * (matrices.layers - matrices.last)
         - repeated * matrices.first

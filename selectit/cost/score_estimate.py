@@ -96,7 +96,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
             found.flops += prefix_flops(matrices, prefix)
         found.flops += batch_flops(matrices, batch, pads)
         found.num_positions += num_tokens(batch, pads)
-        for text in batch.texts:
+        for text in batch.items:
             found.num_texts += 1
             found.num_tokens += len(text.ids)
             if len(found.sample) < SAMPLE_TEXTS:
@@ -127,7 +127,7 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
         random.Random(SEED).shuffle(work)  # or only the longest would be measured
         pending = rater.plan(iter(work))
         # each process loads its model and warms up: vLLM with one text, for it would remember the whole batch
-        first = Batch(work[0].texts[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
+        first = Batch(work[0].items[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
         for _ in rater.rate([first] * rater.num_processes):
             pass
         started = time.monotonic()
@@ -136,7 +136,7 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
             if not rater.pads and batch.prefix != prefix:
                 prefix = batch.prefix
                 flops += prefix_flops(matrices, prefix)
-            num_texts += len(batch.texts)
+            num_texts += len(batch.items)
             if time.monotonic() - started > MEASURED_SECONDS:
                 break
     seconds = time.monotonic() - started

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+Item = TypeVar("Item")
 Key = tuple[str, int]
 """(row id, number of the rating prompt): what results are joined by."""
 
@@ -24,14 +25,14 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one forward pass rates.
+class Batch(Generic[Item]):
+    """What one forward pass, or one call of `generate`, reads: texts, or an evaluation's requests.
 
-    `prefix` holds token ids with which every one of the texts starts, and fewer than any of them has; it may
-    be empty. Batches of one rating prompt have the same prefix, so that a rater computes it once for all.
+    `prefix` holds token ids with which every one of the items starts, and fewer than any of them has; it may
+    be empty. Batches with the same prefix follow each other, so that it is computed once for all.
     """
 
-    texts: Sequence[Text]
+    items: Sequence[Item]
     prefix: tuple[int, ...] = ()
 
 
@@ -40,20 +41,20 @@ class Rater(Protocol):
     pads: bool
     """Whether a batch costs its longest text times their number, or only the tokens behind the prefix."""
 
-    def rate(self, batch: Batch) -> np.ndarray:
+    def rate(self, batch: Batch[Text]) -> np.ndarray:
         """Softmax over the whole vocabulary in float32, at the rating tokens, after the last token of each text.
 
-        Returns: float64 [len(batch.texts), NUM_RATINGS].
+        Returns: float64 [len(batch.items), NUM_RATINGS].
         Raises:  what `is_out_of_memory` knows, where the batch does not fit the device.
         """
 
 
-def num_tokens(batch: Batch, pads: bool) -> int:
-    lengths = [len(text.ids) for text in batch.texts]
+def num_tokens(batch: Batch[Text], pads: bool) -> int:
+    lengths = [len(text.ids) for text in batch.items]
     return max(lengths) * len(lengths) if pads else sum(lengths) - len(lengths) * len(batch.prefix)
 
 
-def batches(texts: Sequence[Text], prefix: tuple[int, ...], batch_tokens: int, pads: bool) -> Iterator[Batch]:
+def batches(texts: Sequence[Text], prefix: tuple[int, ...], batch_tokens: int, pads: bool) -> Iterator[Batch[Text]]:
     """Longest first, so that memory is found wanting at once; at most `batch_tokens` each, padding included."""
     batch: list[Text] = []
     size = 0  # tokens behind the prefix

@@ -35,8 +35,8 @@ class StockRater:
         self._growing = [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
         self.reads_alone = self._probe()
 
-    def rate(self, batch: Batch) -> np.ndarray:
-        texts, longest = batch.texts, max(len(text.ids) for text in batch.texts)
+    def rate(self, batch: Batch[Text]) -> np.ndarray:
+        texts, longest = batch.items, max(len(text.ids) for text in batch.items)
         if self.reads_alone and any(len(text.ids) < longest for text in texts):
             return np.concatenate([self._forward([text]) for text in texts])
         if self._uniform is not None and len(texts) > 1 and longest >= self._uniform:

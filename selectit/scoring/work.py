@@ -21,7 +21,7 @@ import pyarrow as pa
 from selectit.config import Config, LossStage, ScoreStage
 from selectit.data.index import PoolIndex
 from selectit.errors import NotRun, UserError
-from selectit.inference.pool import Loaded, RaterFacts
+from selectit.inference.loaded import Loaded, RaterFacts
 from selectit.scoring.ledger import PARTS, LedgerWriter
 from selectit.tracking import Tracker
 
