@@ -37,7 +37,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from selectit.config import ModelConfig, PoolConfig
 from selectit.data.pool import read_pool
 from selectit.inference.ahead import ahead
-from selectit.inference.batch import Batch, Rater, Text, batches, common_prefix, num_tokens
+from selectit.inference.batch import (
+    CPU_BATCH_TOKENS,
+    GPU_BATCH_TOKENS,
+    Batch,
+    Rater,
+    Text,
+    batches,
+    common_prefix,
+    num_tokens,
+)
 from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
 from selectit.inference.onednn import linear
 from selectit.inference.packed import PackedRater
@@ -47,7 +56,6 @@ from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import rating_text, read_rating_prompts
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.texts import rating_texts
-from selectit.scoring.work import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SMALL = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}

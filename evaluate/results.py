@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.inference.requests import Ending
 
 RESULT_FILE = "result.json"
 ITEMS_FILE = "items.jsonl"
@@ -21,8 +22,6 @@ CHOICES = "ABCD"
 
 Outcome = Literal["read", "unparsed"]
 """Whether an answer could be read out of a model's text."""
-Ending = Literal["end", "stop", "limit"]
-"""By an end token, by a stop string, or at the limit of new tokens."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from selectit.evaluate.model.requests import Answer, FirstTokens, Generation, Request, request_key
-from selectit.evaluate.results import Ending
 from selectit.inference.batch import Batch
+from selectit.inference.requests import Answer, Ending, FirstTokens, Generation, Request, request_key
 
 ANSWERS_FILE = "answers.jsonl"
 

@@ -16,25 +16,25 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from selectit.evaluate.model.answerer import Answerer
 from selectit.evaluate.model.answers import Answers
-from selectit.evaluate.model.batches import ByPrefix, limits, plan
 from selectit.evaluate.model.ends import end_token_ids, split_stops
-from selectit.evaluate.model.requests import (
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference.answerer import Answerer
+from selectit.inference.batch import Batch
+from selectit.inference.load import (
+    num_embeddings,
+    refuse_ids_beyond_embedding,
+)
+from selectit.inference.request_batches import ByPrefix, limits, plan
+from selectit.inference.requests import (
     Answer,
+    Ending,
     FirstTokens,
     Generation,
     GenerationSettings,
     Ids,
     Likelihood,
     Request,
-)
-from selectit.evaluate.results import Ending
-from selectit.evaluate.stage_config import EvaluateStage
-from selectit.inference.batch import Batch
-from selectit.inference.load import (
-    num_embeddings,
-    refuse_ids_beyond_embedding,
 )
 from selectit.inference.workers import ModelWorkers, in_order, processes_for
 from selectit.templates import chat_template, default_template

@@ -11,19 +11,19 @@ import torch
 
 from selectit.config import ModelConfig
 from selectit.config.evaluate import Backend
-from selectit.evaluate.model.answerer import Answerer
 from selectit.evaluate.model.ends import ends_saved_in
 from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.model.lm import EvaluatedLM
-from selectit.evaluate.model.requests import Answer, Request
 from selectit.evaluate.model.vllm_lm import load_vllm_lm
 from selectit.evaluate.model.weights import Weights, with_adapter
+from selectit.inference.answerer import Answerer
 from selectit.inference.batch import Batch
 from selectit.inference.load import (
     load_model,
     load_tokenizer,
     take_gpu,
 )
+from selectit.inference.requests import Answer, Request
 from selectit.store.trained_on import check_base
 
 _loaded: tuple[Any, EvaluatedLM] | None = None

@@ -23,12 +23,12 @@ from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.model.ends import ends_saved_in
 from selectit.evaluate.model.lm import EvaluatedLM
-from selectit.evaluate.model.requests import Answer, Request
-from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
 from selectit.evaluate.model.weights import Weights, changes_nothing
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_outline, load_tokenizer
 from selectit.inference.merge import dtype_name, merge_weights
+from selectit.inference.requests import Answer, Request
+from selectit.inference.vllm_answerer import VllmAnswerer, batches
 from selectit.inference.vllm_client import VllmEngine, find_vllm
 
 _TO_MERGE = "vLLM is given adapters merged into their base; evaluate this one with evaluate.backend=transformers"

@@ -27,6 +27,7 @@ from selectit.cost.tokens import pool_rows, rating_tokens, tokens_per_row
 from selectit.errors import UserError
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference import flops
+from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from selectit.inference.shape import bytes_per_parameter, shape_of
 from selectit.inference.training_memory import adapter_parameters, optimizer_bytes, training_memory
 from selectit.plan.graph import Stage
@@ -34,7 +35,6 @@ from selectit.plan.graph import Stage
 NUM_KEPT_CHECKPOINTS = 2
 LEDGER_BYTES_PER_RATING = 64
 CHARS_PER_TOKEN = 4
-GPU_BATCH_TOKENS, CPU_BATCH_TOKENS = 16384, 1024
 ASSUMED_BATCH_SIZE = 8
 """Rows of an evaluation's forward pass where the recipe leaves it to the memory."""
 

@@ -21,16 +21,15 @@ import pyarrow as pa
 from selectit.config import Config, LossStage, ScoreStage
 from selectit.data.index import PoolIndex
 from selectit.errors import NotRun, UserError
+from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from selectit.inference.loaded import Loaded, RaterFacts
 from selectit.scoring.ledger import PARTS, LedgerWriter
 from selectit.tracking import Tracker
 
 TASK_FILE = "task.json"
 SHARE_MODULE = "selectit.scoring.share"
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
-"""Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
 CPU_VLLM_TOKENS, GPU_VLLM_TOKENS = 16384, 131072
-"""The same for what vLLM is handed at once: it makes its own batches of it. What a kill loses is what it was handed."""
+"""Tokens of what vLLM is handed at once: it makes its own batches of it. What a kill loses is what it was handed."""
 
 
 class Task(Config):

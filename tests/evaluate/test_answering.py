@@ -25,17 +25,17 @@ from transformers import (
 
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.benchmark import ask, load_questions
-from selectit.evaluate.model.answerer import Answerer
-from selectit.evaluate.model.batches import ByPrefix, Limits, plan
 from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.model.lm import IF_KILLED, EvaluatedLM
 from selectit.evaluate.model.load import answering, load_answerer
-from selectit.evaluate.model.requests import Generation, GenerationSettings, Likelihood
 from selectit.evaluate.model.weights import Weights
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
-from selectit.inference.batch import Batch
+from selectit.inference.answerer import Answerer
+from selectit.inference.batch import Batch, Limits
 from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.request_batches import ByPrefix, plan
+from selectit.inference.requests import Generation, GenerationSettings, Likelihood
 from selectit.inference.workers import Workers
 
 SMALL = {

@@ -16,18 +16,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.evaluate.model import generation
 from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.model.ends import AnswerEnd, end_token_ids, split_stops, turn_end_ids
+from selectit.evaluate.model.ends import end_token_ids, split_stops, turn_end_ids
 from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.model.load import forget_lm, load_lm
-from selectit.evaluate.model.requests import Answer, Generation, GenerationSettings
-from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
 from selectit.evaluate.model.weights import Weights
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference import generation
+from selectit.inference.answer_end import AnswerEnd
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.requests import Answer, Generation, GenerationSettings
+from selectit.inference.vllm_answerer import VllmAnswerer, batches
 from selectit.templates import chat_template
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -448,7 +449,7 @@ def test_vllm_whose_log_probabilities_are_not_finite_is_refused(evaluated):
         def next_of_each(self, rows, token_ids):
             return [(0, [float("nan")] * len(tokens)) for tokens in token_ids]
 
-    from selectit.evaluate.model.requests import Likelihood
+    from selectit.inference.requests import Likelihood
 
     answerer = VllmAnswerer(lambda: NotFinite(scripted), lm.tok_decode, "tiny")
     with pytest.raises(UserError, match="tiny gives logits that are NaN"):

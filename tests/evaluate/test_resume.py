@@ -12,10 +12,10 @@ import time
 import pytest
 
 from selectit.evaluate.grading.sandbox import unavailable
-from selectit.evaluate.model.answerer import Answerer
 from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.model.requests import Answer, FirstTokens, Generation, GenerationSettings, Likelihood
+from selectit.inference.answerer import Answerer
 from selectit.inference.batch import Batch
+from selectit.inference.requests import Answer, FirstTokens, Generation, GenerationSettings, Likelihood
 
 RUN = """
 import io, sys

@@ -21,11 +21,11 @@ from selectit.evaluate import stage
 from selectit.evaluate.model import vllm_lm
 from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
 from selectit.evaluate.model.load import forget_lm, load_lm
-from selectit.evaluate.model.requests import FirstTokens, Generation, GenerationSettings, Likelihood
-from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
 from selectit.evaluate.model.weights import Weights
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model
+from selectit.inference.requests import FirstTokens, Generation, GenerationSettings, Likelihood
+from selectit.inference.vllm_answerer import VllmAnswerer, batches
 
 PYTHON = os.environ.get("SELECTIT_VLLM_PYTHON")
 with_vllm = pytest.mark.skipif(PYTHON is None, reason="SELECTIT_VLLM_PYTHON names no Python with vLLM")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from selectit.evaluate.results import Ending
+from typing import Any, Literal
 
 Ids = tuple[int, ...]
+Ending = Literal["end", "stop", "limit"]
+"""By an end token, by a stop string, or at the limit of new tokens."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selectit.errors import UserError
-from selectit.evaluate.model.ends import Decode
-from selectit.evaluate.model.generation import generate
-from selectit.evaluate.model.likelihood import first_tokens, log_likelihoods
-from selectit.evaluate.model.prefix import SharedPrefix, shares_prefixes
-from selectit.evaluate.model.requests import Answer, FirstTokens, Generation, Likelihood, Request
+from selectit.inference.answer_end import Decode
 from selectit.inference.batch import Batch
+from selectit.inference.generation import generate
+from selectit.inference.likelihood import first_tokens, log_likelihoods
 from selectit.inference.memory import Halving
+from selectit.inference.prefix import SharedPrefix, shares_prefixes
+from selectit.inference.requests import Answer, FirstTokens, Generation, Likelihood, Request
 
 
 class Answerer:

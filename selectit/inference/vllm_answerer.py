@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from selectit.evaluate.model.ends import AnswerEnd, Decode
-from selectit.evaluate.model.requests import (
+from selectit.inference.answer_end import AnswerEnd, Decode
+from selectit.inference.batch import Batch
+from selectit.inference.load import not_finite
+from selectit.inference.requests import (
     Answer,
     FirstTokens,
     Generation,
@@ -20,9 +22,7 @@ from selectit.evaluate.model.requests import (
     Likelihood,
     Request,
 )
-from selectit.evaluate.model.sampling import seed_of
-from selectit.inference.batch import Batch
-from selectit.inference.load import not_finite
+from selectit.inference.sampling import seed_of
 from selectit.inference.vllm_client import VllmEngine
 
 REQUESTS_AT_A_TIME = 1024
