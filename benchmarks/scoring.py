@@ -47,8 +47,8 @@ from selectit.inference.batch import (
     common_prefix,
     num_tokens,
 )
+from selectit.inference.kernels import linear
 from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
-from selectit.inference.onednn import linear
 from selectit.inference.packed import PackedRater
 from selectit.inference.padded import StockRater
 from selectit.inference.workers import ModelWorkers, in_order

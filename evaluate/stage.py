@@ -22,11 +22,11 @@ from selectit.evaluate.judge.load import check_judge, load_judge
 from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.model.load import forget_lm, load_lm
 from selectit.evaluate.model.trained_template import check_template, is_trained_here
-from selectit.evaluate.model.vllm_lm import check_vllm
 from selectit.evaluate.model.weights import find_weights
 from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, sample_rows
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.vllm_client import check_vllm
 from selectit.store.trained_on import EPOCHS_FOLDER, check_base
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
@@ -54,7 +54,7 @@ def preflight(config: EvaluateStage) -> None:
         check_base(config.adapter, config.model)
     check_means(config)
     if config.backend == "vllm":
-        check_vllm(config.model, config.vllm_python)
+        check_vllm(config.model, config.vllm_python, "evaluate")
     if config.judge is not None:
         length_control.find_gamed(config)
         check_judge(config.judge)

@@ -16,8 +16,7 @@ from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.cost.batch_flops import Matrices, batch_flops, prefix_flops
 from selectit.cost.score_estimate import price, stated
 from selectit.errors import UserError
-from selectit.inference import attention
-from selectit.inference import onednn as products
+from selectit.inference import kernels
 from selectit.inference.batch import Batch, common_prefix
 from selectit.inference.rater import make_rater
 
@@ -28,8 +27,8 @@ from selectit.inference.rater import make_rater
      (STOCK["not of the LLaMA family"], 0.01)],
 )  # fmt: skip
 def test_counted_operations_are_those_that_torch_counts(make, tolerance, monkeypatch):
-    monkeypatch.setattr(products, "_ON_CPU", False)  # torch counts its own layers, not those of oneDNN
-    monkeypatch.setattr(attention, "QUERY_BLOCK", 1)  # a block multiplies what it then masks
+    monkeypatch.setattr(kernels, "_ONEDNN", False)  # torch counts its own layers, not those of oneDNN
+    monkeypatch.setattr(kernels, "QUERY_BLOCK", 1)  # a block multiplies what it then masks
     model, rows = make().requires_grad_(False), texts([*MIXED, 150, 90, 120], prefix=30)
     rater = make_rater(model, RATING_IDS)
     prefix = () if rater.pads else common_prefix(rows)

@@ -29,10 +29,9 @@ from transformers import (
 )
 
 from selectit.errors import UserError
-from selectit.inference import onednn as products
-from selectit.inference import workers
-from selectit.inference.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
+from selectit.inference import kernels, workers
 from selectit.inference.batch import Batch, Text, batches, common_prefix
+from selectit.inference.kernels import QUERY_BLOCK, attend_fused, attend_in_blocks, linear
 from selectit.inference.loaded import IF_KILLED, halving
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import StockRater
@@ -197,10 +196,10 @@ def test_matrix_products_are_those_of_a_linear_layer(bias, monkeypatch):
     rows, part = torch.randn(33, 96), slice(32, 80)
     with torch.inference_mode():
         exact = torch.nn.functional.linear(rows.double(), layer.weight.double(), layer.bias.double() if bias else None)
-        found = products.linear(rows, layer.weight, layer.bias)
-        some = products.linear(rows[5:6], layer.weight[part], layer.bias[part] if bias else None)
-        monkeypatch.setattr(products, "_ON_CPU", False)
-        torchs = products.linear(rows, layer.weight, layer.bias)
+        found = linear(rows, layer.weight, layer.bias)
+        some = linear(rows[5:6], layer.weight[part], layer.bias[part] if bias else None)
+        monkeypatch.setattr(kernels, "_ONEDNN", False)
+        torchs = linear(rows, layer.weight, layer.bias)
     for result in (found, torchs):
         torch.testing.assert_close(result.double(), exact, rtol=0, atol=1e-5)
     torch.testing.assert_close(some.double(), exact[5:6, part], rtol=0, atol=1e-5)

@@ -16,8 +16,8 @@ import torch
 from transformers import PreTrainedModel
 
 from selectit.inference.batch import Batch, Rater, Text
+from selectit.inference.kernels import linear
 from selectit.inference.loss_batch import LossText
-from selectit.inference.onednn import linear
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import StockRater
 

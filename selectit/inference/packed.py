@@ -17,9 +17,8 @@ from torch import nn
 from torch.nn.functional import rms_norm, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
-from selectit.inference.attention import attend
 from selectit.inference.batch import Batch, Text
-from selectit.inference.onednn import linear
+from selectit.inference.kernels import attend, linear
 from selectit.inference.probabilities import LENGTH_DEPENDENT_ROPE, rating_probabilities
 
 FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import queue
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,9 +19,9 @@ import torch
 from selectit.config import ScoreStage
 from selectit.errors import UserError
 from selectit.inference.batch import Batch, Text
-from selectit.inference.load import load_outline, load_skeleton, not_finite, resolve_dtype
+from selectit.inference.load import load_outline, load_skeleton, not_finite
 from selectit.inference.loaded import RaterFacts
-from selectit.inference.vllm_client import VllmEngine, find_vllm
+from selectit.inference.vllm_client import VllmEngine, engine_settings
 
 NAME = "vllm"
 
@@ -112,7 +110,7 @@ class LoadedVllm:
 
     def _start(self, number: int) -> None:
         own = {} if self._spread or not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[number % len(self._gpus)]}
-        self._engines.append(VllmEngine(python_of(self._config), self._settings, own))
+        self._engines.append(VllmEngine(self._config.vllm_python, self._settings, own))
 
     def _ask(self, engine: VllmEngine, batch: Batch[Text]) -> np.ndarray:
         """float64 [len(batch.items), NUM_RATINGS]."""
@@ -122,34 +120,10 @@ class LoadedVllm:
         return np.exp(np.array(engine.ask("next_tokens", rows=rows, token_ids=self._rating_ids), dtype=np.float64))
 
 
-def check(config: ScoreStage) -> None:
-    """What can be said before vLLM is started.
-
-    Raises: UserError where vLLM is not in that Python, or the model's settings are not for it.
-    """
-    if config.model.max_memory is not None:
-        raise UserError(
-            "score.backend is vllm, which has no use for the model's max_memory: it takes what it needs of each GPU; "
-            "leave max_memory out, or rate with backend transformers"
-        )
-    find_vllm(python_of(config))
-
-
-def python_of(config: ScoreStage) -> str:
-    return config.vllm_python or sys.executable
-
-
 def settings_of(config: ScoreStage, num_gpus: int) -> dict[str, Any]:
-    """What vLLM's `LLM` takes. Args: num_gpus: that one engine has."""
-    model = config.model
+    """Args: num_gpus: that one engine has."""
     longest = longest_text(config)
-    return {
-        "model": str(Path(model.path).resolve()) if Path(model.path).exists() else model.path,
-        "revision": model.revision,
-        "dtype": str(resolve_dtype(model)).removeprefix("torch."),
-        "tensor_parallel_size": num_gpus,
-        "max_model_len": None if longest is None else longest + 1,
-    }
+    return engine_settings(config.model, None if longest is None else longest + 1, num_gpus)
 
 
 def longest_text(config: ScoreStage) -> int | None:
