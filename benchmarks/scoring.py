@@ -35,18 +35,11 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selectit.config import ModelConfig, PoolConfig
+from selectit.cost.flops import BatchCount
+from selectit.cost.score_estimate import matrices_of
 from selectit.data.pool import read_pool
 from selectit.inference.ahead import ahead
-from selectit.inference.batch import (
-    CPU_BATCH_TOKENS,
-    GPU_BATCH_TOKENS,
-    Batch,
-    Rater,
-    Text,
-    batches,
-    common_prefix,
-    num_tokens,
-)
+from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Batch, Rater, Text, batches, common_prefix
 from selectit.inference.kernels import linear
 from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
 from selectit.inference.packed import PackedRater
@@ -66,7 +59,7 @@ PADDED_TOKENS = {"cpu": 512, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Way:
-    """One way of scoring: `run` gives float64 [num_texts, NUM_RATINGS], `flops` what its matrix products need."""
+    """One way of scoring: `run` gives float64 [num_texts, NUM_RATINGS], `flops` what it computes."""
 
     name: str
     run: Callable[[], np.ndarray]
@@ -233,23 +226,14 @@ def _way(
         workers.close()  # starting them is a part of it
         return np.array([found[keys] for keys in order])
 
-    return Way(name, run, _flops(model, rater, work, groups))
+    return Way(name, run, _flops(model, rater, work))
 
 
-def _flops(model: LlamaForCausalLM, rater: Rater, work: Sequence[Batch], groups: Sequence[Sequence[Text]]) -> float:
-    """Of the matrix products with weights; attention itself is left out, a few per cent at these lengths."""
-    head = model.lm_head.weight.numel()
-    layers = sum(p.numel() for p in model.model.layers.parameters())
-    positions = sum(num_tokens(batch, rater.pads) for batch in work)
-    num_texts = sum(len(batch.items) for batch in work)
-    if isinstance(rater, OneByOne):
-        return 2.0 * positions * (layers + head)
-    if rater.pads:
-        return 2.0 * (positions * layers + num_texts * head)
-    positions += sum(len(common_prefix(group)) for group in groups)
-    last = model.model.layers[-1]
-    pruned = sum(p.numel() for p in last.mlp.parameters()) + 2 * last.self_attn.o_proj.weight.numel()  # o and q
-    return 2.0 * (positions * (layers - pruned) + num_texts * (pruned + head))
+def _flops(model: LlamaForCausalLM, rater: Rater, work: Sequence[Batch]) -> float:
+    count = BatchCount(matrices_of(model), rater.pads, every_logit=isinstance(rater, OneByOne))
+    for batch in work:
+        count.add(batch)
+    return count.flops
 
 
 def matmul_peak(dtype: torch.dtype) -> float:

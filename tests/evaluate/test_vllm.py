@@ -227,7 +227,7 @@ def test_batches_hold_equal_settings_and_rows_that_start_alike_together():
     made = batches(requests, 3)
     assert sorted(map(len, (b.items for b in made))) == [1, 1, 1, 3, 3]
     assert all(len({request.settings for request in batch.items}) == 1 for batch in made)
-    assert [request.ids for request in made[0].requests] == [(1, 2, 3), (1, 2, 4), (9, 8)]
+    assert [request.ids for request in made[0].items] == [(1, 2, 3), (1, 2, 4), (9, 8)]
     assert sorted(map(repr, requests)) == sorted(repr(request) for batch in made for request in batch.items)
 
 
