@@ -1,5 +1,4 @@
-"""Where an answer ends: at an end token, at a stop string, or at the limit of new tokens; read alike for every backend.
-"""
+"""Where an answer ends, for every backend: at an end token, at a stop string, or at the limit of new tokens."""
 
 from __future__ import annotations
 
