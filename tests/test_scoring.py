@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerFast
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
 from selectit.data.pool import read_pool
 from selectit.errors import UserError
+from selectit.inference.batch import CPU_BATCH_TOKENS
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.memory import Halving
-from selectit.scoring import stage, work
+from selectit.scoring import stage
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
@@ -202,7 +203,7 @@ def test_rows_of_equal_text_are_rated_once_and_tie(config, tmp_path, monkeypatch
 
 def test_the_ledger_says_how_it_was_made(config, tmp_path):
     told = json.loads((score(config, tmp_path / "out") / "score.json").read_text())
-    assert (told["rater"], told["num_processes"], told["batch_tokens"]) == ("packed", 1, work.CPU_BATCH_TOKENS)
+    assert (told["rater"], told["num_processes"], told["batch_tokens"]) == ("packed", 1, CPU_BATCH_TOKENS)
     assert told["tokens_per_second"] > 0
 
 
