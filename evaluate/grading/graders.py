@@ -70,7 +70,7 @@ GRADERS = {
 """Of several graders of a benchmark, the first is the one that a profile gets without naming one."""
 
 
-VERSIONS = {"math-verify": 3, "sandbox": 2, "choices": 2}
+VERSIONS = {"math-verify": 4, "sandbox": 2, "choices": 2}
 """Of what grades other answers than texts, raised as those of `GRADERS` are."""
 
 
