@@ -46,6 +46,6 @@ _FIRST_FIELDS = {
 }
 FIRST_FIELDS = {name: frozenset(fields.split()) for name, fields in _FIRST_FIELDS.items()}
 
-LATER_DEFAULTS: dict[str, dict[str, Any]] = {}
+LATER_DEFAULTS: dict[str, dict[str, Any]] = {"GradeStage": {"kept_notes": []}}
 """Class -> field that was added later -> its default when it was added, as JSON: what an identity without it means.
 It stays as it is when the default changes, so that a new default has another fingerprint than the old one."""
