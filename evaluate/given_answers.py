@@ -17,7 +17,8 @@ from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.files import BENCHMARKS, lm_eval_tasks
 from selectit.evaluate.grading.graders import grader_of
-from selectit.evaluate.results import CHOICES, ITEMS_FILE, RESULT_FILE, Ending, Item, answers_sha256, choose
+from selectit.evaluate.results import CHOICES, Ending, Item, answers_digest, choose
+from selectit.store.names import ITEMS_FILE, RESULT_FILE
 from selectit.yaml_text import decoded
 
 KEYS = {"benchmark": str, "task": str, "doc_id": int, "answer": str}
@@ -162,7 +163,7 @@ def check_unchanged(folder: Path) -> None:
     ]
     for number, row in enumerate(rows, 1):
         _check_kept(row, f"{folder / ITEMS_FILE}, line {number}")
-    if answers_sha256((row["task"], row["item_id"], row["outputs"]) for row in rows) != expected:
+    if answers_digest((row["task"], row["item_id"], row["outputs"]) for row in rows) != expected:
         raise UserError(
             f"--regrade {folder}: {ITEMS_FILE} does not hold the answers that were graded there (answers_sha256 of "
             f"{RESULT_FILE}); it was changed or damaged. Run the evaluation again, or grade the file as it is: "

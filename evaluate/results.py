@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.store.names import ITEMS_FILE, RESULT_FILE
 
-RESULT_FILE = "result.json"
-ITEMS_FILE = "items.jsonl"
 MAX_CELL_CHARS = 500
 CHOICES = "ABCD"
 
@@ -77,7 +77,7 @@ class Item:
 
 
 @dataclass
-class Result:
+class BenchmarkResult:
     """result.json; fields as docs/evaluation.md has them."""
 
     benchmark: str
@@ -128,16 +128,14 @@ class Result:
 
     def named(self) -> dict[str, float]:
         """Every metric under the names that lm-eval logs: `mmlu/acc`, `mmlu/acc_stderr`, and `mmlu/num_items`."""
-        told: dict[str, float | None] = {f"{self.benchmark}/num_items": self.num_items}
+        flat: dict[str, float | None] = {f"{self.benchmark}/num_items": self.num_items}
         for name, metric in self.metrics.items():
-            told[f"{self.benchmark}/{name}"] = metric.value
-            told[f"{self.benchmark}/{name}_stderr"] = metric.stderr
-        return {name: float(number) for name, number in told.items() if number is not None}
+            flat[f"{self.benchmark}/{name}"] = metric.value
+            flat[f"{self.benchmark}/{name}_stderr"] = metric.stderr
+        return {name: float(number) for name, number in flat.items() if number is not None}
 
     def write(self, out: Path, items: Sequence[Item]) -> None:
-        with (out / ITEMS_FILE).open("w", encoding="utf-8") as f:
-            for item in items:
-                f.write(json.dumps(item.line(), ensure_ascii=False) + "\n")
+        write_jsonl(out / ITEMS_FILE, (item.line() for item in items))
         (out / RESULT_FILE).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -154,7 +152,7 @@ def count_outcomes(items: Sequence[Item]) -> dict[Outcome, int] | None:
     return {"read": found.count("read"), "unparsed": found.count("unparsed")}
 
 
-def answers_sha256(answers: Iterable[tuple[str, int, list[Any]]]) -> str:
+def answers_digest(answers: Iterable[tuple[str, int, list[Any]]]) -> str:
     """What was answered to which items, (task, item_id, outputs): the same for every grader and judge of it."""
     ordered = sorted((list(answer) for answer in answers), key=lambda one: one[:2])
     return hashlib.sha256(json.dumps(ordered, ensure_ascii=False).encode()).hexdigest()

@@ -9,12 +9,13 @@ from selectit.config.evaluate import BenchmarkConfig, JudgeSetting
 from selectit.config.inputs import Backend, ModelConfig
 from selectit.config.schema import Config, Location, LocationMark, Seed, Template, execution
 from selectit.evaluate.benchmarks.files import ON_HUB, data_files
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 
 
 class _OneBenchmark(Config):
     """Of a stage that reads one benchmark: its own files of the folder, or its data set on the hub."""
 
-    benchmark: BenchmarkConfig
+    benchmark: NamedTaskConfig | BenchmarkConfig
     profile: str = execution("")
     """Name of the profile the benchmark's settings come from, for the report."""
     data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"

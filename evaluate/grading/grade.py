@@ -17,7 +17,7 @@ from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.grading.metrics import metrics_of, task_numbers
 from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.judge.base import JUDGE_AGAIN
-from selectit.evaluate.results import Item, Result, answers_sha256, choice_notes, count_outcomes
+from selectit.evaluate.results import BenchmarkResult, Item, answers_digest, choice_notes, count_outcomes
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.tracking import Tracker
 
@@ -50,7 +50,7 @@ def check_can_run(config: EvaluateStage | GradeStage) -> None:
 
 def grade(
     config: EvaluateStage | GradeStage,
-    result: Result,
+    result: BenchmarkResult,
     items: Sequence[Item],
     generator: str,
     out: Path,
@@ -64,7 +64,7 @@ def grade(
     result.num_items = len(items)
     result.tasks = task_numbers(items)
     result.grader = grader_of(benchmark)
-    result.answers_sha256 = answers_sha256((item.task, item.item_id, item.outputs) for item in items)
+    result.answers_sha256 = answers_sha256(items)
     num_answers = sum(len(item.outputs) for item in items)
     if benchmark.name in CODE:
         with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
@@ -96,3 +96,8 @@ def grade(
         result.tasks = task_numbers(items, benchmark.metric, others)
     result.answer_health = answer_health(items)
     result.outcomes = count_outcomes(items)
+
+
+def answers_sha256(items: Sequence[Item]) -> str:
+    """What was answered to which items: the same for every grader and judge of the same answers."""
+    return answers_digest((item.task, item.item_id, item.outputs) for item in items)

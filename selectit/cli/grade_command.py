@@ -15,6 +15,7 @@ from rich.table import Table
 from selectit import yaml_text
 from selectit.cli.stage_commands import FILES, console, run_stages
 from selectit.errors import UserError
+from selectit.store.names import ARTIFACTS_FOLDER, HASHES_FILE, ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
 
 grade_app = typer.Typer()
 
@@ -41,7 +42,7 @@ def grade(
     from selectit.store.outputs import Output, check_outputs
 
     read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
-    check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
+    check_outputs(read, Output("--out", out, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), ARTIFACTS_FOLDER))
     if not answers.is_file():
         raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
@@ -67,7 +68,6 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
     from selectit.evaluate.benchmarks.files import BENCHMARKS
     from selectit.evaluate.given_answers import check_unchanged, kept_notes
     from selectit.evaluate.stage import LOWERED
-    from selectit.store.artifact import MANIFEST
 
     paths = [artifact / MANIFEST] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
     stages = {}
@@ -82,7 +82,7 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
         check_unchanged(folder)
         stages[benchmark] = _stage(
             benchmark=kept["benchmark"], profile=kept["profile"], data=kept["data"], limit=kept["limit"],
-            answers=str(folder / "items.jsonl"), judge=judge_setting(judge) if judge else kept["judge"],
+            answers=str(folder / ITEMS_FILE), judge=judge_setting(judge) if judge else kept["judge"],
             sandbox=sandbox, comet_python=comet_python, kept_notes=kept_notes(folder, LOWERED),
             generator=kept.get("generator") or _generator(manifest),
         )  # fmt: skip
@@ -92,7 +92,9 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
     _check_apart(artifact, out)
-    stages = dict(sorted(stages.items(), key=lambda one: list(BENCHMARKS).index(one[0])))
+    stages = dict(
+        sorted(stages.items(), key=lambda one: BENCHMARKS.index(one[0]) if one[0] in BENCHMARKS else len(BENCHMARKS))
+    )
     report(stages, run_stages(list(stages.values()), out, wandb), out)
 
 
@@ -104,8 +106,7 @@ def _check_apart(artifact: Path, out: Path) -> None:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     """Raises: UserError where it cannot be read, or the answers next to it are missing."""
-    from selectit.evaluate.results import ITEMS_FILE, RESULT_FILE
-    from selectit.store.artifact import MANIFEST, read_manifest
+    from selectit.store.artifact import read_manifest
 
     found = read_manifest(folder)
     if not isinstance(found, dict) or not isinstance(found.get("config"), dict) or "kind" not in found:
@@ -127,11 +128,19 @@ def _stage(**fields: Any) -> Any:
 
     from selectit.config import BenchmarkConfig
     from selectit.evaluate.benchmarks.files import JUDGED
+    from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
     from selectit.evaluate.grading.graders import grader_of
     from selectit.evaluate.stage_config import GradeStage
     from selectit.plan.graph import Stage
 
-    benchmark = BenchmarkConfig.model_validate(fields["benchmark"])
+    kept = fields["benchmark"]
+    if isinstance(kept, NamedTaskConfig) or "task" in dict(kept):
+        name = dict(kept)["name"]
+        raise UserError(
+            f"{name} is a task of lm-eval, which scores answers as they are generated; evaluate the model again "
+            "(selectit evaluate), and leave this one out here (--benchmarks, or another folder for --regrade)"
+        )
+    benchmark = BenchmarkConfig.model_validate(kept)
     judge = fields["judge"] if benchmark.name in JUDGED else None
     grader = grader_of(benchmark)
     named = "judge" if grader is None else f"{grader['name']} {grader['version']}"
@@ -154,10 +163,10 @@ def report(stages: dict[str, Any], outcomes: dict[Any, Any], out: Path) -> None:
         artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
         metrics = {}
         if artifact is not None:
-            result = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+            result = json.loads((artifact.path / RESULT_FILE).read_text(encoding="utf-8"))
             metrics, unscored = result["metrics"], result["reason"]
         results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
-    path = out / "results.json"
+    path = out / RESULTS_FILE
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     table = Table(box=None, pad_edge=False)
     for column in ("benchmark", "metric", "value", "standard error", "items"):
