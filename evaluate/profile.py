@@ -41,7 +41,6 @@ _NUM_DEMONSTRATIONS = {"mmlu": 5, "mmlu_medical": 5}
 """Of a subject: its dev file. TyDiQA's depend on the language and the data, and are counted before anything runs."""
 _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
 """Outside of which logits overflow, or every token is as probable as any other."""
-_ANY_TASK = "any task of lm-eval, as an entry such as `ifeval: {task: ifeval, metric: 'prompt_level_strict_acc,none'}`"
 _PASS_AT_K = (*CODE, *EXPORTED)
 _SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
 """Benchmarks that take several samples of an item."""
@@ -90,13 +89,16 @@ def load_profile(name_or_path: str) -> Profile:
             f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, profile_names())} "
             f"Known: {', '.join(profile_names())}; or the path of a YAML file of the same form"
         )
-    return _parse(path, yaml_text.read(path, f"profile {name_or_path}"))
+    content, lines = yaml_text.read_with_lines(path, f"profile {name_or_path}")
+    return _parse(path, content, lines)
 
 
-def _parse(path: Path, content: Any) -> Profile:
+def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
     name = path.name.removesuffix(path.suffix)
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
-        raise UserError(f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}, or {_ANY_TASK}")
+        raise UserError(
+            f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}; or {_any_task()}"
+        )
     faults = [
         f"{key}: not a key of a profile.{did_you_mean(key, ('description', 'benchmarks'))}"
         for key in map(str, content)
@@ -112,13 +114,14 @@ def _parse(path: Path, content: Any) -> Profile:
         if benchmark is not None:
             benchmarks[str(key)] = benchmark
     if faults:
+        faults = yaml_text.with_lines(faults, lines)
         raise UserError("\n".join([f"profile {name}:", *(f"  {fault}" for fault in faults)]))
     return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=benchmarks)
 
 
 def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]:
     if key not in BENCHMARKS:
-        known = f"Known: {', '.join(BENCHMARKS)}; or {_ANY_TASK}"
+        known = f"Known: {', '.join(BENCHMARKS)}; or {_any_task(key)}"
         return None, [f": no such benchmark.{did_you_mean(key, BENCHMARKS)} {known}"]
     if not isinstance(entry, Mapping):
         return None, [": needs at least `metric`"]
@@ -133,6 +136,10 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
     except UserError as error:
         return None, [f".tasks: {error}"]
     return benchmark, _contradictions(benchmark)
+
+
+def _any_task(name: str = "arc_challenge") -> str:
+    return f"any task of lm-eval, as an entry such as `{name}: {{task: {name}, metric: 'acc,none'}}`"
 
 
 def _named_task(key: str, entry: Mapping[str, Any], folder: Path) -> tuple[BenchmarkConfig | None, list[str]]:

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from selectit import yaml_text
+from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.stage_commands import FILES, console, run_stages
 from selectit.errors import UserError
 from selectit.store.names import ARTIFACTS_FOLDER, HASHES_FILE, ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
@@ -34,6 +35,8 @@ def grade(
     comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
     generator: Annotated[str, typer.Option(help="Whose answers they are, in files for other graders.")] = "",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score answers that are there already, and generate none."""
     from selectit.config import EvaluateConfig
@@ -58,10 +61,19 @@ def grade(
         for name, benchmark in settings.benchmarks.items()
         if chosen is None or name in chosen
     }  # fmt: skip
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
-def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_python: str | None, wandb: bool) -> None:
+def regrade(
+    artifact: Path,
+    out: Path,
+    judge: str | None,
+    sandbox: str,
+    comet_python: str | None,
+    wandb: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
     """Args:   artifact: the folder of one evaluation, or one that holds several.
     Raises: UserError where there is none or one was changed, or where `out` is where the old ones are.
     """
@@ -95,7 +107,7 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
     stages = dict(
         sorted(stages.items(), key=lambda one: BENCHMARKS.index(one[0]) if one[0] in BENCHMARKS else len(BENCHMARKS))
     )
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
 def _check_apart(artifact: Path, out: Path) -> None:

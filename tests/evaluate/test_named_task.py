@@ -169,6 +169,24 @@ def test_a_killed_task_asks_only_what_was_in_flight(run, config, asked, tmp_path
     assert len(asked) == num_asked - kept and items(out) == whole and again["value"] == metrics["value"]
 
 
+@pytest.mark.parametrize(("task", "metric"), [("sums_choice", "acc_norm,none"), ("sums_text", "near,number")])
+def test_what_is_asked_of_vllm_gives_the_same_items(run, monkeypatch, demo_model, tmp_path, task, metric):
+    """With an engine of plain transformers at the other end of vLLM's socket."""
+    from test_vllm import PlainEngine, assert_equal_items
+
+    from selectit.evaluate.model.answerer import Answerer
+    from selectit.evaluate.model.load import load_lm
+    from selectit.evaluate.model.vllm_answerer import VllmAnswerer
+    from selectit.evaluate.model.weights import Weights
+
+    _, _, ours = run(task, metric, limit=6)
+    lm = load_lm(demo_model, Weights())
+    vllm = VllmAnswerer(lambda: PlainEngine(lm.model), lm.tok_decode, "demo")
+    monkeypatch.setattr(Answerer, "answer", lambda self, batch: vllm.answer(batch))
+    _, _, theirs = run(task, metric, limit=6)
+    assert_equal_items(ours, theirs)
+
+
 def test_the_task_is_kept_as_lm_eval_has_it(run, tmp_path):
     from importlib.metadata import version
 

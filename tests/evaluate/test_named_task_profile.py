@@ -58,7 +58,10 @@ def test_any_task_can_be_named_and_keeps_what_the_entry_leaves_out(profile, tmp_
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("ifeval: {metric: 'prompt_level_strict_acc,none'}", "no such benchmark.*`ifeval: {task: ifeval, metric:"),
+        (
+            "ifeval: {metric: 'prompt_level_strict_acc,none'}",
+            "no such benchmark.*`ifeval: {task: ifeval, metric: 'acc,none'}`",
+        ),
         ("gsm8k: {task: gsm8k, metric: 'exact_match,none'}", "a benchmark of this project; .* such as gsm8k_lm_eval"),
         ("arc: {task: arc_challenge}", "arc.metric: Field required"),
         ("arc: {task: arc_challenge, metric: acc}", "arc.metric: write it as lm-eval reports it, .* such as acc,none"),
