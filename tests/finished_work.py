@@ -25,10 +25,11 @@ from selectit.plan.status import State, state
 from selectit.recipe.load import load
 from selectit.report import write_report
 from selectit.run.engine import found
-from selectit.scoring.ledger import LEDGER, SCHEMA, Record
+from selectit.scoring.ledger import SCHEMA, Record
 from selectit.selection import stage as selection
-from selectit.store.artifact import STAGE_FILE, Store, finish
+from selectit.store.artifact import Store, finish
 from selectit.store.kinds import KINDS
+from selectit.store.names import LEDGER, STAGE_FILE
 from selectit.tracking import Tracker
 
 NUM_ROWS = 20

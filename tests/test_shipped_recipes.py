@@ -17,7 +17,7 @@ from finished_work import call
 from test_end_to_end import results, run
 
 from selectit.config import FinetuneConfig
-from selectit.inference.flops import shape_from_config
+from selectit.inference.shape import shape_from_config
 from selectit.inference.training_memory import training_memory
 from selectit.plan.build import build
 from selectit.plan.status import inspect

@@ -15,6 +15,7 @@ import yaml
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 
 MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
 """Benchmarks with a final answer that math-verify compares."""
@@ -94,6 +95,8 @@ def prompt_forms(benchmark: str) -> tuple[str, ...]:
 
 def needs_tokenizer(benchmark: BenchmarkConfig) -> bool:
     """Whether the text of its prompts depends on the evaluated model's tokenizer."""
+    if isinstance(benchmark, NamedTaskConfig):
+        return benchmark.chat_template
     return benchmark.chat_template or task_file(benchmark.name, benchmark.prompts).stem in _CUT_PROMPTS
 
 
@@ -120,14 +123,14 @@ def chosen_tasks(benchmark: BenchmarkConfig) -> tuple[str, ...]:
 
     Raises: UserError for a task that the benchmark does not have.
     """
-    legal = lm_eval_tasks(benchmark.name, benchmark.prompts)
+    allowed = lm_eval_tasks(benchmark.name, benchmark.prompts)
     for task in benchmark.tasks or ():
-        if task not in legal:
+        if task not in allowed:
             raise UserError(
-                f"{benchmark.name} has no task '{task}'.{did_you_mean(task, legal)} "
-                + (f"Its tasks: {', '.join(legal)}" if legal else "It has one task; leave `tasks` out")
+                f"{benchmark.name} has no task '{task}'.{did_you_mean(task, allowed)} "
+                + (f"Its tasks: {', '.join(allowed)}" if allowed else "It has one task; leave `tasks` out")
             )
-    return benchmark.tasks or tuple(legal)
+    return benchmark.tasks or tuple(allowed)
 
 
 def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:

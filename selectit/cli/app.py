@@ -148,7 +148,7 @@ def plan(
         raise UserError("--tflops and --measure belong to --price")
     if tflops is not None and measure:
         raise UserError("--tflops and --measure exclude each other: one states the speed, the other measures it")
-    from selectit.plan.build import build, raters_told
+    from selectit.plan.build import build, rater_lines
     from selectit.plan.status import inspect
     from selectit.recipe.load import load
     from selectit.store.artifact import Store
@@ -162,8 +162,8 @@ def plan(
     if as_json:
         from selectit.cli import json_output as cli_json
 
-        told = _price(graph, states, store, tflops, utilisation, measure) if price else None
-        typer.echo(cli_json.as_text(cli_json.of_plan(graph, states, told)))
+        priced = _price(graph, states, store, tflops, utilisation, measure) if price else None
+        typer.echo(cli_json.as_text(cli_json.of_plan(graph, states, priced)))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("status", "stage", "why"):
@@ -184,7 +184,7 @@ def plan(
         + ", ".join(f"{count} {status}" for status, count in counts.items() if count),
         highlight=False,
     )
-    for line in [] if quiet else raters_told(loaded):
+    for line in [] if quiet else rater_lines(loaded):
         console.print(f"rater of {line}", highlight=False, markup=False, soft_wrap=True)
     if price:
         from selectit.cost.terminal import print_price
@@ -217,12 +217,8 @@ def _price(graph: Any, states: Any, store: Any, tflops: float | None, utilisatio
     from selectit.cost import speed
     from selectit.cost.price import price
 
-    stated = None
-    if tflops is not None:
-        stated = speed.Stated(tflops * 1e12, utilisation, f"{tflops:g} TFLOP/s of a GPU stated", on_gpu=True)
-    elif measure:
-        stated = speed.measure(utilisation)
-    return price(graph, states, store, stated)
+    device = None if tflops is None else speed.stated(tflops, utilisation)
+    return price(graph, states, store, speed.measure(utilisation) if measure else device)
 
 
 @app.command(rich_help_panel=RECIPE)
@@ -230,7 +226,8 @@ def validate(
     recipe: RecipeFile,
     set_: Override = [],
     inputs: Annotated[
-        bool, typer.Option("--inputs", help="Also check tokenizers, templates and rows of each training; no weights.")
+        bool,
+        typer.Option("--inputs", help="Also check tokenizers, templates, training rows and lm-eval tasks; no weights."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -245,8 +242,8 @@ def validate(
         except UserError as error:
             typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), str(error).splitlines())))
             raise typer.Exit(1) from error
-        told = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
-        typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **told}))
+        found = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
+        typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **found}))
         return
 
     def tell(line: str) -> None:
@@ -271,6 +268,7 @@ def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str]
         raise UserError("\n".join(faults))
     if inputs:
         _check_training_inputs(graph, tell)
+        _check_named_tasks(graph, tell)
     locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
     for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
         if name is not None:
@@ -293,6 +291,27 @@ def _check_training_inputs(graph: Any, tell: Callable[[str], None]) -> None:
         try:
             for line in check_inputs(config, pool).lines():
                 tell(line)
+        except UserError as error:
+            faults[str(error)] = None
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _check_named_tasks(graph: Any, tell: Callable[[str], None]) -> None:
+    """Raises: UserError with what is wrong with any task of lm-eval that a profile names."""
+    from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+    from selectit.evaluate.stage_config import EvaluateStage
+
+    configs = [stage.config for stage in graph.stages if isinstance(stage.config, EvaluateStage)]
+    named = {config.benchmark: config for config in configs if isinstance(config.benchmark, NamedTaskConfig)}
+    if not named:
+        return
+    from selectit.evaluate.stage import check_named_task
+
+    faults: dict[str, None] = {}
+    for config in named.values():
+        try:
+            tell(check_named_task(config))
         except UserError as error:
             faults[str(error)] = None
     if faults:
@@ -378,11 +397,11 @@ def main() -> None:
     except OSError as error:
         if not is_full(error):
             raise
-        told = error.strerror  # of a write to an open file, which has no name here
+        message = error.strerror  # of a write to an open file, which has no name here
         if error.filename:
             where = Path(error.filename).absolute()
-            told = no_space(error, next(parent for parent in (where, *where.parents) if parent.is_dir()))
-        print(f"error: {told}; what is finished is kept, free some and run the same command again", file=sys.stderr)
+            message = no_space(error, next(parent for parent in (where, *where.parents) if parent.is_dir()))
+        print(f"error: {message}; what is finished is kept, free some and run the same command again", file=sys.stderr)
         sys.exit(1)
     except Preempted as stopped:
         print(f"\n{stopped}", file=sys.stderr)

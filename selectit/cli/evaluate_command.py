@@ -13,6 +13,7 @@ import typer
 from selectit.cli.grade_command import judge_setting, regrade, report
 from selectit.cli.stage_commands import FILES, check_revision, run_stages
 from selectit.errors import UserError
+from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER, ARTIFACTS_FOLDER, HASHES_FILE, RESULTS_FILE
 
 evaluate_app = typer.Typer()
 
@@ -78,7 +79,7 @@ def evaluate(
             "--profile": [profile],
         }
         read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
-        check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
+        check_outputs(read, Output("--out", out, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), ARTIFACTS_FOLDER))
     if model is not None:
         check_revision(model, revision)
     if adapter is not None:
@@ -149,7 +150,7 @@ def _show(stages: list[Any], num_items: int | None, out: Path | None) -> None:
 def _adapter(path: str | None) -> str | None:
     if path is None:
         return None
-    folder = next((f for f in (Path(path), Path(path) / "adapter") if (f / "adapter_config.json").is_file()), None)
+    folder = next((f for f in (Path(path), Path(path) / ADAPTER_FOLDER) if (f / ADAPTER_CONFIG).is_file()), None)
     if folder is None and Path(path).exists():
         raise UserError(f"--adapter {path}: no adapter_config.json there; name the folder that a fine-tuning wrote")
     return str(folder.resolve()) if folder else path

@@ -15,6 +15,7 @@ from rich.table import Table
 from selectit import yaml_text
 from selectit.cli.stage_commands import FILES, console, run_stages
 from selectit.errors import UserError
+from selectit.store.names import ARTIFACTS_FOLDER, HASHES_FILE, ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
 
 grade_app = typer.Typer()
 
@@ -41,7 +42,7 @@ def grade(
     from selectit.store.outputs import Output, check_outputs
 
     read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
-    check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
+    check_outputs(read, Output("--out", out, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), ARTIFACTS_FOLDER))
     if not answers.is_file():
         raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
@@ -64,10 +65,10 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
     """Args:   artifact: the folder of one evaluation, or one that holds several.
     Raises: UserError where there is none, or where `out` is where the old ones are.
     """
-    folders = [artifact] if (artifact / "manifest.json").is_file() else sorted(artifact.rglob("manifest.json"))
+    folders = [artifact] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
     stages = {}
-    for folder in (path.parent if path.name == "manifest.json" else path for path in folders):
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for folder in (path.parent if path.name == MANIFEST else path for path in folders):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["kind"] not in ("evaluate", "grade"):
             continue
         kept = manifest["config"]
@@ -76,7 +77,7 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
             raise UserError(f"{artifact} holds several evaluations of {benchmark}; name the folder of one of them")
         stages[benchmark] = _stage(
             benchmark=kept["benchmark"], profile=kept["profile"], data=kept["data"], limit=kept["limit"],
-            answers=str(folder / "items.jsonl"), judge=judge_setting(judge) if judge else kept["judge"],
+            answers=str(folder / ITEMS_FILE), judge=judge_setting(judge) if judge else kept["judge"],
             sandbox=sandbox, comet_python=comet_python,
             generator=kept.get("generator") or _generator(manifest),
         )  # fmt: skip
@@ -100,11 +101,19 @@ def _stage(**fields: Any) -> Any:
 
     from selectit.config import BenchmarkConfig
     from selectit.evaluate.benchmarks.files import JUDGED
+    from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
     from selectit.evaluate.grading.graders import grader_of
     from selectit.evaluate.stage_config import GradeStage
     from selectit.plan.graph import Stage
 
-    benchmark = BenchmarkConfig.model_validate(fields["benchmark"])
+    kept = fields["benchmark"]
+    if isinstance(kept, NamedTaskConfig) or "task" in dict(kept):
+        name = dict(kept)["name"]
+        raise UserError(
+            f"{name} is a task of lm-eval, which scores answers as they are generated; evaluate the model again "
+            "(selectit evaluate), and leave this one out here (--benchmarks, or another folder for --regrade)"
+        )
+    benchmark = BenchmarkConfig.model_validate(kept)
     judge = fields["judge"] if benchmark.name in JUDGED else None
     grader = grader_of(benchmark)
     named = "judge" if grader is None else f"{grader['name']} {grader['version']}"
@@ -127,10 +136,10 @@ def report(stages: dict[str, Any], outcomes: dict[Any, Any], out: Path) -> None:
         artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
         metrics = {}
         if artifact is not None:
-            result = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+            result = json.loads((artifact.path / RESULT_FILE).read_text(encoding="utf-8"))
             metrics, unscored = result["metrics"], result["reason"]
         results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
-    path = out / "results.json"
+    path = out / RESULTS_FILE
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     table = Table(box=None, pad_edge=False)
     for column in ("benchmark", "metric", "value", "standard error", "items"):

@@ -15,6 +15,15 @@ import typer
 
 from selectit.cli.consoles import make_console
 from selectit.errors import UserError
+from selectit.store.names import (
+    ADAPTER_FOLDER,
+    ARTIFACTS_FOLDER,
+    LEDGER,
+    MANIFEST,
+    MODEL_FOLDER,
+    SCORES_FILE,
+    SELECTION_FILE,
+)
 
 files_app = typer.Typer()
 console = make_console()
@@ -93,7 +102,7 @@ def score(
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
     folder = run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
-    console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
+    console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity, tolerance)
 
@@ -189,10 +198,10 @@ def select(
     prompts = planning.needed_prompts([other or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, other)
     folder = run_alone(stage, runs_dir, wandb)
-    selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
+    selection = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
-        shutil.copyfile(folder / "scores.jsonl", scores)
+        shutil.copyfile(folder / SCORES_FILE, scores)
     console.print(
         f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
     )
@@ -226,7 +235,7 @@ def finetune(
         }
     )
     if arm.finetune.method == "none":
-        raise UserError("--method none trains nothing; legal here are lora, qlora and full")
+        raise UserError("--method none trains nothing; allowed here are lora, qlora and full")
     check_outputs(
         {POOL: [pool], "--model": [model], "--set template": [arm.finetune.template]},
         stage_folder("--out", out, f"finetune-{arm.finetune.method}"),
@@ -234,7 +243,7 @@ def finetune(
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
     folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
-    name = "adapter" if arm.finetune.trains_adapter else "model"
+    name = ADAPTER_FOLDER if arm.finetune.trains_adapter else MODEL_FOLDER
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 
@@ -247,7 +256,8 @@ def check_revision(model: str, revision: str | None) -> None:
 
 
 def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
-    from selectit.cost.score_estimate import measured, price, stated, told
+    from selectit.cost.score_estimate import estimate, estimate_lines, measured
+    from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
     from selectit.store.artifact import Store
@@ -261,18 +271,18 @@ def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: 
     now = inspect(plan, store)[stage]
     if now.identity is None:
         raise UserError(now.why)
-    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].takes_over)]
-    priced = price(stage.config, earlier)
-    if speed is None and priced.num_texts:
-        speed = measured(stage.config, priced)
-    for line in told(stage.config, priced, speed):
+    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].reuse_keys)]
+    found = estimate(stage.config, earlier)
+    if speed is None and found.count.num_texts:
+        speed = measured(stage.config, found)
+    for line in estimate_lines(stage.config, found, speed):
         console.print(line, highlight=False, soft_wrap=True)
 
 
 def _existing(reuse: list[Path]) -> list[Path]:
     """Raises: UserError for a folder that holds no artifact; the default one may be absent."""
     for folder in reuse:
-        if folder != Path("runs") and not any((folder / name).exists() for name in ("manifest.json", "artifacts")):
+        if folder != Path("runs") and not any((folder / name).exists() for name in (MANIFEST, ARTIFACTS_FOLDER)):
             raise UserError(
                 f"--reuse {folder}: neither manifest.json nor artifacts/ there; name a runs folder, or the --out of a "
                 "finished selectit score"
@@ -313,7 +323,7 @@ def run_alone(
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
     from selectit.scoring.verify import verify
-    from selectit.store.artifact import VERIFICATION
+    from selectit.store.names import VERIFICATION
     from selectit.tracking import Tracker
 
     result = verify(config, folder, num_rows, fidelity, Tracker(folder, console), tolerance)
@@ -338,8 +348,8 @@ def judge_verification(result: dict[str, Any]) -> None:
         console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
         return
     lines = [f"  {row['row_id']}: {row['ledger']:.6f}, again {row['again']:.6f}" for row in result["most_different"]]
-    told = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
-    console.print("\n".join([told, *lines]), highlight=False, markup=False, soft_wrap=True)
+    heading = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
+    console.print("\n".join([heading, *lines]), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selectit.data.jsonl import read_jsonl
+from selectit.data.turns import words
 from selectit.errors import UserError
 from selectit.templates import input_separator
-
-MESSAGES_FILE = "messages.jsonl"
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,7 @@ def read_conversations(path: Path, template: str) -> list[Conversation]:
 
     Raises: UserError where the file holds no row.
     """
-    with path.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_jsonl(path)
     if not rows:
         raise UserError(f"{path} holds no row, so there is nothing to train on; raise the arm's select.ratio")
     return [as_conversation(row["row_id"], row["messages"], template) for row in rows]
@@ -35,9 +33,6 @@ def read_conversations(path: Path, template: str) -> list[Conversation]:
 
 def as_conversation(row_id: str, messages: Sequence[dict[str, Any]], template: str) -> Conversation:
     """A row's messages as the template takes them: an Alpaca row's input joined to its instruction."""
-    return Conversation(row_id, tuple(_join_input(message, input_separator(template)) for message in messages))
-
-
-def _join_input(message: dict[str, Any], separator: str) -> dict[str, Any]:
-    content = message["content"] + (separator + message["input"] if message.get("input") else "")
-    return {**{key: value for key, value in message.items() if key != "input"}, "content": content}
+    separator = input_separator(template)
+    joined = ({**message, "content": words(message, separator)} for message in messages)
+    return Conversation(row_id, tuple({k: v for k, v in message.items() if k != "input"} for message in joined))

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selectit.errors import UserError
-from selectit.store.artifact import ERROR, MANIFEST, STAGE_FILE, VERIFICATION, check_writable
+from selectit.store.artifact import check_writable
 from selectit.store.kinds import KINDS
+from selectit.store.names import ERROR, MANIFEST, METRICS_FILE, STAGE_FILE, VERIFICATION
 
-OF_EVERY_STAGE = (MANIFEST, STAGE_FILE, ERROR, VERIFICATION, "metrics.jsonl")
+OF_EVERY_STAGE = (MANIFEST, STAGE_FILE, ERROR, VERIFICATION, METRICS_FILE)
 """What any stage may write next to its own outputs."""
 
 

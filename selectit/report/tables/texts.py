@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selectit.config import PoolConfig
-from selectit.data.pool import read_jsonl
+from selectit.data.jsonl import read_jsonl
+from selectit.data.turns import texts_of
 from selectit.report.tables.subsets import Subset
+from selectit.store.names import MESSAGES_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,11 @@ def read_texts(subsets: Sequence[Subset]) -> Texts:
         known = texts.setdefault(subset.pool, {})
         if subset.row_ids <= known.keys():
             continue
-        for line in read_jsonl(subset.artifact.path / "messages.jsonl"):
+        for line in read_jsonl(subset.artifact.path / MESSAGES_FILE):
             known[line["row_id"]] = Text(_said(line["messages"], "user"), _said(line["messages"], "assistant"))
     return texts
 
 
 def _said(messages: Sequence[Mapping[str, str]], role: str) -> str:
     turns = [turn for turn in messages if turn["role"] == role]
-    return "\n".join(part for turn in turns for part in (turn["content"], turn.get("input", "")) if part)
+    return "\n".join(text for turn in turns for text in texts_of(turn) if text)
