@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selectit.cli.consoles import make_console
+from selectit.cli.consoles import Quiet, Verbose, make_console, watched
 from selectit.errors import UserError
 from selectit.store.names import (
     ADAPTER_FOLDER,
@@ -69,6 +69,8 @@ def score(
         float | None, typer.Option(help="--estimate: the share of --tflops that is reached.")
     ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Rate every row of a pool with one model."""
     from selectit.plan import build as planning
@@ -101,7 +103,9 @@ def score(
         return
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
-    folder = run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
+    folder = run_alone(
+        stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse), quiet=quiet, verbose=verbose
+    )
     console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity, tolerance)
@@ -144,6 +148,8 @@ def select(
     rating_template: Annotated[str, typer.Option(help="selectit: plain, or the rater's chat.")] = "plain",
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
     from selectit.plan import build as planning
@@ -197,7 +203,7 @@ def select(
     other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
     prompts = planning.needed_prompts([other or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, other)
-    folder = run_alone(stage, runs_dir, wandb)
+    folder = run_alone(stage, runs_dir, wandb, quiet=quiet, verbose=verbose)
     selection = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
@@ -218,6 +224,8 @@ def finetune(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Fine-tune a model on all rows of a file."""
     from selectit.plan import build as planning
@@ -242,7 +250,7 @@ def finetune(
     )
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
-    folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
+    folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out}, quiet=quiet, verbose=verbose)
     name = ADAPTER_FOLDER if arm.finetune.trains_adapter else MODEL_FOLDER
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
@@ -296,6 +304,9 @@ def run_stages(
     wandb: bool,
     placed: dict[str, Path] | None = None,
     reuse: Sequence[Path] = (),
+    *,
+    quiet: bool,
+    verbose: bool,
 ) -> dict[Any, Any]:
     """Run stages that belong to no recipe."""
     from selectit.config import WandbConfig
@@ -305,20 +316,31 @@ def run_stages(
     from selectit.store.artifact import Store
 
     store = Store(runs_dir, placed, reuse)
-    return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))
+    shown = watched(console, quiet, verbose)
+    session = Session(store, shown, WandbConfig(enabled=wandb), group=runs_dir.name, tracebacks=verbose)
+    return run_plan(alone(*stages), session)
 
 
 def run_alone(
-    stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None, reuse: Sequence[Path] = ()
+    stage: Any,
+    runs_dir: Path,
+    wandb: bool,
+    placed: dict[str, Path] | None = None,
+    reuse: Sequence[Path] = (),
+    *,
+    quiet: bool,
+    verbose: bool,
 ) -> Path:
     """Run one stage; the folder it wrote.
 
     Raises: typer.Exit where it left no artifact.
     """
-    artifact = run_stages([stage], runs_dir, wandb, placed, reuse)[stage].artifact
-    if artifact is None:
+    outcome = run_stages([stage], runs_dir, wandb, placed, reuse, quiet=quiet, verbose=verbose)[stage]
+    if outcome.artifact is None:
+        if quiet:  # else it stands there already
+            typer.echo(f"error: {outcome.reason}", err=True)
         raise typer.Exit(1)
-    return artifact.path
+    return Path(outcome.artifact.path)
 
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
