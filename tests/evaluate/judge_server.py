@@ -7,10 +7,10 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 
 KEY = "sk-Very/Secret+0123456789"
-ONE = Comparison("Say 1.", reference="a", output="bb")
+ONE = AnswerPair("Say 1.", reference="a", output="bb")
 
 
 def compare(judge, comparisons=(ONE,)):

@@ -11,12 +11,12 @@ from judge_server import KEY, ONE, compare, completion
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.judge.key import KeyMask
 
 
 def test_a_cache_of_damaged_lines_costs_their_answers_and_no_more(serve, judge, tmp_path):
-    comparisons = [Comparison(f"Say {i}.", "a", "bb") for i in range(30)]
+    comparisons = [AnswerPair(f"Say {i}.", "a", "bb") for i in range(30)]
     server = serve()
     expected = compare(judge(server), comparisons)
     [path] = (tmp_path / "paid").glob("*.jsonl")
