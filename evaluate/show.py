@@ -33,6 +33,7 @@ from selectit.evaluate.grading.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
+from selectit.store.outputs import unfinished
 from selectit.templates import chat_template, template_name
 
 
@@ -161,7 +162,7 @@ def write_asked(configs: Sequence[EvaluateStage], num_items: int | None, path: P
     """
     number = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    part = unfinished(path)
     with part.open("w", encoding="utf-8") as f:
         for config in configs:
             for one in _asked_of(config, num_items):
@@ -171,7 +172,7 @@ def write_asked(configs: Sequence[EvaluateStage], num_items: int | None, path: P
                 }  # fmt: skip
                 f.write(json.dumps(line, ensure_ascii=False) + "\n")
                 number += 1
-    part.replace(path)
+    part.replace(path.resolve())
     return number
 
 

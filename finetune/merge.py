@@ -18,6 +18,7 @@ from selectit.finetune.card import write_merged_card
 from selectit.finetune.folders import find_adapter
 from selectit.inference.load import load_tokenizer
 from selectit.inference.merge import Agreement, Dtype, merge_weights
+from selectit.store.outputs import unfinished
 from selectit.store.trained_on import RECORD_FILE, base_of, check_base
 
 
@@ -37,7 +38,8 @@ def merge(
     config = base.model_copy(update={"dtype": dtype or _stored_dtype(base)})
     check_base(str(folder), config)
     tokenizer = load_tokenizer(ModelConfig(path=str(folder)) if _has_tokenizer(folder) else config)
-    part = out.with_name(out.name + ".part")
+    out = out.resolve()  # a link to an empty folder stays a link
+    part = unfinished(out)
     shutil.rmtree(part, ignore_errors=True)
     agreement = merge_weights(folder, config, tokenizer, part)
     write_merged_card(part, folder, config, str(agreement))

@@ -17,6 +17,7 @@ from typing import IO
 
 from selectit.audit.pack import SUMS, Pack
 from selectit.errors import UserError
+from selectit.store.outputs import unfinished
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can hold."""
@@ -29,9 +30,10 @@ def write_pack(pack: Pack, out: Path) -> int:
     Returns: bytes on disk.
     Raises: UserError for a folder that holds something, or a file that is not what its manifest says.
     """
+    out = out.resolve()
     if out.suffix == ".zip":
         out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(f"{out.name}.part")
+        part = unfinished(out)
         try:
             with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
                 _write(pack, lambda name: archive.open(_entry(f"{pack.name}/{name}"), "w", force_zip64=True))
@@ -47,6 +49,15 @@ def write_pack(pack: Pack, out: Path) -> int:
         shutil.rmtree(out, ignore_errors=True)  # a pack without SHA256SUMS would look like a whole one
         raise
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a file is a zip that `write_pack` wrote."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.count("/") == 1 and name.endswith(f"/{SUMS}") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _write(pack: Pack, create: Callable[[str], IO[bytes]]) -> None:

@@ -88,6 +88,7 @@ def run(
     """Run what is missing of a recipe and print its table."""
     if verbose:
         _log_libraries()
+    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
@@ -99,6 +100,7 @@ def run(
 
     started = time.monotonic()
     loaded = load(recipe, set_)
+    check_recipe_outputs(loaded, runs_dir)
     plan, store = build(loaded), Store(runs_dir)
     watched = Console(quiet=True) if quiet else console
     session = Session(store, watched, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
@@ -308,6 +310,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the report from what is finished; the rest are missing results with their reason."""
+    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
@@ -315,7 +318,9 @@ def report(
     from selectit.run.engine import found
     from selectit.store.artifact import Store
 
-    graph = build(load(recipe, set_))
+    loaded = load(recipe, set_)
+    check_recipe_outputs(loaded, runs_dir)
+    graph = build(loaded)
     written = write_report(graph, found(graph, Store(runs_dir)), runs_dir)
     if as_json:
         from selectit.cli import json_output as cli_json

@@ -58,7 +58,7 @@ def evaluate(
     from selectit.plan import build as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import check_benchmarks
-    from selectit.store.outputs import Output, check_outputs
+    from selectit.store.outputs import Output, check_outputs, evaluation_folder
 
     if regrade_ is not None:
         if out is None or model is not None or adapter is not None or show is not None:
@@ -70,15 +70,6 @@ def evaluate(
             "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
         )
     adapter = _adapter(adapter)
-    if out is not None and show is None:
-        read: dict[str, list[str | None]] = {
-            "--model": [model],
-            "--adapter": [adapter],
-            "--data": [data],
-            "--profile": [profile],
-        }
-        read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
-        check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
     if model is not None:
         check_revision(model, revision)
     if adapter is not None:
@@ -86,6 +77,10 @@ def evaluate(
 
         base = base_of(adapter, model, revision)
         model, revision = base.path, base.revision
+    if out is not None:
+        read: dict[str, list[str | None]] = {"--model": [model], "--adapter": [adapter], "--data": [data]}
+        read |= {"--profile": [profile], "--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        check_outputs(read, evaluation_folder("--out", out) if show is None else Output("--out", out))
     benchmarks = (None if show == "all" else show) if show is not None else benchmarks
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
     arm = resolve_arm(

@@ -38,10 +38,10 @@ def grade(
     from selectit.config import EvaluateConfig
     from selectit.evaluate.profile import load_profile
     from selectit.recipe.validate import check_benchmarks
-    from selectit.store.outputs import Output, check_outputs
+    from selectit.store.outputs import check_outputs, evaluation_folder
 
     read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
-    check_outputs(read, Output("--out", out, ("results.json", "artifacts", "hashes.json"), "artifacts"))
+    check_outputs(read, evaluation_folder("--out", out))
     if not answers.is_file():
         raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
@@ -62,8 +62,11 @@ def grade(
 
 def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_python: str | None, wandb: bool) -> None:
     """Args:   artifact: the folder of one evaluation, or one that holds several.
-    Raises: UserError where there is none, or where `out` is where the old ones are.
+    Raises: UserError where there is none, or where `out` is where the old ones are or among them.
     """
+    from selectit.store.outputs import check_outputs, evaluation_folder
+
+    check_outputs({"--regrade": [artifact]}, evaluation_folder("--out", out))
     folders = [artifact] if (artifact / "manifest.json").is_file() else sorted(artifact.rglob("manifest.json"))
     stages = {}
     for folder in (path.parent if path.name == "manifest.json" else path for path in folders):
@@ -85,8 +88,6 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
             f"--regrade {artifact}: no finished evaluation there; name the folder of one "
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
-    if out.resolve() == artifact.resolve():
-        raise UserError(f"--out {out} is where the old evaluations are, which stay as they are; name another folder")
     report(stages, run_stages(list(stages.values()), out, wandb), out)
 
 

@@ -22,6 +22,8 @@ console = make_console()
 FILES = "One stage, on files"
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
 PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
+REUSE = "Runs folder, or --out of an earlier score: what it rated is not rated again."
+BAD_ROWS = "Rows that cannot be used, such as those with an empty response: refuse or exclude."
 Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line, or 'default'.")]
 
 
@@ -42,10 +44,8 @@ def score(
     launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
     backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
     vllm_python: Annotated[str | None, typer.Option(help="--backend vllm: a Python with vLLM; default: this.")] = None,
-    reuse: Annotated[
-        list[Path],
-        typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
-    ] = [Path("runs")],
+    reuse: Annotated[list[Path], typer.Option(help=REUSE)] = [Path("runs")],
+    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     quantization: Annotated[str, typer.Option(help="Weights of the rater: none, 8bit or 4bit.")] = "none",
     verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
     tolerance: Annotated[
@@ -64,8 +64,11 @@ def score(
     """Rate every row of a pool with one model."""
     from selectit.plan import build as planning
     from selectit.recipe.load import resolve_arm
+    from selectit.scoring.notes import notes
     from selectit.store.outputs import POOL, check_outputs, stage_folder
 
+    if tolerance is not None and not verify:
+        raise UserError("--tolerance belongs to --verify, such as --verify 50")
     if out is not None and not estimate:
         check_outputs(
             {POOL: [pool], "--model": [model], "--rating-prompts": [rating_prompts]},
@@ -76,7 +79,7 @@ def score(
     }  # fmt: skip
     arm = resolve_arm(
         {
-            "pool": {"path": pool},
+            "pool": {"path": pool, "bad_rows": bad_rows},
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
@@ -92,7 +95,10 @@ def score(
         return
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
-    folder = run_alone(stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse))
+    outcome = run_stages([stage], out / ".runs", wandb, {"score": out}, _existing(reuse))[stage]
+    folder = _folder(outcome)
+    for line in [] if outcome.ran else notes(json.loads((folder / "score.json").read_text(encoding="utf-8"))):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity, tolerance)
@@ -126,13 +132,14 @@ def select(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of random strategies and of the token level's prompt.")
     ] = 42,
-    bad_rows: Annotated[
-        str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
-    ] = "refuse",
+    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
     turns: Annotated[str, typer.Option(help="selectit: the answer that is rated: first, last or mean.")] = "first",
     rating_template: Annotated[str, typer.Option(help="selectit: plain, or the rater's chat.")] = "plain",
+    dtype: Annotated[str, typer.Option(help="Of the raters: auto, float32, bfloat16 or float16.")] = "auto",
+    quantization: Annotated[str, typer.Option(help="Weights of the raters: none, 8bit or 4bit.")] = "none",
+    reuse: Annotated[list[Path], typer.Option(help=REUSE)] = [],
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
@@ -140,13 +147,19 @@ def select(
     from selectit.plan import build as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import strategies_without
-    from selectit.store.outputs import POOL, Output, check_outputs
+    from selectit.selection.ties import ties_told
+    from selectit.store.outputs import POOL, Output, check_outputs, runs_folder
 
     _check_suffix(Path(pool), out)
     written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
     check_outputs(
-        {POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template]}, *written
-    )
+        {
+            POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template],
+            "--reuse": _existing(reuse),
+        },
+        runs_folder(runs_dir),
+        *written,
+    )  # fmt: skip
     own: dict[str, dict[str, Any]] = {
         "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
         "length": {"field": field, "unit": unit},
@@ -160,7 +173,7 @@ def select(
     )
     if needs_model and not model:
         raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
-    models = [{"path": path} for path in model]
+    models = [{"path": path, "dtype": dtype} for path in model]
 
     def arm(name: str) -> Any:
         section = {
@@ -171,13 +184,14 @@ def select(
         return resolve_arm(
             {
                 "pool": {"path": pool, "bad_rows": bad_rows},
-                "model": {"path": model[0] if model else "none"},
+                "model": {"path": model[0] if model else "none", "dtype": dtype},
                 "score": {
                     "rating_prompts": rating_prompts,
                     "max_length": max_length,
                     "long_rows": long_rows,
                     "turns": turns,
                     "template": rating_template,
+                    "quantization": quantization,
                     **({"models": models} if models else {}),
                 },
                 "select": section,
@@ -188,11 +202,14 @@ def select(
     other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
     prompts = planning.needed_prompts([other or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, other)
-    folder = run_alone(stage, runs_dir, wandb)
+    outcome = run_stages([stage], runs_dir, wandb, reuse=reuse)[stage]
+    folder = _folder(outcome)
     selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
         shutil.copyfile(folder / "scores.jsonl", scores)
+    for line in [] if outcome.ran else ties_told(selection, selection):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
     )
@@ -208,6 +225,7 @@ def finetune(
     method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
+    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
 ) -> None:
     """Fine-tune a model on all rows of a file."""
@@ -219,7 +237,7 @@ def finetune(
     settings = {"method": method, **parse_overrides([f"finetune.{s}" for s in set_]).get("finetune", {})}
     arm = resolve_arm(
         {
-            "pool": {"path": pool},
+            "pool": {"path": pool, "bad_rows": bad_rows},
             "model": {"path": model, "revision": revision, "dtype": dtype},
             "select": {"strategy": "full"},
             "finetune": settings,
@@ -305,10 +323,15 @@ def run_alone(
 
     Raises: typer.Exit where it left no artifact.
     """
-    artifact = run_stages([stage], runs_dir, wandb, placed, reuse)[stage].artifact
-    if artifact is None:
+    return _folder(run_stages([stage], runs_dir, wandb, placed, reuse)[stage])
+
+
+def _folder(outcome: Any) -> Path:
+    """Raises: typer.Exit where a stage left no artifact."""
+    if outcome.artifact is None:
         raise typer.Exit(1)
-    return artifact.path
+    path: Path = outcome.artifact.path
+    return path
 
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
