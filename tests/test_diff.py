@@ -8,6 +8,9 @@ import shutil
 import pytest
 from finished_work import Work, call
 
+from selectit.store.fingerprint import later_fields
+from selectit.store.first_fields import FIRST_FIELDS
+
 
 @pytest.fixture
 def pair(tmp_path, demo):
@@ -47,6 +50,20 @@ def test_the_setting_that_explains_a_number_comes_first_with_its_dotted_key(pair
     )
     assert "+0.25" in line_with(numbers, "selectit, gsm8k") and "select.alpha" in line_with(numbers, "selectit, gsm8k")
     assert "8 of 10 numbers moved" in text
+
+
+def test_a_setting_that_an_older_artifact_leaves_out_is_compared_at_its_default(pair, monkeypatch):
+    fields = FIRST_FIELDS["SelectITSelect"] - {"alpha"}
+    monkeypatch.setitem(FIRST_FIELDS, "SelectITSelect", fields)  # as if alpha had been added after the work was done
+    later_fields.cache_clear()
+    a, b = pair
+    a.finish()
+    b.finish("arms.selectit.select.alpha=0.5", "finetune.save_steps=7")
+    assert "alpha" not in json.loads((a.path("select") / "manifest.json").read_text())["identity"]["config"]["select"]
+    line = line_with(text := diff(a, b), "select.alpha")
+    later_fields.cache_clear()
+    assert "0.2" in line and "0.5" in line
+    assert "select.alpha" not in text.partition("Settings of execution only")[2]
 
 
 def test_changed_data_is_told_by_its_content_and_not_by_its_path(pair):

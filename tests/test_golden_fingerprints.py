@@ -1,15 +1,37 @@
-"""Fingerprints of finished work outlive a new version of this project: one stored value for each kind of stage."""
+"""Fingerprints of finished work outlive a new version of this project: one stored value for each kind of stage.
+
+A field that is added to any class of a configuration leaves them as they are while it stands at its default.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+from pydantic import create_model
 
-from selectit.config import FinetuneStage, LossStage, ScoreStage, SelectStage
+from selectit.config import (
+    Config,
+    FinetuneStage,
+    FullSelect,
+    IFDSelect,
+    Location,
+    LossStage,
+    ModelConfig,
+    RandomSelect,
+    ScoreStage,
+    SelectStage,
+    execution,
+    nested_configs,
+)
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
-from selectit.store.fingerprint import Hasher, digest, identity
+from selectit.plan.graph import CONFIG_OF
+from selectit.plan.status import _why
+from selectit.store import first_fields
+from selectit.store.fingerprint import Hasher, at, digest, identity, later_fields, leaves, with_later_defaults
 from selectit.store.kinds import KINDS
 
 GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
@@ -75,16 +97,146 @@ def inputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def fingerprint(name: str) -> str:
+def config_of(name: str) -> Config:
     schema, settings = STAGES[name]
+    return schema.model_validate_json(json.dumps(settings))
+
+
+def fingerprint(name: str, config: Config) -> str:
     kind = KINDS[name.split(" ")[0]]
-    config = schema.model_validate_json(json.dumps(settings))
     return digest({"kind": kind.name, "version": kind.version, "config": identity(config, Hasher()), "inputs": {}})
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_fingerprint_of_a_stage_is_that_of_finished_work(name, inputs):
-    assert fingerprint(name) == json.loads(GOLDEN.read_text())[name], (
+    assert fingerprint(name, config_of(name)) == json.loads(GOLDEN.read_text())[name], (
         "finished work of this kind would be done again. Where the same configuration now gives another result, raise "
         "the version of the kind and store the new value; otherwise mend the identity"
     )
+
+
+class Added(Config):
+    """A section that is added, in a field of its own."""
+
+    form: str = "plain"
+    threads: int = execution(2)
+
+
+ADDED = {
+    "number": (int, 3, 4),
+    "switch": (bool, False, True),
+    "words": (tuple[str, ...], (), ("one",)),
+    "file": (Location | None, None, "answers.jsonl"),
+    "section": (Added, Added(threads=7), Added(form="other")),
+    "no_section": (Added | None, None, Added()),
+}
+"""Type, default and another value of a field that did not exist when the stored fingerprints were computed."""
+
+
+def places(config: Config, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of each configuration in a configuration, its own too."""
+    yield prefix
+    for name in type(config).model_fields:
+        if isinstance(nested := getattr(config, name), Config):
+            yield from places(nested, (*prefix, name))
+
+
+def with_field(config: Config, place: tuple[str, ...], kind: Any, default: Any, value: Any) -> Config:
+    """The same configuration, after a field was added to the class of one of its parts."""
+    if place:
+        inner = with_field(getattr(config, place[0]), place[1:], kind, default, value)
+        return config.model_copy(update={place[0]: inner})
+    grown = create_model(type(config).__name__, __base__=type(config), added=(kind, default))
+    return grown.model_construct(**dict(config), added=value)
+
+
+@pytest.mark.parametrize(("name", "place"), [(n, p) for n in STAGES for p in places(config_of(n))])
+def test_a_field_that_is_added_keeps_finished_work_unless_it_is_set(name, place, inputs):
+    stored = json.loads(GOLDEN.read_text())[name]
+    for kind, default, other in list(ADDED.values())[: 1 if place else None]:  # every type once for a stage
+        at_default, set_otherwise = (with_field(config_of(name), place, kind, default, v) for v in (default, other))
+        assert fingerprint(name, at_default) == stored
+        assert fingerprint(name, set_otherwise) != stored
+
+
+def test_these_configurations_hold_every_class_whose_fields_are_hashed():
+    held = {type(at_place(config_of(n), place)).__name__ for n in STAGES for place in places(config_of(n))}
+    assert schemas_of_stages().keys() - held == {"ValidationFile"}  # a PoolConfig in the place of ValidationSplit
+    assert first_fields.FIRST_FIELDS.keys() <= schemas_of_stages().keys(), "a class was renamed: finished work is lost"
+
+
+def at_place(config: Any, place: tuple[str, ...]) -> Any:
+    return at_place(getattr(config, place[0]), place[1:]) if place else config
+
+
+def schemas_of_stages() -> dict[str, type[Config]]:
+    found: dict[str, type[Config]] = {}
+    to_do: list[type[Config]] = [*CONFIG_OF.values()]
+    while to_do:
+        schema = to_do.pop()
+        found[schema.__name__] = schema
+        to_do += [one for info in schema.model_fields.values() for one in nested_configs(info)]
+    return found
+
+
+def test_a_section_that_is_not_known_is_left_out_field_by_field(inputs):
+    class Unknown(Config):
+        method: Literal["new"]
+        size: int = 3
+
+    assert identity(Unknown(method="new"), Hasher()) == {"method": "new"}
+    assert identity(Unknown(method="new", size=4), Hasher()) == {"method": "new", "size": 4}
+
+
+def test_a_default_that_names_content_is_part_of_the_fingerprint(inputs):
+    class Reads(Config):
+        file: Location = "answers.jsonl"
+        model: ModelConfig = ModelConfig(path="model")
+
+    before = identity(Reads(), Hasher())
+    assert set(before) == {"file", "model"}
+    Path("model/config.json").write_text('{"other": 1}')
+    assert identity(Reads(), Hasher()) != before
+
+
+def test_the_default_of_every_field_that_was_added_is_recorded():
+    missing = [
+        f"{name}.{field}"
+        for name, schema in schemas_of_stages().items()
+        for field in later_fields(schema)
+        if field not in first_fields.LATER_DEFAULTS.get(name, {})
+    ]
+    assert missing == [], "add their defaults to LATER_DEFAULTS in selectit/store/first_fields.py, where they stay"
+
+
+def test_what_is_recorded_of_added_fields_names_fields():
+    schemas = schemas_of_stages()
+    for name, fields in first_fields.LATER_DEFAULTS.items():
+        assert set(fields) <= set(later_fields(schemas[name])), name
+
+
+def test_a_default_that_changes_later_is_another_fingerprint(inputs, monkeypatch):
+    class Grown(Config):
+        size: int = 5
+
+    monkeypatch.setitem(first_fields.LATER_DEFAULTS, "Grown", {"size": 3})
+    assert identity(Grown(size=3), Hasher()) == {}  # finished work was done with 3
+    assert identity(Grown(), Hasher()) == {"size": 5}
+    assert with_later_defaults({}, Grown) == {"size": 3}
+
+
+def test_a_field_that_is_left_out_is_shown_at_its_default(inputs):
+    strategy = create_model("RandomSelect", __base__=RandomSelect, added=(int, 3))
+    grown = create_model("SelectStage", __base__=SelectStage, select=(FullSelect | strategy | IFDSelect, ...))
+    old, settings = identity(config_of("select random"), Hasher()), STAGES["select random"][1]
+    new = identity(grown.model_validate({**settings, "select": {**settings["select"], "added": 4}}), Hasher())
+
+    class Store:
+        def identities(self, kind):
+            return [(leaves(old), {"kind": kind, "version": 1, "config": old, "inputs": {}})]
+
+    assert (
+        _why({"kind": "select", "version": 1, "config": new, "inputs": {}}, grown, Store())
+        == "new: select.added 3 -> 4"
+    )
+    assert (at(old, "select.added"), at(new, "select.added")) == (None, 4)

@@ -14,12 +14,12 @@ from typing import Any
 from selectit.audit.trace import is_artifact, open_results
 from selectit.errors import UserError
 from selectit.plan.build import build
-from selectit.plan.graph import Plan, Stage
+from selectit.plan.graph import CONFIG_OF, Plan, Stage
 from selectit.plan.status import State, inspect
 from selectit.recipe.load import load
 from selectit.report.tables.results import column_of, metrics_beside
 from selectit.store.artifact import Store, read_manifest
-from selectit.store.fingerprint import digest, identity
+from selectit.store.fingerprint import digest, identity, with_later_defaults
 from selectit.store.kinds import KINDS
 
 CellKey = tuple[str, ...]
@@ -174,9 +174,9 @@ def _recorded(manifest: Mapping[str, Any]) -> Made:
 def _made(
     kind: str, version: int, counted: Any, config: Any, circumstances: dict[str, Any], content: str | None
 ) -> Made:
-    named = leaves(config)
+    named, whole = leaves(config), with_later_defaults(counted, CONFIG_OF[kind.split("-")[0]])
     settings = {
-        recipe_key(kind, key): Setting(value, _text(value, named.get(key))) for key, value in leaves(counted).items()
+        recipe_key(kind, key): Setting(value, _text(value, named.get(key))) for key, value in leaves(whole).items()
     }
     settings[f"version of the {kind.split('-')[0]} stage"] = Setting(version, str(version))
     execution = {

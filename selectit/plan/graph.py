@@ -13,6 +13,11 @@ from selectit.recipe.rows import Recipe
 from selectit.templates import template_name
 
 StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage | GradeStage
+CONFIG_OF: dict[str, type[StageConfig]] = {
+    "score": ScoreStage, "losses": LossStage, "select": SelectStage, "finetune": FinetuneStage,
+    "evaluate": EvaluateStage, "grade": GradeStage,
+}  # fmt: skip
+"""The first word of a kind -> the class of its configuration."""
 
 LOSS_TEXTS = {
     "conditioned": "response given its instruction",

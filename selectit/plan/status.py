@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from selectit.errors import UserError
-from selectit.plan.graph import Plan, Stage
+from selectit.plan.graph import Plan, Stage, StageConfig
 from selectit.store.artifact import Artifact, Store
-from selectit.store.fingerprint import differences, digest, identity, leaves
+from selectit.store.fingerprint import differences, digest, identity, leaves, with_later_defaults
 from selectit.store.kinds import KINDS
 
 Status = Literal["done", "resume", "run", "blocked"]
@@ -60,16 +60,18 @@ def state(stage: Stage, inputs: Mapping[Stage, State], store: Store, plan: Plan)
         return State("done", artifact.path.name, stage_identity, fingerprint, artifact)
     if store.is_begun(kind.name, fingerprint):
         return State("resume", store.unfinished(kind.name, fingerprint), stage_identity, fingerprint)
-    return State("run", _why(stage_identity, store), stage_identity, fingerprint)
+    return State("run", _why(stage_identity, type(stage.config), store), stage_identity, fingerprint)
 
 
-def _why(new: dict[str, Any], store: Store) -> str:
+def _why(new: dict[str, Any], schema: type[StageConfig], store: Store) -> str:
     """What differs from the finished stage of the same kind that is most like this one."""
     known = store.identities(new["kind"])
     if not known:
         return "never run"
     own = leaves(new)
-    nearest = differences(min(known, key=lambda other: len(other[0] ^ own))[1], new)
+    _, old = min(known, key=lambda other: len(other[0] ^ own))
+    before, after = ({**one, "config": with_later_defaults(one["config"], schema)} for one in (old, new))
+    nearest = differences(before, after)
     shown = ", ".join(f"{key.removeprefix('config.')} {_short(old)} -> {_short(now)}" for key, old, now in nearest[:3])
     return f"new: {shown}" + (f" and {len(nearest) - 3} more" if len(nearest) > 3 else "")
 

@@ -1,7 +1,8 @@
 """What a stage's result depends on, as canonical JSON, and its hash.
 
 A configuration becomes its identity: execution fields are left out, and a `Location` is replaced by the
-content it names (a sha256, or a hub id with its commit). A value without a stable form is refused.
+content it names (a sha256, or a hub id with its commit). A field that is not in `FIRST_FIELDS` is left out where it
+stands at its default. A value without a stable form is refused.
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from selectit.config import Config, LocationMark, ModelConfig, PoolConfig, is_execution, location_mark
+from selectit.config import (
+    Config,
+    LocationMark,
+    ModelConfig,
+    PoolConfig,
+    is_execution,
+    location_mark,
+    nested_configs,
+)
 from selectit.data.fetch import ensure
 from selectit.errors import UserError
+from selectit.store.first_fields import FIRST_FIELDS, LATER_DEFAULTS
 
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
 T = TypeVar("T", bound=Config)
@@ -129,22 +139,74 @@ def _visible_files(folder: Path) -> list[Path]:
 
 
 def identity(config: Config, hasher: Hasher) -> dict[str, Any]:
-    """The fields that decide what comes out, nested models included.
+    """The fields that decide what comes out, nested models included; without later fields at their defaults.
 
     Raises: UserError where a location can neither be found here nor resolved to a hub commit.
     """
     fields = {}
-    for name, info in type(config).model_fields.items():
-        if is_execution(info) or name == "revision":  # a revision is part of its location's identity
-            continue
-        value, mark = getattr(config, name), location_mark(info)
+    for name in identity_fields(type(config)):
+        value, mark = getattr(config, name), location_mark(type(config).model_fields[name])
         if mark is not None and isinstance(value, str) and value not in mark.keywords:
             fields[name] = _location_identity(config, name, mark, hasher)
         elif (named := config.hub_dataset(name)) is not None:
             fields[name] = {"hub": named[0], "revision": _commit(config, *named)}
         else:
             fields[name] = _field_identity(value, hasher)
+        if _is_left_out(type(config), name, fields[name]):
+            del fields[name]
     return fields
+
+
+def identity_fields(schema: type[Config]) -> list[str]:
+    """Those that decide what comes out; a revision is part of its location's identity."""
+    return [name for name, info in schema.model_fields.items() if not is_execution(info) and name != "revision"]
+
+
+@cache
+def later_fields(schema: type[Config]) -> tuple[str, ...]:
+    """Identity fields that are left out of an identity where they stand at their defaults."""
+    first = FIRST_FIELDS.get(schema.__name__, frozenset())
+    return tuple(n for n in identity_fields(schema) if n not in first and not schema.model_fields[n].is_required())
+
+
+def later_default(schema: type[Config], name: str) -> Any:
+    """What an identity without this later field means: its default when it was added."""
+    if name in (recorded := LATER_DEFAULTS.get(schema.__name__, {})):
+        return recorded[name]
+    return _field_identity(schema.model_fields[name].get_default(call_default_factory=True), Hasher())
+
+
+def _is_left_out(schema: type[Config], name: str, value: Any) -> bool:
+    if name not in later_fields(schema) or _names_content(value):  # content changes where a default stays
+        return False
+    return canonical_json(value) == canonical_json(later_default(schema, name))
+
+
+def _names_content(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return set(value) in ({"sha256"}, {"hub", "revision"}) or any(map(_names_content, value.values()))
+    return isinstance(value, list | tuple) and any(map(_names_content, value))
+
+
+def with_later_defaults(fields: Mapping[str, Any], schema: type[Config]) -> dict[str, Any]:
+    """An identity of this class, for people to read, with the later fields that it leaves out."""
+    filled = {**{name: later_default(schema, name) for name in later_fields(schema)}, **fields}
+    for name, value in filled.items():
+        if isinstance(value, Mapping) and name in schema.model_fields:
+            nested = next((one for one in nested_configs(schema.model_fields[name]) if _is_of(one, value)), None)
+            filled[name] = value if nested is None else with_later_defaults(value, nested)
+    return filled
+
+
+def _is_of(schema: type[Config], fields: Mapping[str, Any]) -> bool:
+    """True where an identity can be one of this class, of those that one field may hold."""
+    required = [name for name in identity_fields(schema) if schema.model_fields[name].is_required()]
+    words = {n: get_args(a) for n in required if get_origin(a := schema.model_fields[n].annotation) is Literal}
+    return (
+        set(fields) <= set(schema.model_fields)
+        and set(required) <= set(fields)
+        and all(fields[name] in allowed for name, allowed in words.items())
+    )
 
 
 def _field_identity(value: Any, hasher: Hasher) -> Any:
@@ -247,10 +309,10 @@ def leaves(value: Any, prefix: str = "") -> frozenset[tuple[str, str]]:
 
 
 def at(identity: Mapping[str, Any], key: str) -> Any:
-    """The part of an identity that a dotted key names."""
+    """The part of an identity that a dotted key names; None where it is left out."""
     value: Any = identity
     for name in key.split("."):
-        value = value[name]
+        value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
