@@ -64,7 +64,7 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     """
     index = index_ratings(config.pool, config.turns)
     tokenizer = load_tokenizer(config.model)
-    rating_ids = rating_tokens_of(tokenizer, config, index.examples).ids
+    rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
     skeleton = load_skeleton(config.model)
     matrices, dtype, kind = Matrices.of(skeleton), resolve_dtype(config.model), device().type
     is_quantised = config.quantization != "none" or method_of(config.model) is not None
@@ -114,8 +114,8 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
     if not priced.sample:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     tokenizer = load_tokenizer(config.model)
-    examples = index_ratings(config.pool, config.turns).examples
-    rating_ids = rating_tokens_of(tokenizer, config, examples).ids
+    index = index_ratings(config.pool, config.turns)
+    rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
     matrices = Matrices.of(load_skeleton(config.model))
     groups: dict[int, list[Text]] = {}
     for text in priced.sample:
