@@ -36,6 +36,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 from trl import SFTConfig, SFTTrainer
 
 from selectit.config import FinetuneConfig, FinetuneStage, ModelConfig, PoolConfig
+from selectit.cost.score_estimate import matrices_of
 from selectit.data.conversations import as_conversation
 from selectit.data.pool import read_pool
 from selectit.finetune.arguments import lora_config, sft_config
@@ -43,7 +44,6 @@ from selectit.finetune.budget import step_order
 from selectit.finetune.dataset import TrainingRow, tokenize
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.trainer import ResponseTrainer
-from selectit.inference.flops import training_flops
 from selectit.inference.load import device, load_tokenizer, resolve_dtype
 from selectit.store.trained_on import Base
 from selectit.templates.form import load_form
@@ -226,7 +226,8 @@ def _print(
     ):  # fmt: skip
         table.add_column(column, justify="left" if column == "way" else "right")
     first = ways[0]
-    needed = training_flops(model.num_parameters(), 1, num_tokens, recomputes=False)
+    pairs = sum(len(row.input_ids) ** 2 for row in rows)
+    needed = matrices_of(model).training_flops(num_tokens, pairs, 1, recomputes=False)
     for way in ways:
         taken = statistics.median(way.seconds)
         ratios = [a / b for a, b in zip(first.seconds, way.seconds, strict=True)]

@@ -25,8 +25,8 @@ from selectit.inference.batch import Rater
 from selectit.inference.load import load_tokenizer
 from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import PackedLossRater, StockLossRater
+from selectit.scoring.batch_tokens import CPU_BATCH_TOKENS
 from selectit.scoring.loss_texts import index_losses, loss_batches
-from selectit.scoring.work import CPU_BATCH_TOKENS
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SHAPE = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}

@@ -35,19 +35,21 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selectit.config import ModelConfig, PoolConfig
+from selectit.cost.flops import BatchCount
+from selectit.cost.score_estimate import matrices_of
 from selectit.data.pool import read_pool
 from selectit.inference.ahead import ahead
-from selectit.inference.batch import Batch, Rater, Text, batches, common_prefix, num_tokens
+from selectit.inference.batch import Batch, Rater, Text, batches, common_prefix
 from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
 from selectit.inference.onednn import linear
 from selectit.inference.packed import PackedRater
 from selectit.inference.padded import StockRater
 from selectit.inference.pool import rate_all
+from selectit.scoring.batch_tokens import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import rating_text, read_rating_prompts
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.texts import rating_texts
-from selectit.scoring.work import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 SMALL = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}
@@ -58,7 +60,7 @@ PADDED_TOKENS = {"cpu": 512, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Way:
-    """One way of scoring: `run` gives float64 [num_texts, NUM_RATINGS], `flops` what its matrix products need."""
+    """One way of scoring: `run` gives float64 [num_texts, NUM_RATINGS], `flops` what it computes."""
 
     name: str
     run: Callable[[], np.ndarray]
@@ -221,23 +223,14 @@ def _way(
             found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
         return np.array([found[keys] for keys in order])
 
-    return Way(name, run, _flops(model, rater, work, groups))
+    return Way(name, run, _flops(model, rater, work))
 
 
-def _flops(model: LlamaForCausalLM, rater: Rater, work: Sequence[Batch], groups: Sequence[Sequence[Text]]) -> float:
-    """Of the matrix products with weights; attention itself is left out, a few per cent at these lengths."""
-    head = model.lm_head.weight.numel()
-    layers = sum(p.numel() for p in model.model.layers.parameters())
-    positions = sum(num_tokens(batch, rater.pads) for batch in work)
-    num_texts = sum(len(batch.texts) for batch in work)
-    if isinstance(rater, OneByOne):
-        return 2.0 * positions * (layers + head)
-    if rater.pads:
-        return 2.0 * (positions * layers + num_texts * head)
-    positions += sum(len(common_prefix(group)) for group in groups)
-    last = model.model.layers[-1]
-    pruned = sum(p.numel() for p in last.mlp.parameters()) + 2 * last.self_attn.o_proj.weight.numel()  # o and q
-    return 2.0 * (positions * (layers - pruned) + num_texts * (pruned + head))
+def _flops(model: LlamaForCausalLM, rater: Rater, work: Sequence[Batch]) -> float:
+    count = BatchCount(matrices_of(model), rater.pads, every_logit=isinstance(rater, OneByOne))
+    for batch in work:
+        count.add(batch)
+    return count.flops
 
 
 def matmul_peak(dtype: torch.dtype) -> float:

@@ -33,10 +33,10 @@ from selectit.inference.load import load_tokenizer
 from selectit.inference.pool import Loaded, LoadedRater
 from selectit.inference.rater import make_rater
 from selectit.inference.vllm_rater import LoadedVllm
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.prompts import rating_text, read_rating_prompts
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.texts import rating_texts
-from selectit.scoring.work import tokens_of_a_batch
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from selectit.evaluate.grading.grade import check_can_run, check_means, grade
 from selectit.evaluate.grading.graders import grader_of
 from selectit.evaluate.grading.released_graders import instructdiff_letter
 from selectit.evaluate.judge.load import check_judge
-from selectit.evaluate.results import Item, Result
+from selectit.evaluate.results import BenchmarkResult, Item
 from selectit.evaluate.stage import finish, judge_items, load_judge_of
 from selectit.evaluate.stage_config import GradeStage
 from selectit.tracking import Tracker
@@ -38,7 +38,7 @@ def run(config: GradeStage, inputs: Mapping[str, Path], out: Path, tracker: Trac
     """
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
-    result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    result = BenchmarkResult(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
     result.protocol_notes = list(benchmark.notes)
     if config.data == HUB:
         result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}

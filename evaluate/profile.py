@@ -138,7 +138,7 @@ def _fault(error: Any) -> str:
 
 
 def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
-    """Settings that are each legal and make no sense together."""
+    """Settings that are each valid and make no sense together."""
     faults = [*_without_effect(benchmark), *_twice(benchmark)]
     if benchmark.num_fewshot is not None and benchmark.name not in _OWN_SHOTS:
         faults.append(f".num_fewshot: the shots of {benchmark.name} are fixed by its task; leave it out")

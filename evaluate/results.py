@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.store.names import ITEMS_FILE, RESULT_FILE
 
-RESULT_FILE = "result.json"
-ITEMS_FILE = "items.jsonl"
 MAX_CELL_CHARS = 500
 CHOICES = "ABCD"
 
@@ -76,7 +76,7 @@ class Item:
 
 
 @dataclass
-class Result:
+class BenchmarkResult:
     """result.json; fields as docs/evaluation.md has them."""
 
     benchmark: str
@@ -127,16 +127,14 @@ class Result:
 
     def named(self) -> dict[str, float]:
         """Every metric under the names that lm-eval logs: `mmlu/acc`, `mmlu/acc_stderr`, and `mmlu/num_items`."""
-        told: dict[str, float | None] = {f"{self.benchmark}/num_items": self.num_items}
+        flat: dict[str, float | None] = {f"{self.benchmark}/num_items": self.num_items}
         for name, metric in self.metrics.items():
-            told[f"{self.benchmark}/{name}"] = metric.value
-            told[f"{self.benchmark}/{name}_stderr"] = metric.stderr
-        return {name: float(number) for name, number in told.items() if number is not None}
+            flat[f"{self.benchmark}/{name}"] = metric.value
+            flat[f"{self.benchmark}/{name}_stderr"] = metric.stderr
+        return {name: float(number) for name, number in flat.items() if number is not None}
 
     def write(self, out: Path, items: Sequence[Item]) -> None:
-        with (out / ITEMS_FILE).open("w", encoding="utf-8") as f:
-            for item in items:
-                f.write(json.dumps(item.line(), ensure_ascii=False) + "\n")
+        write_jsonl(out / ITEMS_FILE, (item.line() for item in items))
         (out / RESULT_FILE).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

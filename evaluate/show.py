@@ -6,7 +6,6 @@ extraction and scoring. Only chat format needs a tokenizer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import PreTrainedTokenizerBase
 
+from selectit.data.jsonl import write_jsonl
+from selectit.data.whole_files import whole_file
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.benchmark import ask, load_questions
 from selectit.evaluate.benchmarks.files import (
@@ -33,7 +34,6 @@ from selectit.evaluate.grading.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
-from selectit.store.outputs import unfinished
 from selectit.templates import chat_template, template_name
 
 
@@ -160,20 +160,18 @@ def write_asked(configs: Sequence[EvaluateStage], num_items: int | None, path: P
 
     Args: num_items: the first of each task; None: all.
     """
-    number = 0
+    lines = [
+        {
+            "benchmark": config.benchmark.name, "task": one.item.task, "doc_id": one.item.item_id,
+            "prompt": one.item.prompt, "until": list(one.until), "target": one.item.target,
+        }
+        for config in configs
+        for one in _asked_of(config, num_items)
+    ]  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = unfinished(path)
-    with part.open("w", encoding="utf-8") as f:
-        for config in configs:
-            for one in _asked_of(config, num_items):
-                line = {
-                    "benchmark": config.benchmark.name, "task": one.item.task, "doc_id": one.item.item_id,
-                    "prompt": one.item.prompt, "until": list(one.until), "target": one.item.target,
-                }  # fmt: skip
-                f.write(json.dumps(line, ensure_ascii=False) + "\n")
-                number += 1
-    part.replace(path.resolve())
-    return number
+    with whole_file(path, named=True) as part:
+        write_jsonl(part, lines)
+    return len(lines)
 
 
 def _asked(item: Item, requests: list[Instance]) -> Asked:
@@ -195,7 +193,7 @@ def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[s
         write(f"---- {one.item.task}, item {one.item.item_id}: the prompt, {len(prompt)} characters")
         write(prompt)
         write("---- end of the prompt")
-        write(_told(benchmark.name, benchmark.metric, one) + "\n")
+        write(_result_line(benchmark.name, benchmark.metric, one) + "\n")
 
 
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
@@ -231,7 +229,7 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     return lines
 
 
-def _told(benchmark: str, metric: str, one: Asked) -> str:
+def _result_line(benchmark: str, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
     if one.continuations or one.num_first_tokens is not None:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"

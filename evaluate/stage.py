@@ -24,10 +24,11 @@ from selectit.evaluate.model.load import forget_lm, load_lm
 from selectit.evaluate.model.trained_template import check_template, is_trained_here
 from selectit.evaluate.model.vllm_lm import check_vllm
 from selectit.evaluate.model.weights import find_weights
-from selectit.evaluate.results import ITEMS_FILE, Item, Result, read_items, sample_rows
+from selectit.evaluate.results import BenchmarkResult, Item, read_items, sample_rows
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.store.trained_on import EPOCHS_FOLDER, check_base
+from selectit.store.names import EPOCHS_FOLDER, ITEMS_FILE
+from selectit.store.trained_on import check_base
 from selectit.templates import chat_template
 from selectit.tracking import Tracker
 
@@ -68,7 +69,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     """
     out.mkdir(parents=True, exist_ok=True)
     benchmark = config.benchmark
-    result = Result(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
+    result = BenchmarkResult(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
     result.protocol_notes = list(benchmark.notes)
     if config.data == HUB:
         result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
@@ -137,7 +138,7 @@ def load_judge_of(config: EvaluateStage | GradeStage) -> Judge | None:
 
 
 def judge_items(
-    result: Result,
+    result: BenchmarkResult,
     items: list[Item],
     references: str,
     judge: Judge,
@@ -214,7 +215,7 @@ def _generator(config: EvaluateStage, inputs: Mapping[str, Path]) -> str:
     return Path(config.model.path).name + (" (fine-tuned)" if "model" in inputs or config.adapter else "")
 
 
-def finish(result: Result, items: list[Item], out: Path, tracker: Tracker) -> dict[str, float]:
+def finish(result: BenchmarkResult, items: list[Item], out: Path, tracker: Tracker) -> dict[str, float]:
     result.write(out, items)
     metrics = result.flat()
     tracker.log(result.named())

@@ -95,12 +95,13 @@ def lora_config(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
     """
     settings = config.finetune.lora
     if settings.target_modules != "all-linear":
-        legal = linear_layers(model)
+        allowed = linear_layers(model)
         for name in settings.target_modules:
-            if name not in legal:
+            if name not in allowed:
                 raise UserError(
                     f"finetune.lora.target_modules: '{name}' is not a linear layer of {type(model).__name__} that "
-                    f"takes an adapter; there are {', '.join(sorted(legal))}, or all-linear.{did_you_mean(name, legal)}"
+                    f"takes an adapter; there are {', '.join(sorted(allowed))}, or all-linear."
+                    f"{did_you_mean(name, allowed)}"
                 )
     if settings.modules_to_save is not None:
         names = {

@@ -20,13 +20,13 @@ from huggingface_hub import ModelCard, try_to_load_from_cache
 from selectit.config import FinetuneConfig, ModelConfig, is_execution
 from selectit.errors import UserError
 from selectit.finetune.dataset import TrainingSet
-from selectit.finetune.rows import Rows
+from selectit.finetune.rows import TrainingRows
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.validation import best, validation_losses
+from selectit.store.names import SELECTION_FILE
 from selectit.templates import template_name
 
 CARD_FILE = "README.md"
-SELECTION_FILE = "selection.json"
 EARLIER_CARD_FILE = "README.earlier.md"
 LIBRARIES = ("selectit", "torch", "transformers", "trl", "peft")
 LLAMA = "{name} is licensed under the {name} Community License, Copyright © Meta Platforms, Inc. All Rights Reserved."
@@ -46,7 +46,7 @@ def write_card(
     run: TrainingRun,
     training_set: TrainingSet,
     validation: TrainingSet | None,
-    rows: Rows,
+    rows: TrainingRows,
     log: Sequence[Mapping[str, Any]],
     changed: str,
 ) -> None:
@@ -62,7 +62,7 @@ def write_card(
     facts = {
         "base model": (f"{Path(base.path).name}, a folder" if Path(base.path).is_dir() else base.path)
         + (f", revision {base.revision}" if base.revision else ""),
-        "licence of the base": told_licence(licence),
+        "licence of the base": licence_text(licence),
         "trained on": f"{len(training_set.rows)} rows, {training_set.num_tokens} tokens, of which "
         f"{training_set.num_trained_tokens} count in the loss; sha256 of messages.jsonl {digest}",
         **_selection(messages),
@@ -114,22 +114,22 @@ def _validation(
     if validation is None:
         return {}
     losses = validation_losses(log)
-    told = ", ".join(f"{loss:.4f} after epoch {epoch:g}" for _, epoch, loss in losses)
+    series = ", ".join(f"{loss:.4f} after epoch {epoch:g}" for _, epoch, loss in losses)
     which = ""
     if finetune.early_stopping is not None:
         which = f"; these are the weights after epoch {best(losses)[1]:g}, the lowest (early stopping)"
-    return {"validation loss": f"on {len(validation.rows)} rows that were not trained on: {told}{which}"}
+    return {"validation loss": f"on {len(validation.rows)} rows that were not trained on: {series}{which}"}
 
 
 def _without_folders(settings: dict[str, Any]) -> dict[str, Any]:
     """Paths of this machine by their last part."""
-    told = {**settings, "template": template_name(settings["template"])}
+    shown = {**settings, "template": template_name(settings["template"])}
     for key in ("validation", "replay"):
-        if told.get(key) and "path" in told[key]:
-            told[key] = {**told[key], "path": _name(told[key]["path"])}
-    if told.get("adapter"):
-        told["adapter"] = _name(told["adapter"])
-    return told
+        if shown.get(key) and "path" in shown[key]:
+            shown[key] = {**shown[key], "path": _name(shown[key]["path"])}
+    if shown.get("adapter"):
+        shown["adapter"] = _name(shown["adapter"])
+    return shown
 
 
 def _name(location: str) -> str:
@@ -149,7 +149,7 @@ def write_merged_card(folder: Path, adapter: Path, model: ModelConfig, agreement
         f"Merged into {Path(base).name if Path(base).is_dir() else base}{at} by selectit {version('selectit')}, "
         f"peft {version('peft')}. {agreement}",
         "",
-        f"Licence of the base: {told_licence(licence)}",
+        f"Licence of the base: {licence_text(licence)}",
         "",
         *(lines or ["The adapter came without a card."]),
     ]
@@ -183,7 +183,7 @@ def base_licence(base: str, revision: str | None = None) -> str | None:
     return licence if licence in NOTICES else None
 
 
-def told_licence(licence: str | None) -> str:
+def licence_text(licence: str | None) -> str:
     if licence is None:
         return (
             "unknown: the base has no card with a licence in its folder or the hub's cache; look it up before sharing"

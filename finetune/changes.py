@@ -59,7 +59,7 @@ def advice(finetune: FinetuneConfig) -> str:
     return f"Raise finetune.learning_rate ({finetune.learning_rate:g}), or set model.dtype to float32"
 
 
-def told_share(share: float, dtype: str, finetune: FinetuneConfig) -> str:
+def share_text(share: float, dtype: str, finetune: FinetuneConfig) -> str:
     """A sentence for the card and the report."""
     text = f"{share:.1%} of the trained weights differ from those before training, as they are saved"
     if share >= SMALL_SHARE or finetune.trains_adapter:

@@ -19,7 +19,7 @@ from selectit.data.conversations import Conversation, as_conversation, read_conv
 from selectit.data.pool import iter_pool
 from selectit.errors import UserError
 from selectit.finetune.arguments import lora_config
-from selectit.finetune.dataset import LeftOut, TrainingRow, label, told_left_out
+from selectit.finetune.dataset import TrainingRow, UnusableRow, label, unusable_rows_text
 from selectit.finetune.example import segments
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.templates import template_name, writes_start
@@ -31,11 +31,11 @@ TRAINED = ("»", "«")
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowFindings:
     """What was found in the rows of a pool or a subset."""
 
     num_rows: int
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnusableRow, ...]
     control_tokens: tuple[tuple[str, int], ...]
     longest: tuple[str, int]
     """Row id and tokens."""
@@ -48,12 +48,12 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedInputs:
     form: Form
     finetune: FinetuneConfig
     context: int | None
     """Tokens that the model was made for."""
-    rows: Rows
+    rows: RowFindings
 
     def lines(self) -> Iterator[str]:
         """For a person to read."""
@@ -76,13 +76,13 @@ class Checked:
             named = ", ".join(f"{token} ({count})" for token, count in rows.control_tokens)
             yield f"  special tokens in the rows' own words, read as plain text: {named}"
         if rows.left_out:
-            yield f"  {told_left_out(rows.left_out, rows.num_rows)}"
+            yield f"  {unusable_rows_text(rows.left_out, rows.num_rows)}"
         for text in rows.shown:
             yield from (f"  | {line}" for line in text.splitlines())
 
 
 @lru_cache(maxsize=16)  # the arms and seeds of a table train in one form on rows of one pool
-def check_inputs(config: FinetuneStage, pool: PoolConfig) -> Checked:
+def check_inputs(config: FinetuneStage, pool: PoolConfig) -> CheckedInputs:
     """Check a training on rows of a pool.
 
     Raises: UserError with every fault: a template that cannot be trained in, ids beyond the embedding, target modules
@@ -97,7 +97,7 @@ def check_inputs(config: FinetuneStage, pool: PoolConfig) -> Checked:
     return _check(config, conversations)
 
 
-def check_subset(config: FinetuneStage, messages: Path) -> Checked:
+def check_subset(config: FinetuneStage, messages: Path) -> CheckedInputs:
     """The same, for a subset that has been selected."""
     return _check(config, lambda: iter(read_conversations(messages, config.finetune.template)))
 
@@ -107,7 +107,7 @@ def without_seed(config: FinetuneStage) -> FinetuneStage:
     return config.model_copy(update={"seed": 0})
 
 
-def _check(config: FinetuneStage, conversations: Callable[[], Iterable[Conversation]]) -> Checked:
+def _check(config: FinetuneStage, conversations: Callable[[], Iterable[Conversation]]) -> CheckedInputs:
     finetune, tokenizer = config.finetune, load_tokenizer(config.model)
     form = load_form(finetune.template, tokenizer)
     skeleton = load_skeleton(config.model)
@@ -115,7 +115,7 @@ def _check(config: FinetuneStage, conversations: Callable[[], Iterable[Conversat
     context = getattr(skeleton.config, "max_position_embeddings", None)
     faults = []
     if rows.left_out and (config.bad_rows == "refuse" or len(rows.left_out) == rows.num_rows):
-        faults.append(told_left_out(rows.left_out, rows.num_rows))
+        faults.append(unusable_rows_text(rows.left_out, rows.num_rows))
     row_id, length = rows.longest
     if context and min(length, finetune.max_length) > context:
         faults.append(
@@ -132,12 +132,12 @@ def _check(config: FinetuneStage, conversations: Callable[[], Iterable[Conversat
             faults.append(str(error))
     if faults:
         raise UserError("\n".join(faults))
-    return Checked(form, finetune, context, rows)
+    return CheckedInputs(form, finetune, context, rows)
 
 
-def _read(conversations: Iterable[Conversation], form: Form, finetune: FinetuneConfig) -> Rows:
+def _read(conversations: Iterable[Conversation], form: Form, finetune: FinetuneConfig) -> RowFindings:
     num_rows, num_longer, longest = 0, 0, ("", 0)
-    left_out: list[LeftOut] = []
+    left_out: list[UnusableRow] = []
     control: Counter[str] = Counter()
     shown: list[str] = []
     used = np.zeros(max(form.tokenizer.get_vocab().values()) + 1, dtype=bool)
@@ -146,7 +146,7 @@ def _read(conversations: Iterable[Conversation], form: Form, finetune: FinetuneC
         try:
             row, found = label(conversation, form, finetune)
         except BadRow as fault:
-            left_out.append(LeftOut(conversation.row_id, fault.kind, str(fault)))
+            left_out.append(UnusableRow(conversation.row_id, fault.kind, str(fault)))
             continue
         control.update(found)
         used[row.input_ids] = True
@@ -155,7 +155,7 @@ def _read(conversations: Iterable[Conversation], form: Form, finetune: FinetuneC
         longest = max(longest, (conversation.row_id, length), key=lambda entry: entry[1])
         if len(shown) < NUM_SHOWN_ROWS:
             shown.append(_shown(conversation, row, form))
-    return Rows(
+    return RowFindings(
         num_rows, tuple(left_out), tuple(control.most_common()), longest, num_longer, np.flatnonzero(used), tuple(shown)
     )
 

@@ -7,7 +7,6 @@ once every process has written its part: then the first one lists the files in c
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from selectit.config import FinetuneConfig
+from selectit.data.jsonl import jsonl_lines, whole_lines
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.finetune.processes import highest, rank, wait_for_all
 
@@ -33,9 +34,7 @@ def mark_complete(checkpoint: Path, finetune: FinetuneConfig) -> None:
     """List the files of a checkpoint that every process has finished writing."""
     files = {str(p.relative_to(checkpoint)): p.stat().st_size for p in sorted(checkpoint.rglob("*")) if p.is_file()}
     record = {"num_processes": finetune.num_processes, "deepspeed": finetune.deepspeed, "files": files}
-    part = checkpoint / f"{COMPLETE_FILE}.part"
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, checkpoint / COMPLETE_FILE)
+    write_whole(checkpoint / COMPLETE_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def _record(checkpoint: Path) -> dict[str, Any] | None:
@@ -127,20 +126,8 @@ def read_state(checkpoint: Path) -> TrainerState:
 
 def drop_metrics_after(path: Path, step: int) -> None:
     """Cut a metrics.jsonl back to `step`; a last line that was cut off goes too."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if _step_of(line) <= step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line).get("step", 0)
-    except json.JSONDecodeError:
-        return float("inf")
+    if path.exists():
+        write_whole(path, "".join(jsonl_lines(line for line in whole_lines(path) if line.get("step", 0) <= step)))
 
 
 class SaveInTime(TrainerCallback):

@@ -31,7 +31,7 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class UnusableRow:
     """A row that cannot be labelled, and why."""
 
     row_id: str
@@ -43,7 +43,7 @@ class LeftOut:
 class TrainingSet:
     rows: tuple[TrainingRow, ...]
     num_truncated: int
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[UnusableRow, ...] = ()
     control_tokens: Counter[str] = field(default_factory=Counter)
     """Special tokens that stood in the rows' own words, and were read as plain text."""
 
@@ -75,12 +75,12 @@ def tokenize(
         try:
             row, found = label(conversation, form, finetune)
         except BadRow as fault:
-            left_out.append(LeftOut(conversation.row_id, fault.kind, str(fault)))
+            left_out.append(UnusableRow(conversation.row_id, fault.kind, str(fault)))
             continue
         whole.append(row)
         control_tokens.update(found)
     if left_out and (bad_rows == "refuse" or not whole):
-        raise UserError(told_left_out(left_out, len(conversations)))
+        raise UserError(unusable_rows_text(left_out, len(conversations)))
     num_truncated = sum(len(row.input_ids) > limit for row in whole)
     rows = tuple(TrainingRow(row.row_id, row.input_ids[:limit], row.labels[:limit]) for row in whole)
     if num_truncated > finetune.max_truncated_share * len(rows):
@@ -126,7 +126,7 @@ def labelled_spans(labels: np.ndarray) -> list[Span]:
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
-def told_left_out(left_out: Sequence[LeftOut], num_rows: int) -> str:
+def unusable_rows_text(left_out: Sequence[UnusableRow], num_rows: int) -> str:
     """How many rows cannot be labelled, by kind, with the first of them and the cure."""
     kinds = Counter(row.kind for row in left_out)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

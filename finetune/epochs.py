@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selectit.data.whole_files import part_of
 from selectit.finetune.processes import rank, wait_for_all
 from selectit.finetune.run_file import TrainingRun
 from selectit.finetune.validation import best, has_stopped, validation_losses
 from selectit.finetune.weights import put_in_place, save_weights
-from selectit.store.trained_on import EPOCHS_FOLDER
+from selectit.store.names import EPOCHS_FOLDER
 
 BEST = "best"
 
@@ -73,7 +74,7 @@ class EpochEnds(TrainerCallback):
 
 def take_best(run: TrainingRun) -> None:
     """Put the best weights where the result belongs; the first process alone."""
-    part = run.weights.with_name(run.weights.name + ".part")
+    part = part_of(run.weights)
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(run.checkpoints / BEST, part)
     put_in_place(part, run.weights)

@@ -12,26 +12,24 @@ from typing import Any
 
 from selectit.data.conversations import Conversation
 from selectit.finetune.dataset import IGNORED_LABEL, TrainingRow, TrainingSet
+from selectit.store.names import EXAMPLE_FILE, ROW_TOKENS_FILE
 from selectit.templates import template_name
 from selectit.templates.form import Form
-
-EXAMPLE_FILE = "trained_row.json"
-ROW_TOKENS_FILE = "row_tokens.json"
 
 
 def write_example(conversation: Conversation, row: TrainingRow, form: Form, out: Path) -> None:
     """Args: row: made of the conversation, in this form."""
-    told = {"row_id": row.row_id, "template": template_name(form.name), "segments": segments(conversation, row, form)}
-    (out / EXAMPLE_FILE).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = {"row_id": row.row_id, "template": template_name(form.name), "segments": segments(conversation, row, form)}
+    (out / EXAMPLE_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_row_tokens(training_set: TrainingSet, out: Path) -> None:
     """Tokens of every row and how many of them are trained on, in the order of messages.jsonl."""
-    told = {
+    record = {
         "tokens": [len(row.input_ids) for row in training_set.rows],
         "trained_tokens": [int((row.labels != IGNORED_LABEL).sum()) for row in training_set.rows],
     }
-    (out / ROW_TOKENS_FILE).write_text(json.dumps(told) + "\n", encoding="utf-8")
+    (out / ROW_TOKENS_FILE).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def segments(conversation: Conversation, row: TrainingRow, form: Form) -> list[dict[str, Any]]:

@@ -93,23 +93,23 @@ def check_memory(config: FinetuneStage, room: Room, positions: int = 0) -> str |
     memory = needed(config.finetune)
     if room.holds(memory.expected, memory.offloaded):
         return None
-    what = f"{_told(memory.expected)} expected, {_told(memory.least)} at the least{_offloaded(memory)}"
-    free = f"{_told(room.on_device)} for each process on the {'GPU' if device().type == 'cuda' else 'node'}"
+    what = f"{_size(memory.expected)} expected, {_size(memory.least)} at the least{_offloaded(memory)}"
+    free = f"{_size(room.on_device)} for each process on the {'GPU' if device().type == 'cuda' else 'node'}"
     # on a CPU the estimate is tested against processes, and memory that runs out takes others with it
     if device().type == "cuda" and room.holds(memory.least, memory.offloaded):
         return f"fine-tune: memory may not suffice: {what}, and there is {free}"
     raise UserError(
-        f"this training does not fit: {what} (weights {_told(memory.weights)}, gradients {_told(memory.gradients)}, "
-        f"optimizer {_told(memory.optimizer)}, activations {_told(memory.activations)}), and there is {free}. "
+        f"this training does not fit: {what} (weights {_size(memory.weights)}, gradients {_size(memory.gradients)}, "
+        f"optimizer {_size(memory.optimizer)}, activations {_size(memory.activations)}), and there is {free}. "
         f"{_what_would_fit(config.finetune, room, needed)}"
     )
 
 
 def _what_would_fit(finetune: FinetuneConfig, room: Room, needed: Callable[[FinetuneConfig], TrainingMemory]) -> str:
-    for told, settings in _alternatives(finetune):
+    for change, settings in _alternatives(finetune):
         memory = needed(finetune.model_copy(update=settings))
         if room.holds(memory.expected, memory.offloaded):
-            return f"What would fit: {told}, {_told(memory.expected)} expected{_offloaded(memory)}."
+            return f"What would fit: {change}, {_size(memory.expected)} expected{_offloaded(memory)}."
     return "No other setting fits either; it takes more or larger devices, or a smaller model."
 
 
@@ -122,20 +122,20 @@ def _alternatives(finetune: FinetuneConfig) -> Iterator[tuple[str, dict[str, obj
     if finetune.micro_batch_size > 1:
         yield f"finetune.micro_batch_size 1{also}", {"micro_batch_size": 1, **saved}
     smallest = {"micro_batch_size": 1, **saved}
-    told = f", finetune.micro_batch_size 1{also}"
+    change = f", finetune.micro_batch_size 1{also}"
     if finetune.method != "qlora":
         launcher = "" if finetune.launcher != "none" else " with finetune.launcher torchrun"
         for word in ("zero2", "zero3", "zero2_offload", "zero3_offload"):
-            yield f"finetune.deepspeed {word}{launcher}{told}", {"deepspeed": word, **smallest}
+            yield f"finetune.deepspeed {word}{launcher}{change}", {"deepspeed": word, **smallest}
     if finetune.method == "full":
-        yield f"finetune.method lora{told}", {"method": "lora", "deepspeed": "none", **smallest}
+        yield f"finetune.method lora{change}", {"method": "lora", "deepspeed": "none", **smallest}
     if finetune.method != "qlora":
-        yield f"finetune.method qlora{told}", {"method": "qlora", "deepspeed": "none", **smallest}
+        yield f"finetune.method qlora{change}", {"method": "qlora", "deepspeed": "none", **smallest}
 
 
-def _told(size: float) -> str:
+def _size(size: float) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.2f} MiB"
 
 
 def _offloaded(memory: TrainingMemory) -> str:
-    return f" and {_told(memory.offloaded)} in the node's memory" if memory.offloaded else ""
+    return f" and {_size(memory.offloaded)} in the node's memory" if memory.offloaded else ""

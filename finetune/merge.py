@@ -13,13 +13,14 @@ import torch
 from transformers import AutoConfig
 
 from selectit.config import ModelConfig
+from selectit.data.whole_files import unfinished
 from selectit.errors import UserError
 from selectit.finetune.card import write_merged_card
 from selectit.finetune.folders import find_adapter
 from selectit.inference.load import load_tokenizer
 from selectit.inference.merge import Agreement, Dtype, merge_weights
-from selectit.store.outputs import unfinished
-from selectit.store.trained_on import RECORD_FILE, base_of, check_base
+from selectit.store.names import TRAINED_ON_FILE
+from selectit.store.trained_on import base_of, check_base
 
 
 def merge(
@@ -43,8 +44,8 @@ def merge(
     shutil.rmtree(part, ignore_errors=True)
     agreement = merge_weights(folder, config, tokenizer, part)
     write_merged_card(part, folder, config, str(agreement))
-    if (folder / RECORD_FILE).is_file():
-        shutil.copyfile(folder / RECORD_FILE, part / RECORD_FILE)
+    if (folder / TRAINED_ON_FILE).is_file():
+        shutil.copyfile(folder / TRAINED_ON_FILE, part / TRAINED_ON_FILE)
     if out.exists():
         out.rmdir()
     part.rename(out)

@@ -6,7 +6,6 @@ an EventTracker writes events.jsonl, and the stage shows what stands there.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -20,6 +19,7 @@ import torch
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selectit.data.jsonl import append_jsonl, new_lines
 from selectit.errors import UserError
 from selectit.tracking import Advance, Tracker
 
@@ -100,8 +100,8 @@ class TrackerCallback(TrainerCallback):
         if "loss" in logs:
             self._log({f"train/{name}": logs[name] for name in LOGGED}, step=state.global_step)
         if "eval_loss" in logs:
-            told = {f"validation/{name}": logs[f"eval_{name}"] for name in ("loss", "token_accuracy")}
-            self._tracker.log({**told, "validation/epoch": state.epoch or 0.0}, step=state.global_step)
+            metrics = {f"validation/{name}": logs[f"eval_{name}"] for name in ("loss", "token_accuracy")}
+            self._tracker.log({**metrics, "validation/epoch": state.epoch or 0.0}, step=state.global_step)
 
 
 class EventTracker(Tracker):
@@ -123,14 +123,13 @@ class EventTracker(Tracker):
     def progress(self, description: str, total: int) -> Iterator[Advance]:
         self._tell({"progress": description, "total": total})
 
-        def advance(n: int, *, description: str | None = None, told: str | None = None) -> None:
-            self._tell({"advance": n, "description": description, "told": told})
+        def advance(n: int, *, description: str | None = None, detail: str | None = None) -> None:
+            self._tell({"advance": n, "description": description, "detail": detail})
 
         yield advance
 
     def _tell(self, event: dict[str, Any]) -> None:
-        with self._events.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(event) + "\n")
+        append_jsonl(self._events, [event])
 
 
 class EventReader:
@@ -142,16 +141,9 @@ class EventReader:
         self._advance: Callable[..., None] = lambda n, **_: None
 
     def show_new(self) -> None:
-        if not self._events.exists():
-            return
-        with self._events.open("rb") as f:
-            f.seek(self._position)
-            lines = f.readlines()
-        for line in lines:
-            if not line.endswith(b"\n"):
-                return  # the rest of it comes later
-            self._position += len(line)
-            self._show(json.loads(line))
+        events, self._position = new_lines(self._events, self._position)
+        for event in events:
+            self._show(event)
 
     def _show(self, event: dict[str, Any]) -> None:
         if "metrics" in event:
@@ -161,4 +153,4 @@ class EventReader:
         elif "progress" in event:
             self._advance = self._stack.enter_context(self._tracker.progress(event["progress"], event["total"]))
         else:
-            self._advance(event["advance"], description=event["description"], told=event["told"])
+            self._advance(event["advance"], description=event["description"], detail=event["detail"])

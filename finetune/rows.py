@@ -13,6 +13,7 @@ from pathlib import Path
 
 from selectit.config import FinetuneConfig, PoolConfig, ValidationFile, ValidationSplit
 from selectit.data.conversations import Conversation, as_conversation, read_conversations
+from selectit.data.jsonl import read_jsonl
 from selectit.data.pool import iter_pool
 from selectit.data.row_ids import uniform_number
 from selectit.errors import UserError
@@ -22,7 +23,7 @@ VALIDATION = "validation"
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     trained: tuple[Conversation, ...]
     """The subset's, without what is held out, and then the replayed ones."""
     validation: tuple[Conversation, ...] = ()
@@ -33,7 +34,7 @@ class Rows:
     """Row id -> selection score, with order curriculum."""
 
 
-def read_rows(messages: Path, finetune: FinetuneConfig) -> Rows:
+def read_rows(messages: Path, finetune: FinetuneConfig) -> TrainingRows:
     """Raises: UserError where a pool cannot be read or is too small, or nothing is left to train on."""
     subset = read_conversations(messages, finetune.template)
     held_out = _held_out(subset, finetune)
@@ -54,7 +55,7 @@ def read_rows(messages: Path, finetune: FinetuneConfig) -> Rows:
             f"finetune.validation holds out all {len(subset)} rows of the subset, so nothing is left to train on; "
             "lower its share or num_rows, or name another file"
         )
-    return Rows(
+    return TrainingRows(
         trained=(*kept, *replayed),
         validation=tuple(held_out.values()),
         num_replayed=len(replayed),
@@ -107,8 +108,7 @@ def _turns(conversation: Conversation) -> str:
 
 
 def _read_scores(messages: Path) -> dict[str, float]:
-    with messages.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_jsonl(messages)
     if any("score" not in row for row in rows):
         raise UserError(f"finetune.order is curriculum, and {messages} holds no scores; selectit run selects with them")
     return {row["row_id"]: row["score"] for row in rows}

@@ -5,17 +5,17 @@ Written by the finetune stage; read by `python -m selectit.finetune.train`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from selectit.config import Config, FinetuneStage
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
+from selectit.store.names import ADAPTER_FOLDER, CHECKPOINTS_FOLDER, MODEL_FOLDER
 from selectit.store.trained_on import Base
 
 RUN_FILE = "train_config.json"
-CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class TrainingRun(Config):
@@ -36,15 +36,13 @@ class TrainingRun(Config):
 
     @property
     def weights(self) -> Path:
-        return self.out / ("adapter" if self.stage.finetune.trains_adapter else "model")
+        return self.out / (ADAPTER_FOLDER if self.stage.finetune.trains_adapter else MODEL_FOLDER)
 
 
 def write_run(run: TrainingRun) -> Path:
     """Returns: the file, in the artifact folder."""
     path = run.out / RUN_FILE
-    part = path.with_suffix(".part")
-    part.write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, run.model_dump_json(indent=2) + "\n")
     return path
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from selectit.config import FinetuneStage
-from selectit.data.conversations import MESSAGES_FILE
 from selectit.errors import NotRun, Preempted
 from selectit.finetune.arguments import check_adapter
 from selectit.finetune.launch import check_machine, external_command, launch
@@ -24,8 +23,9 @@ from selectit.finetune.preemption import StopRequest
 from selectit.finetune.reporting import check_report_to
 from selectit.finetune.rows import check_pools
 from selectit.finetune.run_file import TrainingRun, write_run
-from selectit.finetune.train import TRAINING_FILE, train, weight_sizes
+from selectit.finetune.train import train, weight_sizes
 from selectit.inference.load import load_skeleton, load_tokenizer
+from selectit.store.names import MESSAGES_FILE, TRAINING_FILE
 from selectit.store.trained_on import identify_base
 from selectit.templates.form import load_form
 from selectit.tracking import Tracker

@@ -25,11 +25,12 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_see
 from transformers.utils.logging import disable_progress_bar
 
 from selectit.config import FinetuneConfig
+from selectit.data.whole_files import write_whole
 from selectit.errors import Preempted, UserError, is_full
 from selectit.finetune.arguments import lora_config, sft_config, with_adapter
 from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
 from selectit.finetune.card import write_card
-from selectit.finetune.changes import changed_share, told_share
+from selectit.finetune.changes import changed_share, share_text
 from selectit.finetune.checkpoints import (
     SaveInTime,
     drop_incomplete,
@@ -38,7 +39,7 @@ from selectit.finetune.checkpoints import (
     read_state,
     refuse_other_shares,
 )
-from selectit.finetune.dataset import TrainingSet, tokenize, told_left_out
+from selectit.finetune.dataset import TrainingSet, tokenize, unusable_rows_text
 from selectit.finetune.epochs import EpochEnds, take_best
 from selectit.finetune.example import write_example, write_row_tokens
 from selectit.finetune.memory import check_memory, largest_pass, room_now, steady_allocation
@@ -46,7 +47,7 @@ from selectit.finetune.packing import refuse_leaks
 from selectit.finetune.preemption import StopAfterStep, StopRequest
 from selectit.finetune.processes import check_number, join_deepspeed, rank, wait_for_all
 from selectit.finetune.reporting import EventTracker, TrackerCallback, report_folders
-from selectit.finetune.rows import Rows, read_rows
+from selectit.finetune.rows import TrainingRows, read_rows
 from selectit.finetune.run_file import TrainingRun, read_run
 from selectit.finetune.trainer import ResponseTrainer, is_over
 from selectit.finetune.validation import has_stopped, validation_losses
@@ -59,12 +60,11 @@ from selectit.finetune.weights import (
 from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
 from selectit.inference.load import device, load_tokenizer, resolve_dtype
 from selectit.store.artifact import loaded_files
+from selectit.store.names import METRICS_FILE, TRAINING_FILE
 from selectit.store.trained_on import trained_on, write_record
 from selectit.templates import template_name
 from selectit.templates.form import load_form
-from selectit.tracking import METRICS_FILE, Tracker
-
-TRAINING_FILE = "training.json"
+from selectit.tracking import Tracker
 
 
 def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
@@ -148,9 +148,9 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
             take_best(run)
     if rank() == 0:
         share = changed_share(run)
-        told = told_share(share, str(dtype).removeprefix("torch."), finetune)
-        tracker.note(f"fine-tune: {told}")
-        write_card(run, training_set, validation, rows, trainer.state.log_history, told)
+        changed = share_text(share, str(dtype).removeprefix("torch."), finetune)
+        tracker.note(f"fine-tune: {changed}")
+        write_card(run, training_set, validation, rows, trainer.state.log_history, changed)
         describe(run.weights)
         first = next(c for c in rows.trained if c.row_id == training_set.rows[0].row_id)
         write_example(first, training_set.rows[0], form, run.out)
@@ -186,7 +186,7 @@ def _go_on(run: TrainingRun) -> tuple[Path | None, TrainerState]:
 def _note_beginnings(
     tracker: Tracker,
     training_set: TrainingSet,
-    rows: Rows,
+    rows: TrainingRows,
     finetune: FinetuneConfig,
     dtype: torch.dtype,
     done: TrainerState,
@@ -199,7 +199,7 @@ def _note_beginnings(
     if training_set.num_truncated:
         tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows lost their end to max_length")
     if training_set.left_out:
-        tracker.note(f"fine-tune: {told_left_out(training_set.left_out, num_rows + len(training_set.left_out))}")
+        tracker.note(f"fine-tune: {unusable_rows_text(training_set.left_out, num_rows + len(training_set.left_out))}")
     if training_set.control_tokens:
         named = ", ".join(f"{token} ({count})" for token, count in training_set.control_tokens.most_common())
         tracker.note(f"fine-tune: special tokens in the rows' own words, read as plain text: {named}")
@@ -256,7 +256,7 @@ def _write_record(
     run: TrainingRun,
     training_set: TrainingSet,
     validation: TrainingSet | None,
-    rows: Rows,
+    rows: TrainingRows,
     trainer: ResponseTrainer,
     dtype: torch.dtype,
     num_trained_tokens: int,
@@ -299,10 +299,7 @@ def _write_record(
         "deepspeed": run.stage.finetune.deepspeed,
         "weights": weight_sizes(run),
     }
-    path = run.out / TRAINING_FILE
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(run.out / TRAINING_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from selectit.config import FinetuneStage
+from selectit.data.whole_files import part_of
 from selectit.finetune.arguments import attention, quantization
 from selectit.finetune.card import CARD_FILE
 from selectit.finetune.processes import rank, wait_for_all
@@ -81,7 +82,7 @@ def save_weights(trainer: Any, folder: Path, dtype: torch.dtype | None) -> None:
 
     Args: dtype: converts the weights first; None: as they are.
     """
-    part = folder.with_name(folder.name + ".part")
+    part = part_of(folder)
     if rank() == 0:
         shutil.rmtree(part, ignore_errors=True)
     wait_for_all()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import psutil
 
+from selectit.data.whole_files import write_whole
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError
 from selectit.finetune.processes import rank, wait_for_all
 
@@ -82,10 +83,8 @@ def work(launch: Path, logs: Path, train: Callable[[], None]) -> None:
 
 def tell(launch: Path, ending: Ending, text: str = "") -> None:
     path = launch / f"rank{rank()}.json"
-    part = path.with_suffix(".part")
     record = {**identify_process(), "rank": rank(), "ending": ending, "text": text, "time": time.time()}
-    part.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(record) + "\n")
 
 
 def _write_output_to(path: Path) -> None:

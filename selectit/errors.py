@@ -11,15 +11,15 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Something the user can put right; its text says what, where, what is legal and what to do.
+    """Something the user can put right; its text says what, where, what is allowed and what to do.
 
     The command line prints the text without a traceback and exits with code 1.
     """
 
 
-def did_you_mean(word: str, legal: Iterable[str]) -> str:
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """`" Did you mean 'gsm8k'?"`, or an empty text where nothing is near."""
-    near = difflib.get_close_matches(word, list(legal), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

@@ -6,7 +6,6 @@ warning and never a stage.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import warnings
@@ -18,15 +17,17 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-METRICS_FILE = "metrics.jsonl"
+from selectit.data.jsonl import append_jsonl
+from selectit.store.names import METRICS_FILE
+
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
 WANDB_INIT_TIMEOUT_SECONDS = 20
 
 
 class Advance(Protocol):
-    """Moves a progress bar on; `description` and `told` (such as the speed) replace what stands beside it."""
+    """Moves a progress bar on; `description` and `detail` (such as the speed) replace what stands beside it."""
 
-    def __call__(self, n: int, *, description: str | None = None, told: str | None = None) -> None: ...
+    def __call__(self, n: int, *, description: str | None = None, detail: str | None = None) -> None: ...
 
 
 class Tracker:
@@ -56,8 +57,7 @@ class Tracker:
         self._wandb(lambda run, _: run.log({**metrics, **({} if step is None else {"stage_step": step})}))
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        with (self._out / METRICS_FILE).open("a", encoding="utf-8") as f:
-            f.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
+        append_jsonl(self._out / METRICS_FILE, [{"time": round(time.time(), 3), **line}])
 
     def histogram(self, name: str, values: Sequence[float]) -> None:
         self._wandb(lambda run, wandb: run.log({name: wandb.Histogram(values)}))
@@ -109,16 +109,16 @@ class Tracker:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[detail]}"),
         )
         disable = not self._console.is_terminal  # a log file gets the line of the finished stage, not the bar
         with Progress(*columns, console=self._console, transient=True, disable=disable) as progress:
-            task = progress.add_task(description, total=total, told="")
+            task = progress.add_task(description, total=total, detail="")
 
-            def advance(n: int, *, description: str | None = None, told: str | None = None) -> None:
+            def advance(n: int, *, description: str | None = None, detail: str | None = None) -> None:
                 progress.update(task, advance=n, description=description)
-                if told is not None:
-                    progress.update(task, told=told)
+                if detail is not None:
+                    progress.update(task, detail=detail)
 
             yield advance
 

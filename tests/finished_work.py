@@ -25,10 +25,11 @@ from selectit.plan.status import State, state
 from selectit.recipe.load import load
 from selectit.report import write_report
 from selectit.run.engine import found
-from selectit.scoring.ledger import LEDGER, SCHEMA, Record
+from selectit.scoring.ledger import SCHEMA, Record
 from selectit.selection import stage as selection
-from selectit.store.artifact import STAGE_FILE, Store, finish
+from selectit.store.artifact import Store, finish
 from selectit.store.kinds import KINDS
+from selectit.store.names import LEDGER, STAGE_FILE
 from selectit.tracking import Tracker
 
 NUM_ROWS = 20
@@ -116,7 +117,8 @@ class Work:
         ]
         parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / LEDGER)
         told = {
-            "turns": "first", "num_answers": NUM_ROWS, "template": "plain", "text_alone": False, "answer_spread": 0.5, "reads_alone": False,
+            "turns": "first", "num_answers": NUM_ROWS, "template": "plain", "text_alone": False,
+            "answer_spread": 0.5, "reads_alone": False,
             "num_rows": NUM_ROWS, "num_ratings": len(rows), "num_failures": 0, "num_truncated": 0, "mean_mass": 0.9,
             "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000, "dtype": "float32",
         }  # fmt: skip

@@ -114,7 +114,7 @@ BAD_COMMANDS = {
 
 
 @pytest.mark.parametrize("name", BAD_COMMANDS)
-def test_a_wrong_command_says_what_is_legal_before_anything_runs(small_pool, demo, tmp_path, name):
+def test_a_wrong_command_says_what_is_allowed_before_anything_runs(small_pool, demo, tmp_path, name):
     extra, wanted = BAD_COMMANDS[name]
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -151,7 +151,7 @@ def test_training_nothing_is_refused_before_anything_runs(small_pool, demo, tmp_
     text = selectit(
         "finetune", small_pool, "--model", demo / "model", "--method", "none", "--out", tmp_path / "a", rc=1
     )
-    assert "legal here are lora, qlora and full" in text and "Traceback" not in text and not (tmp_path / "a").exists()
+    assert "allowed here are lora, qlora and full" in text and "Traceback" not in text and not (tmp_path / "a").exists()
 
 
 def test_doctor_tells_versions_and_never_the_value_of_a_key(monkeypatch):

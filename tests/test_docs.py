@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from selectit import config
 from selectit.cli.app import app
 from selectit.evaluate.profile import load_profile
-from selectit.evaluate.results import Result
+from selectit.evaluate.results import BenchmarkResult
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.build import build
 from selectit.recipe.load import load
@@ -146,7 +146,7 @@ def test_every_dotted_field_exists(page):
 
 def test_evaluation_names_every_field_of_profiles_and_results():
     named = set(spans(ROOT / "docs" / "evaluation.md"))
-    assert set(config.BenchmarkConfig.model_fields) | {field.name for field in fields(Result)} <= named
+    assert set(config.BenchmarkConfig.model_fields) | {field.name for field in fields(BenchmarkResult)} <= named
 
 
 def test_results_names_every_column_and_every_output():

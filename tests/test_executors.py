@@ -54,10 +54,10 @@ def test_stages_elsewhere_leave_the_artifacts_of_stages_here(small_pool, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ({"name": "rey"}, "--executor rey: legal are local, ray, slurm"),
+        ({"name": "rey"}, "--executor rey: allowed are local, ray, slurm"),
         ({"name": "local", "slurm": ["timeout_min=3"]}, "--slurm is for --executor slurm"),
         ({"name": "ray", "slurm": ["timeout_min=3"]}, "--slurm is for --executor slurm"),
-        ({"name": "slurm", "slurm": ["cluster=pbs"]}, "legal are slurm, local"),
+        ({"name": "slurm", "slurm": ["cluster=pbs"]}, "allowed are slurm, local"),
         ({"name": "slurm", "slurm": ["cluster=local", "tiem=3"]}, "tiem"),
         ({"name": "slurm", "ray_address": "auto"}, "--ray-address is for --executor ray"),
     ],

@@ -12,7 +12,7 @@ from selectit.statistics import ALPHA
 from selectit.statistics.equivalence import Error
 from selectit.statistics.items import item_weights, make_units
 from selectit.statistics.method import (
-    Runs,
+    RowValues,
     Spread,
     detectable,
     infer,
@@ -32,11 +32,11 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def runs(values, first=0, select=0) -> Runs:
-    return Runs(tuple((select, first + at) for at in range(len(values))), np.asarray(values, dtype=float))
+def runs(values, first=0, select=0) -> RowValues:
+    return RowValues(tuple((select, first + at) for at in range(len(values))), np.asarray(values, dtype=float))
 
 
-def over_seeds(one: Runs, other: Runs):
+def over_seeds(one: RowValues, other: RowValues):
     found = seed_error(one, other)
     assert found is not None
     return infer(found.difference, Spread((found.error,))), found
@@ -63,7 +63,7 @@ def test_seeds_that_only_one_row_has_are_left_out_of_the_pairs():
 
 
 def test_a_model_without_training_is_a_constant_on_either_side():
-    fixed = Runs((), np.array([39.0]))
+    fixed = RowValues((), np.array([39.0]))
     reference = scipy.stats.ttest_1samp(OURS, 39.0).pvalue
     one, other = over_seeds(runs(OURS), fixed), over_seeds(fixed, runs(OURS))
     assert one[0].p == pytest.approx(reference) and other[0].p == pytest.approx(reference)
@@ -71,10 +71,10 @@ def test_a_model_without_training_is_a_constant_on_either_side():
     assert seed_error(fixed, fixed) is None
 
 
-@pytest.mark.parametrize("base", [runs([40.0]), runs([40.0, 41.0]), Runs((), np.array([40.0]))])
+@pytest.mark.parametrize("base", [runs([40.0]), runs([40.0, 41.0]), RowValues((), np.array([40.0]))])
 def test_one_training_seed_says_nothing_of_the_method(base):
     assert seed_error(runs([45.0]), base) is None and seed_error(base, runs([45.0])) is None
-    assert seed_error(Runs(((1, 1), (2, 1), (3, 1)), np.array([41.0, 43.0, 45.0])), base) is None
+    assert seed_error(RowValues(((1, 1), (2, 1), (3, 1)), np.array([41.0, 43.0, 45.0])), base) is None
 
 
 def test_three_seeds_of_which_one_is_far_off_are_not_a_better_method():
@@ -84,7 +84,7 @@ def test_three_seeds_of_which_one_is_far_off_are_not_a_better_method():
 
 def test_crossed_selection_seeds_are_averaged_and_their_draw_is_added():
     grid = np.array([[30.0, 31.0, 33.0], [40.0, 42.0, 41.5]])  # [select, train]: the draw matters most
-    crossed = Runs(tuple(itertools.product((0, 1), range(3))), grid.ravel())
+    crossed = RowValues(tuple(itertools.product((0, 1), range(3))), grid.ravel())
     assert own_error(crossed).variance > np.var(grid.mean(axis=0), ddof=1) / 3
     draws = 3 * np.var(grid.mean(axis=1), ddof=1)
     rest = grid - grid.mean(axis=1, keepdims=True) - grid.mean(axis=0) + grid.mean()

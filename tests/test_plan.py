@@ -160,7 +160,7 @@ def test_a_finished_stage_is_done_and_a_changed_one_names_the_field(recipe, tmp_
     assert inspect(plan, store)[stage].status == "resume"
 
 
-# One other legal value for every field of every stage, so that no field can be forgotten.
+# One other allowed value for every field of every stage, so that no field can be forgotten.
 OTHER = {
     "epoch": 1, "keeps_scores": True, "keep_epochs": True,
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
@@ -267,7 +267,7 @@ BESIDE = {
     "budget": {"max_steps": 9}, "budget_tokens": {"budget": "tokens", "budget_tokens": 9},
     "curriculum": {"order": "curriculum", "curriculum": "ascending"}, "early_stopping": {"validation": {"share": 0.5}},
 }  # fmt: skip
-"""What a field needs beside it to be legal."""
+"""What a field needs beside it to be allowed."""
 
 
 def test_every_training_field_is_identity_unless_it_is_marked(recipe):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished_work import Work, call
+from safetensors import safe_open
 
 from selectit.config import FinetuneConfig, ModelConfig
 from selectit.cost import tokens
+from selectit.cost.flops import BatchCount, Matrices
 from selectit.cost.work import num_items
 from selectit.errors import UserError
 from selectit.evaluate.profile import load_profile
-from selectit.inference import flops
+from selectit.inference.shape import shape_from_config, shape_of
+from selectit.scoring.prompts import rating_text
 from selectit.templates.form import load_form
 
 LLAMA_2_7B = {
@@ -36,7 +40,7 @@ QWEN_3_06B = {
     [(LLAMA_2_7B, 6_738_415_616), (MISTRAL_7B, 7_241_732_096), (QWEN_2_5_7B, 7_615_616_512), (QWEN_3_06B, 596_049_920)],
 )
 def test_parameters_are_counted_from_a_config_alone(config, published):
-    assert flops.shape_from_config(config, "x").num_parameters == published
+    assert shape_from_config(config, "x").num_parameters == published
 
 
 def test_the_items_of_an_evaluation_are_those_that_its_profile_asks():
@@ -52,41 +56,96 @@ def test_the_items_of_an_evaluation_are_those_that_its_profile_asks():
 
 
 def test_the_count_is_that_of_the_weights(demo):
-    config = json.loads((demo / "model" / "config.json").read_text())
-    assert flops.shape_from_config(config, "demo").num_parameters == flops.stored_parameters(demo / "model")
+    with safe_open(demo / "model" / "model.safetensors", "np") as stored:  # tied weights are stored once
+        num_stored = sum(math.prod(stored.get_slice(name).get_shape()) for name in list(stored.keys()))
+    assert shape_of(ModelConfig(path=str(demo / "model"))).num_parameters == num_stored
     with pytest.raises(UserError, match="gpt2"):
-        flops.shape_from_config({"model_type": "gpt2"}, "x")
+        shape_from_config({"model_type": "gpt2"}, "x")
 
 
 def test_lora_of_7b_has_the_parameters_that_peft_reports():
-    shape = flops.shape_from_config(LLAMA_2_7B, "x")
+    shape = shape_from_config(LLAMA_2_7B, "x")
     assert shape.lora_parameters(16, "all-linear") == 39_976_960
     assert shape.lora_parameters(8, ("q_proj", "v_proj")) == 4_194_304
 
 
 def test_training_costs_six_or_four_operations_and_two_more_with_recomputation():
-    assert flops.training_flops(10, 0, 3, recomputes=False) == 180
-    assert flops.training_flops(10, 1, 3, recomputes=False) == 138
-    assert flops.training_flops(10, 0, 3, recomputes=True) == 240
+    shape = shape_from_config(LLAMA_2_7B, "x")
+    matrices, layers, head = Matrices.of_shape(shape), 32 * (4 * 4096**2 + 3 * 4096 * 11008), 32000 * 4096
+    assert matrices.training_flops(3, 0, 0, recomputes=False) == 3 * 6 * (layers + head)
+    assert matrices.training_flops(3, 0, 7, recomputes=False) == 3 * (4 * (layers + head) + 6 * 7)
+    assert matrices.training_flops(3, 0, 0, recomputes=True) == 3 * (8 * layers + 6 * head)
+    pairs = matrices.training_flops(3, 9, 0, recomputes=False) - matrices.training_flops(3, 0, 0, recomputes=False)
+    assert pairs == 3 * 4 * 4096 * 32 * 9
 
 
 def test_counted_tokens_are_those_that_training_sees(demo, tmp_path):
     """Against the real template and tokenizer of a training run."""
     from selectit.config import PoolConfig
-    from selectit.data.conversations import Conversation
+    from selectit.data.conversations import as_conversation
     from selectit.data.pool import read_pool
-    from selectit.finetune.dataset import _join_input, tokenize
+    from selectit.finetune.dataset import tokenize
     from selectit.inference.load import load_tokenizer
 
     pool, model = PoolConfig(path=str(demo / "pool.json"), limit=30), ModelConfig(path=str(demo / "model"))
     finetune = FinetuneConfig(max_length=96, max_truncated_share=1)
-    conversations = [
-        Conversation(row.row_id, tuple(_join_input(m, "\n\n### Input:\n") for m in row.messages))
-        for row in read_pool(pool)
-    ]
+    conversations = [as_conversation(row.row_id, row.messages, finetune.template) for row in read_pool(pool)]
     real = tokenize(conversations, load_form(finetune.template, load_tokenizer(model)), finetune)
-    per_row, how = tokens.tokens_per_row(pool, model, finetune.template, finetune.max_length)
-    assert per_row * 30 == pytest.approx(real.num_tokens, rel=0.02) and "all 30 rows" in how
+    row = tokens.tokens_per_row(pool, model, finetune.template, finetune.max_length)
+    assert row.mean * 30 == pytest.approx(real.num_tokens, rel=0.02) and "all 30 rows" in row.how
+    squares = sum(len(one.input_ids) ** 2 for one in real.rows)
+    assert row.mean_square * 30 == pytest.approx(squares, rel=0.03)
+
+
+@pytest.mark.parametrize("text", ["conditioned", "marker", "bare"])
+def test_counted_tokens_of_losses_are_those_that_are_read(demo, text):
+    """Against the texts of a losses stage, made with transformers."""
+    from selectit.config import LossStage, PoolConfig
+    from selectit.cost.passes import loss_passes
+    from selectit.inference.load import load_tokenizer
+    from selectit.scoring.loss_texts import index_losses, loss_batches
+
+    pool, model = PoolConfig(path=str(demo / "pool.json"), limit=60), ModelConfig(path=str(demo / "model"))
+    config = LossStage(pool=pool, model=model, text=text, template="alpaca")
+    count, how = loss_passes(config, on_gpu=False)
+    index = index_losses(pool)
+    real = BatchCount(count.matrices, pads=False, every_logit=True)
+    for batch in loss_batches(load_tokenizer(model), config, index, np.zeros(60, dtype=bool), 1024, pads=False):
+        real.add(batch)
+    assert "all 60 rows" in how and count.num_texts == real.num_texts
+    assert count.num_tokens == pytest.approx(real.num_tokens, rel=0.05)
+    assert count.num_positions == pytest.approx(real.num_positions, rel=0.05)
+    assert count.flops == pytest.approx(real.flops, rel=0.05)
+
+
+def test_rows_that_are_drawn_stand_for_all_rows_and_prefixes_are_counted_once(demo, monkeypatch):
+    from selectit.config import PoolConfig, ScoreStage
+    from selectit.cost import passes
+
+    config = ScoreStage(
+        pool=PoolConfig(path=str(demo / "pool.json"), limit=200), model=ModelConfig(path=str(demo / "model")),
+        prompts=("A long rating prompt that all of the texts share, from 1 to 5:\n\n",),
+    )  # fmt: skip
+    whole, _ = passes.rating_passes(config, on_gpu=False)
+    monkeypatch.setattr(tokens, "SAMPLE_ROWS", 100)
+    drawn, how = passes.rating_passes.__wrapped__(config, on_gpu=False)
+    assert "100 of 200 rows" in how and drawn.num_texts == whole.num_texts == 200
+    assert drawn.num_positions == pytest.approx(whole.num_positions, rel=0.1)
+    assert drawn.flops == pytest.approx(whole.flops, rel=0.1)
+    assert drawn.shared_positions == whole.shared_positions > 10
+
+
+def test_without_a_tokenizer_four_characters_are_a_token(demo, tmp_path):
+    from selectit.config import PoolConfig, ScoreStage
+    from selectit.cost.passes import rating_passes
+
+    (tmp_path / "config.json").write_bytes((demo / "model" / "config.json").read_bytes())
+    pool = PoolConfig(path=str(demo / "pool.json"), limit=20)
+    config = ScoreStage(pool=pool, model=ModelConfig(path=str(tmp_path)), prompts=("Rate it.\n\n",))
+    count, how = rating_passes(config, on_gpu=False)
+    assert how.startswith("4 characters a token assumed")
+    texts = [len(rating_text("Rate it.\n\n", row.instruction, row.response)) for row in tokens.pool_rows(pool)]
+    assert sum(texts) / 4 <= count.num_tokens < sum(texts) / 4 + len(texts)
 
 
 @pytest.fixture
@@ -206,10 +265,12 @@ def test_replayed_and_held_out_rows_and_kept_epochs_are_in_the_price(work):
     plain = priced()
     assert priced(f"finetune.replay={{path: {work.raw['pool']['path']}, share: 0.5}}") == pytest.approx(2 * plain)
     # of the 4 selected rows 1 is read forward after each of two epochs, and 3 are trained on
-    config = json.loads((Path(work.raw["model"]["path"]) / "config.json").read_text())
-    parameters = flops.shape_from_config(config, "demo").num_parameters
-    adapter = flops.shape_from_config(config, "demo").lora_parameters(16, "all-linear")
-    share = flops.forward_flops(parameters, 1) / flops.training_flops(parameters, adapter, 1, True)
+    config = stage().config
+    shape, pool = shape_of(config.model), stage().inputs[0][1].config.pool
+    row = tokens.tokens_per_row(pool, config.model, config.finetune.template, config.finetune.max_length)
+    matrices, adapter = Matrices.of_shape(shape), shape.lora_parameters(16, "all-linear")
+    forward = matrices.forward_flops(row.mean, row.mean_square, row.mean)
+    share = forward / matrices.training_flops(row.mean, row.mean_square, adapter, recomputes=True)
     assert priced("finetune.validation={share: 0.25}") == pytest.approx(plain * (3 + share) / 4)
     disk = training_disk(stage().config, 4)
     kept = training_disk(stage("evaluate.checkpoints=all", "finetune.num_train_epochs=4").config, 4)

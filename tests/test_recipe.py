@@ -79,7 +79,7 @@ def test_a_grid_crosses_arms_and_values(base, tmp_path):
     assert len([r for r in rows if r.arm == "random"]) == 4
 
 
-def test_all_faults_are_told_at_once_with_path_value_and_legal(base, tmp_path):
+def test_all_errors_are_reported_together_with_path_value_and_what_is_allowed(base, tmp_path):
     base["finetune"] = {"learning_rte": 1, "num_train_epochs": "many", "lora": {"r": 0}}
     base["select"] = {"ratio": 1.5}
     base["arms"]["random"]["select"]["strategy"] = "randm"
@@ -129,7 +129,7 @@ SINGLE_FAULTS = {
 
 
 @pytest.mark.parametrize("name", SINGLE_FAULTS)
-def test_a_fault_says_what_is_legal(base, tmp_path, name):
+def test_an_error_says_what_is_allowed(base, tmp_path, name):
     patch, wanted = SINGLE_FAULTS[name]
     for section, value in patch.items():
         both = isinstance(value, dict) and section in base

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOMS = (
-    "errors", "text", "environment", "secrets", "yaml_text", "tracking", "config", "templates", "data", "store",
-    "inference", "statistics", "scoring", "selection", "finetune", "evaluate", "recipe", "plan", "cost", "report",
-    "run", "audit", "cli", "__main__",
+    "errors", "text", "environment", "secrets", "yaml_text", "config", "templates", "data", "store",
+    "tracking", "inference", "statistics", "scoring", "selection", "finetune", "evaluate", "recipe", "plan", "cost",
+    "report", "run", "audit", "cli", "__main__",
 )  # fmt: skip
 """The order in which they may be read: each imports from those before it only."""
 LOOSE_MODULES = 8

@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from test_scoring_paths import MIXED, PACKED, RATING_IDS, STOCK, texts
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from selectit.cli.app import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
-from selectit.cost.batch_flops import Matrices, batch_flops, prefix_flops
-from selectit.cost.score_estimate import price, stated
+from selectit.cost.flops import BatchCount, Matrices
+from selectit.cost.passes import packs, rating_passes
+from selectit.cost.score_estimate import estimate, matrices_of
+from selectit.cost.speed import stated
 from selectit.errors import UserError
 from selectit.inference import attention
 from selectit.inference import onednn as products
 from selectit.inference.batch import Batch, common_prefix
+from selectit.inference.loss_batch import LossText
+from selectit.inference.loss_rater import make_loss_rater
+from selectit.inference.packed import obstacle
 from selectit.inference.rater import make_rater
+from selectit.inference.shape import shape_from_config
 
 
 @pytest.mark.parametrize(
@@ -33,18 +41,86 @@ def test_counted_operations_are_those_that_torch_counts(make, tolerance, monkeyp
     model, rows = make().requires_grad_(False), texts([*MIXED, 150, 90, 120], prefix=30)
     rater = make_rater(model, RATING_IDS)
     prefix = () if rater.pads else common_prefix(rows)
-    batch, matrices = Batch(rows, prefix), Matrices.of(model)
+    batch, count = Batch(rows, prefix), BatchCount(matrices_of(model), rater.pads)
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         rater.rate(batch)
-    counted = batch_flops(matrices, batch, rater.pads) + (0 if rater.pads else prefix_flops(matrices, prefix))
-    assert counted == pytest.approx(counter.get_total_flops(), rel=tolerance)
+    count.add(batch)
+    assert count.flops == pytest.approx(counter.get_total_flops(), rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    "make", [PACKED["grouped queries"], PACKED["tied embeddings"], STOCK["not of the LLaMA family"]]
+)
+def test_counted_operations_of_losses_are_those_that_torch_counts(make, monkeypatch):
+    monkeypatch.setattr(products, "_ON_CPU", False)
+    monkeypatch.setattr(attention, "QUERY_BLOCK", 1)
+    model = make().requires_grad_(False)
+    rows = [
+        LossText(text.keys, text.ids, scored=np.arange(len(text.ids)) > 40)
+        for text in texts([*MIXED, 150, 90, 120], prefix=30)
+    ]
+    rater = make_loss_rater(model)
+    batch = Batch(rows, () if rater.pads else common_prefix(rows))
+    count = BatchCount(matrices_of(model), rater.pads, every_logit=True)
+    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        rater.rate(batch)
+    count.add(batch)
+    assert count.flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_counted_operations_of_training_are_those_that_torch_counts(method, recomputes):
+    model = PACKED["grouped queries"]()
+    matrices, num_adapter = matrices_of(model), 0
+    if method == "lora":
+        model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+        num_adapter = model.get_nb_trainable_parameters()[0]
+    if recomputes:
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    ids = torch.arange(2 * 96).reshape(2, 96) % 64
+    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        model.train()(input_ids=ids, labels=ids).loss.backward()
+    counted = 2 * matrices.training_flops(96, 96**2, num_adapter, recomputes)
+    assert counted == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 def test_the_shape_of_a_model_without_weights_is_that_of_the_model():
     model = PACKED["tied embeddings"]()
     with torch.device("meta"):
         skeleton = type(model)(model.config)
-    assert Matrices.of(skeleton) == Matrices.of(model)
+    assert matrices_of(skeleton) == matrices_of(model)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_config_alone_gives_the_matrices_of_the_model_and_the_path_that_rates_it(name):
+    model = PACKED[name]()
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    assert Matrices.of_shape(shape_from_config(config, name)) == matrices_of(model)
+    assert packs(config) and obstacle(model) is None
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_a_config_alone_says_which_models_are_padded(name):
+    model = STOCK[name]()
+    if obstacle(model) is not None:
+        assert not packs(json.loads(model.config.to_json_string(use_diff=False)))
+
+
+@pytest.mark.parametrize("change", [{}, {"max_length": 80}, {"max_length": 80, "long_rows": "skip"}])
+def test_a_plan_counts_a_pool_as_the_estimate_does(small_pool, demo, change):
+    """Rows of the pool are few enough to be all drawn; the estimate tokenises with transformers, the plan without."""
+    rows = json.loads(small_pool.read_text())
+    small_pool.write_text(json.dumps([*rows, *rows[:5]]))
+    config = ScoreStage(
+        pool=PoolConfig(path=str(small_pool)), model=ModelConfig(path=str(demo / "model")),
+        prompts=("How good is it, from 1 to 5?\n\n", "Rate it.\n\n"), **change,
+    )  # fmt: skip
+    exact, (planned, how) = estimate(config).count, rating_passes(config, on_gpu=False)
+    assert "all 40 rows" in how and planned.num_tokens == exact.num_tokens and planned.num_texts == exact.num_texts
+    assert planned.num_positions == exact.num_positions < exact.num_tokens
+    assert planned.flops == pytest.approx(exact.flops, rel=1e-3)  # a cut text keeps the end of its question
 
 
 def test_the_estimate_counts_what_the_run_then_rates(small_pool, demo, tmp_path, monkeypatch):
@@ -58,17 +134,17 @@ def test_the_estimate_counts_what_the_run_then_rates(small_pool, demo, tmp_path,
         app, [*common, "--estimate", "--reuse", str(tmp_path / "first")], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
-    assert "45 rows, 2 rating prompts: 90 ratings; 40 distinct texts to rate, 40 taken over" in result.output
+    assert "45 rows, 2 rating prompts: 90 ratings; 40 distinct texts to rate, 40 reused" in result.output
     assert "measured on cpu" in result.output
 
     config = ScoreStage(
         pool=PoolConfig(path=str(small_pool)), model=ModelConfig(path=str(demo / "model")),
         prompts=tuple(json.loads((tmp_path / "first" / "score.json").read_text())["prompts"]),
     )  # fmt: skip
-    priced = price(config)
+    found = estimate(config)
     ledger = json.loads((tmp_path / "first" / "score.json").read_text())
-    assert (priced.num_records, priced.num_texts) == (ledger["num_ratings"], 40)
-    assert 0 < priced.num_positions < priced.num_tokens < ledger["num_tokens"]
+    assert (found.num_records, found.count.num_texts) == (ledger["num_ratings"], 40)
+    assert 0 < found.count.num_positions < found.count.num_tokens < ledger["num_tokens"]
 
 
 def test_another_machine_is_priced_from_the_configuration_alone(small_pool, demo, tmp_path):
@@ -88,7 +164,7 @@ def test_another_machine_is_priced_from_the_configuration_alone(small_pool, demo
     ]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "stated, not measured: 40% of 989 TFLOP/s" in result.output
+    assert "989 TFLOP/s of a GPU stated, of which 40% is reached" in result.output
     half = CliRunner().invoke(app, arguments[:-2])
     assert "--tflops and --utilisation are given together" in str(half.exception)
     with pytest.raises(UserError, match="between 0 and 1"):

@@ -100,7 +100,7 @@ def test_parts_are_merged_and_a_killed_merge_leaves_every_record_once(tmp_path, 
     assert len(parts) == 5
     # killed between the merged part and the deletion of what it holds, and while a part was written
     (tmp_path / "ledger" / "part-0000003-0000003.parquet").write_bytes(parts[-1].read_bytes())
-    (tmp_path / "ledger" / "part-0000200-0000200.tmp").write_bytes(b"torn")
+    (tmp_path / "ledger" / "part-0000200-0000200.parquet.part").write_bytes(b"torn")
     again = LedgerWriter(tmp_path)
     row_ids = pa.array([f"r{n}" for n in range(99, -1, -1)])
     assert again.done(row_ids, [0, 1]).tolist() == [[False] * 2 + [True] * 98, [False] * 100]

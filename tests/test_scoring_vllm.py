@@ -249,7 +249,7 @@ def test_each_engine_sees_one_gpu_and_the_first_is_the_one_that_the_process_has_
 
 def test_the_numbers_of_one_backend_never_answer_for_the_other(with_vllm, tmp_path):
     """What an earlier ledger must agree in holds the path."""
-    from selectit.scoring.takeover import EarlierRatings, basis, digest_of
+    from selectit.scoring.reuse import EarlierRatings, basis, digest_of
 
     stock = with_vllm.model_copy(update={"backend": "transformers", "vllm_python": None})
     folder = score(stock, tmp_path / "stock")

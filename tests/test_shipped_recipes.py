@@ -17,7 +17,7 @@ from finished_work import call
 from test_end_to_end import results, run
 
 from selectit.config import FinetuneConfig
-from selectit.inference.flops import shape_from_config
+from selectit.inference.shape import shape_from_config
 from selectit.inference.training_memory import training_memory
 from selectit.plan.build import build
 from selectit.plan.status import inspect
@@ -140,7 +140,8 @@ def test_the_header_of_a_recipe_has_its_command_its_price_and_what_it_cannot_mak
 def test_each_command_and_override_of_a_header_can_be_typed_as_it_stands(name, fresh_clone, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "benchmarks").mkdir(parents=True)
-    (tmp_path / "chatgpt_9k.json").write_text('[{"instruction": "a", "input": "", "output": "b"}]')
+    for pool in ("chatgpt_9k.json", "alpaca.json"):
+        (tmp_path / pool).write_text('[{"instruction": "a", "input": "", "output": "b"}]')
     own = [RECIPES[name], *(HOME / one for one in PARENTS if Path(one).parent == Path(name).parent)]
     lines = [line for path in own for line in path.read_text().splitlines() if re.match("#   (selectit|--set) ", line)]
     for line in lines if name != "real-input.yaml" else ():  # whose paths are placeholders

@@ -9,7 +9,7 @@ from finished_work import Work
 from rich.console import Console
 
 from selectit.config import WandbConfig
-from selectit.evaluate.results import Metric, Result
+from selectit.evaluate.results import BenchmarkResult, Metric
 from selectit.plan.build import build
 from selectit.recipe.load import load
 from selectit.report import write_report
@@ -87,6 +87,6 @@ def test_the_summary_run_holds_table_plots_and_report_and_is_continued(work, tmp
 
 
 def test_an_evaluation_logs_its_metrics_under_their_names():
-    result = Result(benchmark="mmlu", metric="acc", profile="p", num_items=8)
+    result = BenchmarkResult(benchmark="mmlu", metric="acc", profile="p", num_items=8)
     result.score({"acc": Metric(0.5, 0.1, 8)})
     assert result.named() == {"mmlu/num_items": 8.0, "mmlu/acc": 0.5, "mmlu/acc_stderr": 0.1}

@@ -10,7 +10,6 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,8 @@ from datasets import load_dataset
 from huggingface_hub import HfApi, hf_hub_download
 
 from selectit.data.fetch import Source, fetch
+from selectit.data.jsonl import jsonl_lines
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError, did_you_mean, is_full
 from selectit.evaluate.benchmarks.files import (
     BENCHMARKS,
@@ -222,7 +223,7 @@ def _only(rows: Rows, *keys: str) -> Rows:
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return "".join(jsonl_lines(rows)).encode()
 
 
 def _write(path: Path, content: bytes) -> bool:
@@ -230,9 +231,7 @@ def _write(path: Path, content: bytes) -> bool:
     if path.is_file():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    write_whole(path, content)
     return True
 
 

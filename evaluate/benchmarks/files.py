@@ -120,14 +120,14 @@ def chosen_tasks(benchmark: BenchmarkConfig) -> tuple[str, ...]:
 
     Raises: UserError for a task that the benchmark does not have.
     """
-    legal = lm_eval_tasks(benchmark.name, benchmark.prompts)
+    allowed = lm_eval_tasks(benchmark.name, benchmark.prompts)
     for task in benchmark.tasks or ():
-        if task not in legal:
+        if task not in allowed:
             raise UserError(
-                f"{benchmark.name} has no task '{task}'.{did_you_mean(task, legal)} "
-                + (f"Its tasks: {', '.join(legal)}" if legal else "It has one task; leave `tasks` out")
+                f"{benchmark.name} has no task '{task}'.{did_you_mean(task, allowed)} "
+                + (f"Its tasks: {', '.join(allowed)}" if allowed else "It has one task; leave `tasks` out")
             )
-    return benchmark.tasks or tuple(legal)
+    return benchmark.tasks or tuple(allowed)
 
 
 def data_files(benchmark: BenchmarkConfig, data: Path) -> list[Path]:

@@ -6,13 +6,13 @@ One reader per benchmark: (data folder, name of the hub configuration) -> {split
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from selectit.data.jsonl import read_jsonl
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import MATHEMATICS, ON_HUB, existing
 
@@ -63,12 +63,12 @@ def read_bbh(data: Path, task: str) -> dict[str, Rows]:
 
 def read_gsm8k(data: Path, _: str) -> dict[str, Rows]:
     path = existing(data / "gsm8k" / "test.jsonl")
-    return {"test": _rows(path, _json_lines(path), ("question", "answer"))}
+    return {"test": _rows(path, read_jsonl(path), ("question", "answer"))}
 
 
 def read_humaneval(data: Path, _: str) -> dict[str, Rows]:
     path = existing(data / "humaneval" / "HumanEval.jsonl.gz")
-    return {"test": _rows(path, _json_lines(path), ("task_id", "prompt", "entry_point", "canonical_solution", "test"))}
+    return {"test": _rows(path, read_jsonl(path), ("task_id", "prompt", "entry_point", "canonical_solution", "test"))}
 
 
 def read_alpaca_eval(data: Path, name: str) -> dict[str, Rows]:
@@ -82,7 +82,7 @@ def alpaca_eval_rows(path: Path) -> Rows:
 
 def _mathematics(benchmark: str, data: Path, _: str) -> dict[str, Rows]:
     path = existing(data / benchmark / "test.jsonl")
-    return {"test": [mathematics_row(row, f"{path}, item {n}") for n, row in enumerate(_json_lines(path), 1)]}
+    return {"test": [mathematics_row(row, f"{path}, item {n}") for n, row in enumerate(read_jsonl(path), 1)]}
 
 
 def mathematics_row(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def last_boxed(solution: str) -> str | None:
 
 def read_medqa(data: Path, _: str) -> dict[str, Rows]:
     path = existing(data / "medqa" / "phrases_no_exclude_test.jsonl")
-    rows = _rows(path, _json_lines(path), ("question", "options", "answer_idx"))
+    rows = _rows(path, read_jsonl(path), ("question", "options", "answer_idx"))
     for number, row in enumerate(rows, 1):
         if sorted(row["options"]) != list("ABCD") or row["answer_idx"] not in row["options"]:
             raise UserError(f"{path}, item {number}: expected options A to D and one of them as answer_idx")
@@ -138,7 +138,7 @@ def read_medqa(data: Path, _: str) -> dict[str, Rows]:
 def read_medmcqa(data: Path, _: str) -> dict[str, Rows]:
     """The authors count the right option from 1, the hub from 0."""
     path = existing(data / "medmcqa" / "dev.json")
-    rows = _rows(path, _json_lines(path), ("id", "question", "opa", "opb", "opc", "opd", "cop"))
+    rows = _rows(path, read_jsonl(path), ("id", "question", "opa", "opb", "opc", "opd", "cop"))
     for number, row in enumerate(rows, 1):
         if row["cop"] not in (1, 2, 3, 4):
             raise UserError(f"{path}, item {number}: cop is {row['cop']!r}, expected 1 to 4")
@@ -150,7 +150,7 @@ def _plus(folder: str, file: str, data: Path, _: str) -> dict[str, Rows]:
     """evalplus' release files; the inputs of the tests, of every shape, stay JSON."""
     path = existing(data / folder / file)
     keys = ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol")
-    rows = _rows(path, _json_lines(path), keys)
+    rows = _rows(path, read_jsonl(path), keys)
     for row in rows:
         tests = {key: row.pop(key) for key in ("base_input", "plus_input", "atol")}
         row["plus"] = json.dumps(tests)
@@ -160,7 +160,7 @@ def _plus(folder: str, file: str, data: Path, _: str) -> dict[str, Rows]:
 def read_mbpp(data: Path, _: str) -> dict[str, Rows]:
     path = existing(data / "mbpp" / "mbpp.jsonl")
     keys = ("task_id", "text", "code", "test_list", "test_setup_code")
-    return mbpp_splits(_rows(path, _json_lines(path), keys), str(path))
+    return mbpp_splits(_rows(path, read_jsonl(path), keys), str(path))
 
 
 def mbpp_splits(rows: Rows, where: str) -> dict[str, Rows]:
@@ -180,7 +180,7 @@ def mbpp_splits(rows: Rows, where: str) -> dict[str, Rows]:
 def read_bigcodebench(data: Path, _: str) -> dict[str, Rows]:
     path = existing(data / "bigcodebench" / "BigCodeBench.jsonl")
     keys = ("task_id", "complete_prompt", "canonical_solution", "entry_point", "test")
-    return {"v0.1.4": _rows(path, _json_lines(path), keys)}
+    return {"v0.1.4": _rows(path, read_jsonl(path), keys)}
 
 
 def read_arena_hard(data: Path, _: str) -> dict[str, Rows]:
@@ -195,8 +195,8 @@ def arena_hard_rows(questions: Path, answers: Path) -> Rows:
 
     Raises: UserError where the baseline did not answer a question.
     """
-    asked = _rows(questions, _json_lines(questions), ("question_id", "turns"))
-    answered = _rows(answers, _json_lines(answers), ("question_id", "model_id", "choices"))
+    asked = _rows(questions, read_jsonl(questions), ("question_id", "turns"))
+    answered = _rows(answers, read_jsonl(answers), ("question_id", "model_id", "choices"))
     by_id = {answer["question_id"]: answer for answer in answered}
     if missing := [str(row["question_id"]) for row in asked if row["question_id"] not in by_id]:
         raise UserError(
@@ -261,18 +261,6 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
-
-
-def _json_lines(path: Path) -> Rows:
-    rows = []
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError as error:
-                    raise UserError(f"{path}, line {number} is not JSON: {error}") from error
-    return rows
 
 
 def _rows(path: Path, rows: Any, keys: tuple[str, ...]) -> Rows:

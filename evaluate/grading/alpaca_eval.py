@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from selectit.data.whole_files import write_whole
 from selectit.evaluate.judge.base import Comparison, Judge
-from selectit.evaluate.results import Item, Metric, Result, mean_metric
+from selectit.evaluate.results import BenchmarkResult, Item, Metric, mean_metric
+from selectit.store.names import OUTPUTS_FILE
 
-OUTPUTS_FILE = "model_outputs.json"
 ANSWERS_FILE = ".answers.json"
 METRIC = "win_rate"
-_RESULT, _ITEM = TypeAdapter(Result), TypeAdapter(Item)
+_RESULT, _ITEM = TypeAdapter(BenchmarkResult), TypeAdapter(Item)
 """Read as JSON, in which a Metric is an object."""
 
 
@@ -67,18 +67,16 @@ def reference_sha256(references: Iterable[Mapping[str, Any]]) -> str:
     return hashlib.sha256(pairs.encode()).hexdigest()
 
 
-def keep_answers(result: Result, items: Sequence[Item], references: str, out: Path) -> None:
+def keep_answers(result: BenchmarkResult, items: Sequence[Item], references: str, out: Path) -> None:
     """Put by what was generated, for a judge that fails: its next run must not generate it again.
 
     Args: references: their sha256.
     """
     kept = {"result": asdict(result), "items": [asdict(item) for item in items], "references": references}
-    part = out / f"{ANSWERS_FILE}.part"
-    part.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, out / ANSWERS_FILE)
+    write_whole(out / ANSWERS_FILE, json.dumps(kept, ensure_ascii=False))
 
 
-def kept_answers(out: Path) -> tuple[Result, list[Item], str] | None:
+def kept_answers(out: Path) -> tuple[BenchmarkResult, list[Item], str] | None:
     """What `keep_answers` put by in this folder; None where there is nothing whole, which is then generated again."""
     path = out / ANSWERS_FILE
     if not path.is_file():

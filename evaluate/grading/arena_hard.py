@@ -5,13 +5,13 @@ Writes model_answer.jsonl, the form in which Arena-Hard's own tool keeps answers
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.judge.base import Comparison, LeftOut
 from selectit.evaluate.judge.verdict import GAMES
 from selectit.evaluate.results import Item, Metric
@@ -35,11 +35,15 @@ class GamesJudge(Protocol):
 
 
 def write_answers(items: Sequence[Item], model: str, out: Path) -> None:
-    with (out / ANSWERS_FILE).open("w", encoding="utf-8") as f:
-        for item in items:
-            choices = [{"index": 0, "turns": [{"content": item.outputs[0]}]}]
-            line = {"question_id": item.doc["id"], "model_id": model, "choices": choices}
-            f.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = (
+        {
+            "question_id": item.doc["id"],
+            "model_id": model,
+            "choices": [{"index": 0, "turns": [{"content": item.outputs[0]}]}],
+        }
+        for item in items
+    )
+    write_jsonl(out / ANSWERS_FILE, lines)
 
 
 def win_rate(items: Sequence[Item], judge: GamesJudge, advance: Callable[[int], None]) -> dict[str, Metric]:

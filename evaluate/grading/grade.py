@@ -18,7 +18,7 @@ from selectit.evaluate.grading.graders import GRADERS, grade_items, grader_name,
 from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.grading.metrics import metrics_of, task_numbers
 from selectit.evaluate.grading.sandbox import unavailable
-from selectit.evaluate.results import Item, Result, choice_notes, count_outcomes
+from selectit.evaluate.results import BenchmarkResult, Item, choice_notes, count_outcomes
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.tracking import Tracker
 
@@ -51,7 +51,7 @@ def check_can_run(config: EvaluateStage | GradeStage) -> None:
 
 def grade(
     config: EvaluateStage | GradeStage,
-    result: Result,
+    result: BenchmarkResult,
     items: Sequence[Item],
     generator: str,
     out: Path,

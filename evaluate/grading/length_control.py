@@ -183,8 +183,8 @@ def _numbers(path: Path, number: int, row: dict[str, str]) -> dict[str, float]:
             value = {"true": 1.0, "false": 0.0}.get(text.casefold(), math.nan)
         else:
             value = _number(text)
-        is_legal = math.isfinite(value) and (name != "preference" or 0 <= value <= 1)
-        if not is_legal and not (name == "preference" and text.casefold() in ("", "nan")):
+        is_valid = math.isfinite(value) and (name != "preference" or 0 <= value <= 1)
+        if not is_valid and not (name == "preference" and text.casefold() in ("", "nan")):
             wanted = {"not_gamed_baseline": "True or False", "preference": "0 to 1, or nothing"}
             raise UserError(f"{path}, row {number}: {name} is {text!r}, expected {wanted.get(name, 'a number')}")
         numbers[name] = value

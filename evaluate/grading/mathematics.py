@@ -137,8 +137,8 @@ class _Grader:
         if not line:  # the kernel ended it for its processor time or memory, or it is stuck
             self.stop()
             return Grade(False, "out of time")
-        told: dict[str, Any] = json.loads(line)
-        return Grade(told["right"], told["reason"], told["read"])
+        reply: dict[str, Any] = json.loads(line)
+        return Grade(reply["right"], reply["reason"], reply["read"])
 
     def stop(self) -> None:
         if self._process is not None:

@@ -15,10 +15,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.grading.sandbox import Program, SandboxKind, Verdict, run_programs
 from selectit.evaluate.results import Item, Metric, mean_metric
+from selectit.store.names import SAMPLES_FILE
 
-SAMPLES_FILE = "samples.jsonl"
 EXPORTED_NOT_GRADED = (
     f"exported, not graded: {SAMPLES_FILE} in the artifact is for bigcodebench.evaluate --split complete --subset full "
     f"--samples {SAMPLES_FILE}, in BigCodeBench's own container (docs/evaluation.md)"
@@ -108,13 +109,13 @@ def program_of(benchmark: str, doc: dict[str, Any], completion: str) -> Program:
     if benchmark == "mbpp":
         return _mbpp(doc, completion)
     name = doc["entry_point"]
-    told = {
+    task = {
         "task_id": doc["task_id"],
         "entry_point": name,
         "solution": doc["prompt"] + doc["canonical_solution"],
         **json.loads(doc["plus"]),
     }
-    test = f"import json\nTASK = json.loads({json.dumps(told)!r})\n{_plus_driver()}"
+    test = f"import json\nTASK = json.loads({json.dumps(task)!r})\n{_plus_driver()}"
     if benchmark == "mbpp_plus":
         completion += _TRUTH_OF_A_MATCH.format(name=name)
     return Program(doc["prompt"], completion, test, name, PLUS_TIMES)
@@ -141,11 +142,12 @@ def solution(doc: dict[str, Any]) -> str:
 
 def write_samples(items: Sequence[Item], out: Path) -> None:
     """One line per completion, as evalplus and BigCodeBench read them."""
-    with (out / SAMPLES_FILE).open("w", encoding="utf-8") as f:
-        for item in items:
-            for completion in item.outputs:
-                line = {"task_id": item.doc["task_id"], "solution": item.doc["complete_prompt"] + completion}
-                f.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = (
+        {"task_id": item.doc["task_id"], "solution": item.doc["complete_prompt"] + completion}
+        for item in items
+        for completion in item.outputs
+    )
+    write_jsonl(out / SAMPLES_FILE, lines)
 
 
 def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:

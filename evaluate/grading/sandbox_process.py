@@ -90,10 +90,11 @@ def _start(kind: SandboxKind, side: str, folder: str, stdin: int, stdout: int) -
         info_in.close()
         if kind == "none":
             return Started(process, process.pid)
-        told = b""
-        while b"}" not in told and (part := os.read(info.fileno(), 4096)):  # to its end: writing to a closed pipe kills
-            told += part
-        child = re.search(rb'"child-pid": *(\d+)', told)
+        info_text = b""
+        # to its end: writing to a closed pipe kills
+        while b"}" not in info_text and (part := os.read(info.fileno(), 4096)):
+            info_text += part
+        child = re.search(rb'"child-pid": *(\d+)', info_text)
         if child is None:
             failed = Started(process, process.pid)
             reason = failed.complaint()
@@ -221,8 +222,8 @@ def _command(kind: SandboxKind, side: str, more: Sequence[str] = ()) -> list[str
 def _bwrap() -> list[str]:
     arguments = ["bwrap", "--unshare-user", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session"]
     arguments += ["--cap-drop", "ALL", "--uid", _NOBODY, "--gid", _NOBODY]
-    told = subprocess.run(["bwrap", "--help"], capture_output=True, text=True)
-    if "--disable-userns" in told.stdout + told.stderr:  # since 0.8; the filter of calls refuses them in any case
+    usage = subprocess.run(["bwrap", "--help"], capture_output=True, text=True)
+    if "--disable-userns" in usage.stdout + usage.stderr:  # since 0.8; the filter of calls refuses them in any case
         arguments += ["--disable-userns"]
     for name in ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache"):
         path = Path(name)

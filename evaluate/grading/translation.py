@@ -48,11 +48,11 @@ def score(items: Sequence[Item], benchmark: str, comet_python: str | None) -> tu
             {"src": item.doc["source"], "mt": translation, "ref": item.doc["reference"]}
             for item, translation in zip(items, translations, strict=True)
         ]
-        told = _ask_comet(comet_python, {"model": COMET_MODEL, "rows": rows})
-        for item, value in zip(items, told["scores"], strict=True):
+        reply = _ask_comet(comet_python, {"model": COMET_MODEL, "rows": rows})
+        for item, value in zip(items, reply["scores"], strict=True):
             item.score = float(value)
-        metrics["comet"] = mean_metric(told["scores"])
-        made_by["comet"] = f"unbabel-comet {told['version']}, {COMET_MODEL}"
+        metrics["comet"] = mean_metric(reply["scores"])
+        made_by["comet"] = f"unbabel-comet {reply['version']}, {COMET_MODEL}"
     return metrics, made_by
 
 
@@ -88,9 +88,9 @@ def _ask_comet(comet_python: str, order: dict[str, Any]) -> dict[str, Any]:
         if process.returncode != 0 or not answered.is_file():
             last = (process.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
             raise UserError(f"evaluate.comet_python: COMET in {comet_python} failed: {last[:300]}")
-        told: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))
-    if len(told["scores"]) != len(order["rows"]):
+        reply: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))
+    if len(reply["scores"]) != len(order["rows"]):
         raise UserError(
-            f"evaluate.comet_python: COMET gave {len(told['scores'])} scores for {len(order['rows'])} translations"
+            f"evaluate.comet_python: COMET gave {len(reply['scores'])} scores for {len(order['rows'])} translations"
         )
-    return told
+    return reply

@@ -6,14 +6,13 @@ Several processes may append to one file.
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from selectit.data.jsonl import append_jsonl, whole_lines
 from selectit.errors import UserError
 from selectit.evaluate.judge.completion import is_probability, token_count
 from selectit.store.artifact import check_writable
@@ -45,39 +44,19 @@ class AnswerCache:
         return self._answers.get(key)
 
     def keep(self, key: str, answer: Answer) -> None:
-        line = json.dumps({"key": key, **asdict(answer)}).encode() + b"\n"  # in ASCII, which any text can be written in
-        with self._lock, self._path.open("a+b") as f:
-            if f.tell() and not _ends_a_line(f):
-                line = b"\n" + line  # what a kill left torn must not swallow this answer
-            f.write(line)
-            f.flush()
-            os.fsync(f.fileno())
+        with self._lock:
+            append_jsonl(self._path, [{"key": key, **asdict(answer)}], durable=True)
         self._answers[key] = answer
 
 
-def _ends_a_line(f: Any) -> bool:
-    f.seek(-1, os.SEEK_END)
-    return f.read(1) == b"\n"
-
-
 def _read(path: Path) -> dict[str, Answer]:
-    answers: dict[str, Answer] = {}
-    if not path.exists():
-        return answers
     try:
-        content = path.read_bytes()
+        found = list(whole_lines(path))
     except OSError as error:
         raise UserError(
             f"evaluate.judge.cache: {path} cannot be read ({error.strerror}); move it away, or name another folder"
         ) from error
-    for line in content.split(b"\n"):
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if (answer := _answer(found)) is not None:
-            answers[found["key"]] = answer
-    return answers
+    return {line["key"]: answer for line in found if (answer := _answer(line)) is not None}
 
 
 def _answer(found: Any) -> Answer | None:

@@ -6,12 +6,12 @@ so to one model; a line's key holds everything else of its request.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from selectit.data.jsonl import append_jsonl, whole_lines
 from selectit.evaluate.model.requests import Answer, Batch, FirstTokens, Generation, Request, request_key
 from selectit.evaluate.results import Ending
 
@@ -27,18 +27,10 @@ class Answers:
     def __init__(self, out: Path, model: Mapping[str, Any]) -> None:
         self._path, self._model = out / ANSWERS_FILE, dict(model)
         self._found: dict[str, Answer] = {}
-        content = self._path.read_bytes() if self._path.is_file() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        for line in whole.split(b"\n"):
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
+        for found in whole_lines(self._path):
             # a line of three is of a release that did not say how an answer ended
             if isinstance(found, list) and len(found) == 4 and isinstance(found[0], str):
                 self._found[found[0]] = Answer(*found[1:])
-        if len(whole) < len(content):  # the line that a killed run was writing
-            self._path.write_bytes(whole)
 
     def of(self, batch: Batch) -> list[Answer] | None:
         """None where one is missing: a batch is answered as a whole, or rounding would differ after a restart."""
@@ -55,9 +47,8 @@ class Answers:
         for request, answer in zip(batch.requests, answers, strict=True):
             key = self._key(request)
             self._found[key] = answer
-            lines.append(json.dumps([key, answer.value, answer.num_tokens, answer.ending]) + "\n")
-        with self._path.open("a", encoding="utf-8") as f:
-            f.write("".join(lines))
+            lines.append([key, answer.value, answer.num_tokens, answer.ending])
+        append_jsonl(self._path, lines)
 
     def drop(self) -> None:
         """Once the items are written."""

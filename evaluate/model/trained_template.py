@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from selectit.errors import UserError
-from selectit.store.trained_on import RECORD_FILE
+from selectit.store.names import TRAINED_ON_FILE, TRAINING_FILE
 from selectit.templates import own_names, template_name
 
 TEMPLATE_FILE = "chat_template.jinja"
-TRAINING_FILE = "training.json"
 
 
 def check_template(weights: str, template: str, text: str) -> None:
@@ -36,4 +35,4 @@ def check_template(weights: str, template: str, text: str) -> None:
 
 def is_trained_here(model: str) -> bool:
     """Whether a folder is a model that this project trained or merged."""
-    return (Path(model) / RECORD_FILE).is_file() or (Path(model).parent / TRAINING_FILE).is_file()
+    return (Path(model) / TRAINED_ON_FILE).is_file() or (Path(model).parent / TRAINING_FILE).is_file()

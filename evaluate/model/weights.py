@@ -16,6 +16,7 @@ from selectit.inference.load import (
     is_offloaded,
     placement,
 )
+from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER, MODEL_FOLDER
 
 _GUARD_PROMPT = "Below is an instruction that describes a task. Write a response"
 
@@ -38,10 +39,10 @@ def find_weights(finetuned: Path | None, adapter: str | None) -> Weights:
     """
     if finetuned is None:
         return Weights(adapter=adapter, last_change=_last_change(Path(adapter)) if adapter else 0)
-    if (finetuned / "adapter" / "adapter_config.json").is_file():
-        return Weights(adapter=str(finetuned / "adapter"), last_change=_last_change(finetuned / "adapter"))
-    if (finetuned / "model" / "config.json").is_file():
-        return Weights(checkpoint=str(finetuned / "model"), last_change=_last_change(finetuned / "model"))
+    if (finetuned / ADAPTER_FOLDER / ADAPTER_CONFIG).is_file():
+        return Weights(adapter=str(finetuned / ADAPTER_FOLDER), last_change=_last_change(finetuned / ADAPTER_FOLDER))
+    if (finetuned / MODEL_FOLDER / "config.json").is_file():
+        return Weights(checkpoint=str(finetuned / MODEL_FOLDER), last_change=_last_change(finetuned / MODEL_FOLDER))
     raise UserError(
         f"{finetuned} holds neither adapter/adapter_config.json nor model/config.json; run its fine-tuning again"
     )

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from selectit.audit.sides import CellKey, Made, Setting, Side
+from selectit.audit.sides import CellKey, Made, Side, StageSetting
 from selectit.store.fingerprint import canonical_json
 
-ABSENT = Setting(None, "–")
+ABSENT = StageSetting(None, "–")
 NOTHING = "nothing that was recorded"
 
 
 @dataclass
-class Difference:
+class DifferentSetting:
     """A setting, an execution setting or a circumstance with two values, and where."""
 
     key: str
@@ -39,11 +39,11 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    settings: list[Difference]
+class RunDifferences:
+    settings: list[DifferentSetting]
     """Those that explain numbers first, most numbers first; then in the order of the stages."""
-    execution: list[Difference]
-    circumstances: list[Difference]
+    execution: list[DifferentSetting]
+    circumstances: list[DifferentSetting]
     moved: list[Moved]
     num_equal: int
     only_one: list[CellKey]
@@ -51,10 +51,10 @@ class Comparison:
     num_shared: int
 
 
-def compare(one: Side, other: Side) -> Comparison:
-    settings: dict[tuple[str, str, str], Difference] = {}
-    execution: dict[tuple[str, str, str], Difference] = {}
-    circumstances: dict[tuple[str, str, str], Difference] = {}
+def compare(one: Side, other: Side) -> RunDifferences:
+    settings: dict[tuple[str, str, str], DifferentSetting] = {}
+    execution: dict[tuple[str, str, str], DifferentSetting] = {}
+    circumstances: dict[tuple[str, str, str], DifferentSetting] = {}
     moved, num_equal = [], 0
     shared = [cell for cell in one.chains if cell in other.chains]
     for cell in shared:
@@ -74,7 +74,7 @@ def compare(one: Side, other: Side) -> Comparison:
         elif around:
             because = f"circumstances: {', '.join(dict.fromkeys(d.key for d in around))}"
         moved.append(Moved(cell, one.values[cell], other.values[cell], because))
-    return Comparison(
+    return RunDifferences(
         settings=sorted(settings.values(), key=lambda d: -d.num_explained),
         execution=list(execution.values()),
         circumstances=list(circumstances.values()),
@@ -87,11 +87,11 @@ def compare(one: Side, other: Side) -> Comparison:
 
 
 def _note(
-    into: dict[tuple[str, str, str], Difference], cell: CellKey, found: list[tuple[str, str, str, str]]
-) -> list[Difference]:
+    into: dict[tuple[str, str, str], DifferentSetting], cell: CellKey, found: list[tuple[str, str, str, str]]
+) -> list[DifferentSetting]:
     noted = []
     for role, key, one, other in found:
-        difference = into.setdefault((key, one, other), Difference(key, one, other))
+        difference = into.setdefault((key, one, other), DifferentSetting(key, one, other))
         difference.places[cell] = None
         difference.roles[role] = None
         noted.append(difference)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selectit.audit.trace import ARTIFACTS, is_artifact, open_results
+from selectit.audit.trace import is_artifact, open_results
 from selectit.errors import UserError, did_you_mean
-from selectit.store.artifact import MANIFEST, read_manifest
+from selectit.store.artifact import read_manifest
+from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST, RESULTS_FILE
 
 SEEDS = ("select_seed", "train_seed", "eval_seed")
 WHAT = "an evaluate artifact, the folder of a report (runs/<recipe name>), or --out of selectit evaluate"
@@ -34,8 +35,8 @@ def read_evaluations(path: Path) -> list[Evaluation]:
     """
     if is_artifact(path):
         return [_of_artifact(path)]
-    if (path / ARTIFACTS).is_dir() and (path / "results.json").is_file():
-        folders = sorted(folder.parent for folder in (path / ARTIFACTS).glob(f"evaluate-*/{MANIFEST}"))
+    if (path / ARTIFACTS_FOLDER).is_dir() and (path / RESULTS_FILE).is_file():
+        folders = sorted(folder.parent for folder in (path / ARTIFACTS_FOLDER).glob(f"evaluate-*/{MANIFEST}"))
         found = [_of_artifact(folder) for folder in folders]
         for one in found:
             alike = [other.path for other in found if other.benchmark == one.benchmark]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from selectit.audit.pack import SUMS, Pack
+from selectit.data.whole_files import whole_file
 from selectit.errors import UserError
-from selectit.store.outputs import unfinished
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can hold."""
@@ -33,13 +32,11 @@ def write_pack(pack: Pack, out: Path) -> int:
     out = out.resolve()
     if out.suffix == ".zip":
         out.parent.mkdir(parents=True, exist_ok=True)
-        part = unfinished(out)
-        try:
-            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-                _write(pack, lambda name: archive.open(_entry(f"{pack.name}/{name}"), "w", force_zip64=True))
-            os.replace(part, out)
-        finally:
-            part.unlink(missing_ok=True)
+        with (
+            whole_file(out, named=True) as part,
+            zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
+        ):
+            _write(pack, lambda name: archive.open(_entry(f"{pack.name}/{name}"), "w", force_zip64=True))
         return out.stat().st_size
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: it exists and is not an empty folder; name a new one, or a file ending in .zip")

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from selectit import yaml_text
 from selectit.audit.pack_inputs import INPUTS, WEIGHTS, Inputs, as_written
-from selectit.audit.trace import ARTIFACTS, with_inputs
+from selectit.audit.trace import with_inputs
 from selectit.audit.verify import PACK
 from selectit.config import ScoreStage
+from selectit.data.jsonl import iter_jsonl
 from selectit.errors import UserError
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan, Stage
@@ -28,8 +29,9 @@ from selectit.plan.outcome import Outcome
 from selectit.report.record import RECORD
 from selectit.report.tables.results import recipe_of
 from selectit.report.write import FILES
-from selectit.store.artifact import MANIFEST, Artifact, provenance
+from selectit.store.artifact import Artifact, provenance
 from selectit.store.fingerprint import Hasher
+from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST, SCORES_FILE
 from selectit.templates import OWN, chat_template
 
 MOST_CHARACTERS = 100
@@ -63,7 +65,7 @@ def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights:
         raise UserError(
             f"recipe {recipe.path}: nothing is finished, so there is nothing to pack; selectit run makes it"
         )
-    name, artifacts = recipe.config.name, report.parent / ARTIFACTS
+    name, artifacts = recipe.config.name, report.parent / ARTIFACTS_FOLDER
     named = Inputs(plan, weights, inputs)
     entries: Entries = {
         "recipe.yaml": _yaml(named.recipe),
@@ -80,20 +82,20 @@ def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights:
     names = with_inputs(artifacts, [artifact.path.name for artifact in finished.values()])
     for folder in names:
         manifest = json.loads((artifacts / folder / MANIFEST).read_text(encoding="utf-8"))
-        entries[f"{ARTIFACTS}/{folder}/{MANIFEST}"] = artifacts / folder / MANIFEST
+        entries[f"{ARTIFACTS_FOLDER}/{folder}/{MANIFEST}"] = artifacts / folder / MANIFEST
         for file in manifest["files"]:
             digest = manifest.get("hashes", {}).get(file)
             if not weights and Path(file).suffix in WEIGHTS:
                 left_out[f"{folder}/{file}"] = digest
                 continue
-            entries[f"{ARTIFACTS}/{folder}/{file}"] = artifacts / folder / file
+            entries[f"{ARTIFACTS_FOLDER}/{folder}/{file}"] = artifacts / folder / file
             if digest is not None:
-                expected[f"{ARTIFACTS}/{folder}/{file}"] = digest
+                expected[f"{ARTIFACTS_FOLDER}/{folder}/{file}"] = digest
     hasher = Hasher()
     absent = {place: hasher.file(file) for place, file in named.left_out.items()}
     entries[PACK] = _json({"name": name, "left_out": left_out, "inputs_left_out": absent})
-    holes = sum(o.artifact is None for o in outcomes.values())
-    notes = tuple(_notes(finished, holes, len(left_out), len(absent)))
+    num_missing = sum(o.artifact is None for o in outcomes.values())
+    notes = tuple(_notes(finished, num_missing, len(left_out), len(absent)))
     entries["README.md"] = _readme(plan, len(names), notes).encode()
     return Pack(name, entries, expected, notes)
 
@@ -106,8 +108,7 @@ def _subsets(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
         seeds = {cell.chain[-1]: cell.select_seed for cell in row.cells}
         stages = [stage for stage in row.stages("select") if stage in finished and stage in seeds]
         for stage in stages:
-            with (finished[stage].path / "scores.jsonl").open(encoding="utf-8") as f:
-                lines = [line for line in map(json.loads, f) if line["selected"]]
+            lines = [line for line in iter_jsonl(finished[stage].path / SCORES_FILE) if line["selected"]]
             ids = [str(line["row_id"]) for line in sorted(lines, key=lambda line: line["rank"])]
             seed = f" seed {seeds[stage]}" if len(stages) > 1 else ""
             name = _file_name(row.label + seed, [line[0] for line in index])
@@ -152,11 +153,11 @@ def _environment() -> Entries:
 
 
 def _notes(
-    finished: Mapping[Stage, Artifact], num_holes: int, num_left_out: int, num_inputs_left_out: int
+    finished: Mapping[Stage, Artifact], num_missing: int, num_left_out: int, num_inputs_left_out: int
 ) -> list[str]:
     notes = []
-    if num_holes:
-        notes.append(f"{num_holes} stages have no result; the table names the reasons")
+    if num_missing:
+        notes.append(f"{num_missing} stages have no result; the table names the reasons")
     if num_left_out:
         notes.append(f"{num_left_out} files of weights are left out; {PACK} has their sha256 (--weights packs them)")
     if num_inputs_left_out:
@@ -184,9 +185,9 @@ def _notes(
 
 
 def _readme(plan: Plan, num_artifacts: int, notes: tuple[str, ...]) -> str:
-    recipe, told = recipe_of(plan), provenance()
+    recipe, made_by = recipe_of(plan), provenance()
     name = recipe.config.name
-    commit = f"{told['git_commit'] or 'not known'}{' with uncommitted changes' if told['git_dirty'] else ''}"
+    commit = f"{made_by['git_commit'] or 'not known'}{' with uncommitted changes' if made_by['git_dirty'] else ''}"
     return f"""# {name}
 
 {recipe.config.description or "A table made with selectit."}

@@ -21,6 +21,7 @@ from selectit.report.tables.results import column_of, metrics_beside
 from selectit.store.artifact import Store, read_manifest
 from selectit.store.fingerprint import digest, identity, with_later_defaults
 from selectit.store.kinds import KINDS
+from selectit.store.names import RESULT_FILE
 
 CellKey = tuple[str, ...]
 """Row, benchmark, selection, training and evaluation seed; of an artifact, its kind and the metric."""
@@ -30,7 +31,7 @@ MAX_TEXT = 80
 
 
 @dataclass(frozen=True)
-class Setting:
+class StageSetting:
     """`text` is for people: a location has its path and its hash; `value` decides whether two are the same."""
 
     value: Any
@@ -42,7 +43,7 @@ class Made:
     """One stage behind a number."""
 
     kind: str
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, StageSetting]
     """Dotted key, as a recipe spells it where it can -> what counts for the result."""
     execution: Mapping[str, Any]
     circumstances: Mapping[str, Any]
@@ -83,7 +84,7 @@ def _of_recipe(path: Path, runs_dir: Path) -> Side:
             values: dict[str, float | None] = {cell.benchmark: None}
             artifact = states[cell.stage].artifact
             if artifact is not None:
-                record = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+                record = json.loads((artifact.path / RESULT_FILE).read_text(encoding="utf-8"))
                 values[cell.benchmark] = record["value"]
                 for metric in metrics_beside(record):
                     values[column_of(cell.benchmark, metric)] = record["metrics"][metric]["value"]
@@ -161,13 +162,13 @@ def _chain(artifacts: Path, name: str, side: Side, prefix: str = "") -> dict[str
 
 
 def _recorded(manifest: Mapping[str, Any]) -> Made:
-    told, libraries = manifest["identity"], manifest.get("libraries") or {}
+    hashed, libraries = manifest["identity"], manifest.get("libraries") or {}
     circumstances = {
         **{name: manifest.get(name) for name in CIRCUMSTANCES},
         **{f"libraries.{name}": version for name, version in libraries.items()},
     }
     return _made(
-        manifest["kind"], told["version"], told["config"], manifest["config"], circumstances, manifest["content"]
+        manifest["kind"], hashed["version"], hashed["config"], manifest["config"], circumstances, manifest["content"]
     )
 
 
@@ -176,9 +177,9 @@ def _made(
 ) -> Made:
     named, whole = leaves(config), with_later_defaults(counted, CONFIG_OF[kind.split("-")[0]])
     settings = {
-        recipe_key(kind, key): Setting(value, _text(value, named.get(key))) for key, value in leaves(whole).items()
+        recipe_key(kind, key): StageSetting(value, _text(value, named.get(key))) for key, value in leaves(whole).items()
     }
-    settings[f"version of the {kind.split('-')[0]} stage"] = Setting(version, str(version))
+    settings[f"version of the {kind.split('-')[0]} stage"] = StageSetting(version, str(version))
     execution = {
         recipe_key(kind, key): value
         for key, value in named.items()

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selectit.audit.diff import Comparison, Difference
+from selectit.audit.diff import DifferentSetting, RunDifferences
 from selectit.audit.sides import CellKey, Side
-from selectit.audit.trace import ARTIFACTS
 from selectit.audit.unused import Unused
-from selectit.audit.verify import Checked, Finding, WrongNumber
+from selectit.audit.verify import CheckedArtifact, Finding, WrongNumber
+from selectit.store.names import ARTIFACTS_FOLDER
 
 MAX_PLACES = 3
 
@@ -29,21 +29,21 @@ def listing(*columns: str) -> Table:
     return table
 
 
-def print_checked(checked: Sequence[Checked], console: Console) -> None:
+def print_checked(checked: Sequence[CheckedArtifact], console: Console) -> None:
     table = listing("", "artifact", "file", "found")
     for one in checked:
-        told = f"{one.num_files} files, {one.num_bytes:,} bytes" if one.num_files else ""
+        summary = f"{one.num_files} files, {one.num_bytes:,} bytes" if one.num_files else ""
         first = one.findings[0] if one.verdict != "whole" else None
         rest = one.findings[1:] if first is not None else one.findings
         style = COLOURS.get(one.verdict, "yellow")
-        name, why = (first.file, first.why) if first else ("", told)
+        name, why = (first.file, first.why) if first else ("", summary)
         table.add_row(f"[{style}]{first.what if first else 'whole'}[/]", one.name, escape(name), escape(why))
         for finding in rest:
             style = COLOURS.get(finding.what, "yellow")
             table.add_row(f"[{style}]{finding.what}[/]", "", escape(finding.file), escape(finding.why))
     console.print(table)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in Counter(one.verdict for one in checked).items())
-    console.print(f"{len(checked)} artifacts: {told}", highlight=False)
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in Counter(one.verdict for one in checked).items())
+    console.print(f"{len(checked)} artifacts: {summary}", highlight=False)
 
 
 COLOURS = {"whole": "green", "changed": "red", "missing": "red", "extra": "dim"}
@@ -78,7 +78,7 @@ def print_numbers(wrong: Sequence[WrongNumber], num_numbers: int, console: Conso
     )  # fmt: skip
 
 
-def print_comparison(one: Side, other: Side, comparison: Comparison, console: Console) -> None:
+def print_comparison(one: Side, other: Side, comparison: RunDifferences, console: Console) -> None:
     console.print(f"A: {one.title}\nB: {other.title}", highlight=False, markup=False, soft_wrap=True)
     for note in [*one.notes, *other.notes]:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -96,7 +96,7 @@ def print_comparison(one: Side, other: Side, comparison: Comparison, console: Co
 def _section(
     title: str,
     empty: str,
-    found: Sequence[Difference],
+    found: Sequence[DifferentSetting],
     cells: Sequence[CellKey],
     console: Console,
     explains: bool = False,
@@ -115,7 +115,7 @@ def _section(
     console.print(table)
 
 
-def _print_moved(comparison: Comparison, console: Console) -> None:
+def _print_moved(comparison: RunDifferences, console: Console) -> None:
     moved, total = comparison.moved, len(comparison.moved) + comparison.num_equal
     console.print("\nNumbers", style="bold")
     if not total:
@@ -153,7 +153,7 @@ def print_unused(unused: Sequence[Unused], behind: Mapping[str, Collection[str]]
         return
     table = listing("artifact", "what", "age", "bytes")
     for one in unused:
-        name = one.path.name if one.path.parent.name == ARTIFACTS else f"{one.path.parent.name}/{one.path.name}"
+        name = one.path.name if one.path.parent.name == ARTIFACTS_FOLDER else f"{one.path.parent.name}/{one.path.name}"
         table.add_row(name, one.what, _age(one.last_used), f"{one.num_bytes:,}")
     console.print(table)
     console.print(

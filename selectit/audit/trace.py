@@ -12,10 +12,10 @@ from pathlib import Path
 
 from selectit.errors import UserError
 from selectit.report.record import read_record
-from selectit.store.artifact import MANIFEST, read_manifest
+from selectit.store.artifact import read_manifest
+from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST
 
 RESULTS = "results.csv"
-ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class ResultsFolder:
 
     @property
     def artifacts(self) -> Path:
-        return self.path.parent / ARTIFACTS
+        return self.path.parent / ARTIFACTS_FOLDER
 
     @property
     def names(self) -> list[str]:
         """The artifact folders that the table or its record names, each once."""
         recorded = (read_record(self.path) or {}).get("artifacts")
-        told = [str(name) for name in recorded] if isinstance(recorded, list) else []
-        return list(dict.fromkeys([*(line["artifact"] for line in self.lines if line["artifact"]), *told]))
+        named = [str(name) for name in recorded] if isinstance(recorded, list) else []
+        return list(dict.fromkeys([*(line["artifact"] for line in self.lines if line["artifact"]), *named]))
 
 
 def is_results(folder: Path) -> bool:

@@ -21,8 +21,8 @@ from selectit.plan.status import inspect
 from selectit.store.artifact import LOCK, MANIFEST, STAGE_FILE, Store, read_manifest
 from selectit.store.fingerprint import canonical_json, identity
 from selectit.store.kinds import KINDS
+from selectit.store.names import CHECKPOINTS_FOLDER
 
-CHECKPOINTS = "checkpoints"
 DOOMED = ".freed-"
 """Prefix of a folder that is being removed: it left its place in one step, so none is ever half there."""
 
@@ -64,7 +64,7 @@ def free(unused: Iterable[Unused]) -> int:
     """Remove them. Returns: bytes that were freed."""
     num_bytes = 0
     for one in unused:
-        folder = one.path.parent if one.path.name == CHECKPOINTS else one.path
+        folder = one.path.parent if one.path.name == CHECKPOINTS_FOLDER else one.path
         try:
             with FileLock(folder / LOCK, timeout=0):
                 doomed = one.path if _is_doomed(one.path) else one.path.with_name(f"{DOOMED}{one.path.name}")
@@ -94,8 +94,8 @@ def _needed(plans: Sequence[Plan], store: Store) -> set[str]:
     for path in store.root.glob("*"):
         manifest = read_manifest(path)
         if manifest is not None:
-            told = {key: manifest["identity"][key] for key in ("kind", "version", "config")}
-            if canonical_json(told) in unknown:
+            hashed = {key: manifest["identity"][key] for key in ("kind", "version", "config")}
+            if canonical_json(hashed) in unknown:
                 kept.add(path.name)
         elif any(f'"kind":"{_kind(path)}"' in settings for settings in unknown):
             kept.add(path.name)
@@ -150,8 +150,12 @@ def _describe(path: Path) -> Unused:
 
 def _left_checkpoints(path: Path) -> Path | None:
     """Checkpoints beside finished weights that the manifest does not count as part of the artifact."""
-    manifest, folder = read_manifest(path), path / CHECKPOINTS
-    if manifest is None or not folder.is_dir() or any(name.startswith(f"{CHECKPOINTS}/") for name in manifest["files"]):
+    manifest, folder = read_manifest(path), path / CHECKPOINTS_FOLDER
+    if (
+        manifest is None
+        or not folder.is_dir()
+        or any(name.startswith(f"{CHECKPOINTS_FOLDER}/") for name in manifest["files"])
+    ):
         return None
     return folder
 

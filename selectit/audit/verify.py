@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from selectit.audit.trace import ResultsFolder
 from selectit.report.tables.results import BESIDE, record_of
-from selectit.store.artifact import MANIFEST, content_hash, listed_files, read_manifest
+from selectit.store.artifact import content_hash, listed_files, read_manifest
 from selectit.store.fingerprint import Hasher, digest
 from selectit.store.kinds import KINDS
+from selectit.store.names import MANIFEST, RESULT_FILE
 
 PACK = "pack.json"
 """In an exported pack: the files that were left out of it, with their sha256."""
-RESULT_FILE = "result.json"
 
 What = Literal["changed", "missing", "extra", "not verifiable", "left out"]
 
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedArtifact:
     """One artifact folder."""
 
     name: str
@@ -64,7 +64,7 @@ def left_out(artifacts: Path) -> dict[str, str]:
     return json.loads(path.read_text(encoding="utf-8"))["left_out"] if path.is_file() else {}
 
 
-def check_artifact(path: Path, absent: Mapping[str, str], hasher: Hasher) -> Checked:
+def check_artifact(path: Path, absent: Mapping[str, str], hasher: Hasher) -> CheckedArtifact:
     """Compare every file with the manifest, the manifest with itself and with its inputs' manifests.
 
     Args: absent: see `left_out`.
@@ -72,12 +72,14 @@ def check_artifact(path: Path, absent: Mapping[str, str], hasher: Hasher) -> Che
     manifest = read_manifest(path)
     if manifest is None:
         why = "there is no such folder" if not path.is_dir() else "absent or not JSON: unfinished work"
-        return Checked(path.name, (Finding("missing", MANIFEST, why),))
+        return CheckedArtifact(path.name, (Finding("missing", MANIFEST, why),))
     findings = [*_check_files(path, manifest, absent, hasher), *_check_manifest(path, manifest)]
     if not any(f.what in ("changed", "missing", "left out") for f in findings):
         findings += _check_content(path, manifest, hasher)
     compared = [name for name in manifest["files"] if name in manifest.get("hashes", {}) and (path / name).is_file()]
-    return Checked(path.name, tuple(findings), len(compared), sum((path / name).stat().st_size for name in compared))
+    return CheckedArtifact(
+        path.name, tuple(findings), len(compared), sum((path / name).stat().st_size for name in compared)
+    )
 
 
 def _check_files(path: Path, manifest: Mapping[str, Any], absent: Mapping[str, str], hasher: Hasher) -> list[Finding]:

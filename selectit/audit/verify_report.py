@@ -65,9 +65,9 @@ def _made_again(
     other = _other_makers(standing, made)
     why = f"the report was made with {other}; only its numbers are compared" if other else ""
     findings = _compare_texts(folder, texts, why) + (_numbers(folder, texts) if other else [])
-    told, now = (_plain(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
-    if told != now:
-        where = next(_differences(told, now, "depends_on"), "depends_on")
+    recorded, now = (_plain(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
+    if recorded != now:
+        where = next(_differences(recorded, now, "depends_on"), "depends_on")
         differs = any(finding.differs for finding in findings) or not is_sealed(standing)
         what: What = "changed" if differs else "not verifiable"
         findings.insert(0, Finding(what, RECORD, f"made of something else: {where}"))
@@ -87,9 +87,9 @@ def _section(record: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
 
 def _other_makers(standing: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     """What made the report that stands, where that is not what would make it now."""
-    told, now = (_section(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
-    libraries = [f"{name} {told.get(name)} (here {now[name]})" for name in LIBRARIES if told.get(name) != now[name]]
-    return ", ".join([*(["another version of this project"] if told.get("code") != now["code"] else []), *libraries])
+    before, now = (_section(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
+    libraries = [f"{name} {before.get(name)} (here {now[name]})" for name in LIBRARIES if before.get(name) != now[name]]
+    return ", ".join([*(["another version of this project"] if before.get("code") != now["code"] else []), *libraries])
 
 
 def _with_recorded_reasons(

@@ -150,7 +150,7 @@ def plan(
         raise UserError("--tflops and --measure belong to --price")
     if tflops is not None and measure:
         raise UserError("--tflops and --measure exclude each other: one states the speed, the other measures it")
-    from selectit.plan.build import build, raters_told
+    from selectit.plan.build import build, rater_lines
     from selectit.plan.status import inspect
     from selectit.recipe.load import load
     from selectit.store.artifact import Store
@@ -164,8 +164,8 @@ def plan(
     if as_json:
         from selectit.cli import json_output as cli_json
 
-        told = _price(graph, states, store, tflops, utilisation, measure) if price else None
-        typer.echo(cli_json.as_text(cli_json.of_plan(graph, states, told)))
+        priced = _price(graph, states, store, tflops, utilisation, measure) if price else None
+        typer.echo(cli_json.as_text(cli_json.of_plan(graph, states, priced)))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("status", "stage", "why"):
@@ -186,7 +186,7 @@ def plan(
         + ", ".join(f"{count} {status}" for status, count in counts.items() if count),
         highlight=False,
     )
-    for line in [] if quiet else raters_told(loaded):
+    for line in [] if quiet else rater_lines(loaded):
         console.print(f"rater of {line}", highlight=False, markup=False, soft_wrap=True)
     if price:
         from selectit.cost.terminal import print_price
@@ -219,12 +219,8 @@ def _price(graph: Any, states: Any, store: Any, tflops: float | None, utilisatio
     from selectit.cost import speed
     from selectit.cost.price import price
 
-    stated = None
-    if tflops is not None:
-        stated = speed.Stated(tflops * 1e12, utilisation, f"{tflops:g} TFLOP/s of a GPU stated", on_gpu=True)
-    elif measure:
-        stated = speed.measure(utilisation)
-    return price(graph, states, store, stated)
+    device = None if tflops is None else speed.stated(tflops, utilisation)
+    return price(graph, states, store, speed.measure(utilisation) if measure else device)
 
 
 @app.command(rich_help_panel=RECIPE)
@@ -247,8 +243,8 @@ def validate(
         except UserError as error:
             typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), str(error).splitlines())))
             raise typer.Exit(1) from error
-        told = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
-        typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **told}))
+        found = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
+        typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **found}))
         return
 
     def tell(line: str) -> None:
@@ -383,11 +379,11 @@ def main() -> None:
     except OSError as error:
         if not is_full(error):
             raise
-        told = error.strerror  # of a write to an open file, which has no name here
+        message = error.strerror  # of a write to an open file, which has no name here
         if error.filename:
             where = Path(error.filename).absolute()
-            told = no_space(error, next(parent for parent in (where, *where.parents) if parent.is_dir()))
-        print(f"error: {told}; what is finished is kept, free some and run the same command again", file=sys.stderr)
+            message = no_space(error, next(parent for parent in (where, *where.parents) if parent.is_dir()))
+        print(f"error: {message}; what is finished is kept, free some and run the same command again", file=sys.stderr)
         sys.exit(1)
     except Preempted as stopped:
         print(f"\n{stopped}", file=sys.stderr)

@@ -13,6 +13,7 @@ import typer
 from selectit.cli.grade_command import judge_setting, regrade, report
 from selectit.cli.stage_commands import FILES, check_revision, run_stages
 from selectit.errors import UserError
+from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER
 
 evaluate_app = typer.Typer()
 
@@ -144,7 +145,7 @@ def _show(stages: list[Any], num_items: int | None, out: Path | None) -> None:
 def _adapter(path: str | None) -> str | None:
     if path is None:
         return None
-    folder = next((f for f in (Path(path), Path(path) / "adapter") if (f / "adapter_config.json").is_file()), None)
+    folder = next((f for f in (Path(path), Path(path) / ADAPTER_FOLDER) if (f / ADAPTER_CONFIG).is_file()), None)
     if folder is None and Path(path).exists():
         raise UserError(f"--adapter {path}: no adapter_config.json there; name the folder that a fine-tuning wrote")
     return str(folder.resolve()) if folder else path

@@ -15,6 +15,7 @@ from rich.table import Table
 from selectit import yaml_text
 from selectit.cli.stage_commands import FILES, console, run_stages
 from selectit.errors import UserError
+from selectit.store.names import ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
 
 grade_app = typer.Typer()
 
@@ -67,10 +68,10 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
     from selectit.store.outputs import check_outputs, evaluation_folder
 
     check_outputs({"--regrade": [artifact]}, evaluation_folder("--out", out))
-    folders = [artifact] if (artifact / "manifest.json").is_file() else sorted(artifact.rglob("manifest.json"))
+    folders = [artifact] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
     stages = {}
-    for folder in (path.parent if path.name == "manifest.json" else path for path in folders):
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for folder in (path.parent if path.name == MANIFEST else path for path in folders):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["kind"] not in ("evaluate", "grade"):
             continue
         kept = manifest["config"]
@@ -79,7 +80,7 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
             raise UserError(f"{artifact} holds several evaluations of {benchmark}; name the folder of one of them")
         stages[benchmark] = _stage(
             benchmark=kept["benchmark"], profile=kept["profile"], data=kept["data"], limit=kept["limit"],
-            answers=str(folder / "items.jsonl"), judge=judge_setting(judge) if judge else kept["judge"],
+            answers=str(folder / ITEMS_FILE), judge=judge_setting(judge) if judge else kept["judge"],
             sandbox=sandbox, comet_python=comet_python,
             generator=kept.get("generator") or _generator(manifest),
         )  # fmt: skip
@@ -128,10 +129,10 @@ def report(stages: dict[str, Any], outcomes: dict[Any, Any], out: Path) -> None:
         artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
         metrics = {}
         if artifact is not None:
-            result = json.loads((artifact.path / "result.json").read_text(encoding="utf-8"))
+            result = json.loads((artifact.path / RESULT_FILE).read_text(encoding="utf-8"))
             metrics, unscored = result["metrics"], result["reason"]
         results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
-    path = out / "results.json"
+    path = out / RESULTS_FILE
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     table = Table(box=None, pad_edge=False)
     for column in ("benchmark", "metric", "value", "standard error", "items"):

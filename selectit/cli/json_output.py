@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selectit.cost.price import Price
+    from selectit.cost.price import PlanPrice
     from selectit.plan.graph import Plan, Stage
     from selectit.plan.status import State
     from selectit.report.write import Report
@@ -18,21 +18,21 @@ def as_text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def of_plan(plan: Plan, states: Mapping[Stage, State], price: Price | None) -> dict[str, Any]:
+def of_plan(plan: Plan, states: Mapping[Stage, State], price: PlanPrice | None) -> dict[str, Any]:
     stages = []
     for stage in plan.stages:
         now = states[stage]
         folder = None if now.fingerprint is None else f"{stage.kind}-{now.fingerprint[:16]}"
-        told = {"status": now.status, "kind": stage.kind, "title": plan.title(stage), "why": now.why}
-        stages.append({**told, "fingerprint": now.fingerprint, "artifact": folder})
+        described = {"status": now.status, "kind": stage.kind, "title": plan.title(stage), "why": now.why}
+        stages.append({**described, "fingerprint": now.fingerprint, "artifact": folder})
     counts: dict[str, int] = {}
     for now in states.values():
         counts[now.status] = counts.get(now.status, 0) + 1
-    told_price = None if price is None else of_price(price)
-    return {"rows": [row.label for row in plan.rows], "num_stages": counts, "stages": stages, "price": told_price}
+    price_fields = None if price is None else of_price(price)
+    return {"rows": [row.label for row in plan.rows], "num_stages": counts, "stages": stages, "price": price_fields}
 
 
-def of_price(price: Price) -> dict[str, Any]:
+def of_price(price: PlanPrice) -> dict[str, Any]:
     lines = []
     for line in price.lines:
         work = dataclasses.asdict(line.work)

@@ -12,6 +12,7 @@ import typer
 
 from selectit.cli.stage_commands import BAD_ROWS, FILES, PoolFile, console, judge_verification, run_alone
 from selectit.errors import UserError, did_you_mean
+from selectit.store.names import LEDGER
 
 losses_app = typer.Typer()
 
@@ -46,7 +47,7 @@ def losses(
         raise UserError("--tolerance belongs to --verify, such as --verify 50")
     check_outputs({POOL: [pool], "--model": [model], "--template": [template]}, stage_folder("--out", out, "losses"))
     if text not in LOSS_TEXTS:
-        raise UserError(f"--text {text}: legal are {', '.join(LOSS_TEXTS)}.{did_you_mean(text, list(LOSS_TEXTS))}")
+        raise UserError(f"--text {text}: allowed are {', '.join(LOSS_TEXTS)}.{did_you_mean(text, list(LOSS_TEXTS))}")
     select = {"strategy": "perplexity"} if text == "conditioned" else {"strategy": "ifd", "unconditioned": text}
     arm = resolve_arm(
         {
@@ -63,14 +64,14 @@ def losses(
     )
     stage = planning.loss_stages(arm)["conditioned" if text == "conditioned" else "unconditioned"]
     folder = run_alone(stage, out / ".runs", wandb, placed={"losses": out})
-    console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
+    console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, tolerance)
 
 
 def _verify(config: Any, folder: Path, num_rows: int, tolerance: float | None) -> None:
     from selectit.scoring.loss_verify import verify_losses
-    from selectit.store.artifact import VERIFICATION
+    from selectit.store.names import VERIFICATION
     from selectit.tracking import Tracker
 
     result = verify_losses(config, folder, num_rows, Tracker(folder, console), tolerance)

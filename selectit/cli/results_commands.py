@@ -136,8 +136,8 @@ def compare(
     named = [(one.benchmark, place(one, other), one.path, other.path) for one, other in pairs]
     found = compare_models(named, items, whole)
     if as_json:
-        told = [{**asdict(one), "result": one.word} for one in found]
-        typer.echo(json.dumps({"a": str(a), "b": str(b), "comparisons": told}, indent=2, ensure_ascii=False))
+        comparisons = [{**asdict(one), "result": one.word} for one in found]
+        typer.echo(json.dumps({"a": str(a), "b": str(b), "comparisons": comparisons}, indent=2, ensure_ascii=False))
     else:
         console.print(f"A: {a}\nB: {b}", highlight=False, markup=False, soft_wrap=True)
         print_models(found, console)

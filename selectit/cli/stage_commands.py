@@ -15,6 +15,16 @@ import typer
 
 from selectit.cli.consoles import make_console
 from selectit.errors import UserError
+from selectit.store.names import (
+    ADAPTER_FOLDER,
+    ARTIFACTS_FOLDER,
+    LEDGER,
+    MANIFEST,
+    MODEL_FOLDER,
+    SCORE_RECORD,
+    SCORES_FILE,
+    SELECTION_FILE,
+)
 
 files_app = typer.Typer()
 console = make_console()
@@ -97,9 +107,9 @@ def score(
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
     outcome = run_stages([stage], out / ".runs", wandb, {"score": out}, _existing(reuse))[stage]
     folder = _folder(outcome)
-    for line in [] if outcome.ran else notes(json.loads((folder / "score.json").read_text(encoding="utf-8"))):
+    for line in [] if outcome.ran else notes(json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))):
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"ledger: {folder / 'ledger.parquet'}", highlight=False, soft_wrap=True)
+    console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity, tolerance)
 
@@ -147,7 +157,7 @@ def select(
     from selectit.plan import build as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import strategies_without
-    from selectit.selection.ties import ties_told
+    from selectit.selection.ties import tie_lines
     from selectit.store.outputs import POOL, Output, check_outputs, runs_folder
 
     _check_suffix(Path(pool), out)
@@ -204,11 +214,11 @@ def select(
     stage = planning.select_stage(chosen, seed, prompts, other)
     outcome = run_stages([stage], runs_dir, wandb, reuse=reuse)[stage]
     folder = _folder(outcome)
-    selection = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
+    selection = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
-        shutil.copyfile(folder / "scores.jsonl", scores)
-    for line in [] if outcome.ran else ties_told(selection, selection):
+        shutil.copyfile(folder / SCORES_FILE, scores)
+    for line in [] if outcome.ran else tie_lines(selection, selection):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
@@ -244,7 +254,7 @@ def finetune(
         }
     )
     if arm.finetune.method == "none":
-        raise UserError("--method none trains nothing; legal here are lora, qlora and full")
+        raise UserError("--method none trains nothing; allowed here are lora, qlora and full")
     check_outputs(
         {POOL: [pool], "--model": [model], "--set template": [arm.finetune.template]},
         stage_folder("--out", out, f"finetune-{arm.finetune.method}"),
@@ -252,7 +262,7 @@ def finetune(
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
     folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
-    name = "adapter" if arm.finetune.trains_adapter else "model"
+    name = ADAPTER_FOLDER if arm.finetune.trains_adapter else MODEL_FOLDER
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 
@@ -265,7 +275,8 @@ def check_revision(model: str, revision: str | None) -> None:
 
 
 def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
-    from selectit.cost.score_estimate import measured, price, stated, told
+    from selectit.cost.score_estimate import estimate, estimate_lines, measured
+    from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
     from selectit.store.artifact import Store
@@ -279,18 +290,18 @@ def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: 
     now = inspect(plan, store)[stage]
     if now.identity is None:
         raise UserError(now.why)
-    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].takes_over)]
-    priced = price(stage.config, earlier)
-    if speed is None and priced.num_texts:
-        speed = measured(stage.config, priced)
-    for line in told(stage.config, priced, speed):
+    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].reuse_keys)]
+    found = estimate(stage.config, earlier)
+    if speed is None and found.count.num_texts:
+        speed = measured(stage.config, found)
+    for line in estimate_lines(stage.config, found, speed):
         console.print(line, highlight=False, soft_wrap=True)
 
 
 def _existing(reuse: list[Path]) -> list[Path]:
     """Raises: UserError for a folder that holds no artifact; the default one may be absent."""
     for folder in reuse:
-        if folder != Path("runs") and not any((folder / name).exists() for name in ("manifest.json", "artifacts")):
+        if folder != Path("runs") and not any((folder / name).exists() for name in (MANIFEST, ARTIFACTS_FOLDER)):
             raise UserError(
                 f"--reuse {folder}: neither manifest.json nor artifacts/ there; name a runs folder, or the --out of a "
                 "finished selectit score"
@@ -336,7 +347,7 @@ def _folder(outcome: Any) -> Path:
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
     from selectit.scoring.verify import verify
-    from selectit.store.artifact import VERIFICATION
+    from selectit.store.names import VERIFICATION
     from selectit.tracking import Tracker
 
     result = verify(config, folder, num_rows, fidelity, Tracker(folder, console), tolerance)
@@ -361,8 +372,8 @@ def judge_verification(result: dict[str, Any]) -> None:
         console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
         return
     lines = [f"  {row['row_id']}: {row['ledger']:.6f}, again {row['again']:.6f}" for row in result["most_different"]]
-    told = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
-    console.print("\n".join([told, *lines]), highlight=False, markup=False, soft_wrap=True)
+    heading = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
+    console.print("\n".join([heading, *lines]), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

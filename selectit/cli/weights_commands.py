@@ -31,7 +31,7 @@ def merge(
 ) -> None:
     """Merge an adapter into its base; the result loads in plain transformers."""
     if dtype not in DTYPES:
-        raise UserError(f"--dtype {dtype}: legal are {', '.join(DTYPES)}.{did_you_mean(dtype, list(DTYPES))}")
+        raise UserError(f"--dtype {dtype}: allowed are {', '.join(DTYPES)}.{did_you_mean(dtype, list(DTYPES))}")
     if model is not None:
         check_revision(model, revision)
     from selectit.finetune.folders import find_adapter

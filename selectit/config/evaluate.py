@@ -106,7 +106,7 @@ JudgeSetting = Annotated[
 
 PROFILES = (
     "paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation",
-    "instructdiff-general", "instructdiff-mathematics", "instructdiff-medical", "instructdiff-code",
+    "sample", "instructdiff-general", "instructdiff-mathematics", "instructdiff-medical", "instructdiff-code",
 )  # fmt: skip
 """Those of evaluate/profiles/; any other value is a path."""
 
@@ -138,7 +138,7 @@ class EvaluateConfig(Config):
     """A Python with vLLM. None: the one that runs this."""
 
     @model_validator(mode="after")
-    def _backend_is_told_only_what_it_reads(self) -> EvaluateConfig:
+    def _backend_gets_only_what_it_reads(self) -> EvaluateConfig:
         if self.vllm_python is not None and self.backend != "vllm":
             raise ValueError(f"vllm_python is for backend vllm, and backend is {self.backend}; set backend: vllm")
         if self.num_processes is not None and self.backend == "vllm":

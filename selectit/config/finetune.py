@@ -155,7 +155,7 @@ class FinetuneConfig(Config):
         if batch % (micro * processes):
             raise ValueError(
                 f"global_batch_size {batch} is not a multiple of micro_batch_size {micro} x num_processes {processes} "
-                f"= {micro * processes}; legal with {'1 process' if processes == 1 else f'{processes} processes'}: "
+                f"= {micro * processes}; allowed with {'1 process' if processes == 1 else f'{processes} processes'}: "
                 f"{_micro_batch_sizes(batch, processes)}"
             )
         return self

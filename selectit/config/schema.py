@@ -86,8 +86,8 @@ def one_of(*words: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in words and not value.endswith(".jinja"):
-            legal = f"{', '.join(words)}, or the path of a file that ends in .jinja"
-            raise ValueError(f"there is no template '{value}'; write {legal}.{did_you_mean(value, words)}")
+            allowed = f"{', '.join(words)}, or the path of a file that ends in .jinja"
+            raise ValueError(f"there is no template '{value}'; write {allowed}.{did_you_mean(value, words)}")
         return value
 
     return AfterValidator(check)

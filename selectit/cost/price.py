@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from selectit.config import SelectStage
-from selectit.cost.speed import DECODE_SHARE, Stated, device_name, finished_seconds
+from selectit.cost.speed import DECODE_SHARE, DeviceSpeed, device_name, finished_seconds
 from selectit.cost.work import Work, work_of
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.status import State
@@ -19,7 +19,7 @@ NO_SPEED = "no finished stage like it on this device; give --tflops, or --measur
 
 
 @dataclass(frozen=True)
-class Line:
+class StagePrice:
     """One stage that is not done."""
 
     title: str
@@ -29,8 +29,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Price:
-    lines: tuple[Line, ...]
+class PlanPrice:
+    lines: tuple[StagePrice, ...]
     num_done: int
     assumptions: tuple[str, ...]
 
@@ -62,7 +62,7 @@ class Price:
         return sum(known) if known else None
 
 
-def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Stated | None) -> Price:
+def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: DeviceSpeed | None) -> PlanPrice:
     """Args: stated: a speed that counts for every stage; None: that of finished stages on this device."""
     device = device_name()
     on_gpu = device != "cpu" if stated is None else stated.on_gpu
@@ -76,24 +76,26 @@ def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: State
         seconds, how = _seconds(stage, work, store, device, stated)
         assumptions.update(dict.fromkeys([how] if how else []))
         unknown = work.unknown if work.unknown or seconds is not None else (NO_SPEED,)
-        lines.append(Line(plan.title(stage), work, seconds, unknown))
+        lines.append(StagePrice(plan.title(stage), work, seconds, unknown))
     general = [
-        "2 operations per parameter and token forward, 6 in full training, 4 in LoRA training and 6 for the adapter, 2 "
-        "more with gradient checkpointing; attention's quadratic part is left out",
+        "2 operations per weight of a matrix and token forward, 6 in full training, 4 in LoRA training and 6 for the "
+        "adapter, 2 more with gradient checkpointing; attention as its matrix products, without what a kernel skips",
         f"memory: weights in {'16 bits' if on_gpu else '32 bits'} unless model.dtype says otherwise, activations, keys "
         "and values; not the library's own",
         "one stage after the other, as selectit run does; loading of models and selections are not counted",
     ]
-    return Price(tuple(lines), len(plan.stages) - len(lines), (*assumptions, *(general if lines else ())))
+    return PlanPrice(tuple(lines), len(plan.stages) - len(lines), (*assumptions, *(general if lines else ())))
 
 
 def _seconds(
-    stage: Stage, work: Work, store: Store, device: str, stated: Stated | None
+    stage: Stage, work: Work, store: Store, device: str, stated: DeviceSpeed | None
 ) -> tuple[float | None, str | None]:
     if isinstance(stage.config, SelectStage):
         return (0.0, None) if not work.unknown else (None, None)
     if stated is not None:
-        how = f"speed: {stated.how}, of which {stated.utilisation:.0%} is reached"
-        return stated.seconds(work), f"{how}; written tokens at {DECODE_SHARE:.0%} of that"
+        if work.prompt_flops is None or work.decode_flops is None:
+            return None, None
+        seconds = stated.seconds(work.prompt_flops + work.decode_flops / DECODE_SHARE)
+        return seconds, f"speed: {stated}; written tokens at {DECODE_SHARE:.0%} of that"
     found = finished_seconds(stage, work, store, device)
     return found if found is not None else (None, None)

@@ -10,21 +10,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from selectit.config import ScoreStage
-from selectit.cost.batch_flops import Matrices, batch_flops, prefix_flops
+from selectit.cost.flops import BatchCount, Matrices
+from selectit.cost.speed import DeviceSpeed
 from selectit.errors import UserError
-from selectit.inference.batch import Batch, Text, batches, common_prefix, num_tokens
+from selectit.inference.batch import Batch, Text, batches, common_prefix
 from selectit.inference.load import device, load_skeleton, load_tokenizer, resolve_dtype
 from selectit.inference.packed import obstacle
 from selectit.inference.quantised import method_of, told_dtype
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.rating import load_rater, rating_tokens_of
-from selectit.scoring.takeover import EarlierRatings, basis, digest_of
+from selectit.scoring.reuse import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches
-from selectit.scoring.work import tokens_of_a_batch
+from selectit.text import duration
 
 SAMPLE_TEXTS = 512
 MEASURED_SECONDS = 20.0
@@ -32,32 +36,39 @@ SEED = 0
 
 
 @dataclass
-class Price:
+class ScoreEstimate:
     num_rows: int
     num_records: int
     """Usable rows times rating prompts."""
-    num_taken_over: int = 0
+    rater: str
+    count: BatchCount
+    """Distinct texts that must be rated."""
+    num_reused: int = 0
     """Distinct texts that earlier ledgers hold."""
     num_too_long: int = 0
-    num_texts: int = 0
-    """Distinct texts that must be rated."""
-    num_tokens: int = 0
-    num_positions: int = 0
-    """Tokens that pass the model: without those of shared prefixes but one, with padding where the path pads."""
-    flops: float = 0.0
-    rater: str = ""
     sample: list[Text] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Floating-point operations per second, and where the number is from."""
+def matrices_of(model: Any) -> Matrices:
+    """Of a loaded model or of one on the meta device, of any architecture."""
+    head = model.get_output_embeddings().weight
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} | {id(head)}
+    config = model.config.get_text_config()
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    width = config.num_attention_heads * head_dim
+    key_values = 2 * config.hidden_size * head_dim * getattr(config, "num_key_value_heads", 0)
+    feed_forward = 3 * config.hidden_size * (getattr(config, "intermediate_size", None) or 0)
+    return Matrices(
+        layers=sum(p.numel() for p in model.parameters() if p.dim() == 2 and id(p) not in embeddings),
+        first=config.hidden_size * width + key_values if config.num_hidden_layers > 1 else 0,
+        last=feed_forward + 2 * config.hidden_size * width,  # queries and output projection
+        head=head.numel(),
+        num_layers=config.num_hidden_layers,
+        attention_width=width,
+    )
 
-    flops_per_second: float
-    told: str
 
-
-def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
+def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     """Count everything; the model's configuration is read, its weights are not.
 
     Args: earlier: finished score artifacts of the same checkpoint.
@@ -66,63 +77,55 @@ def price(config: ScoreStage, earlier: Sequence[Path] = ()) -> Price:
     tokenizer = load_tokenizer(config.model)
     rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
     skeleton = load_skeleton(config.model)
-    matrices, dtype, kind = Matrices.of(skeleton), resolve_dtype(config.model), device().type
+    dtype, kind = resolve_dtype(config.model), device().type
     is_quantised = config.quantization != "none" or method_of(config.model) is not None
     packs = not is_quantised and obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
     rater = "vllm" if config.backend == "vllm" else "packed" if packs else "stock"
-    pads = rater == "stock"
-    found = Price(index.num_rows, index.num_usable * len(config.prompts), rater=rater)
-    answers = EarlierRatings(
-        earlier, basis(rating_ids, told_dtype(dtype, config.quantization, config.model), found.rater, kind)
+    count = BatchCount(matrices_of(skeleton), pads=rater == "stock")
+    found = ScoreEstimate(index.num_rows, index.num_usable * len(config.prompts), rater, count)
+    ratings = EarlierRatings(
+        earlier, basis(rating_ids, told_dtype(dtype, config.quantization, config.model), rater, kind)
     )
-    draw, prefix = random.Random(SEED), None
+    draw = random.Random(SEED)
 
-    def unanswered(texts: list[Text]) -> list[Text]:
+    def unrated(texts: list[Text]) -> list[Text]:
         short = [text for text in texts if text.failure is None]
         found.num_too_long += len(texts) - len(short)
         if not short:
             return []
-        known = answers.answer(config.prompts[short[0].keys[0][1]], [digest_of(text.ids) for text in short])
-        left = [text for text, answer in zip(short, known, strict=True) if answer is None]
-        found.num_taken_over += len(short) - len(left)
+        known = ratings.answer(config.prompts[short[0].keys[0][1]], [digest_of(text.ids) for text in short])
+        left = [text for text, rating in zip(short, known, strict=True) if rating is None]
+        found.num_reused += len(short) - len(left)
         return left
 
-    batch_tokens = tokens_of_a_batch(config, kind)
     none_done = np.zeros((len(config.prompts), index.num_rows), dtype=bool)
-    for batch in rating_batches(tokenizer, config, index, none_done, batch_tokens, pads, unanswered):
-        if not pads and batch.prefix != prefix:
-            prefix = batch.prefix
-            found.num_positions += len(prefix)
-            found.flops += prefix_flops(matrices, prefix)
-        found.flops += batch_flops(matrices, batch, pads)
-        found.num_positions += num_tokens(batch, pads)
+    limit, num_texts = tokens_of_a_batch(config, kind), 0
+    for batch in rating_batches(tokenizer, config, index, none_done, limit, count.pads, unrated):
+        count.add(batch)
         for text in batch.texts:
-            found.num_texts += 1
-            found.num_tokens += len(text.ids)
+            num_texts += 1
             if len(found.sample) < SAMPLE_TEXTS:
                 found.sample.append(text)
-            elif (place := draw.randrange(found.num_texts)) < SAMPLE_TEXTS:
+            elif (place := draw.randrange(num_texts)) < SAMPLE_TEXTS:
                 found.sample[place] = text
     return found
 
 
-def measured(config: ScoreStage, priced: Price) -> Speed:
+def measured(config: ScoreStage, found: ScoreEstimate) -> DeviceSpeed:
     """Rate texts of the sample for some seconds on this device.
 
     Raises: UserError where nothing is left to rate.
     """
-    if not priced.sample:
+    if not found.sample:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     tokenizer = load_tokenizer(config.model)
     index = index_ratings(config.pool, config.turns)
     rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
-    matrices = Matrices.of(load_skeleton(config.model))
     groups: dict[int, list[Text]] = {}
-    for text in priced.sample:
+    for text in found.sample:
         groups.setdefault(text.keys[0][1], []).append(text)
-    flops, num_texts, prefix = 0.0, 0, None
     with load_rater(config, rating_ids, config.num_processes) as rater:
-        limit = tokens_of_a_batch(config, rater.facts.device)
+        limit, count = tokens_of_a_batch(config, rater.facts.device), BatchCount(found.count.matrices, rater.pads)
         work = [b for texts in groups.values() for b in batches(texts, common_prefix(texts), limit, rater.pads)]
         random.Random(SEED).shuffle(work)  # or only the longest would be measured
         pending = rater.plan(iter(work))
@@ -132,54 +135,37 @@ def measured(config: ScoreStage, priced: Price) -> Speed:
             pass
         started = time.monotonic()
         for batch, _ in rater.rate(pending):
-            flops += batch_flops(matrices, batch, rater.pads)
-            if not rater.pads and batch.prefix != prefix:
-                prefix = batch.prefix
-                flops += prefix_flops(matrices, prefix)
-            num_texts += len(batch.texts)
+            count.add(batch)
             if time.monotonic() - started > MEASURED_SECONDS:
                 break
     seconds = time.monotonic() - started
     where = f"{rater.num_processes} processes" if rater.num_processes > 1 else "one process"
-    return Speed(
-        flops / seconds,
-        f"measured on {rater.facts.device}, {where}: {num_texts} texts of the pool in {seconds:.1f} s, "
-        f"{flops / seconds / 1e9:,.1f} GFLOP/s",
+    return DeviceSpeed(
+        count.flops / seconds,
+        1.0,
+        f"measured on {rater.facts.device}, {where}: {count.num_texts:.0f} texts of the pool in {seconds:.1f} s, "
+        f"{count.flops / seconds / 1e9:,.1f} GFLOP/s",
+        on_gpu=rater.facts.device == "cuda",
     )
 
 
-def stated(tflops: float, utilisation: float) -> Speed:
-    """Raises: UserError for a share that is none."""
-    if not 0 < utilisation <= 1 or tflops <= 0:
-        raise UserError(
-            f"--tflops {tflops:g} --utilisation {utilisation:g}: the peak must be above 0, and the share of it that "
-            "scoring reaches between 0 and 1, such as 0.4"
-        )
-    return Speed(tflops * 1e12 * utilisation, f"stated, not measured: {utilisation:.0%} of {tflops:g} TFLOP/s")
-
-
-def told(config: ScoreStage, priced: Price, speed: Speed | None) -> list[str]:
-    """Lines for the person who asked. Args: speed: None where nothing is left to rate."""
-    known = f", {priced.num_taken_over:,} taken over" if priced.num_taken_over else ""
-    long = f", {priced.num_too_long:,} too long to be rated" if priced.num_too_long else ""
+def estimate_lines(config: ScoreStage, found: ScoreEstimate, speed: DeviceSpeed | None) -> list[str]:
+    """For the person who asked. Args: speed: None where nothing is left to rate."""
+    count = found.count
+    known = f", {found.num_reused:,} reused" if found.num_reused else ""
+    long = f", {found.num_too_long:,} too long to be rated" if found.num_too_long else ""
+    saved = count.num_tokens - count.num_positions
+    positions = (
+        f"padding adds {-saved:,} (stock path)"
+        if count.pads
+        else f"shared prefixes save {saved:,} of them ({found.rater} path)"
+    )
     lines = [
-        f"{priced.num_rows:,} rows, {len(config.prompts)} rating prompts: {priced.num_records:,} ratings; "
-        f"{priced.num_texts:,} distinct texts to rate{known}{long}",
-        f"{priced.num_tokens:,} tokens; {_positions_told(priced)}",
-        f"{priced.flops:.3g} floating-point operations",
+        f"{found.num_rows:,} rows, {len(config.prompts)} rating prompts: {found.num_records:,} ratings; "
+        f"{count.num_texts:,} distinct texts to rate{known}{long}",
+        f"{count.num_tokens:,} tokens; {positions}",
+        f"{count.flops:.3g} floating-point operations",
     ]
     if speed is not None:
-        seconds = priced.flops / speed.flops_per_second
-        lines.append(f"{_duration(seconds)} ({speed.told})")
+        lines.append(f"{duration(speed.seconds(count.flops))} ({speed})")
     return lines
-
-
-def _positions_told(priced: Price) -> str:
-    difference = priced.num_tokens - priced.num_positions
-    if priced.rater != "stock":
-        return f"shared prefixes save {difference:,} of them ({priced.rater} path)"
-    return f"padding adds {-difference:,} (stock path)"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.2f} hours" if seconds >= 360 else f"{seconds:.0f} seconds"

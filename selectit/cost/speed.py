@@ -11,13 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selectit.config import FinetuneStage, ScoreStage
+from selectit.config import FinetuneStage, LossStage, ScoreStage
 from selectit.cost.work import Work
 from selectit.errors import UserError
 from selectit.evaluate.stage_config import EvaluateStage
-from selectit.inference import flops
-from selectit.inference.shape import shape_of
-from selectit.inference.training_memory import adapter_parameters
 from selectit.plan.graph import Stage
 from selectit.store.artifact import Store
 from selectit.store.fingerprint import canonical_json, identity
@@ -29,18 +26,29 @@ GPU_MATMUL, CPU_MATMUL = 8192, 1024
 
 
 @dataclass(frozen=True)
-class Stated:
-    """Operations a second at the peak, and the share of it that a stage reaches."""
+class DeviceSpeed:
+    """Operations a second at the peak, and the share of it that a stage reaches; 1 where the stage itself was timed."""
 
     peak_flops: float
     utilisation: float
     how: str
     on_gpu: bool
 
-    def seconds(self, work: Work) -> float | None:
-        if work.prompt_flops is None or work.decode_flops is None:
-            return None
-        return (work.prompt_flops + work.decode_flops / DECODE_SHARE) / (self.peak_flops * self.utilisation)
+    def seconds(self, flops: float) -> float:
+        return flops / (self.peak_flops * self.utilisation)
+
+    def __str__(self) -> str:
+        return self.how if self.utilisation == 1 else f"{self.how}, of which {self.utilisation:.0%} is reached"
+
+
+def stated(tflops: float, utilisation: float) -> DeviceSpeed:
+    """Raises: UserError for a peak or a share of it that cannot be."""
+    if not 0 < utilisation <= 1 or tflops <= 0:
+        raise UserError(
+            f"--tflops {tflops:g} --utilisation {utilisation:g}: the peak must be above 0, and the share of it that is "
+            "reached between 0 and 1, such as 0.4"
+        )
+    return DeviceSpeed(tflops * 1e12, utilisation, f"{tflops:g} TFLOP/s of a GPU stated", on_gpu=True)
 
 
 def device_name() -> str:
@@ -78,13 +86,13 @@ def _on(manifest: Mapping[str, Any], device: str) -> bool:
 
 
 def _is_alike(stage: Stage, manifest: Mapping[str, Any], store: Store) -> bool:
-    config, told, ran = stage.config, manifest["identity"]["config"], manifest["config"]
-    if isinstance(config, ScoreStage | FinetuneStage | EvaluateStage):
+    config, hashed, ran = stage.config, manifest["identity"]["config"], manifest["config"]
+    if isinstance(config, ScoreStage | LossStage | FinetuneStage | EvaluateStage):
         try:
             model = identity(config.model, store.hasher)
         except UserError:
             return False
-        if canonical_json(model) != canonical_json(told["model"]):
+        if canonical_json(model) != canonical_json(hashed["model"]):
             return False
     if isinstance(config, FinetuneStage):
         same = ("method", "gradient_checkpointing", "micro_batch_size", "max_length")
@@ -101,17 +109,10 @@ def _scaled(stage: Stage, work: Work, manifest: Mapping[str, Any]) -> float | No
         items = metrics.get("num_items")
         return manifest["seconds"] * work.num_items / items if items else None
     per_second = metrics.get("tokens_per_second")
-    if not per_second or work.prompt_flops is None:
-        return None
-    shape = shape_of(config.model)  # type: ignore[union-attr]
-    per_token = flops.forward_flops(shape.num_parameters, 1)
-    if isinstance(config, FinetuneStage):
-        adapter = adapter_parameters(shape, config.finetune)
-        per_token = flops.training_flops(shape.num_parameters, adapter, 1, config.finetune.gradient_checkpointing)
-    return work.prompt_flops / per_token / per_second
+    return work.num_tokens / per_second if per_second else None
 
 
-def measure(utilisation: float) -> Stated:
+def measure(utilisation: float) -> DeviceSpeed:
     """A square matmul on the device for a second: its peak in practice, bfloat16 on a GPU and float32 on a CPU."""
     import torch
 
@@ -127,4 +128,6 @@ def measure(utilisation: float) -> Stated:
         count += 1
     peak = count * 2 * size**3 / (time.monotonic() - started)
     name = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} threads"
-    return Stated(peak, utilisation, f"a matmul of {size} x {size} on {name} did {peak / 1e12:.3g} TFLOP/s", on_gpu)
+    return DeviceSpeed(
+        peak, utilisation, f"a matmul of {size} x {size} on {name} did {peak / 1e12:.3g} TFLOP/s", on_gpu
+    )

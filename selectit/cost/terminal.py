@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selectit.cost.price import Price
+from selectit.cost.price import PlanPrice
 from selectit.text import duration
 
 UNKNOWN = "unknown"
 
 
-def print_price(price: Price, console: Console) -> None:
+def print_price(price: PlanPrice, console: Console) -> None:
     console.print(
         f"\nPrice of what is not done ({price.num_done} done stages cost nothing)", style="bold", highlight=False
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", overflow="fold")
     in_usd = price.judge_usd is not None
-    told = ["PFLOP", "time", "memory", "disk"] + ["judge calls"] * bool(price.judge_calls) + ["judge USD"] * in_usd
-    for column in told:
+    columns = ["PFLOP", "time", "memory", "disk"] + ["judge calls"] * bool(price.judge_calls) + ["judge USD"] * in_usd
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     has_notes = any(line.unknown for line in price.lines)
     if has_notes:

@@ -1,56 +1,69 @@
 """How many tokens each stage will read: counted where pool and tokenizer are here, else a stated assumption.
 
-Reads pools, tokenizer files and finished evaluations; the tokenizers library alone, never transformers.
+Reads pools and tokenizer files; the tokenizers library alone, never transformers.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import fmean
 
 import jinja2
+import numpy as np
 
-from selectit.config import ModelConfig, PoolConfig, ScoreStage, Turns
+from selectit.config import ModelConfig, PoolConfig
 from selectit.data.pool import Row, read_pool
 from selectit.inference.shape import model_file
-from selectit.scoring.prompts import rating_text
-from selectit.scoring.rated_rows import rated_rows
 from selectit.templates import OWN, chat_template, input_separator
 
-CHARS_PER_TOKEN = 4.0
+CHARS_PER_TOKEN = 4
+END = "</s>"
+"""Of an answer: one token, whichever it is."""
 SAMPLE_ROWS = 500
 SAMPLE_SEED = 0
 GENERATION_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 
 
 @dataclass(frozen=True)
-class Counter:
-    """Tokens of a text, and how they are counted."""
+class Tokenizing:
+    """Token ids of a text, int32 [num_tokens], and how they were made."""
 
-    count: Callable[[str], float]
+    ids: Callable[[str], np.ndarray]
     how: str
 
 
 @cache
-def counter(model: ModelConfig) -> Counter:
+def tokenizing(model: ModelConfig, as_text: bool = False) -> Tokenizing:
+    """Args: as_text: read <s> in a row's own words as text, as a rating does, and not as a special token."""
     name = Path(model.path).name
     if (path := model_file(model, "tokenizer.json")) is not None:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(path))
-        return Counter(lambda text: len(tokenizer.encode(text).ids), f"tokens of {name}'s tokenizer")
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = as_text
+        return Tokenizing(lambda text: np.array(tokenizer.encode(text).ids, np.int32), f"tokens of {name}'s tokenizer")
     if (path := model_file(model, "tokenizer.model")) is not None:
         from sentencepiece import SentencePieceProcessor
 
         pieces = SentencePieceProcessor(model_file=str(path))
-        return Counter(lambda text: len(pieces.encode(text)) + 1, f"tokens of {name}'s tokenizer")
-    how = f"{CHARS_PER_TOKEN:g} characters a token assumed: {name}'s tokenizer is neither here nor in the hub's cache"
-    return Counter(lambda text: len(text) / CHARS_PER_TOKEN, how)
+        return Tokenizing(
+            lambda text: np.array([pieces.bos_id(), *pieces.encode(text)], np.int32), f"tokens of {name}'s tokenizer"
+        )
+    how = f"{CHARS_PER_TOKEN} characters a token assumed: {name}'s tokenizer is neither here nor in the hub's cache"
+    known: dict[str, int] = {}
+
+    def ids(text: str) -> np.ndarray:
+        parts = (text[start : start + CHARS_PER_TOKEN] for start in range(0, len(text), CHARS_PER_TOKEN))
+        return np.array([known.setdefault(part, len(known)) for part in parts], np.int32)
+
+    return Tokenizing(ids, how)
 
 
 @cache
@@ -59,50 +72,62 @@ def pool_rows(pool: PoolConfig) -> tuple[Row, ...]:
     return tuple(row for row in read_pool(pool) if row.failure is None)
 
 
-@cache
-def rated(pool: PoolConfig, turns: Turns) -> tuple[Row, ...]:
-    """What of them a rater reads. Raises: as `pool_rows`."""
-    return tuple(row for row in rated_rows(pool, turns) if row.failure is None)
+@dataclass(frozen=True)
+class Drawn:
+    """Rows that stand for all rows of a stage."""
+
+    rows: list[Row]
+    num_rows: int
+    """All of them."""
+
+    @property
+    def times(self) -> float:
+        return self.num_rows / len(self.rows)
+
+    @property
+    def how(self) -> str:
+        num_drawn = len(self.rows)
+        return f"{num_drawn} of {self.num_rows} rows" if num_drawn < self.num_rows else f"all {num_drawn} rows"
 
 
-def sample(rows: Sequence[Row]) -> list[Row]:
-    return list(rows) if len(rows) <= SAMPLE_ROWS else random.Random(SAMPLE_SEED).sample(list(rows), SAMPLE_ROWS)
+def draw(rows: Sequence[Row]) -> Drawn:
+    few = len(rows) <= SAMPLE_ROWS
+    return Drawn(list(rows) if few else random.Random(SAMPLE_SEED).sample(list(rows), SAMPLE_ROWS), len(rows))
 
 
-@cache
-def rating_tokens(config: ScoreStage) -> tuple[float, str]:
-    """Tokens of all rating texts of a score stage.
+def distinct(rows: Sequence[Row], text_of: Callable[[Row], Hashable]) -> list[Row]:
+    """The first row of each text."""
+    return list({text_of(row): row for row in reversed(rows)}.values())[::-1]
 
-    Returns: the number, and how it was counted.
-    """
-    rows, tokens = rated(config.pool, config.turns), counter(config.model)
-    drawn = sample(rows)
-    limit = config.max_length or float("inf")
-    per_row = fmean(
-        sum(min(limit, tokens.count(rating_text(p, row.instruction, row.response))) for p in config.prompts)
-        for row in drawn
-    )
-    return per_row * len(rows), f"{tokens.how}, {_drawn(drawn, rows)}"
+
+@dataclass(frozen=True)
+class RowTokens:
+    """Of one row."""
+
+    mean: float
+    mean_square: float
+    """Each token attends to those in front of it, so attention grows with the square."""
+    how: str
 
 
 @cache
 def tokens_per_row(
     pool: PoolConfig, model: ModelConfig, template: str, max_length: int | None, longest: float | None = None
-) -> tuple[float, str]:
-    """Mean tokens of a row in a template, cut at max_length.
+) -> RowTokens:
+    """Of rows in a template, cut at max_length.
 
     Args: longest: of a selection by length, the share that is taken.
     """
-    rows, tokens = pool_rows(pool), counter(model)
-    drawn = sample(rows)
+    drawn, tokens = draw(pool_rows(pool)), tokenizing(model)
+    rows = drawn.rows
     if longest is not None:
-        drawn = sorted(drawn, key=lambda row: -len(row.response))[: max(1, round(longest * len(drawn)))]
-    render, limit = _renderer(template), max_length or float("inf")
-    lengths = [min(limit, tokens.count(render(row))) for row in drawn]
-    return fmean(lengths), f"{tokens.how}, {_drawn(drawn, rows)}"
+        rows = sorted(rows, key=lambda row: -len(row.response))[: max(1, round(longest * len(rows)))]
+    render = renderer(template)
+    lengths = [len(tokens.ids(render(row))[:max_length]) for row in rows]
+    return RowTokens(fmean(lengths), fmean(n**2 for n in lengths), f"{tokens.how}, {drawn.how}")
 
 
-def _renderer(template: str) -> Callable[[Row], str]:
+def renderer(template: str) -> Callable[[Row], str]:
     """A row as training text; `chat` and files, which may need the tokenizer, are taken as the bare turns."""
     separator = input_separator(template)
     if template not in OWN:
@@ -111,14 +136,10 @@ def _renderer(template: str) -> Callable[[Row], str]:
 
     def render(row: Row) -> str:
         messages = [{"role": m["role"], "content": _content(m, separator)} for m in row.messages]
-        return compiled.render(messages=messages, bos_token="", eos_token="</s>")
+        return compiled.render(messages=messages, bos_token="", eos_token=END)
 
     return render
 
 
 def _content(message: dict[str, str], separator: str) -> str:
     return message["content"] + (separator + message["input"] if message.get("input") else "")
-
-
-def _drawn(drawn: Sequence[Row], rows: Sequence[Row]) -> str:
-    return f"{len(drawn)} of {len(rows)} rows" if len(drawn) < len(rows) else f"all {len(rows)} rows"

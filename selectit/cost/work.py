@@ -1,6 +1,6 @@
 """The work of one stage: operations, memory, disk and judge calls, with the assumptions they rest on.
 
-Reads configurations, pools and model files through `tokens` and `flops`.
+Reads configurations, pools and model files through `passes`, `tokens` and `flops`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from selectit.config import (
     SelectStage,
     ValidationSplit,
 )
+from selectit.cost.flops import BatchCount, Matrices
 from selectit.cost.items import items_of_tasks
-from selectit.cost.tokens import pool_rows, rating_tokens, tokens_per_row
+from selectit.cost.passes import loss_passes, rating_passes
+from selectit.cost.tokens import CHARS_PER_TOKEN, pool_rows, tokens_per_row
 from selectit.errors import UserError
 from selectit.evaluate.stage_config import EvaluateStage
-from selectit.inference import flops
-from selectit.inference.shape import bytes_per_parameter, shape_of
+from selectit.inference.shape import Shape, bytes_per_parameter, shape_of
 from selectit.inference.training_memory import adapter_parameters, optimizer_bytes, training_memory
 from selectit.plan.graph import Stage
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 
 NUM_KEPT_CHECKPOINTS = 2
-LEDGER_BYTES_PER_RATING = 64
-CHARS_PER_TOKEN = 4
-GPU_BATCH_TOKENS, CPU_BATCH_TOKENS = 16384, 1024
+LEDGER_BYTES_PER_RECORD = 64
 ASSUMED_BATCH_SIZE = 8
 """Rows of an evaluation's forward pass where the recipe leaves it to the memory."""
 
@@ -82,6 +82,8 @@ class Work:
     assumed: tuple[str, ...] = ()
     num_items: int = 0
     """Of an evaluation."""
+    num_tokens: float = 0.0
+    """As the stage's own tokens_per_second counts them; 0 for selections and evaluations."""
 
     @property
     def flops(self) -> float | None:
@@ -107,30 +109,30 @@ def work_of(stage: Stage, on_gpu: bool) -> Work:
 
 
 def _score(config: ScoreStage, on_gpu: bool) -> Work:
-    num_tokens, how = rating_tokens(config)
-    shape, width = shape_of(config.model), bytes_per_parameter(config.model, on_gpu)
-    batch = config.batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
-    # keys and values of the shared prefix, and a few activations of the widest layer
-    activations = batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values()))
-    return Work(
-        prompt_flops=flops.forward_flops(shape.num_parameters, num_tokens),
-        memory_bytes=shape.num_parameters * width + activations,
-        disk_bytes=len(pool_rows(config.pool)) * len(config.prompts) * LEDGER_BYTES_PER_RATING,
-        assumed=(f"rating tokens: {how}; tokens that texts share are counted each time, so this is an upper bound",),
+    count, how = rating_passes(config, on_gpu)
+    chat = ", the chat format's own tokens left out" if config.template == "chat" else ""
+    return _passes(
+        config, on_gpu, count, f"rating tokens: {how}{chat}; none of the ratings taken from finished ledgers"
     )
 
 
 def _losses(config: LossStage, on_gpu: bool) -> Work:
-    rows = pool_rows(config.pool)
-    per_row, how = tokens_per_row(config.pool, config.model, config.template, config.max_length)
+    count, how = loss_passes(config, on_gpu)
+    return _passes(config, on_gpu, count, f"tokens of losses: {how}")
+
+
+def _passes(config: ScoreStage | LossStage, on_gpu: bool, count: BatchCount, assumed: str) -> Work:
     shape, width = shape_of(config.model), bytes_per_parameter(config.model, on_gpu)
-    batch = config.batch_tokens or (GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS)
+    batch = tokens_of_a_batch(config, "cuda" if on_gpu else "cpu")
+    # keys and values of the shared prefix, and a few activations of the widest layer
+    activations = batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values()))
+    num_records = len(pool_rows(config.pool)) * (len(config.prompts) if isinstance(config, ScoreStage) else 1)
     return Work(
-        prompt_flops=flops.forward_flops(shape.num_parameters, per_row * len(rows)),
-        memory_bytes=shape.num_parameters * width
-        + batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values())),
-        disk_bytes=len(rows) * LEDGER_BYTES_PER_RATING,
-        assumed=(f"tokens of losses: {how}; those without instruction taken as long as those with it",),
+        prompt_flops=count.flops,
+        memory_bytes=shape.num_parameters * width + activations,
+        disk_bytes=num_records * LEDGER_BYTES_PER_RECORD,
+        num_tokens=count.num_tokens,
+        assumed=(assumed,),
     )
 
 
@@ -157,7 +159,7 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     select = subset.config.select
     longest = select.ratio if isinstance(select, LengthSelect) else None
     pool, template = subset.config.pool, finetune.template
-    per_row, how = tokens_per_row(pool, config.model, template, finetune.max_length, longest)
+    row = tokens_per_row(pool, config.model, template, finetune.max_length, longest)
     num_rows, num_validated = _trained_rows(finetune, num_selected(subset))
     rows_per_step = min(finetune.global_batch_size, num_rows)
     seen = finetune.max_steps * rows_per_step if finetune.max_steps else finetune.num_train_epochs * num_rows
@@ -165,21 +167,23 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
         rows = pool_rows(pool)
         answers = sum(len(row.response) for row in rows)
         share = answers / (answers + sum(len(row.instruction) for row in rows))
-        seen = finetune.budget_tokens / (per_row * share)
-    num_parameters = shape.num_parameters
+        seen = finetune.budget_tokens / (row.mean * share)
     adapter = adapter_parameters(shape, finetune)
     width = bytes_per_parameter(config.model, on_gpu)
-    longest_row = per_row if finetune.packing else finetune.max_length
+    longest_row = row.mean if finetune.packing else finetune.max_length
     memory = training_memory(shape, finetune, width, finetune.micro_batch_size * longest_row, on_gpu)
     saved, checkpoints = training_disk(config, width)
-    validated = num_validated * per_row * ceil(seen / num_rows)  # after every epoch
+    matrices = Matrices.of_shape(shape)
+    training = matrices.training_flops(row.mean, row.mean_square, adapter, finetune.gradient_checkpointing)
+    validated = num_validated * ceil(seen / num_rows)  # after every epoch
+    validation = matrices.forward_flops(row.mean, row.mean_square, row.mean)
     return Work(
-        prompt_flops=flops.training_flops(num_parameters, adapter, per_row * seen, finetune.gradient_checkpointing)
-        + flops.forward_flops(num_parameters, validated),
+        prompt_flops=seen * training + validated * validation,
+        num_tokens=row.mean * (seen + validated * validation / training),
         memory_bytes=memory.expected + memory.offloaded,
         disk_bytes=saved + checkpoints,
         assumed=(
-            f"training tokens: {how}" + ("" if longest is None else ", the longest responses")
+            f"training tokens: {row.how}" + ("" if longest is None else ", the longest responses")
             + "; selected rows taken as long as the pool's mean unless they are chosen by length; no padding",
             *(("training tokens: as many of a row count in the loss as the response has of its characters",)
               if finetune.budget_tokens is not None else ()),
@@ -260,10 +264,8 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     calls = 0 if config.judge is None else items if isinstance(config.judge, JudgeConfig) else 2 * items  # both orders
     judge, unknown = _judge(config, calls, generated)
     return Work(
-        prompt_flops=None
-        if judge is None
-        else judge + flops.forward_flops(shape.num_parameters, answers * prompt_tokens),
-        decode_flops=flops.forward_flops(shape.num_parameters, answers * generated),
+        prompt_flops=None if judge is None else judge + answers * _prompt_flops(shape, prompt_tokens),
+        decode_flops=answers * _decode_flops(shape, prompt_tokens, generated),
         memory_bytes=shape.num_parameters * width + cache,
         disk_bytes=answers * (prompt_tokens + generated) * CHARS_PER_TOKEN,
         judge_calls=calls,
@@ -272,7 +274,8 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
         num_items=items,
         assumed=(
             "evaluation: items as the files here hold them, else those of the published test sets; mean prompt lengths "
-            "measured with LLaMA-2's tokenizer (docs/performance.md), max_gen_toks for every answer: an upper bound",
+            "measured with LLaMA-2's tokenizer (docs/performance.md), shared worked examples counted each time, "
+            "max_gen_toks for every answer: an upper bound",
             *(
                 ("judge: both answers as long as max_gen_toks, at the prices in evaluate.judge: an upper bound",)
                 if isinstance(config.judge, JudgeConfig)
@@ -301,5 +304,14 @@ def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | N
         shape = shape_of(ModelConfig(path=config.judge.removeprefix("hf:")))
     except UserError as error:
         return None, (f"judge: {error}",)
-    tokens = calls * (JUDGE_PROMPT_TOKENS + BENCHMARKS["alpaca_eval"][2] + 2 * generated)
-    return flops.forward_flops(shape.num_parameters, tokens), ()
+    return calls * _prompt_flops(shape, JUDGE_PROMPT_TOKENS + BENCHMARKS["alpaca_eval"][2] + 2 * generated), ()
+
+
+def _prompt_flops(shape: Shape, num_tokens: int) -> float:
+    return Matrices.of_shape(shape).forward_flops(num_tokens, num_tokens**2, 1)
+
+
+def _decode_flops(shape: Shape, num_prompt_tokens: int, num_written: int) -> float:
+    """Each written token attends to the prompt and to those written before it."""
+    pairs = num_written * num_prompt_tokens + num_written * (num_written + 1) / 2
+    return Matrices.of_shape(shape).forward_flops(num_written, pairs, num_written)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selectit.data.jsonl import read_jsonl
 from selectit.errors import UserError
 from selectit.templates import input_separator
-
-MESSAGES_FILE = "messages.jsonl"
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,7 @@ def read_conversations(path: Path, template: str) -> list[Conversation]:
 
     Raises: UserError where the file holds no row.
     """
-    with path.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_jsonl(path)
     if not rows:
         raise UserError(f"{path} holds no row, so there is nothing to train on; raise the arm's select.ratio")
     return [as_conversation(row["row_id"], row["messages"], template) for row in rows]

@@ -5,12 +5,12 @@ What is made is our reading of the data set; the form in which a paper's authors
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selectit.data.jsonl import iter_jsonl, write_jsonl
 from selectit.errors import UserError
 
 RawRow = Mapping[str, Any]
@@ -94,19 +94,16 @@ POOLS = {
 def make_pool(name: str, path: Path) -> None:
     """Write a pool; the hub's libraries raise where its data set cannot be read."""
     pool = POOLS[name]
-    with path.open("w", encoding="utf-8") as f:
-        for raw in _read(pool):
-            f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in pool.rows(raw))
+    write_jsonl(path, (row for raw in _read(pool) for row in pool.rows(raw)))
 
 
 def _read(pool: MadePool) -> Iterator[RawRow]:
     if pool.file is not None:
         from huggingface_hub import hf_hub_download
 
-        with Path(hf_hub_download(pool.dataset, pool.file, repo_type="dataset", revision=pool.revision)).open(
-            encoding="utf-8"
-        ) as f:
-            yield from (json.loads(line) for line in f if line.strip())
+        yield from iter_jsonl(
+            Path(hf_hub_download(pool.dataset, pool.file, repo_type="dataset", revision=pool.revision))
+        )
         return
     from datasets import load_dataset
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
-from selectit.data.arrow_rows import json_form, rows_of, taken
+from selectit.data.arrow_rows import rows_of, taken
+from selectit.data.jsonl import iter_jsonl, write_jsonl
 from selectit.data.row_ids import RowIds, check_is_object, draw, row_id
 from selectit.data.turns import Message, around, rated_pair, trained
 from selectit.errors import UserError
@@ -162,28 +163,6 @@ def _copy_rows(pool: PoolConfig, indices: Iterable[int], path: Path) -> None:
             num_rows += len(batch)
 
 
-def write_jsonl(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as f:
-        f.writelines(json.dumps(line, ensure_ascii=False, default=json_form) + "\n" for line in lines)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Raises: UserError naming file and line where a line is not JSON."""
-    return list(iter_jsonl(path))
-
-
-def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", errors=NOT_UTF8) as f:
-        for number, line in enumerate(f, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
-            yield row
-
-
 def _rows_in_file(pool: PoolConfig) -> Iterable[tuple[int, Any]]:
     """Position in the file, and the row: of all rows, or of those that `pool.sample` draws."""
     if pool.sample is None:
@@ -236,7 +215,7 @@ def _raw_rows(pool: PoolConfig) -> Iterable[Any]:
     if _is_dataset(path):
         return _rows_of(_dataset(pool))
     if path.suffix == ".jsonl":
-        return iter_jsonl(path)
+        return iter_jsonl(path, NOT_UTF8)
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text(encoding="utf-8", errors=NOT_UTF8))
@@ -293,10 +272,10 @@ def _detect_format(pool: PoolConfig, position: int, row: Any) -> str:
     for row_format, columns in COLUMNS.items():
         if set(columns) <= keys:
             return row_format
-    legal = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in COLUMNS.items())
+    allowed = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in COLUMNS.items())
     found = ", ".join(sorted(keys)) if keys else type(row).__name__
     raise UserError(
-        f"pool {pool.path}, row {position}: columns found: {found}. A row needs the columns of one form ({legal})."
+        f"pool {pool.path}, row {position}: columns found: {found}. A row needs the columns of one form ({allowed})."
     )
 
 
@@ -351,7 +330,7 @@ def _messages(pool: PoolConfig, row_format: str, index: int, row: dict[str, Any]
         if role is None:
             raise UserError(
                 f"pool {pool.path}, row {index}: {where}.{role_key} is '{turn[role_key]}'; "
-                f"legal are {', '.join(SHAREGPT_ROLES)}"
+                f"allowed are {', '.join(SHAREGPT_ROLES)}"
             )
         message: Message = {"role": role, "content": text(turn[text_key], f"{where}.{text_key}")}
         if role == "assistant":

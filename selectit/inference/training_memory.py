@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 from selectit.config import FinetuneConfig
-from selectit.inference.flops import Shape
+from selectit.inference.shape import Shape
 
 BLOCK_OF_8_BITS = 256
 """Weights that share a scale in the states of Adam in 8 bits."""

@@ -33,7 +33,7 @@ from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import JUDGED
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
-from selectit.recipe.rows import Recipe, Row, trains
+from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.scoring.prompts import read_rating_prompts
 from selectit.templates import RESPONSE_MARKER, template_name
 
@@ -119,7 +119,7 @@ def _judge_key(judge: JudgeSetting) -> str:
     return judge.model_dump_json(exclude=execution)
 
 
-def _column(benchmark: BenchmarkConfig, row: Row, judges: Mapping[Any, str]) -> str:
+def _column(benchmark: BenchmarkConfig, row: ArmPoint, judges: Mapping[Any, str]) -> str:
     """The table's column of a benchmark: its name, and the judge's where there are several, for two never share one."""
     judge = row.config.evaluate.judge
     if benchmark.name not in JUDGED or judge is None or len(judges) < 2:
@@ -127,7 +127,7 @@ def _column(benchmark: BenchmarkConfig, row: Row, judges: Mapping[Any, str]) -> 
     return f"{benchmark.name} ({judges[_judge_key(judge)]})"
 
 
-def _other_arm(recipe: Recipe, row: Row) -> ArmConfig | None:
+def _other_arm(recipe: Recipe, row: ArmPoint) -> ArmConfig | None:
     """The arm whose subset the row's own selection reads."""
     if (named := other_arm(row.config.select)) is None:
         return None
@@ -140,11 +140,11 @@ def _each_stage_once(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     return tuple({cell.stage: cell for cell in reversed(cells)}.values())[::-1]
 
 
-def _label(rows: list[tuple[Row, tuple[Cell, ...]]]) -> list[TableRow]:
+def _label(rows: list[tuple[ArmPoint, tuple[Cell, ...]]]) -> list[TableRow]:
     """Rows of one arm that the grid does not change are one row; labels show the keys that differ."""
     table = []
     for arm, group in itertools.groupby(rows, key=lambda item: item[0].arm):
-        distinct: dict[tuple[Stage, ...], tuple[Row, tuple[Cell, ...]]] = {}
+        distinct: dict[tuple[Stage, ...], tuple[ArmPoint, tuple[Cell, ...]]] = {}
         for row, cells in group:
             distinct.setdefault(tuple(cell.stage for cell in cells), (row, cells))
         values: dict[str, set[str]] = {}
@@ -156,12 +156,12 @@ def _label(rows: list[tuple[Row, tuple[Cell, ...]]]) -> list[TableRow]:
     return table
 
 
-def _benchmarks(recipe: Recipe, row: Row) -> list[BenchmarkConfig]:
+def _benchmarks(recipe: Recipe, row: ArmPoint) -> list[BenchmarkConfig]:
     profile, chosen = recipe.profiles[row.arm], row.config.evaluate.benchmarks
     return [b for name, b in profile.benchmarks.items() if chosen is None or name in chosen]
 
 
-def raters_told(recipe: Recipe) -> list[str]:
+def rater_lines(recipe: Recipe) -> list[str]:
     """Which models rate the arms or take their losses, a line for each group of arms with the same ones."""
     arms: dict[str, dict[str, None]] = {}
     for row in recipe.rows:
@@ -170,7 +170,7 @@ def raters_told(recipe: Recipe) -> list[str]:
         names = ", ".join(f"{model.path} ({model.dtype})" for model in row.config.raters)
         how = "the arm's own model" if row.config.score.models is None else "named in score.models"
         arms.setdefault(f"{names}, {how}", {})[row.arm] = None
-    return [f"{', '.join(names)}: {told}" for told, names in arms.items()]
+    return [f"{', '.join(names)}: {rater}" for rater, names in arms.items()]
 
 
 def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]:

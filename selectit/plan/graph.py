@@ -88,14 +88,14 @@ class TableRow:
         ]
         return tuple(cell for _, cell in sorted(found, key=lambda item: item[0]))  # each epoch's weights load once
 
-    def seeds_told(self, cell: Cell, names: Sequence[str]) -> str:
+    def seeds_label(self, cell: Cell, names: Sequence[str]) -> str:
         """` (select seed 1, train seed 2)`: those of the named seeds in which the row's cells differ."""
-        told = [
+        differing = [
             f"{name} seed {getattr(cell, f'{name}_seed')}"
             for name in names
             if len({getattr(other, f"{name}_seed") for other in self.cells}) > 1
         ]
-        return f" ({', '.join(told)})" if told else ""
+        return f" ({', '.join(differing)})" if differing else ""
 
     def stages(self, kind: str) -> list[Stage]:
         """The row's stages whose kind starts with `kind`, each once, in order."""
@@ -137,7 +137,7 @@ class Plan:
         (row, cell), *others = self.owners[stage]
         more = f" (+{len(others)} more)" if others else ""
         epoch = f" after epoch {config.epoch}" if isinstance(config, EvaluateStage) and config.epoch else ""
-        return f"{what} {row.label}{more}{epoch}{row.seeds_told(cell, SEEDS_OF[stage.kind.split('-')[0]])}"
+        return f"{what} {row.label}{more}{epoch}{row.seeds_label(cell, SEEDS_OF[stage.kind.split('-')[0]])}"
 
 
 def walk(stage: Stage) -> Iterator[Stage]:

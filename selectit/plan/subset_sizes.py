@@ -10,7 +10,7 @@ from pathlib import Path
 from selectit.config import FullSelect, PerplexitySelect, PoolConfig, RandomMatchedSelect, RandomRestSelect
 from selectit.data.pool import iter_pool
 from selectit.errors import UserError
-from selectit.recipe.rows import Recipe, Row, trains
+from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.selection.losses import middle_first
 from selectit.selection.strategies import num_selected
 
@@ -35,7 +35,7 @@ def check_pools(recipe: Recipe) -> list[str]:
     return list(faults)
 
 
-def _check_size(recipe: Recipe, row: Row, num_rows: int, num_usable: int) -> None:
+def _check_size(recipe: Recipe, row: ArmPoint, num_rows: int, num_usable: int) -> None:
     """Raises: UserError, see `num_selected` and `middle_first`."""
     select = row.config.select
     if isinstance(select, FullSelect | RandomMatchedSelect):

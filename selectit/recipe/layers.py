@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selectit.recipe.rows import Row
+    from selectit.recipe.rows import ArmPoint
 
 Layer = tuple[str, dict[str, Any]]
 """What is written in one place: the file's name or `--set`, and its mapping. A later layer wins."""
@@ -43,7 +43,7 @@ def _over(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def check_named_for_their_model(layers: Sequence[Layer], rows: Sequence[Row], faults: list[str]) -> None:
+def check_named_for_their_model(layers: Sequence[Layer], rows: Sequence[ArmPoint], faults: list[str]) -> None:
     """Raters, and a model's or a pool's revision, that were given for another model or pool than the arm has."""
     for row in rows:
         config = row.config
@@ -69,7 +69,7 @@ def check_named_for_their_model(layers: Sequence[Layer], rows: Sequence[Row], fa
 
 
 def _named(
-    layers: Sequence[Layer], row: Row, section: str, field: str, owner: str, path: str
+    layers: Sequence[Layer], row: ArmPoint, section: str, field: str, owner: str, path: str
 ) -> tuple[str, str, str] | None:
     """Where a field was given for another path than the one that the arm's `owner` section has in the end.
 

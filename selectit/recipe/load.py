@@ -24,7 +24,7 @@ from selectit.config import (
 from selectit.data.fetch import NAMES, PREFIX, path_of
 from selectit.errors import UserError, did_you_mean
 from selectit.recipe.layers import Layer, check_named_for_their_model, merge, merged
-from selectit.recipe.rows import Recipe, Row
+from selectit.recipe.rows import ArmPoint, Recipe
 from selectit.recipe.validate import (
     check_locations,
     check_profiles,
@@ -50,7 +50,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         path: the YAML file; relative paths in it (and in its parents) are read from the file's own folder.
         overrides: `dotted.key=value` texts; values are YAML, relative paths are read from the current folder.
-    Raises: UserError listing every fault, each with its dotted path, the value found and what is legal.
+    Raises: UserError listing every fault, each with its dotted path, the value found and what is allowed.
     """
     layers = _read(path, ())
     if overrides:
@@ -68,7 +68,7 @@ def resolve_arm(raw: dict[str, Any]) -> ArmConfig:
     faults: list[str] = []
     config = validate(ArmConfig, _absolute(raw, ArmConfig, Path.cwd()), "", faults)
     if config is not None:
-        check_locations([Row("", (), config)], faults)
+        check_locations([ArmPoint("", (), config)], faults)
     if faults:
         raise UserError("\n".join(faults))
     return config
@@ -270,12 +270,12 @@ def _resolve(path: Path, layers: Sequence[Layer]) -> Recipe:
     return Recipe(path, config, tuple(rows), profiles, parents)
 
 
-def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faults: list[str]) -> Row | None:
+def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faults: list[str]) -> ArmPoint | None:
     sections = raw["arms"][arm]
     for key in sections:
         if key not in SECTIONS:
             faults.append(
-                f"arms.{arm}.{key}: unknown section; legal are {', '.join(SECTIONS)}.{did_you_mean(key, SECTIONS)}"
+                f"arms.{arm}.{key}: unknown section; allowed are {', '.join(SECTIONS)}.{did_you_mean(key, SECTIONS)}"
             )
             return None
     wrong = [key for key, value in sections.items() if value is not None and not isinstance(value, dict)]
@@ -313,7 +313,7 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
         own_and_shared["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}
     before = len(faults)
     config = validate(ArmConfig, own_and_shared, f"arms.{arm}.", faults, top=raw, own=sections)
-    return Row(arm, point, config) if config is not None and len(faults) == before else None
+    return ArmPoint(arm, point, config) if config is not None and len(faults) == before else None
 
 
 def _fields_of(section: str) -> list[str]:

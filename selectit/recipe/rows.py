@@ -17,7 +17,7 @@ from selectit.evaluate.profile import Profile
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmPoint:
     """One row of the table: an arm at one point of the grid."""
 
     arm: str
@@ -28,7 +28,7 @@ class Row:
     def label(self, shown: Iterable[str]) -> str:
         """Arm name and the grid values of the keys in `shown`."""
         names = short_names([key for key, _ in self.point])
-        values = [f"{names[key]}={_told(value)}" for key, value in self.point if key in shown]
+        values = [f"{names[key]}={_value_text(value)}" for key, value in self.point if key in shown]
         return self.arm if not values else f"{self.arm} ({', '.join(values)})"
 
 
@@ -47,7 +47,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
@@ -55,7 +55,7 @@ def _told(value: Any) -> str:
 class Recipe:
     path: Path
     config: RecipeConfig
-    rows: tuple[Row, ...]
+    rows: tuple[ArmPoint, ...]
     profiles: Mapping[str, Profile]
     """Arm name -> the profile it is evaluated with."""
     parents: tuple[Path, ...] = ()

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, each fault as one sentence: where, what was found, what is legal.
+"""What is wrong with a recipe, each fault as one sentence: where, what was found, what is allowed.
 
 Reads schemas, profiles and the file system; imports nothing heavy.
 """
@@ -32,7 +32,7 @@ from selectit.inference.checkpoint import missing_files
 from selectit.recipe.published import read_published
 
 if TYPE_CHECKING:
-    from selectit.recipe.rows import Row
+    from selectit.recipe.rows import ArmPoint
 
 
 def strategies() -> list[str]:
@@ -98,14 +98,16 @@ def _sentence(fault: Any, location: list[str], schema: type[BaseModel], strategy
             if strategy is not None:
                 return f"{whose}, and the arm's is {strategy}; remove it"
             return f"{whose}; write it into the select section of an arm that has it"
-        legal = _legal_keys(schema, location[:-1], strategy)
-        return f"unknown key.{did_you_mean(location[-1], legal)} Legal here: {', '.join(legal)}"
+        allowed = _allowed_keys(schema, location[:-1], strategy)
+        return f"unknown key.{did_you_mean(location[-1], allowed)} Allowed here: {', '.join(allowed)}"
     if fault["type"] == "missing":
         return "missing; it must be given"
     if fault["type"] == "union_tag_invalid":
         strategy = fault["input"].get("strategy")
-        legal = strategies()
-        return f"strategy '{strategy}' is unknown; legal are {', '.join(legal)}.{did_you_mean(str(strategy), legal)}"
+        allowed = strategies()
+        return (
+            f"strategy '{strategy}' is unknown; allowed are {', '.join(allowed)}.{did_you_mean(str(strategy), allowed)}"
+        )
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if location[:1] == ["arms"] and value is None:
@@ -133,21 +135,21 @@ def grid_key_fault(key: str, sections: Sequence[str]) -> str | None:
     if section not in sections:
         return f"a grid key starts with one of {', '.join(sections)}"
     if not parts:
-        return f"it names a section; name one of its fields, such as {section}.{_legal_keys(ArmConfig, [section])[0]}"
+        return f"it names a section; name one of its fields, such as {section}.{_allowed_keys(ArmConfig, [section])[0]}"
     holder = section
     forms = nested_configs(ArmConfig.model_fields[section])
     for part in parts:
-        legal = list(dict.fromkeys(name for form in forms for name in form.model_fields))
-        if not legal:
+        allowed = list(dict.fromkeys(name for form in forms for name in form.model_fields))
+        if not allowed:
             return f"{holder} is a value and has no '{part}'"
-        if part not in legal:
-            return f"unknown key '{part}' in {holder}.{did_you_mean(part, legal)} Allowed are {', '.join(legal)}"
+        if part not in allowed:
+            return f"unknown key '{part}' in {holder}.{did_you_mean(part, allowed)} Allowed are {', '.join(allowed)}"
         forms = [f for form in forms if part in form.model_fields for f in nested_configs(form.model_fields[part])]
         holder = f"{holder}.{part}"
     return None
 
 
-def _legal_keys(schema: type[BaseModel], location: Sequence[str], strategy: str | None = None) -> list[str]:
+def _allowed_keys(schema: type[BaseModel], location: Sequence[str], strategy: str | None = None) -> list[str]:
     """The keys of the section a location names; of a union, those of all its members, or of one strategy's."""
     schemas = [schema]
     for part in location:
@@ -160,7 +162,7 @@ def _legal_keys(schema: type[BaseModel], location: Sequence[str], strategy: str 
     return list(dict.fromkeys(name for s in schemas for name in s.model_fields))
 
 
-def check_profiles(rows: Sequence[Row], faults: list[str]) -> dict[str, Profile]:
+def check_profiles(rows: Sequence[ArmPoint], faults: list[str]) -> dict[str, Profile]:
     profiles = {}
     for row in rows:
         evaluate = row.config.evaluate
@@ -177,14 +179,14 @@ def check_profiles(rows: Sequence[Row], faults: list[str]) -> dict[str, Profile]
 def check_benchmarks(evaluate: EvaluateConfig, profile: Profile) -> list[str]:
     """One sentence for each benchmark that the profile does not have."""
     return [
-        f"evaluate.benchmarks: '{name}' is not in the profile {profile.name}; legal are "
+        f"evaluate.benchmarks: '{name}' is not in the profile {profile.name}; allowed are "
         f"{', '.join(profile.benchmarks)}.{did_you_mean(name, profile.benchmarks)}"
         for name in evaluate.benchmarks or ()
         if name not in profile.benchmarks
     ]
 
 
-def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str]) -> None:
+def check_references(config: RecipeConfig, rows: Sequence[ArmPoint], faults: list[str]) -> None:
     arms = list(config.arms)
     for arm in config.baselines:
         if arm not in arms:
@@ -199,10 +201,10 @@ def check_references(config: RecipeConfig, rows: Sequence[Row], faults: list[str
             field, name = named
             others = [r for r in rows if r.point == row.point and _can_be_read(r.config, row.config)]
             if name not in (other.arm for other in others):
-                legal = dict.fromkeys(other.arm for other in others)
+                allowed = dict.fromkeys(other.arm for other in others)
                 faults.append(
                     f"arms.{row.arm}.select.{field}: found '{name}'; it must name an arm that chooses from the same "
-                    f"pool by itself ({', '.join(legal) or 'there is none in this recipe'})"
+                    f"pool by itself ({', '.join(allowed) or 'there is none in this recipe'})"
                 )
     faults[:] = list(dict.fromkeys(faults))
 
@@ -241,7 +243,7 @@ def check_published(locations: Sequence[str], faults: list[str]) -> None:
             faults.append(str(error))
 
 
-def check_locations(rows: Sequence[Row], faults: list[str]) -> None:
+def check_locations(rows: Sequence[ArmPoint], faults: list[str]) -> None:
     """Paths that can only be paths and are not there. Hub ids are resolved when the recipe runs."""
 
     def walk(config: Config, prefix: str) -> None:

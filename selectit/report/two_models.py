@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from selectit.report.tables.item_runs import ITEMS_FILE, MOST_MISSING, gives
+from selectit.report.tables.item_runs import MOST_MISSING, gives
 from selectit.report.tables.item_texts import Differing, ItemPair, chosen, differing, read_pairs
-from selectit.report.tables.results import RESULT_FILE, settings_of
+from selectit.report.tables.results import settings_of
 from selectit.statistics import ALPHA
 from selectit.statistics.items import ItemScores, item_weights, make_units, read_scores
 from selectit.statistics.method import infer, item_error, spread
 from selectit.statistics.paired import holm, mcnemar, num_draws, sign_flips
 from selectit.store.artifact import Artifact
 from selectit.store.fingerprint import canonical_json
+from selectit.store.names import ITEMS_FILE, MANIFEST, RESULT_FILE
 
 SEED = 0
 
@@ -132,7 +133,7 @@ def _obstacle(ours: Path, theirs: Path, one: Mapping[str, Any], other: Mapping[s
             return f"{name} has no number: {record['reason'] or record['status']}"
     if ours.resolve() == theirs.resolve():
         return "A and B are the same evaluation of the same model"
-    settings = [settings_of(Artifact(folder, _read(folder, "manifest.json"))) for folder in (ours, theirs)]
+    settings = [settings_of(Artifact(folder, _read(folder, MANIFEST))) for folder in (ours, theirs)]
     differ = [
         f"{key} {_short(settings[0].get(key))} of A, {_short(settings[1].get(key))} of B"
         for key in sorted({*settings[0], *settings[1]})

@@ -7,12 +7,12 @@ depends on nothing new and is as it was written is left as it is.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from selectit.data.whole_files import write_whole
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.published import read_published
@@ -21,8 +21,8 @@ from selectit.report.sections.caption import DEMONSTRATION, caption
 from selectit.report.tables.comparisons import Comparisons
 from selectit.report.tables.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.tables.table import Table, make_table, mark_table
-from selectit.store.artifact import VERIFICATION
 from selectit.store.fingerprint import digest
+from selectit.store.names import VERIFICATION
 
 FILES = (
     "report.html", "report.md", "table.tex", "table_notes.tex", "results.csv", "comparisons.csv", "overlap.csv",
@@ -57,9 +57,7 @@ def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) 
     (folder / MARK).touch()
     (folder / RECORD).unlink(missing_ok=True)
     for name, text in {**texts, RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}.items():
-        part = folder / f"{name}.part"
-        part.write_bytes(text.encode())
-        os.replace(part, folder / name)
+        write_whole(folder / name, text)
     return Report(folder, True, table, tuple(changed))
 
 

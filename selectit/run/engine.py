@@ -18,11 +18,12 @@ from selectit.plan.graph import SEEDS_OF, Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.plan.status import State, inspect, state
 from selectit.recipe.rows import trains
-from selectit.run.executors.base import Executor, Task
+from selectit.run.executors.base import Executor, StageTask
 from selectit.run.executors.local import Here
 from selectit.run.preflight import preflight
 from selectit.run.stage_runner import Session
-from selectit.store.artifact import ERROR, Store
+from selectit.store.artifact import Store
+from selectit.store.names import ERROR
 from selectit.tracking import Tracker, wandb_run
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _run(
                 continue
             inputs = {name: artifact for name, other in stage.inputs if (artifact := outcomes[other].artifact)}
             title = f"[{numbers[stage]}/{len(numbers)}] {plan.title(stage)}"
-            task = Task(
+            task = StageTask(
                 stage,
                 states[stage],
                 inputs,
@@ -94,8 +95,8 @@ def _settled(
     stage: Stage, plan: Plan, session: Session, states: dict[Stage, State], outcomes: Mapping[Stage, Outcome]
 ) -> Outcome | None:
     """What is known of a ready stage without running it; None: it has to be run."""
-    if (hole := _hole(stage, outcomes)) is not None:
-        return hole
+    if (blocked := _blocked(stage, outcomes)) is not None:
+        return blocked
     if states[stage].status != "done":
         states[stage] = state(stage, states, session.store, plan)
     now = states[stage]
@@ -114,8 +115,8 @@ def found(plan: Plan, store: Store) -> dict[Stage, Outcome]:
         error = store.folder(stage.kind, now.fingerprint) / ERROR if now.fingerprint else None
         if now.artifact is not None:
             outcomes[stage] = Outcome(now.artifact)
-        elif (hole := _hole(stage, outcomes)) is not None:
-            outcomes[stage] = hole
+        elif (blocked := _blocked(stage, outcomes)) is not None:
+            outcomes[stage] = blocked
         elif error is not None and error.is_file():
             outcomes[stage] = Outcome(None, reason=error.read_text().strip().splitlines()[-1], failed=True)
         else:
@@ -123,7 +124,7 @@ def found(plan: Plan, store: Store) -> dict[Stage, Outcome]:
     return outcomes
 
 
-def _hole(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> Outcome | None:
+def _blocked(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> Outcome | None:
     """What the first input without an artifact leaves for this stage."""
     for _, other in stage.inputs:
         if outcomes[other].artifact is None:
@@ -139,21 +140,21 @@ def labels(plan: Plan, stage: Stage) -> dict[str, Any]:
     rows = [row for row in plan.rows if stage in row.stages(stage.kind)]
     if not rows:
         return {}
-    told: dict[str, list[Any]] = {"arm": [row.arm for row in rows], "row": [row.label for row in rows]}
+    labels: dict[str, list[Any]] = {"arm": [row.arm for row in rows], "row": [row.label for row in rows]}
     for row in rows:
         for name in ("strategy", "ratio", "level"):
             if trains(row.config.finetune) and (value := getattr(row.config.select, name, None)) is not None:
-                told.setdefault(name, []).append(value)
-        told.setdefault("method", []).append(row.config.finetune.method)
-        told.setdefault("model", []).append(row.config.model.path)
-        told.setdefault("pool", []).append(row.config.pool.path)
+                labels.setdefault(name, []).append(value)
+        labels.setdefault("method", []).append(row.config.finetune.method)
+        labels.setdefault("model", []).append(row.config.model.path)
+        labels.setdefault("pool", []).append(row.config.pool.path)
     for name in SEEDS_OF.get(stage.kind.split("-")[0], ()):
-        told[f"{name}_seed"] = [
+        labels[f"{name}_seed"] = [
             getattr(cell, f"{name}_seed") for row in rows for cell in row.cells if stage in cell.chain
         ]
     if isinstance(stage.config, EvaluateStage):
-        told["benchmark"] = [stage.config.benchmark.name]
-    distinct = {name: list(dict.fromkeys(values)) for name, values in told.items()}
+        labels["benchmark"] = [stage.config.benchmark.name]
+    distinct = {name: list(dict.fromkeys(values)) for name, values in labels.items()}
     return {name: values[0] if len(values) == 1 else values for name, values in distinct.items() if values}
 
 

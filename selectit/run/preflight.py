@@ -43,8 +43,8 @@ def preflight(pending: Sequence[Stage], states: Mapping[Stage, State], runs_dir:
 
 def training_faults(stage: Stage, states: Mapping[Stage, State]) -> list[str]:
     """What is found in the rows that a training will read: its subset where that is selected, else the whole pool."""
-    from selectit.data.conversations import MESSAGES_FILE
     from selectit.finetune.check import check_inputs, check_subset, without_seed
+    from selectit.store.names import MESSAGES_FILE
 
     config = stage.config
     assert isinstance(config, FinetuneStage)
@@ -96,9 +96,9 @@ def model_faults(pending: Sequence[Stage]) -> list[str]:
         try:
             hf_hub_download(path, "config.json", revision=revision)
         except Exception as error:  # gated, absent or unreachable: the hub has an exception for each
-            told = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            message = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
             faults.append(
-                f"model '{path}' cannot be read ({told}); check the spelling, accept its licence on the hub and set "
+                f"model '{path}' cannot be read ({message}); check the spelling, accept its licence on the hub and set "
                 "HF_TOKEN, or download it first"
             )
     return faults

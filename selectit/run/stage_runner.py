@@ -19,13 +19,15 @@ from typing import Any
 from rich.console import Console
 
 from selectit.config import WandbConfig
+from selectit.data.whole_files import write_whole
 from selectit.errors import NotRun, UserError, is_full, no_space
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
 from selectit.plan.status import State
-from selectit.store.artifact import ERROR, MANIFEST, STAGE_FILE, Artifact, Store, finish, provenance
+from selectit.store.artifact import Artifact, Store, finish, provenance
 from selectit.store.fingerprint import pinned
 from selectit.store.kinds import KINDS
+from selectit.store.names import ERROR, MANIFEST, STAGE_FILE
 from selectit.tracking import Tracker, wandb_run
 
 
@@ -71,8 +73,8 @@ def execute(
                 folders = {name: artifact.path for name, artifact in inputs.items()}
                 tracker = Tracker(path, console, run)
                 earlier = {}
-                if kind.takes_over:
-                    earlier["earlier"] = [artifact.path for artifact in store.alike(now.identity, kind.takes_over)]
+                if kind.reuse_keys:
+                    earlier["earlier"] = [artifact.path for artifact in store.alike(now.identity, kind.reuse_keys)]
                 metrics = module_of(stage).run(pinned(stage.config), folders, path, tracker, **earlier)
                 tracker.summary(metrics)
             seconds = time.monotonic() - started
@@ -81,19 +83,19 @@ def execute(
             console.print(f"  not run: {reason}", highlight=False, soft_wrap=True)
             return Outcome(None, ran=True, reason=str(reason))
         except Exception as error:
-            told = _told(error, path)
+            message = _message(error, path)
             details = "" if isinstance(error, OSError) and is_full(error) else f"\n  {_keep(path)}"
-            console.print(f"  failed: {told}{details}", style="red", highlight=False, soft_wrap=True)
+            console.print(f"  failed: {message}{details}", style="red", highlight=False, soft_wrap=True)
             if session.tracebacks:
                 console.print(traceback.format_exc(), highlight=False, markup=False, soft_wrap=True)
-            return Outcome(None, ran=True, reason=told.splitlines()[0], failed=True)
+            return Outcome(None, ran=True, reason=message.splitlines()[0], failed=True)
         (path / ERROR).unlink(missing_ok=True)
-        told = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.told if name in metrics)
-        console.print(f"  {told}  ({seconds:.1f} s)", style="dim", highlight=False, soft_wrap=True)
+        shown = ", ".join(f"{name} {_short(metrics[name])}" for name in kind.shown_metrics if name in metrics)
+        console.print(f"  {shown}  ({seconds:.1f} s)", style="dim", highlight=False, soft_wrap=True)
         return Outcome(artifact, ran=True)
 
 
-def _told(error: Exception, path: Path) -> str:
+def _message(error: Exception, path: Path) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and is_full(error):
@@ -137,9 +139,7 @@ def _claim(path: Path, stage: Stage, fingerprint: str) -> None:
         )
     (path / MANIFEST).unlink(missing_ok=True)  # of a damaged artifact: what is written now is not what it describes
     config = {"kind": stage.kind, "fingerprint": fingerprint, "config": stage.config.model_dump(mode="json")}
-    part = resolved.with_suffix(".part")
-    part.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, resolved)
+    write_whole(resolved, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
 def _wandb(

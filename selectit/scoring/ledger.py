@@ -7,7 +7,6 @@ While scoring, records go to `ledger/part-FIRST-LAST.parquet`, each put in place
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import time
@@ -22,8 +21,9 @@ import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from selectit.config import NUM_RATINGS
+from selectit.data.whole_files import whole_file
+from selectit.store.names import LEDGER
 
-LEDGER = "ledger.parquet"
 PARTS = "ledger"
 NOT_SCORED = "not_scored"
 """A row that stands in no record."""
@@ -209,11 +209,9 @@ def _picked(parts: Sequence[parquet.ParquetFile], schema: pa.Schema, places: np.
 
 def _write(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> None:
     """One row group or more for each table; the file is put in place whole."""
-    part = path.with_suffix(".tmp")
-    with parquet.ParquetWriter(part, schema) as writer:
+    with whole_file(path) as part, parquet.ParquetWriter(part, schema) as writer:
         for table in tables:
             writer.write_table(table)
-    os.replace(part, path)
 
 
 @dataclass(frozen=True)

@@ -20,19 +20,19 @@ from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.pool import Loaded, LoadedRater
 from selectit.inference.quantised import check_quantization
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
 from selectit.scoring.notes import READ_ALONE, failures_told
 from selectit.scoring.stage import value_counts
-from selectit.scoring.work import Task, complete, tokens_of_a_batch
+from selectit.scoring.work import ShareTask, complete
+from selectit.store.names import LOSSES_RECORD
 from selectit.templates.form import load_form
 from selectit.tracking import Tracker
 
-SUMMARY = "losses.json"
 
-
-class Losses:
+class LossJob:
     """A `selectit.scoring.work.Job`: one model over one pool.
 
     Raises: UserError for a pool that cannot be read or has no row to read, a template that does not mark the
@@ -77,18 +77,18 @@ class Losses:
 
 
 def preflight(config: LossStage) -> None:
-    """Raises: UserError, see `Losses`; for a quantised model that cannot be loaded here."""
+    """Raises: UserError, see `LossJob`; for a quantised model that cannot be loaded here."""
     check_quantization(config)
-    Losses(config)
+    LossJob(config)
 
 
 def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
     """Returns: number of rows, losses, failures and truncated rows, mean loss of a row's response token, speed.
     Raises:  NotRun where the processes are started by hand and have not done it all.
     """
-    job = Losses(config)
+    job = LossJob(config)
     index = job.index
-    ledger, work = complete(job, Task(stage=config, out=out.resolve()), tracker)
+    ledger, work = complete(job, ShareTask(stage=config, out=out.resolve()), tracker)
     facts = work.facts
     table = parquet.read_table(ledger, columns=["response_loss", "num_tokens", "truncated", "failure"])
 
@@ -119,7 +119,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "context": facts.context,
         "failures": dict(failures),
     }
-    (out / SUMMARY).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
+    (out / LOSSES_RECORD).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
     if facts.reads_alone:
         tracker.note(READ_ALONE)
     if failures:

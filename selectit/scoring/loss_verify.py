@@ -6,7 +6,6 @@ Reads the ledger, the pool and the model; writes verification.json beside the le
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ import numpy as np
 
 from selectit.config import LossStage, SelectDefaults
 from selectit.data.pool import iter_pool
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loss_rater import StockLossRater
-from selectit.scoring.ledger import LEDGER
 from selectit.scoring.loss_ledger import read_losses
-from selectit.scoring.loss_stage import SUMMARY
 from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.verify import (
     SEED,
@@ -31,7 +29,7 @@ from selectit.scoring.verify import (
     rows_of,
     subset_overlap,
 )
-from selectit.store.artifact import VERIFICATION
+from selectit.store.names import LEDGER, LOSSES_RECORD, VERIFICATION
 from selectit.tracking import Tracker
 
 
@@ -62,15 +60,15 @@ def verify_losses(
             [sums] = reference.rate(Batch([text]))
             expected[at] = sums / [text.scored.sum(), len(text.ids) - 1]
             advance(1)
-    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary = json.loads((folder / LOSSES_RECORD).read_text(encoding="utf-8"))
     found, ratio = losses.response[sample], SelectDefaults().ratio
     apart = float(np.abs(found - expected[:, 0]).max())
-    largest_allowed = tolerance if tolerance is not None else TOLERANCES[told["dtype"] == "float32"]
+    largest_allowed = tolerance if tolerance is not None else TOLERANCES[summary["dtype"] == "float32"]
     result = {
         "num_rows": len(sample),
         "num_rows_of_pool": len(row_ids),
-        "rater": told["rater"],
-        "dtype": told["dtype"],
+        "rater": summary["rater"],
+        "dtype": summary["dtype"],
         "max_response_loss_difference": apart,
         "tolerance": largest_allowed,
         "agrees": apart <= largest_allowed,
@@ -80,7 +78,5 @@ def verify_losses(
         "ratio": ratio,
         "subset_overlap": subset_overlap(found, expected[:, 0], ratio),
     }
-    part = folder / f"{VERIFICATION}.part"
-    part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / VERIFICATION)
+    write_whole(folder / VERIFICATION, json.dumps(result, indent=2) + "\n")
     return result

@@ -18,13 +18,13 @@ from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_be
 from selectit.inference.pool import Loaded, LoadedRater
 from selectit.inference.rater import make_rater
 from selectit.inference.vllm_rater import LoadedVllm, longest_text, refuse_beyond
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
 from selectit.scoring.notes import failures_told
 from selectit.scoring.ratings import RatingTokens, rating_tokens
-from selectit.scoring.takeover import EarlierRatings, basis, digest_of
+from selectit.scoring.reuse import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
 from selectit.scoring.watch import Watch, watching
-from selectit.scoring.work import tokens_of_a_batch
 from selectit.scoring.written import ending, written
 from selectit.tracking import Tracker
 

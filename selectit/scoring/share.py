@@ -23,7 +23,7 @@ from selectit.environment import prepare_process
 from selectit.errors import UserError
 
 if TYPE_CHECKING:
-    from selectit.scoring.work import Job, Task
+    from selectit.scoring.work import Job, ShareTask
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def place_in(environment: Mapping[str, str]) -> Place:
     return Place(0, 1, 0, 1)
 
 
-def read_task(file: Path) -> Task:
+def read_task(file: Path) -> ShareTask:
     """Raises: UserError where the file is absent or not one that a stage wrote."""
-    from selectit.scoring.work import Task
+    from selectit.scoring.work import ShareTask
 
     try:
-        return Task.model_validate_json(file.read_text(encoding="utf-8"))
+        return ShareTask.model_validate_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f"{file} does not exist: the stage writes it, and removes it when all is computed; run its command again"
@@ -69,7 +69,7 @@ def main(file: Path) -> None:
     """Raises: UserError, see `read_task` and `selectit.scoring.work.perform`."""
     from selectit.inference.load import take_gpu
     from selectit.scoring.ledger import PARTS
-    from selectit.scoring.loss_stage import Losses
+    from selectit.scoring.loss_stage import LossJob
     from selectit.scoring.rating import Rating
     from selectit.scoring.work import perform
     from selectit.tracking import Tracker
@@ -82,7 +82,7 @@ def main(file: Path) -> None:
                 "of its GPUs; start one on each node"
             )
         take_gpu(place.local_rank)
-    job: Job = Rating(task.stage, task.earlier) if isinstance(task.stage, ScoreStage) else Losses(task.stage)
+    job: Job = Rating(task.stage, task.earlier) if isinstance(task.stage, ScoreStage) else LossJob(task.stage)
     own = task.out / PARTS / f"log-{place.rank}"
     own.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)

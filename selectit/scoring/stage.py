@@ -22,10 +22,10 @@ from selectit.scoring.ledger import drop_parts, ratings_of
 from selectit.scoring.notes import notes
 from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
-from selectit.scoring.takeover import DETAILS, basis
+from selectit.scoring.reuse import basis
 from selectit.scoring.verify import verify
-from selectit.scoring.work import Task, complete
-from selectit.store.artifact import VERIFICATION
+from selectit.scoring.work import ShareTask, complete
+from selectit.store.names import SCORE_RECORD, VERIFICATION
 from selectit.tracking import Tracker
 
 
@@ -44,13 +44,13 @@ def run(
     """Rate what neither this folder nor an earlier one holds.
 
     Args:    earlier: finished score artifacts of the same checkpoint.
-    Returns: number of rows, ratings, failures, truncated texts and ratings taken over, mean mass on the rating
+    Returns: number of rows, ratings, failures, truncated texts and reused ratings, mean mass on the rating
              tokens, speed.
     Raises:  NotRun where the rating processes are started by hand and have not done it all.
     """
     rating = Rating(config, earlier)
     ledger, work = complete(
-        rating, Task(stage=config, out=out.resolve(), earlier=tuple(path.resolve() for path in earlier)), tracker
+        rating, ShareTask(stage=config, out=out.resolve(), earlier=tuple(path.resolve() for path in earlier)), tracker
     )
     facts, index, tokenizer = work.facts, rating.index, rating.tokenizer
 
@@ -82,7 +82,7 @@ def run(
         "failures": dict(failures),
         "prompts": list(config.prompts),
     }
-    (out / DETAILS).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
+    (out / SCORE_RECORD).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
     if facts.is_offloaded:
         tracker.note(f"the rater lies on {', '.join(facts.placement)}: a part of its weights is moved for every batch")
     for line in notes({**summary, **details}):

@@ -6,7 +6,6 @@ Reads the ledger, the pool and the model; writes verification.json beside the le
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,15 +15,16 @@ import numpy as np
 
 from selectit.config import ScoreStage, SelectDefaults
 from selectit.data.pool import Row
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.padded import StockRater
 from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
-from selectit.scoring.ledger import LEDGER, read_ratings
+from selectit.scoring.ledger import read_ratings
 from selectit.scoring.rated_rows import rated_rows
 from selectit.scoring.texts import rating_texts
-from selectit.store.artifact import VERIFICATION
+from selectit.store.names import LEDGER, SCORE_RECORD, VERIFICATION
 from selectit.tracking import Tracker
 
 ALPHA = 0.2
@@ -63,10 +63,10 @@ def verify(
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
     rows = rows_of(rated_rows(config.pool, config.turns), [row_ids[at] for at in sample])
 
-    told = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+    summary = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
     reference = StockRater(
         load_model(config.model.model_copy(update={"dtype": "float32"})),  # not quantised, where the rater was
-        list(told["rating_token_ids"].values()),
+        list(summary["rating_token_ids"].values()),
     )
     tokenizer = load_tokenizer(config.model)
     expected = np.empty((len(sample), len(prompts), rated.probabilities.shape[2]))
@@ -87,12 +87,12 @@ def verify(
     sentence, expected_sentence = (sentence_scores(t, ALPHA) for t in (token, expected_token))
     ratio = SelectDefaults().ratio
     apart = np.abs(sentence - expected_sentence)
-    largest_allowed = tolerance if tolerance is not None else TOLERANCES[told["dtype"] == "float32"]
+    largest_allowed = tolerance if tolerance is not None else TOLERANCES[summary["dtype"] == "float32"]
     result = {
         "num_rows": len(sample),
         "num_rows_of_pool": len(row_ids),
-        "rater": told["rater"],
-        "dtype": told["dtype"],
+        "rater": summary["rater"],
+        "dtype": summary["dtype"],
         "fidelity": fidelity,
         "max_probability_difference": float(np.abs(found - expected).max()),
         "max_token_score_difference": float(np.abs(token - expected_token).max()),
@@ -104,9 +104,7 @@ def verify(
         "ratio": ratio,
         "subset_overlap": subset_overlap(sentence, expected_sentence, ratio),
     }
-    part = folder / f"{VERIFICATION}.part"
-    part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / VERIFICATION)
+    write_whole(folder / VERIFICATION, json.dumps(result, indent=2) + "\n")
     return result
 
 

@@ -41,7 +41,7 @@ class Watch:
         """Highest sampled memory of this process and those it forked, shared pages counted once."""
 
     def done(self, num_records: int) -> None:
-        """Records that are on disk already or are taken over."""
+        """Records that are on disk already or are reused."""
         self._num_done += num_records
         self._advance(num_records)
 
@@ -63,7 +63,7 @@ class Watch:
         self._advance(
             len(records),
             description=f"rating with {self._rater}, prompt {prompt + 1} of {self._num_prompts}",
-            told=f"{speed:,.0f} tokens/s",
+            detail=f"{speed:,.0f} tokens/s",
         )
         if now - self._logged > LOG_SECONDS:
             self.log(prompt)

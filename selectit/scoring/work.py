@@ -20,27 +20,25 @@ import pyarrow as pa
 
 from selectit.config import Config, LossStage, ScoreStage
 from selectit.data.index import PoolIndex
+from selectit.data.whole_files import write_whole
 from selectit.errors import NotRun, UserError
 from selectit.inference.pool import Loaded, RaterFacts
+from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import PARTS, LedgerWriter
 from selectit.tracking import Tracker
 
 TASK_FILE = "task.json"
 SHARE_MODULE = "selectit.scoring.share"
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
-"""Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
-CPU_VLLM_TOKENS, GPU_VLLM_TOKENS = 16384, 131072
-"""The same for what vLLM is handed at once: it makes its own batches of it. What a kill loses is what it was handed."""
 
 
-class Task(Config):
+class ShareTask(Config):
     """What a process that is started by hand needs to know."""
 
     stage: ScoreStage | LossStage
     out: Path
     """The stage's folder."""
     earlier: tuple[Path, ...] = ()
-    """Finished score artifacts that may be taken over from."""
+    """Finished score artifacts whose ratings may be reused."""
 
 
 class WorkDone(Config):
@@ -83,7 +81,7 @@ class Job(Protocol):
         of `WorkDone` was measured."""
 
 
-def complete(job: Job, task: Task, tracker: Tracker) -> tuple[Path, WorkDone]:
+def complete(job: Job, task: ShareTask, tracker: Tracker) -> tuple[Path, WorkDone]:
     """Returns: the finished ledger, and what was computed with.
 
     Raises: NotRun where the processes are started by hand and have not done it all.
@@ -93,10 +91,10 @@ def complete(job: Job, task: Task, tracker: Tracker) -> tuple[Path, WorkDone]:
         done = _last_launch(task.out)
     else:
         done = perform(job, task.out, tracker, job.config.num_processes)
-    told = _told(task.out)
-    for other, its in told.items():  # again, for processes that began at the same moment
+    processes = _read_processes(task.out)
+    for other, its in processes.items():  # again, for processes that began at the same moment
         _refuse_another_kind(done.facts, its.facts, task.out / PARTS / other)
-    raters = sorted({its.facts.rater for its in told.values()})
+    raters = sorted({its.facts.rater for its in processes.values()})
     done = done.model_copy(update={"facts": replace(done.facts, rater=" and ".join(raters))})
     return LedgerWriter(task.out, job.schema).finish(job.index.row_ids), done
 
@@ -114,9 +112,9 @@ def perform(
     with job.load(num_processes) as rater:
         limit = tokens_of_a_batch(job.config, rater.facts.device)
         done = WorkDone(facts=rater.facts, batch_tokens=limit, world_size=share[1] if share else 1)
-        for other, told in _told(out).items():
-            _refuse_another_kind(done.facts, told.facts, out / PARTS / other)
-        _tell(out, name, done)
+        for other, theirs in _read_processes(out).items():
+            _refuse_another_kind(done.facts, theirs.facts, out / PARTS / other)
+        _write_process(out, name, done)
         started = time.monotonic()
         measured = job.do(rater, writer, tracker, share or (0, 1))
         seconds = time.monotonic() - started
@@ -125,26 +123,16 @@ def perform(
     done = done.model_copy(
         update={**measured, "num_processes": num_processes, "seconds": seconds, "ended": time.time()}
     )
-    _tell(out, name, done)
+    _write_process(out, name, done)
     return done
 
 
-def tokens_of_a_batch(config: ScoreStage | LossStage, device: str) -> int:
-    if config.batch_tokens is not None:
-        return config.batch_tokens
-    if isinstance(config, ScoreStage) and config.backend == "vllm":
-        return GPU_VLLM_TOKENS if device == "cuda" else CPU_VLLM_TOKENS
-    return GPU_BATCH_TOKENS if device == "cuda" else CPU_BATCH_TOKENS
-
-
-def _refuse_missing(job: Job, task: Task) -> None:
+def _refuse_missing(job: Job, task: ShareTask) -> None:
     done = LedgerWriter(task.out, job.schema).done(job.index.row_ids, job.groups)
     wanted = job.index.num_usable * len(job.groups)
     if missing := wanted - int(np.count_nonzero(done)):
         file = task.out / PARTS / TASK_FILE
-        part = file.with_suffix(".part")
-        part.write_text(task.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(part, file)
+        write_whole(file, task.model_dump_json(indent=2) + "\n")
         raise NotRun(
             f"score.launcher is external: {missing:,} of {wanted:,} records are missing. Let each node compute its "
             f"share, such as with `srun --ntasks-per-node=1 python -m {SHARE_MODULE} {shlex.quote(str(file))}`, and "
@@ -154,27 +142,24 @@ def _refuse_missing(job: Job, task: Task) -> None:
 
 def _last_launch(out: Path) -> WorkDone:
     """The newest process, with the numbers of all that have ended: speed is that of as many at the mean speed."""
-    told = sorted(_told(out).values(), key=lambda done: done.ended)
-    newest = told[-1]
-    seconds = sum(done.seconds for done in told) / newest.world_size
+    processes = sorted(_read_processes(out).values(), key=lambda done: done.ended)
+    newest = processes[-1]
+    seconds = sum(done.seconds for done in processes) / newest.world_size
     return newest.model_copy(
         update={
             "num_processes": newest.num_processes * newest.world_size,
-            "num_tokens": sum(done.num_tokens for done in told),
+            "num_tokens": sum(done.num_tokens for done in processes),
             "seconds": seconds,
-            "peak_memory_mb": max(done.peak_memory_mb for done in told),
+            "peak_memory_mb": max(done.peak_memory_mb for done in processes),
         }
     )
 
 
-def _tell(out: Path, name: str, done: WorkDone) -> None:
-    file = out / PARTS / f"{name}.json"
-    part = file.with_suffix(".part")
-    part.write_text(done.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(part, file)
+def _write_process(out: Path, name: str, done: WorkDone) -> None:
+    write_whole(out / PARTS / f"{name}.json", done.model_dump_json(indent=2) + "\n")
 
 
-def _told(out: Path) -> dict[str, WorkDone]:
+def _read_processes(out: Path) -> dict[str, WorkDone]:
     """By the name of the file."""
     files = sorted((out / PARTS).glob("process-*.json"))
     return {file.name: WorkDone.model_validate_json(file.read_text(encoding="utf-8")) for file in files}

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from selectit.config import IFDSelect, PerplexitySelect
 from selectit.errors import UserError
-from selectit.scoring.ledger import LEDGER
 from selectit.scoring.loss_ledger import NOT_FINITE, Losses, read_losses
+from selectit.store.names import LEDGER
 
 Detail = Callable[[int], dict[str, Any]]
 """What scores.jsonl says of the row at a position next to its score."""
@@ -39,8 +39,8 @@ def perplexity_scores(
     values = losses.response if select.over == "response" else losses.full
     details.append(
         lambda at: {
-            "response_loss": _told(losses.response[at]),
-            "full_loss": _told(losses.full[at]),
+            "response_loss": _json_number(losses.response[at]),
+            "full_loss": _json_number(losses.full[at]),
             "num_response_tokens": int(losses.num_response_tokens[at]),
         }
     )
@@ -69,9 +69,9 @@ def ifd_scores(
             failures[at] = ABOVE_ONE
     details.append(
         lambda at: {
-            "ifd": _told(values[at]),
-            "conditioned_loss": _told(conditioned.response[at]),
-            "unconditioned_loss": _told(alone.response[at]),
+            "ifd": _json_number(values[at]),
+            "conditioned_loss": _json_number(conditioned.response[at]),
+            "unconditioned_loss": _json_number(alone.response[at]),
             "num_response_tokens": int(conditioned.num_response_tokens[at]),
         }
     )
@@ -109,7 +109,7 @@ def _read(folder: Path, row_ids: pa.Array, failures: list[str | None]) -> Losses
     return losses
 
 
-def _told(value: float) -> float | None:
+def _json_number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 

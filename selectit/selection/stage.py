@@ -30,16 +30,18 @@ from selectit.config import (
     SelectITSelect,
     SelectStage,
 )
-from selectit.data.pool import iter_jsonl, iter_pool, write_jsonl, write_rows
+from selectit.data.jsonl import iter_jsonl, write_jsonl
+from selectit.data.pool import iter_pool, write_rows
 from selectit.errors import UserError
 from selectit.inference.batch import NO_RESPONSE_TOKEN
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
-from selectit.scoring.ledger import LEDGER, NOT_SCORED, TOO_LONG, read_ratings
+from selectit.scoring.ledger import NOT_SCORED, TOO_LONG, read_ratings
 from selectit.scoring.notes import failures_told
 from selectit.scoring.rated_rows import ids_of_answers, num_answers
 from selectit.selection.losses import Detail, ifd_scores, middle_first, perplexity_scores
 from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
-from selectit.selection.ties import ties_of, ties_told
+from selectit.selection.ties import tie_lines, ties_of
+from selectit.store.names import LEDGER, MESSAGES_FILE, SCORE_RECORD, SCORES_FILE, SELECTION_FILE
 from selectit.tracking import Tracker
 
 TAKEN = "taken_by_the_other_arm"
@@ -83,7 +85,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
 
     path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
     write_jsonl(
-        out / "messages.jsonl",
+        out / MESSAGES_FILE,
         (
             {
                 "row_id": row.row_id,
@@ -95,7 +97,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         ),
     )
     write_jsonl(
-        out / "scores.jsonl",
+        out / SCORES_FILE,
         (
             {
                 "row": at,
@@ -123,12 +125,12 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         "subset": path.name,
         "failures": dict(Counter(f for f in failures if f)),
     }
-    (out / "selection.json").write_text(json.dumps(selection, indent=2) + "\n")
-    for line in ties_told(ties, summary):
+    (out / SELECTION_FILE).write_text(json.dumps(selection, indent=2) + "\n")
+    for line in tie_lines(ties, summary):
         tracker.note(line)
     tracker.log({f"select/{name}": value for name, value in summary.items()})
     tracker.histogram("select/score", scores[np.isfinite(scores)])
-    tracker.artifact(f"subset-{out.name}", "dataset", path, out / "scores.jsonl")
+    tracker.artifact(f"subset-{out.name}", "dataset", path, out / SCORES_FILE)
     return summary
 
 
@@ -191,7 +193,7 @@ def _matched_scores(
 
 def _chosen_in(folder: Path, row_ids: pa.Array) -> np.ndarray:
     """bool [num_rows], the rows that a finished select stage has taken."""
-    taken = pa.array((line["row_id"] for line in iter_jsonl(folder / "messages.jsonl")), pa.string())
+    taken = pa.array((line["row_id"] for line in iter_jsonl(folder / MESSAGES_FILE)), pa.string())
     chosen: np.ndarray = compute.is_in(row_ids, value_set=taken).to_numpy(zero_copy_only=False)
     return chosen
 
@@ -236,7 +238,7 @@ def _selectit_scores(
     theta = []
     models: list[tuple[np.ndarray, list[str | None]]] = []
     for number, folder in enumerate(folders):
-        scored = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+        scored = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
         theta.append(config.theta[number] or scored["num_parameters"] / 1e9)
         prompts = [scored["prompts"].index(prompt) for prompt in config.prompts]
         counts = num_answers(config.pool, scored["turns"])
@@ -247,7 +249,7 @@ def _selectit_scores(
         for at, failure in enumerate(failed):
             failures[at] = failures[at] or failure
 
-    def told(at: int) -> dict[str, Any]:
+    def row_details(at: int) -> dict[str, Any]:
         return {
             "models": [
                 {
@@ -259,7 +261,7 @@ def _selectit_scores(
             ]
         }
 
-    details.append(told)
+    details.append(row_details)
     if not np.isfinite(sentence).all(axis=1).any():
         why = failures_told(Counter(failure for failure in failures if failure))
         cure = "; raise score.max_length" if {NO_RESPONSE_TOKEN, TOO_LONG} & {*failures} else ""

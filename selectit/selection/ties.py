@@ -31,7 +31,7 @@ def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> di
     }
 
 
-def ties_told(ties: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+def tie_lines(ties: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     """Sentences on a subset that its scores did not choose, or chose only in part.
 
     Args: ties: as `ties_of` gives it, or selection.json, which has it; summary: has `num_selected`.

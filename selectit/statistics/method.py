@@ -22,7 +22,7 @@ SMALLEST_P = 1e-12
 
 
 @dataclass(frozen=True)
-class Runs:
+class RowValues:
     """The runs of one row on one benchmark, or on the average of several."""
 
     seeds: tuple[tuple[int, int], ...]
@@ -51,12 +51,12 @@ class SeedError:
     """Training seeds: of the pairs, else of the row with fewer."""
 
 
-def is_by_run(runs: Runs, base: Runs) -> bool:
+def is_by_run(runs: RowValues, base: RowValues) -> bool:
     """Whether the two are paired run by run: both have the same selection and training seeds."""
     return runs.seeds == base.seeds and runs.num_train_seeds > 1
 
 
-def seed_error(runs: Runs, base: Runs) -> SeedError | None:
+def seed_error(runs: RowValues, base: RowValues) -> SeedError | None:
     """The difference of two rows and its variance over seeds.
 
     Paired on the training seeds that both rows have, where there are two or more; else Welch's. A row's selection seeds
@@ -73,7 +73,7 @@ def seed_error(runs: Runs, base: Runs) -> SeedError | None:
         sign = 1 if base.is_fixed else -1
         return SeedError(sign * (mean - fixed.values.mean()), error, False, trained.num_train_seeds)
     if is_by_run(runs, base):
-        mean, error = _mean_over_seeds(Runs(runs.seeds, runs.values - base.values))
+        mean, error = _mean_over_seeds(RowValues(runs.seeds, runs.values - base.values))
         return SeedError(mean, error, True, runs.num_train_seeds)
     shared = sorted({train for _, train in runs.seeds} & {train for _, train in base.seeds})
     if len(shared) > 1:
@@ -92,23 +92,23 @@ def seed_error(runs: Runs, base: Runs) -> SeedError | None:
     return SeedError(ours_mean - base_mean, error, False, num_seeds)
 
 
-def own_error(runs: Runs) -> Error | None:
+def own_error(runs: RowValues) -> Error | None:
     """Error over seeds of a row's mean; None where there is one training seed or none."""
     return None if runs.num_train_seeds < 2 else _mean_over_seeds(runs)[1]
 
 
-def _keep(runs: Runs, train_seeds: Sequence[int]) -> Runs:
+def _keep(runs: RowValues, train_seeds: Sequence[int]) -> RowValues:
     kept = [at for at, (_, train) in enumerate(runs.seeds) if train in train_seeds]
-    return Runs(tuple(runs.seeds[at] for at in kept), runs.values[kept])
+    return RowValues(tuple(runs.seeds[at] for at in kept), runs.values[kept])
 
 
-def _mean_over_seeds(runs: Runs) -> tuple[float, Error]:
+def _mean_over_seeds(runs: RowValues) -> tuple[float, Error]:
     by_seed, select = _by_train_seed(runs)
     train = Error(float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1)
     return float(by_seed.mean()), _together([train, select])
 
 
-def _by_train_seed(runs: Runs) -> tuple[np.ndarray, Error]:
+def _by_train_seed(runs: RowValues) -> tuple[np.ndarray, Error]:
     """float64 [num_train_seeds], and what crossed selection seeds add to the variance of the mean over all.
 
     Averages over the same draws of the subset do not spread with the draw. Its variance is the two-way layout's:

@@ -21,16 +21,21 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from selectit.data.jsonl import iter_jsonl
+from selectit.data.whole_files import PART, write_whole
 from selectit.errors import UserError
 from selectit.store.fingerprint import Hasher, at, digest, leaves
 from selectit.store.kinds import KINDS
+from selectit.store.names import (
+    ADAPTER_CONFIG,
+    ARTIFACTS_FOLDER,
+    ERROR,
+    HASHES_FILE,
+    MANIFEST,
+    STAGE_FILE,
+    VERIFICATION,
+)
 
-MANIFEST = "manifest.json"
-STAGE_FILE = "stage.json"
-"""The resolved configuration, written before a stage runs."""
-ERROR = "error.txt"
-VERIFICATION = "verification.json"
-"""Of a score or losses artifact; it may be made, and made again, when the artifact is finished."""
 LOCK = ".lock"
 LIBRARIES = (
     "torch",
@@ -70,8 +75,8 @@ class Store:
 
     def __init__(self, runs_dir: Path, placed: Mapping[str, Path] | None = None, reuse: Sequence[Path] = ()) -> None:
         self.runs_dir = runs_dir
-        self.root = runs_dir / "artifacts"
-        self.hasher = Hasher(runs_dir / "hashes.json")
+        self.root = runs_dir / ARTIFACTS_FOLDER
+        self.hasher = Hasher(runs_dir / HASHES_FILE)
         self._placed = dict(placed or {})
         self._identities: dict[str, list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]] = {}
         self._reuse = tuple(reuse)
@@ -98,7 +103,9 @@ class Store:
     def alike(self, stage_identity: Mapping[str, Any], keys: Sequence[str]) -> list[Artifact]:
         """Finished artifacts of the same kind and version whose identity agrees at the dotted keys, oldest first."""
         kind = stage_identity["kind"]
-        folders = [path for root in (self.runs_dir, *self._reuse) for path in (root / "artifacts").glob(f"{kind}-*")]
+        folders = [
+            path for root in (self.runs_dir, *self._reuse) for path in (root / ARTIFACTS_FOLDER).glob(f"{kind}-*")
+        ]
         found = []
         for path in dict.fromkeys((*folders, *self._reuse)):
             manifest = read_manifest(path)
@@ -128,8 +135,8 @@ class Store:
     def identities(self, kind: str) -> list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]:
         """Identities of the finished stages of a kind, each with its leaves; read once until `look_again`."""
         if kind not in self._identities:
-            told = [manifest["identity"] for manifest in self.manifests(kind)]
-            self._identities[kind] = [(leaves(identity), identity) for identity in told]
+            identities = [manifest["identity"] for manifest in self.manifests(kind)]
+            self._identities[kind] = [(leaves(identity), identity) for identity in identities]
         return self._identities[kind]
 
     def look_again(self) -> None:
@@ -220,21 +227,18 @@ def finish(path: Path, manifest: dict[str, Any], outputs: tuple[str, ...], conte
     hashes = {name: hasher.file(path / name) for name in files}
     manifest = {**manifest, "content": content_hash(path, content, hasher), "files": files, "hashes": hashes}
     digest(manifest["identity"])  # refuses values without a stable form
-    part = path / f"{MANIFEST}.part"
-    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with part.open("rb") as f:
-        os.fsync(f.fileno())
-    os.replace(part, path / MANIFEST)
+    write_whole(path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", durable=True)
     return Artifact(path, manifest)
 
 
 def listed_files(path: Path) -> list[str]:
-    """The files of an artifact folder that its manifest lists, relative to it."""
+    """The files of an artifact folder that its manifest lists, relative to it; no half of a file that a kill left."""
     return [
         str(p.relative_to(path))
         for p in sorted(path.rglob("*"))
         if p.is_file()
-        and p.name not in (MANIFEST, f"{MANIFEST}.part", ERROR, VERIFICATION)
+        and p.name not in (MANIFEST, ERROR, VERIFICATION)
+        and p.suffix != PART
         and not is_hidden(p.relative_to(path))
     ]
 
@@ -254,9 +258,7 @@ def content_hash(path: Path, names: tuple[str, ...], hasher: Hasher) -> str:
     for name in names:
         for file in [path / name] if (path / name).is_file() else loaded_files(path / name):
             key = str(file.relative_to(path))
-            hashes[key] = (
-                _without_paths(file) if file.name in ("adapter_config.json", "config.json") else hasher.file(file)
-            )
+            hashes[key] = _without_paths(file) if file.name in (ADAPTER_CONFIG, "config.json") else hasher.file(file)
     return digest(hashes)
 
 
@@ -279,9 +281,8 @@ def _check_parses(path: Path) -> None:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".jsonl":
-            with path.open(encoding="utf-8") as f:
-                for line in f:
-                    json.loads(line)
+            for _ in iter_jsonl(path):
+                pass
         elif path.suffix == ".parquet":
             import pyarrow.parquet as parquet
 

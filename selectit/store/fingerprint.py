@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -27,6 +26,7 @@ from selectit.config import (
     nested_configs,
 )
 from selectit.data.fetch import ensure
+from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.store.first_fields import FIRST_FIELDS, LATER_DEFAULTS
 
@@ -110,9 +110,7 @@ class Hasher:
         if self._memory is None:
             return
         self._memory.parent.mkdir(parents=True, exist_ok=True)
-        part = self._memory.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(self._known, indent=0))
-        os.replace(part, self._memory)
+        write_whole(self._memory, json.dumps(self._known, indent=0), shared=True)
 
 
 def is_memory(path: Path) -> bool:

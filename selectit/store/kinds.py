@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selectit.store.names import (
+    ADAPTER_FOLDER,
+    EPOCHS_FOLDER,
+    ITEMS_FILE,
+    LEDGER,
+    LOSSES_RECORD,
+    MESSAGES_FILE,
+    MODEL_FOLDER,
+    RESULT_FILE,
+    SCORE_RECORD,
+    SCORES_FILE,
+    SELECTION_FILE,
+    TRAINING_FILE,
+)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -16,13 +31,13 @@ class Kind:
     """Offers `run(config, inputs, out, tracker) -> metrics`, and may offer `preflight(config)` and `release()`."""
     outputs: tuple[str, ...]
     content: tuple[str, ...]
-    told: tuple[str, ...]
+    shown_metrics: tuple[str, ...]
     """Metrics that are printed when a stage is done."""
     read: tuple[str, ...] = ()
     """Patterns of further files that are read later; a file that is not cannot be damaged."""
-    takes_over: tuple[str, ...] = ()
+    reuse_keys: tuple[str, ...] = ()
     """`run` is also given `earlier`: finished folders of this kind that agree at these keys of the identity. It may
-    take over what they hold and would come out the same; so this never enters a fingerprint."""
+    reuse what they hold where its own result is the same, so this never enters a fingerprint."""
 
 
 KINDS = {
@@ -30,44 +45,44 @@ KINDS = {
     for kind in (
         Kind(
             name="score", version=2, module="selectit.scoring.stage",
-            outputs=("ledger.parquet", "score.json"), content=("ledger.parquet",),
-            told=("num_ratings", "num_taken_over", "num_failures", "mean_mass"),
-            takes_over=("config.model.path",),
+            outputs=(LEDGER, SCORE_RECORD), content=(LEDGER,),
+            shown_metrics=("num_ratings", "num_taken_over", "num_failures", "mean_mass"),
+            reuse_keys=("config.model.path",),
         ),
         Kind(
             name="losses", version=2, module="selectit.scoring.loss_stage",
-            outputs=("ledger.parquet", "losses.json"), content=("ledger.parquet",),
-            told=("num_losses", "num_failures", "mean_loss"),
+            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER,),
+            shown_metrics=("num_losses", "num_failures", "mean_loss"),
         ),
         Kind(
             name="select", version=2, module="selectit.selection.stage",
-            outputs=("scores.jsonl", "messages.jsonl", "selection.json"), content=("messages.jsonl",),
-            told=("num_selected", "num_rows"), read=("subset.*",),
+            outputs=(SCORES_FILE, MESSAGES_FILE, SELECTION_FILE), content=(MESSAGES_FILE,),
+            shown_metrics=("num_selected", "num_rows"), read=("subset.*",),
         ),
         Kind(
             name="finetune-lora", version=3, module="selectit.finetune.stage",
-            outputs=("adapter", "training.json"), content=("adapter",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
+            outputs=(ADAPTER_FOLDER, TRAINING_FILE), content=(ADAPTER_FOLDER,),
+            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=(f"{EPOCHS_FOLDER}/*",),
         ),
         Kind(
             name="finetune-qlora", version=2, module="selectit.finetune.stage",
-            outputs=("adapter", "training.json"), content=("adapter",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
+            outputs=(ADAPTER_FOLDER, TRAINING_FILE), content=(ADAPTER_FOLDER,),
+            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=(f"{EPOCHS_FOLDER}/*",),
         ),
         Kind(
             name="finetune-full", version=3, module="selectit.finetune.stage",
-            outputs=("model", "training.json"), content=("model",),
-            told=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=("epochs/*",),
+            outputs=(MODEL_FOLDER, TRAINING_FILE), content=(MODEL_FOLDER,),
+            shown_metrics=("num_rows", "num_steps", "tail_loss", "tokens_per_second"), read=(f"{EPOCHS_FOLDER}/*",),
         ),
         Kind(
             name="evaluate", version=3, module="selectit.evaluate.stage",
-            outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
-            told=("value", "stderr", "num_items"),
+            outputs=(RESULT_FILE, ITEMS_FILE), content=(RESULT_FILE, ITEMS_FILE),
+            shown_metrics=("value", "stderr", "num_items"),
         ),
         Kind(
             name="grade", version=1, module="selectit.evaluate.grade_stage",
-            outputs=("result.json", "items.jsonl"), content=("result.json", "items.jsonl"),
-            told=("value", "stderr", "num_items"),
+            outputs=(RESULT_FILE, ITEMS_FILE), content=(RESULT_FILE, ITEMS_FILE),
+            shown_metrics=("value", "stderr", "num_items"),
         ),
     )
 }  # fmt: skip

@@ -8,15 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selectit.errors import UserError
-from selectit.store.artifact import ERROR, MANIFEST, STAGE_FILE, VERIFICATION, check_writable
+from selectit.store.artifact import check_writable
 from selectit.store.fingerprint import is_memory
 from selectit.store.kinds import KINDS
+from selectit.store.names import (
+    ARTIFACTS_FOLDER,
+    CHECKPOINTS_FOLDER,
+    EPOCHS_FOLDER,
+    ERROR,
+    EXAMPLE_FILE,
+    HASHES_FILE,
+    MANIFEST,
+    METRICS_FILE,
+    RESULTS_FILE,
+    ROW_TOKENS_FILE,
+    STAGE_FILE,
+    VERIFICATION,
+)
 
-OF_EVERY_STAGE = (MANIFEST, STAGE_FILE, ERROR, VERIFICATION, "metrics.jsonl")
+OF_EVERY_STAGE = (MANIFEST, STAGE_FILE, ERROR, VERIFICATION, METRICS_FILE)
 """What any stage may write next to its own outputs."""
 OF_TRAINING = (
-    "checkpoints", "epochs", "logs", "tensorboard", "mlruns",
-    "train_config.json", "trained_row.json", "row_tokens.json",
+    CHECKPOINTS_FOLDER, EPOCHS_FOLDER, EXAMPLE_FILE, ROW_TOKENS_FILE,
+    "train_config.json", "logs", "tensorboard", "mlruns",
 )  # fmt: skip
 WORK = {
     "score": ("ledger",),
@@ -59,14 +73,6 @@ class Output:
         return [*self.written, *(self.path / name for name in self.holds)]
 
 
-def unfinished(path: Path) -> Path:
-    """Where a file or folder that a person named is written before it is renamed into place; nobody else uses the name,
-    so what a killed command left there may be replaced.
-    """
-    whole = path.resolve()
-    return whole.with_name(f".{whole.name}.selectit-unfinished")
-
-
 def stage_folder(option: str, path: Path, kind: str) -> Output:
     """The folder that one stage writes."""
     names = (*KINDS[kind].outputs, *OF_EVERY_STAGE, *WORK.get(kind, ()))
@@ -75,12 +81,12 @@ def stage_folder(option: str, path: Path, kind: str) -> Output:
 
 def evaluation_folder(option: str, path: Path) -> Output:
     """The folder of `selectit evaluate` and `selectit grade`: results.json, and a runs folder of its own."""
-    return Output(option, path, ("results.json", "artifacts", "hashes.json"), _is_evaluation_folder)
+    return Output(option, path, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), _is_evaluation_folder)
 
 
 def runs_folder(path: Path) -> Output:
     """Where stages keep what they make, for any number of commands and recipes."""
-    return Output("--runs-dir", path, ("hashes.json",), _is_runs_folder, holds=("artifacts",))
+    return Output("--runs-dir", path, (HASHES_FILE,), _is_runs_folder, holds=(ARTIFACTS_FOLDER,))
 
 
 def check_outputs(inputs: Mapping[str, Iterable[str | Path | None]], *outputs: Output) -> None:
@@ -166,16 +172,16 @@ def _check_own(output: Output) -> None:
 
 
 def _is_runs_folder(folder: Path) -> bool:
-    return is_memory(folder / "hashes.json")
+    return is_memory(folder / HASHES_FILE)
 
 
 def _is_evaluation_folder(folder: Path) -> bool:
     """Also one in which no stage was begun."""
-    stages = folder / "artifacts"
-    if not is_memory(folder / "hashes.json"):
+    stages = folder / ARTIFACTS_FOLDER
+    if not is_memory(folder / HASHES_FILE):
         return False
     if not stages.is_dir():
-        return not stages.exists() and not (folder / "results.json").exists()
+        return not stages.exists() and not (folder / RESULTS_FILE).exists()
     return all(path.name.rpartition("-")[0] in KINDS or path.name.startswith(".") for path in stages.iterdir())
 
 

@@ -21,13 +21,10 @@ from selectit.config import Config, ModelConfig
 from selectit.errors import UserError
 from selectit.store.artifact import check_writable
 from selectit.store.fingerprint import Hasher, digest, resolve_revision
+from selectit.store.names import ADAPTER_CONFIG, HASHES_FILE, TRAINED_ON_FILE
 from selectit.templates import template_name
 from selectit.templates.form import Form
 
-EPOCHS_FOLDER = "epochs"
-"""Of a training whose weights after every epoch are kept: `epochs/1/adapter` and so on."""
-RECORD_FILE = "trained_on.json"
-ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -80,7 +77,7 @@ def _hasher() -> Hasher:
         check_writable(folder)
     except UserError:  # a read-only home on a compute node: hashes are computed once a process
         return Hasher()
-    return Hasher(folder / "hashes.json")
+    return Hasher(folder / HASHES_FILE)
 
 
 def identify_base(model: ModelConfig) -> Base:
@@ -147,7 +144,7 @@ def trained_on(base: Base, form: Form) -> TrainedOn:
 
 
 def write_record(folder: Path, record: TrainedOn) -> None:
-    (folder / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / TRAINED_ON_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(weights: str) -> TrainedOn | None:
@@ -155,7 +152,7 @@ def read_record(weights: str) -> TrainedOn | None:
     Returns: None where it was not trained by this project.
     Raises:  UserError where the record is damaged.
     """
-    path = _adapter_file(weights, RECORD_FILE)
+    path = _adapter_file(weights, TRAINED_ON_FILE)
     if path is None:
         return None
     try:

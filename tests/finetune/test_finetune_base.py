@@ -22,7 +22,8 @@ from selectit.evaluate.model.load import forget_lm, load_lm
 from selectit.evaluate.model.weights import Weights
 from selectit.finetune.merge import merge
 from selectit.finetune.publish import push, without_local_paths
-from selectit.store.trained_on import RECORD_FILE, base_of, check_base, identify_base
+from selectit.store.names import TRAINED_ON_FILE
+from selectit.store.trained_on import base_of, check_base, identify_base
 
 IDS = torch.arange(3, 40)[None]
 
@@ -139,7 +140,7 @@ def test_the_same_weights_elsewhere_are_the_same_base(trained_on_v1, tiny_llama,
 
 def test_an_adapter_from_elsewhere_is_merged_into_the_revision_that_it_names(trained_on_v1, hub, tmp_path):
     foreign = shutil.copytree(trained_on_v1, tmp_path / "foreign")
-    (foreign / RECORD_FILE).unlink()
+    (foreign / TRAINED_ON_FILE).unlink()
     assert base_of(str(foreign)).revision == hub.v1
     merge(foreign, tmp_path / "merged")
     merge(foreign, tmp_path / "onto_main", revision="main")
@@ -148,8 +149,8 @@ def test_an_adapter_from_elsewhere_is_merged_into_the_revision_that_it_names(tra
 
 
 def test_a_damaged_record_is_named(trained_on_v1):
-    (trained_on_v1 / RECORD_FILE).write_text("{}")
-    with pytest.raises(UserError, match=rf"{RECORD_FILE} is not the record of a training"):
+    (trained_on_v1 / TRAINED_ON_FILE).write_text("{}")
+    with pytest.raises(UserError, match=rf"{TRAINED_ON_FILE} is not the record of a training"):
         check_base(str(trained_on_v1), ModelConfig(path="acme/tiny"))
 
 

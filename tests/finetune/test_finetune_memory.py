@@ -10,11 +10,11 @@ from selectit.config import FinetuneConfig
 from selectit.errors import UserError
 from selectit.finetune.memory import GIB, Room, check_memory, largest_pass
 from selectit.finetune.sampler import StepOrder
-from selectit.inference import flops
 from selectit.inference.load import load_model
+from selectit.inference.shape import shape_from_config
 from selectit.inference.training_memory import training_memory
 
-LLAMA_2_7B = flops.shape_from_config(
+LLAMA_2_7B = shape_from_config(
     {
         "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
         "num_hidden_layers": 32, "num_key_value_heads": 32, "vocab_size": 32000, "tie_word_embeddings": False,
@@ -149,7 +149,7 @@ def test_what_a_block_keeps_is_what_autograd_saves(settings, heads_of_keys):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             backbone(input_ids=torch.randint(3, 300, (size, length)), attention_mask=mask, use_cache=False)
         found.append(sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
-    shape = flops.shape_from_config(
+    shape = shape_from_config(
         {"model_type": "llama", **SAVED, "num_hidden_layers": 1, "num_key_value_heads": heads_of_keys}, "x"
     )
     counted = training_memory(

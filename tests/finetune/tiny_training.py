@@ -18,7 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from selectit.config import FinetuneConfig, FinetuneStage, LoraSettings, ModelConfig
 from selectit.finetune import stage
-from selectit.tracking import METRICS_FILE, Tracker
+from selectit.store.names import METRICS_FILE
+from selectit.tracking import Tracker
 
 SPECIAL = ("<unk>", "<s>", "</s>")
 TINY_FINETUNE = {

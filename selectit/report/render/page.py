@@ -23,9 +23,10 @@ from selectit.report.sections.seeds import SEED_SPREAD
 from selectit.report.sections.values import NOTE as VALUES_NOTE
 from selectit.report.tables.significance import LISTING_NOTE
 from selectit.report.tables.table import DAGGER
+from selectit.store.names import ARTIFACTS_FOLDER
 
 FOLDER = Path(__file__).parent
-ARTIFACTS = "../artifacts"
+ARTIFACTS = f"../{ARTIFACTS_FOLDER}"
 """From the folder of a report, in a runs folder and in an exported pack alike."""
 
 

@@ -29,10 +29,10 @@ from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT, Listing
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import selection_of, summaries, training_of
+from selectit.store.names import TRAINING_FILE
 from selectit.templates import template_name
 from selectit.text import duration
 
-TRAINING_FILE = "training.json"
 MOST_NAMED_ROWS = 10
 TRAINING_NUMBERS = {
     "steps": ("num_steps", formats.count),

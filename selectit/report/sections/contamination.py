@@ -22,6 +22,7 @@ from selectit.report.render.formats import Listing
 from selectit.report.tables.results import Result
 from selectit.report.tables.subsets import Subset
 from selectit.report.tables.texts import Texts
+from selectit.store.names import ITEMS_FILE
 
 NUM_WORDS = 13
 """As in GPT-3's check (Brown et al. 2020, appendix C)."""
@@ -112,7 +113,7 @@ def _evaluations(results: Sequence[Result]) -> dict[str, Path]:
     found: dict[str, tuple[int, Path]] = {}
     for result in results:
         if result.artifact is not None:
-            one = int(result.record.get("num_items") or 0), result.artifact.path / "items.jsonl"
+            one = int(result.record.get("num_items") or 0), result.artifact.path / ITEMS_FILE
             if one[0] > found.get(result.cell.benchmark, (-1,))[0]:
                 found[result.cell.benchmark] = one
     return {benchmark: path for benchmark, (_, path) in found.items()}

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selectit.plan.graph import Cell, Plan
-from selectit.report.tables.item_runs import ITEMS_FILE
 from selectit.report.tables.item_texts import (
     MOST_ANSWER_CHARS,
     MOST_PROMPT_CHARS,
@@ -23,6 +22,7 @@ from selectit.report.tables.results import Result, settings_of
 from selectit.report.tables.table import baseline_of
 from selectit.statistics.items import ItemScores, read_scores
 from selectit.store.fingerprint import canonical_json
+from selectit.store.names import ITEMS_FILE
 
 MOST_PAIRS = 8
 MOST_ITEMS = 8

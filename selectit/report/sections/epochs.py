@@ -15,10 +15,10 @@ from selectit.plan.graph import Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT, Listing
-from selectit.report.tables.results import RESULT_FILE, UNTOUCHED
+from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import training_of
+from selectit.store.names import RESULT_FILE, TRAINING_FILE
 
-TRAINING_FILE = "training.json"
 VALIDATION_NOTE = (
     "Mean loss in nats on the tokens of rows that were not trained on, over the training seeds. Losses of arms are "
     "comparable where finetune.validation names a file, not where each arm holds out rows of its own subset."

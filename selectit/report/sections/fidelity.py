@@ -20,8 +20,9 @@ from selectit.report.render.formats import ABSENT, Listing
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.scoring.formula import Fidelity, model_scores, sentence_scores, token_scores
-from selectit.scoring.ledger import LEDGER, read_ratings
+from selectit.scoring.ledger import read_ratings
 from selectit.selection.strategies import ranking
+from selectit.store.names import LEDGER, SCORE_RECORD
 
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 MOST_ROWS = 24
@@ -79,7 +80,7 @@ def _probabilities(subset: Subset, folder: str, read: Probabilities) -> tuple[np
     """float64 [num_rows, num_prompts, NUM_RATINGS], and the rater's parameters in billions."""
     key = folder, subset.config.prompts
     if key not in read:
-        scored = json.loads((Path(folder) / "score.json").read_text(encoding="utf-8"))
+        scored = json.loads((Path(folder) / SCORE_RECORD).read_text(encoding="utf-8"))
         prompts = [scored["prompts"].index(prompt) for prompt in subset.config.prompts]
         ratings = read_ratings(Path(folder) / LEDGER, subset.all_ids, prompts)
         read[key] = ratings.probabilities, scored["num_parameters"] / 1e9

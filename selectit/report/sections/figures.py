@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectConfig, SelectITSelect
-from selectit.data.pool import read_jsonl
+from selectit.data.jsonl import read_jsonl
 from selectit.plan.graph import Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import short_names, trains
@@ -25,7 +25,7 @@ from selectit.report.tables.results import UNTOUCHED, recipe_of
 from selectit.report.tables.subsets import Overlap, Subset, first_seed, training_of
 from selectit.report.tables.table import AVERAGE, Entry, Table, baseline_of, grid_point
 from selectit.statistics import CONFIDENCE
-from selectit.tracking import METRICS_FILE
+from selectit.store.names import METRICS_FILE, ROW_TOKENS_FILE
 
 if TYPE_CHECKING:
     from selectit.report.sections import plots
@@ -35,7 +35,6 @@ MOST_IN_HEAT_MAP = 16
 MOST_CURVES = 24
 MOST_DIFFERENCES = 24
 RATIO = "select.ratio"
-ROW_TOKENS_FILE = "row_tokens.json"
 
 
 @dataclass(frozen=True)

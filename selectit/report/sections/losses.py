@@ -18,6 +18,7 @@ from selectit.report.sections.raters import failures_told, readers
 from selectit.report.tables.results import UNTOUCHED, tell_rows
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.selection.losses import ABOVE_ONE
+from selectit.store.names import LOSSES_RECORD
 from selectit.templates import template_name
 
 
@@ -34,7 +35,7 @@ def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
             kind = "failed" if outcome.failed else "not run"
             rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 4))
             continue
-        told = json.loads((outcome.artifact.path / "losses.json").read_text(encoding="utf-8"))
+        told = json.loads((outcome.artifact.path / LOSSES_RECORD).read_text(encoding="utf-8"))
         counts = (formats.count(told[key]) for key in ("num_rows", "num_losses"))
         truncated = formats.count(told["num_truncated"])
         rows.append((*name, *counts, f"{told['mean_loss']:.3f}", truncated, failures_told(told)))

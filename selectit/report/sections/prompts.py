@@ -15,10 +15,9 @@ from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render.formats import count
 from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
+from selectit.store.names import EXAMPLE_FILE, ITEMS_FILE
 from selectit.templates import template_name
 
-EXAMPLE_FILE = "trained_row.json"
-ITEMS_FILE = "items.jsonl"
 MOST_SHOWN = 1600
 """Characters of one text; a longer one loses its middle, for templates show at both ends."""
 

@@ -23,7 +23,7 @@ from selectit.report.render.formats import Listing
 from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
 from selectit.report.tables.subsets import Subset, selection_of
 from selectit.scoring.notes import answers_alike
-from selectit.store.artifact import VERIFICATION
+from selectit.store.names import SCORE_RECORD, VERIFICATION
 
 MOST_UNSCORED_SHOWN = 20
 OWN_JUDGE_PROMPT = "prompt.txt"
@@ -53,7 +53,7 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
             kind = "failed" if outcome.failed else "not run"
             rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 7))
             continue
-        told = json.loads((outcome.artifact.path / "score.json").read_text(encoding="utf-8"))
+        told = json.loads((outcome.artifact.path / SCORE_RECORD).read_text(encoding="utf-8"))
         rows.append(
             (
                 *name, _text_told(told), str(len(told["prompts"])),

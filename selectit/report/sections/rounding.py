@@ -12,8 +12,8 @@ from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import training_of
+from selectit.store.names import TRAINING_FILE
 
-TRAINING_FILE = "training.json"
 SMALL_SHARE = 0.5
 """Of changed weights in a full training: less than this is named."""
 

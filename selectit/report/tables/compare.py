@@ -23,7 +23,7 @@ from selectit.statistics.equivalence import item_deviation
 from selectit.statistics.items import Mean, Units, item_weights, make_units
 from selectit.statistics.method import (
     ItemError,
-    Runs,
+    RowValues,
     Spread,
     infer,
     is_by_run,
@@ -44,7 +44,7 @@ Pair = tuple[int, int]
 class _OnAverage:
     """What the average of a pair of rows is made of; each list has an entry for each benchmark."""
 
-    runs: list[tuple[Runs, Runs]] = field(default_factory=list)
+    runs: list[tuple[RowValues, RowValues]] = field(default_factory=list)
     differences: list[float] = field(default_factory=list)
     items: list[ItemError] = field(default_factory=list)
     scales: list[float] = field(default_factory=list)
@@ -60,7 +60,7 @@ def compare(plan: Plan, results: Sequence[Result], table: Table) -> Comparisons:
     found: dict[tuple[Pair, str], Tested] = {}
     errors: dict[tuple[int, str], RowError] = {}
     averages: dict[Pair, _OnAverage] = {pair: _OnAverage() for pair in pairs}
-    parts: dict[int, list[tuple[Runs, ItemError]]] = {at: [] for at in range(len(labels))}
+    parts: dict[int, list[tuple[RowValues, ItemError]]] = {at: [] for at in range(len(labels))}
     draws = num_draws(len(pairs) * (len(table.benchmarks) + 1))
     for benchmark in table.benchmarks:
         rows, mean = read_rows([[r for r in of.get((label, benchmark), ()) if r.hole is None] for label in labels])
@@ -124,7 +124,7 @@ class _Group:
         }
         self.means = {at: self.units.sums[:, columns].mean(axis=1) for at, columns in self.columns.items()}
         values = self.units.sums.sum(axis=0)
-        self.runs = {at: Runs(rows[at].seeds, values[columns]) for at, columns in self.columns.items()}
+        self.runs = {at: RowValues(rows[at].seeds, values[columns]) for at, columns in self.columns.items()}
 
     def own_item_error(self, at: int) -> ItemError:
         """Of the row's own value. Items that were all answered alike are not known exactly: 0 of 12 is not 0 ± 0."""
@@ -171,7 +171,7 @@ class _Group:
 
 
 def _fields(
-    runs: Runs | None, base: Runs | None, difference: float, items: ItemError, items_test: str, items_p: float
+    runs: RowValues | None, base: RowValues | None, difference: float, items: ItemError, items_test: str, items_p: float
 ) -> tuple[dict[str, Any], Spread | None]:
     """All fields of a comparison but the counts, and what its test is made of.
 
@@ -203,14 +203,14 @@ def _fields(
     return on_items | of_method, both
 
 
-def mean_runs(runs: Sequence[Runs]) -> Runs | None:
+def mean_runs(runs: Sequence[RowValues]) -> RowValues | None:
     """The average of each run over the benchmarks; None where they were not run with the same seeds.
 
     A seed that only some benchmarks depend on would leave runs without a partner.
     """
     if len({one.seeds for one in runs}) != 1:
         return None
-    return Runs(runs[0].seeds, np.mean([one.values for one in runs], axis=0))
+    return RowValues(runs[0].seeds, np.mean([one.values for one in runs], axis=0))
 
 
 def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _OnAverage) -> Tested:
@@ -237,7 +237,7 @@ def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _
     return Tested(comparison, sides, own_spread)
 
 
-def _row_error(label: str, benchmark: str, runs: Runs, items: ItemError) -> RowError:
+def _row_error(label: str, benchmark: str, runs: RowValues, items: ItemError) -> RowError:
     return RowError(label, benchmark, spread(own_error(runs), items).error, runs.num_train_seeds)
 
 

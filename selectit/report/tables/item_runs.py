@@ -15,8 +15,8 @@ from selectit.report.tables.results import Result, settings_of
 from selectit.report.tables.subsets import training_of
 from selectit.statistics.items import ItemScores, Mean, item_weights, read_scores
 from selectit.store.fingerprint import canonical_json
+from selectit.store.names import ITEMS_FILE
 
-ITEMS_FILE = "items.jsonl"
 MOST_MISSING = 0.05
 """Of a benchmark's items, that may have no score in some run and are left out of all comparisons."""
 ROUNDING = 1e-6

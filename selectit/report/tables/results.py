@@ -16,8 +16,8 @@ from selectit.recipe.rows import Recipe
 from selectit.report.render import formats
 from selectit.report.render.formats import one_line
 from selectit.store.artifact import Artifact
+from selectit.store.names import RESULT_FILE
 
-RESULT_FILE = "result.json"
 BESIDE = {"length_controlled_winrate": "length-controlled"}
 """Metrics that stand in the table beside their benchmark's own -> what their column's name says of them."""
 UNTOUCHED = Outcome(None, reason="this stage was not part of the run")

@@ -20,8 +20,9 @@ from selectit.plan.graph import Cell, Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.report.tables.results import UNTOUCHED
 from selectit.selection.stage import TAKEN
-from selectit.selection.ties import ties_told
+from selectit.selection.ties import tie_lines
 from selectit.store.artifact import Artifact
+from selectit.store.names import SCORES_FILE, SELECTION_FILE
 
 SCHEMA = pa.schema(
     [
@@ -32,7 +33,6 @@ SCHEMA = pa.schema(
         ("response_chars", pa.int64()),
     ]
 )
-SELECTION_FILE, SCORES_FILE = "selection.json", "scores.jsonl"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Subset:
     stage: Stage
     artifact: Artifact
     summary: dict[str, Any]
-    """selection.json"""
+    """Of selection.json."""
     scores: np.ndarray  # float64 [num_rows], NaN where a row has no score
     response_chars: np.ndarray  # int64 [num_rows]
     selected: np.ndarray  # bool [num_rows]
@@ -133,7 +133,7 @@ def ties(subsets: Sequence[Subset]) -> list[str]:
     sentences = []
     for subset in first_seed(subsets):
         found = {key: subset.summary[key] for key in keys if key in subset.summary}
-        sentences += [f"{subset.row.label}: {line}." for line in ties_told(found, subset.summary)]
+        sentences += [f"{subset.row.label}: {line}." for line in tie_lines(found, subset.summary)]
     return sentences
 
 

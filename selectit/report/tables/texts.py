@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selectit.config import PoolConfig
-from selectit.data.pool import read_jsonl
+from selectit.data.jsonl import read_jsonl
 from selectit.report.tables.subsets import Subset
+from selectit.store.names import MESSAGES_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def read_texts(subsets: Sequence[Subset]) -> Texts:
         known = texts.setdefault(subset.pool, {})
         if subset.row_ids <= known.keys():
             continue
-        for line in read_jsonl(subset.artifact.path / "messages.jsonl"):
+        for line in read_jsonl(subset.artifact.path / MESSAGES_FILE):
             known[line["row_id"]] = Text(_said(line["messages"], "user"), _said(line["messages"], "assistant"))
     return texts
 

@@ -20,7 +20,7 @@ def make_executor(name: str, session: Session, ray_address: str | None = None, s
     Raises: UserError for an unknown name, an option of another executor, or an extra that is not installed.
     """
     if name not in EXECUTORS:
-        raise UserError(f"--executor {name}: legal are {', '.join(EXECUTORS)}.{did_you_mean(name, EXECUTORS)}")
+        raise UserError(f"--executor {name}: allowed are {', '.join(EXECUTORS)}.{did_you_mean(name, EXECUTORS)}")
     if ray_address is not None and name != "ray":
         raise UserError("--ray-address is for --executor ray")
     if slurm and name != "slurm":

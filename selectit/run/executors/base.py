@@ -26,7 +26,7 @@ MOST_RETRIES = 3
 
 
 @dataclass(frozen=True)
-class Task:
+class StageTask:
     """All that a process elsewhere needs to run a stage, given the same files; can be pickled, and sent twice."""
 
     stage: Stage
@@ -52,7 +52,7 @@ class Executor(Protocol):
     def has_room(self) -> bool:
         """Whether another task may be started before one has ended."""
 
-    def start(self, task: Task) -> None: ...
+    def start(self, task: StageTask) -> None: ...
 
     def wait(self) -> list[tuple[Stage, Outcome]]:
         """The tasks that have ended since the last call, at least one; blocks until there is one."""
@@ -69,7 +69,7 @@ def num_gpus(config: StageConfig) -> int:
     return 0
 
 
-def perform(task: Task) -> Outcome:
+def perform(task: StageTask) -> Outcome:
     """Run a task in a process of its own; what it prints goes to the task's log."""
     prepare_process()
     task.log.parent.mkdir(parents=True, exist_ok=True)
@@ -83,13 +83,13 @@ def perform(task: Task) -> Outcome:
             os._exit(EXIT_PREEMPTED)  # to the executor a lost process, which it starts again
 
 
-def tell_start(console: Console, task: Task) -> None:
+def tell_start(console: Console, task: StageTask) -> None:
     console.print(f"{task.title}: started, log {task.log}", highlight=False, soft_wrap=True)
 
 
-def tell_end(console: Console, task: Task, outcome: Outcome) -> None:
+def tell_end(console: Console, task: StageTask, outcome: Outcome) -> None:
     if outcome.artifact is not None:
-        told, style = f"done in {outcome.artifact.manifest['seconds']:.1f} s", "dim"
+        ending, style = f"done in {outcome.artifact.manifest['seconds']:.1f} s", "dim"
     else:
-        told, style = (f"failed: {outcome.reason}", "red") if outcome.failed else (f"not run: {outcome.reason}", "")
-    console.print(f"{task.title}: {told}", style=style, highlight=False, soft_wrap=True)
+        ending, style = (f"failed: {outcome.reason}", "red") if outcome.failed else (f"not run: {outcome.reason}", "")
+    console.print(f"{task.title}: {ending}", style=style, highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
-from selectit.run.executors.base import Task
+from selectit.run.executors.base import StageTask
 from selectit.run.stage_runner import Session, execute, module_of, release
 
 
@@ -18,7 +18,7 @@ class Here:
     def has_room(self) -> bool:
         return not self._ended
 
-    def start(self, task: Task) -> None:
+    def start(self, task: StageTask) -> None:
         if self._previous is not None and module_of(self._previous) is not module_of(task.stage):
             release(self._previous)
         self._previous = task.stage

@@ -13,7 +13,7 @@ from rich.console import Console
 from selectit.errors import UserError
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
-from selectit.run.executors.base import MOST_RETRIES, Task, num_gpus, perform, tell_end, tell_start
+from selectit.run.executors.base import MOST_RETRIES, StageTask, num_gpus, perform, tell_end, tell_start
 
 try:
     import ray
@@ -34,7 +34,7 @@ class OnRay:
             configure_logging=False,
         )
         self._gpus = int(ray.cluster_resources().get("GPU", 0))
-        self._running: dict[Any, Task] = {}
+        self._running: dict[Any, StageTask] = {}
         # a process of its own for each stage: what a library keeps in memory or sets for a process ends with it
         self._perform = ray.remote(max_calls=1, max_retries=MOST_RETRIES)(perform)
 
@@ -42,7 +42,7 @@ class OnRay:
     def has_room(self) -> bool:
         return True  # Ray queues
 
-    def start(self, task: Task) -> None:
+    def start(self, task: StageTask) -> None:
         """Raises: UserError where the cluster could never run it."""
         wanted = num_gpus(task.stage.config) if self._gpus else 0
         if wanted > self._gpus:

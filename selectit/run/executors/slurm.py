@@ -16,7 +16,7 @@ from rich.console import Console
 from selectit.errors import UserError
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
-from selectit.run.executors.base import MOST_RETRIES, Task, num_gpus, perform, tell_end, tell_start
+from selectit.run.executors.base import MOST_RETRIES, StageTask, num_gpus, perform, tell_end, tell_start
 
 try:
     import submitit
@@ -40,24 +40,24 @@ class OnSlurm:
         given = dict(parameters)
         cluster = given.pop("cluster", "slurm")
         if cluster not in CLUSTERS:
-            raise UserError(f"--slurm cluster={cluster}: legal are {', '.join(CLUSTERS)}")
+            raise UserError(f"--slurm cluster={cluster}: allowed are {', '.join(CLUSTERS)}")
         try:
             self._executor = submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
             self._executor.update_parameters(**given)
         except (RuntimeError, NameError, AssertionError) as error:  # no sbatch here; a parameter of another name
             raise UserError(f"--executor slurm: {str(error).strip()}") from error
         self._asks_for_gpus = cluster == "slurm"
-        self._running: list[tuple[submitit.Job[Outcome], Task, int]] = []
+        self._running: list[tuple[submitit.Job[Outcome], StageTask, int]] = []
 
     @property
     def has_room(self) -> bool:
         return True  # SLURM queues
 
-    def start(self, task: Task) -> None:
+    def start(self, task: StageTask) -> None:
         tell_start(self._console, task)
         self._submit(task, attempt=1)
 
-    def _submit(self, task: Task, attempt: int) -> None:
+    def _submit(self, task: StageTask, attempt: int) -> None:
         parameters: dict[str, Any] = {"name": task.log.stem}
         if self._asks_for_gpus:
             parameters["gpus_per_node"] = num_gpus(task.stage.config)
@@ -76,7 +76,7 @@ class OnSlurm:
                 time.sleep(POLL_SECONDS)
         return outcomes
 
-    def _outcome(self, job: submitit.Job[Outcome], task: Task, attempt: int) -> Outcome | None:
+    def _outcome(self, job: submitit.Job[Outcome], task: StageTask, attempt: int) -> Outcome | None:
         """None where the job was lost and has been submitted again."""
         try:
             return job.result()

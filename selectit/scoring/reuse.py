@@ -1,4 +1,4 @@
-"""Ratings taken over from finished ledgers: the same rater on the same token ids says the same again.
+"""Ratings reused from finished ledgers: the same rater on the same token ids says the same again.
 
 Reads score.json and ledger.parquet of other score artifacts of the same checkpoint; the engine names their
 folders. What else the probabilities depend on must agree: see `basis`.
@@ -17,9 +17,8 @@ import numpy as np
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
-from selectit.scoring.ledger import DIGEST_BYTES, LEDGER, SCHEMA, ratings_of
-
-DETAILS = "score.json"
+from selectit.scoring.ledger import DIGEST_BYTES, SCHEMA, ratings_of
+from selectit.store.names import LEDGER, SCORE_RECORD
 
 
 def basis(rating_ids: Sequence[int], dtype: str, rater: str, device: str) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def digest_of(ids: np.ndarray) -> bytes:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredRating:
     probabilities: np.ndarray  # float64 [NUM_RATINGS]
     source: str
     """Name of the artifact folder."""
@@ -55,14 +54,14 @@ class EarlierRatings:
     def __init__(self, folders: Sequence[Path], wanted: Mapping[str, Any]) -> None:
         self._ledgers: list[tuple[Path, list[str]]] = []
         for folder in folders:
-            told = json.loads((folder / DETAILS).read_text(encoding="utf-8"))
-            agrees = {key: told[key] for key in wanted} == wanted
+            details = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
+            agrees = {key: details[key] for key in wanted} == wanted
             if agrees and parquet.read_schema(folder / LEDGER).equals(SCHEMA):
-                self._ledgers.append((folder, told["prompts"]))
+                self._ledgers.append((folder, details["prompts"]))
         self._prompt: str | None = None
         self._index = _Index.of([])
 
-    def answer(self, prompt: str, digests: Sequence[bytes]) -> list[Answer | None]:
+    def answer(self, prompt: str, digests: Sequence[bytes]) -> list[StoredRating | None]:
         """For each digest the ratings of the same token ids under the same prompt, or None.
 
         The ledgers' records of one prompt are in memory at a time: call it prompt by prompt.
@@ -103,14 +102,14 @@ class _Index:
         order = np.argsort(found[:, 0], kind="stable")
         return cls(found[order], np.concatenate(probabilities)[order], np.concatenate(sources)[order], names)
 
-    def find(self, digests: Sequence[bytes]) -> list[Answer | None]:
+    def find(self, digests: Sequence[bytes]) -> list[StoredRating | None]:
         wanted = _halves(b"".join(digests))
         places = np.searchsorted(self.digests[:, 0], wanted[:, 0])
-        found: list[Answer | None] = []
+        found: list[StoredRating | None] = []
         for place, halves in zip(places.tolist(), wanted, strict=True):
             same = place < len(self.digests) and (self.digests[place] == halves).all()
             found.append(
-                Answer(self.probabilities[place], self.names[self.sources[place]]) if same else None
+                StoredRating(self.probabilities[place], self.names[self.sources[place]]) if same else None
             )  # of two digests with one first half, of which there are none, the second would be rated again
         return found
 

@@ -121,7 +121,7 @@ def test_a_ledger_that_was_damaged_since_answers_for_nothing(pool, demo, tmp_pat
     assert told["num_taken_over"] == 0
 
 
-def test_the_score_command_takes_over_from_a_runs_folder_and_from_an_earlier_out(small_pool, demo, tmp_path, rated):
+def test_the_score_command_reuses_ratings_of_a_runs_folder_and_of_an_earlier_out(small_pool, demo, tmp_path, rated):
     from typer.testing import CliRunner
 
     from selectit.cli.app import app

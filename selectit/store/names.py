@@ -1,0 +1,48 @@
+"""What the files and folders of finished work are called: those of an artifact, and those of a runs folder."""
+
+from __future__ import annotations
+
+MANIFEST = "manifest.json"
+STAGE_FILE = "stage.json"
+"""The resolved configuration, written before a stage runs."""
+ERROR = "error.txt"
+METRICS_FILE = "metrics.jsonl"
+VERIFICATION = "verification.json"
+"""Of a score or losses artifact; it may be made, and made again, when the artifact is finished."""
+
+LEDGER = "ledger.parquet"
+SCORE_RECORD = "score.json"
+LOSSES_RECORD = "losses.json"
+
+SCORES_FILE = "scores.jsonl"
+"""One line per row of the pool."""
+MESSAGES_FILE = "messages.jsonl"
+"""The selected rows, as training reads them."""
+SELECTION_FILE = "selection.json"
+
+ADAPTER_FOLDER, MODEL_FOLDER = "adapter", "model"
+"""The weights that a training leaves; it has one of the two."""
+EPOCHS_FOLDER = "epochs"
+"""Of a training whose weights after every epoch are kept: `epochs/1/adapter` and so on."""
+CHECKPOINTS_FOLDER = "checkpoints"
+TRAINING_FILE = "training.json"
+EXAMPLE_FILE = "trained_row.json"
+"""One row as it was trained on."""
+ROW_TOKENS_FILE = "row_tokens.json"
+TRAINED_ON_FILE = "trained_on.json"
+"""Next to trained weights: their base and form."""
+ADAPTER_CONFIG = "adapter_config.json"
+"""PEFT's, in a folder that holds an adapter."""
+
+RESULT_FILE = "result.json"
+ITEMS_FILE = "items.jsonl"
+OUTPUTS_FILE = "model_outputs.json"
+"""Answers in AlpacaEval's form."""
+SAMPLES_FILE = "samples.jsonl"
+"""Answers for a benchmark that its authors' own program grades."""
+
+ARTIFACTS_FOLDER = "artifacts"
+HASHES_FILE = "hashes.json"
+"""Of a runs folder: what its input files hashed to."""
+RESULTS_FILE = "results.json"
+"""Of `selectit evaluate` and `selectit grade`: the numbers of all their benchmarks."""
