@@ -30,7 +30,7 @@ def place(small_pool, demo, tmp_path):
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(model)}))
     (tmp_path / "scored").mkdir()
     (tmp_path / "scored" / "score.json").write_bytes(small_pool.read_bytes())
-    (tmp_path / "scored" / "manifest.json").write_text("{}")
+    (tmp_path / "scored" / "artifacts").mkdir()
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "results.json").write_text("{}")
     (tmp_path / "busy" / "ledger").mkdir(parents=True)
@@ -121,7 +121,7 @@ REFUSED = {
     "evaluate into its data": ("evaluate --model {t}/model --data {t}/pools --out {t}/pools", "--data reads"),
     "evaluate over what is not its own": ("evaluate --model {t}/model --out {t}/own", "results.json is there"),
     "evaluate below its model": ("evaluate --model {t}/model --out {t}/model/new", "would become a part of it"),
-    "evaluate into a folder of the same names": ("evaluate --model {t}/model --out {t}/taken", "is there and was not"),
+    "evaluate into a folder of the same names": ("evaluate --model {t}/model --out {t}/taken", "were not written by"),
     "show over its data": (
         f"{SHOW} --out {{t}}/bench/gsm8k/test.jsonl", "over a file of {t}/bench, which --data reads",
     ),
@@ -129,7 +129,7 @@ REFUSED = {
     "show into a folder": (f"{SHOW} --out {{t}}/model", "is a folder; name a file"),
     "grade over its answers": ("grade --answers {t}/own/results.json --out {t}/own", "--answers reads"),
     "grade into a folder of the same names": (
-        "grade --answers {t}/answers.jsonl --out {t}/taken", "is there and was not",
+        "grade --answers {t}/answers.jsonl --out {t}/taken", "not written by this command",
     ),
     "regrade over the old results": ("evaluate --regrade {t}/evaluated --out {t}/evaluated", "--regrade reads"),
     "regrade around the old results": ("evaluate --regrade {t}/evaluated/artifacts --out {t}/evaluated", "--regrade"),
@@ -271,7 +271,7 @@ def test_everything_that_a_stage_leaves_is_known_before_it_starts(kind, argument
     assert written <= set(stage_folder("--out", out, kind).names or ())
     (out / "stage.json").unlink()
     again = CliRunner().invoke(app, words)
-    assert "is there and was not written by this command" in str(again.exception)
+    assert "not written by this command" in str(again.exception)
 
 
 def test_a_report_that_was_killed_half_way_may_be_written_again(place):

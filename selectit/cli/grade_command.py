@@ -67,8 +67,9 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
     """
     from selectit.store.outputs import check_outputs, evaluation_folder
 
-    check_outputs({"--regrade": [artifact]}, evaluation_folder("--out", out))
     folders = [artifact] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
+    if folders:
+        check_outputs({"--regrade": [artifact]}, evaluation_folder("--out", out))
     stages = {}
     for folder in (path.parent if path.name == MANIFEST else path for path in folders):
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))

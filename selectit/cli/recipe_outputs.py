@@ -19,7 +19,7 @@ def check_recipe_outputs(recipe: Recipe, runs_dir: Path, *outputs: Output) -> No
     from selectit.report.record import RECORD, is_own
     from selectit.report.write import FILES
 
-    report = Output("--runs-dir", runs_dir / recipe.config.name, (*FILES, RECORD), is_own)
+    report = Output("--runs-dir", runs_dir / recipe.config.name, (*FILES, RECORD), is_own, made_later=True)
     read: dict[str, list[str | Path]] = {"RECIPE": [recipe.path], **inputs_of(recipe)}
     check_outputs(read, runs_folder(runs_dir), report, *outputs)
 

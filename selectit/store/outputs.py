@@ -63,6 +63,8 @@ class Output:
     """
     holds: tuple[str, ...] = ()
     """Folders of earlier work in it, which may be read, and where no other output may lie."""
+    made_later: bool = False
+    """It is made, and found writable, when the first stage starts: a command that is refused before leaves none."""
 
     @property
     def written(self) -> list[Path]:
@@ -86,7 +88,7 @@ def evaluation_folder(option: str, path: Path) -> Output:
 
 def runs_folder(path: Path) -> Output:
     """Where stages keep what they make, for any number of commands and recipes."""
-    return Output("--runs-dir", path, (HASHES_FILE,), _is_runs_folder, holds=(ARTIFACTS_FOLDER,))
+    return Output("--runs-dir", path, (HASHES_FILE,), _is_runs_folder, (ARTIFACTS_FOLDER,), made_later=True)
 
 
 def check_outputs(inputs: Mapping[str, Iterable[str | Path | None]], *outputs: Output) -> None:
@@ -109,9 +111,10 @@ def check_outputs(inputs: Mapping[str, Iterable[str | Path | None]], *outputs: O
         for other in outputs[:number]:
             _check_two(output, other)
         _check_own(output)
-    for output in outputs:  # a symbolic link is written through
-        path = output.path.resolve()
-        check_writable(path.parent if output.names is None else path)
+    for output in outputs:
+        path = output.path.resolve()  # a symbolic link is written through
+        if not output.made_later:
+            check_writable(path.parent if output.names is None else path)
 
 
 def _check_form(output: Output) -> None:
@@ -165,9 +168,10 @@ def _check_own(output: Output) -> None:
         return
     there = [path.name for path in output.written if path.exists() or path.is_symlink()]
     if there:
+        are, were, them = ("is", "was", "it") if len(there) == 1 else ("are", "were", "them")
         raise UserError(
-            f"{output.option} {output.path}: {', '.join(there)} is there and was not written by this command, "
-            f"which would replace it; name another {output.option}"
+            f"{output.option} {output.path}: {', '.join(there)} {are} there and {were} not written by this command, "
+            f"which would replace {them}; name another {output.option}"
         )
 
 
