@@ -1,11 +1,12 @@
 """Evaluation profiles: which benchmarks are run, and how.
 
-Reads evaluate/profiles/<name>.yaml or a file of the same form: a `description` and `benchmarks`, whose
-entries are the fields of BenchmarkConfig. Imports nothing heavy.
+Reads evaluate/profiles/<name>.yaml or a file of the same form: a `description` and `benchmarks`, whose entries are the
+fields of BenchmarkConfig, or of NamedTaskConfig where they name a task of lm-eval. Imports nothing heavy.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -29,6 +30,7 @@ from selectit.evaluate.benchmarks.files import (
     data_files,
     prompt_forms,
 )
+from selectit.evaluate.benchmarks.task_config import NOT_OF_TASKS, NamedTaskConfig
 from selectit.evaluate.grading.graders import GRADERS, grader_name
 
 __all__ = ["Profile", "data_files", "load_profile", "profile_names"]
@@ -87,12 +89,16 @@ def load_profile(name_or_path: str) -> Profile:
             f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, profile_names())} "
             f"Known: {', '.join(profile_names())}; or the path of a YAML file of the same form"
         )
-    return _parse(path.name.removesuffix(path.suffix), yaml_text.read(path, f"profile {name_or_path}"))
+    content, lines = yaml_text.read_with_lines(path, f"profile {name_or_path}")
+    return _parse(path, content, lines)
 
 
-def _parse(name: str, content: Any) -> Profile:
+def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
+    name = path.name.removesuffix(path.suffix)
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
-        raise UserError(f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}")
+        raise UserError(
+            f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}; or {_any_task()}"
+        )
     faults = [
         f"{key}: not a key of a profile.{did_you_mean(key, ('description', 'benchmarks'))}"
         for key in map(str, content)
@@ -102,18 +108,21 @@ def _parse(name: str, content: Any) -> Profile:
         faults.append(f"description: expected text, found {content['description']!r}")
     benchmarks = {}
     for key, entry in content["benchmarks"].items():
-        benchmark, found = _benchmark(str(key), entry)
+        is_named = isinstance(entry, Mapping) and "task" in entry
+        benchmark, found = _named_task(str(key), entry, path.parent) if is_named else _benchmark(str(key), entry)
         faults += [f"benchmarks.{key}{fault}" for fault in found]
         if benchmark is not None:
             benchmarks[str(key)] = benchmark
     if faults:
+        faults = yaml_text.with_lines(faults, lines)
         raise UserError("\n".join([f"profile {name}:", *(f"  {fault}" for fault in faults)]))
     return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=benchmarks)
 
 
 def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]:
     if key not in BENCHMARKS:
-        return None, [f": no such benchmark.{did_you_mean(key, BENCHMARKS)} Known: {', '.join(BENCHMARKS)}"]
+        known = f"Known: {', '.join(BENCHMARKS)}; or {_any_task(key)}"
+        return None, [f": no such benchmark.{did_you_mean(key, BENCHMARKS)} {known}"]
     if not isinstance(entry, Mapping):
         return None, [": needs at least `metric`"]
     if "name" in entry:
@@ -123,16 +132,40 @@ def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]
         if benchmark.prompts is None or benchmark.prompts in prompt_forms(key):
             chosen_tasks(benchmark)
     except ValidationError as error:
-        return None, [_fault(one) for one in error.errors()]
+        return None, [_fault(one, BenchmarkConfig) for one in error.errors()]
     except UserError as error:
         return None, [f".tasks: {error}"]
     return benchmark, _contradictions(benchmark)
 
 
-def _fault(error: Any) -> str:
+def _any_task(name: str = "arc_challenge") -> str:
+    return f"any task of lm-eval, as an entry such as `{name}: {{task: {name}, metric: 'acc,none'}}`"
+
+
+def _named_task(key: str, entry: Mapping[str, Any], folder: Path) -> tuple[BenchmarkConfig | None, list[str]]:
+    """Args: folder: from which a relative `include_path` is read."""
+    if key in BENCHMARKS:
+        return None, [f": a benchmark of this project; call an entry with `task` otherwise, such as {key}_lm_eval"]
+    if faults := [f".{one}: not a setting of an entry with `task`" for one in (*NOT_OF_TASKS, "name") if one in entry]:
+        return None, faults
+    try:
+        benchmark = as_written(NamedTaskConfig, {**entry, "name": key})
+    except ValidationError as error:
+        return None, [_fault(one, NamedTaskConfig) for one in error.errors()]
+    if benchmark.include_path is not None:
+        include_path = os.path.abspath(folder / Path(benchmark.include_path).expanduser())
+        benchmark = benchmark.model_copy(update={"include_path": include_path})
+    return benchmark, [*_of_sampling(benchmark), *_twice(benchmark)]
+
+
+def _fault(error: Any, schema: type[BenchmarkConfig]) -> str:
+    if error["loc"] == ("name",):
+        return f": {error['input']!r} names a column and a file; use letters, digits, and _ . - inside"
     where = "".join(f".{part}" for part in error["loc"])
+    if error["loc"] == ("metric",) and error["type"] == "string_pattern_mismatch":
+        return f"{where}: write it as lm-eval reports it, with its filter, such as acc,none (found {error['input']!r})"
     if error["type"] == "extra_forbidden":
-        near = did_you_mean(str(error["loc"][0]), BenchmarkConfig.model_fields)
+        near = did_you_mean(str(error["loc"][0]), schema.model_fields)
         return f"{where}: not a setting of a benchmark.{near}"
     return f"{where}: {error['msg']}" + ("" if error["type"] == "missing" else f" (found {error['input']!r})")
 
@@ -170,20 +203,26 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
 def _without_effect(benchmark: BenchmarkConfig) -> list[str]:
     """Settings that were given and that nothing would read."""
     given = benchmark.model_fields_set
-    faults = []
     if benchmark.name in CHOICE:
         generation = ("max_gen_toks", "until", "temperature", "top_p", "num_samples")
         named = [name for name in generation if name in given]
         faults = [f".{name}: {benchmark.name} is answered by its choices, nothing is generated" for name in named]
-    elif "top_p" in given and benchmark.top_p < 1 and benchmark.temperature == 0:
+    else:
+        faults = _of_sampling(benchmark)
+    if "pass_at" in given and benchmark.name not in _PASS_AT_K:
+        faults.append(f".pass_at: {benchmark.name} runs no programs; leave it out")
+    return faults
+
+
+def _of_sampling(benchmark: BenchmarkConfig) -> list[str]:
+    faults = []
+    if "top_p" in benchmark.model_fields_set and benchmark.top_p < 1 and benchmark.temperature == 0:
         faults.append(f".top_p: {benchmark.top_p:g} is of sampling, and temperature 0 is greedy; leave one of them out")
     if 0 < benchmark.temperature < _LOWEST_TEMPERATURE or benchmark.temperature > _HIGHEST_TEMPERATURE:
         faults.append(
             f".temperature: {benchmark.temperature:g}; 0 is greedy, and samples are drawn from "
             f"{_LOWEST_TEMPERATURE:g} to {_HIGHEST_TEMPERATURE:g}"
         )
-    if "pass_at" in given and benchmark.name not in _PASS_AT_K:
-        faults.append(f".pass_at: {benchmark.name} runs no programs; leave it out")
     return faults
 
 

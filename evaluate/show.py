@@ -29,11 +29,16 @@ from selectit.evaluate.benchmarks.files import (
     chosen_tasks,
     needs_tokenizer,
 )
+from selectit.evaluate.benchmarks.named_task import read_task_items
+from selectit.evaluate.benchmarks.task_check import KnownAnswersLM, chat_with, check_task
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+from selectit.evaluate.benchmarks.task_files import find_task
 from selectit.evaluate.grading import mathematics
 from selectit.evaluate.grading.graders import grade_items, grader_name
 from selectit.evaluate.results import Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
+from selectit.store.fingerprint import pinned
 from selectit.templates import chat_template, template_name
 
 
@@ -149,9 +154,24 @@ def _asked_of(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     if tokenizer is not None and benchmark.chat_template:
         assert config.template is not None
         tokenizer.chat_template = chat_template(config.template, tokenizer)
+    if isinstance(benchmark, NamedTaskConfig):
+        return _asked_of_named(config, pinned(benchmark), num_items, tokenizer)
     questions = load_questions(config.model_copy(update={"limit": num_items}), tokenizer)
     lm = KnowingLM(tokenizer)
     items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None)))
+    return [_asked(item, lm.requests[item.prompt]) for item in items]
+
+
+def _asked_of_named(
+    config: EvaluateStage, benchmark: NamedTaskConfig, num_items: int | None, tokenizer: PreTrainedTokenizerBase | None
+) -> list[Asked]:
+    chat = None if tokenizer is None else chat_with(tokenizer, str(tokenizer.chat_template))
+    check_task(benchmark, chat)
+    config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
+    questions = load_questions(config)
+    lm = KnownAnswersLM(questions.tasks, chat)
+    answers = ask(lm, questions, config, lambda number: None)
+    items = questions.in_order(read_task_items(answers, questions.tasks, benchmark))
     return [_asked(item, lm.requests[item.prompt]) for item in items]
 
 
@@ -199,6 +219,8 @@ def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[s
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     benchmark = config.benchmark
     tasks = chosen_tasks(benchmark)
+    if isinstance(benchmark, NamedTaskConfig):
+        tasks = find_task(benchmark.task, benchmark.include_path).tasks
     form = (
         f"chat format, template {template_name(config.template or '')}"
         if benchmark.chat_template
@@ -231,6 +253,8 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
 
 def _result_line(benchmark: str, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
+    if one.item.score is None:
+        return f"right answer: {given!r}; {metric} is computed of all items together"
     if one.continuations or one.num_first_tokens is not None:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
     if benchmark in (*CODE, *EXPORTED):

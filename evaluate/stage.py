@@ -13,6 +13,16 @@ from pathlib import Path
 from selectit.errors import NotRun, UserError
 from selectit.evaluate.benchmarks.benchmark import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
 from selectit.evaluate.benchmarks.files import JUDGED, ON_HUB, data_files, needs_tokenizer
+from selectit.evaluate.benchmarks.named_task import (
+    data_set,
+    leave_room,
+    read_task_items,
+    score_task,
+    untracked_notes,
+    write_task,
+)
+from selectit.evaluate.benchmarks.task_check import chat_with, check_task
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.grading import alpaca_eval, arena_hard, length_control
 from selectit.evaluate.grading.arena_hard import GamesJudge
 from selectit.evaluate.grading.grade import check_can_run, check_means, grade
@@ -27,6 +37,7 @@ from selectit.evaluate.model.weights import find_weights
 from selectit.evaluate.results import BenchmarkResult, Item, read_items, sample_rows
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.store.fingerprint import pinned
 from selectit.store.names import EPOCHS_FOLDER, ITEMS_FILE
 from selectit.store.trained_on import check_base
 from selectit.templates import chat_template
@@ -53,12 +64,28 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.model.path, config.template, text)
     if config.adapter is not None:
         check_base(config.adapter, config.model)
+    if isinstance(config.benchmark, NamedTaskConfig):
+        check_named_task(config)
     check_means(config)
     if config.backend == "vllm":
         check_vllm(config.model, config.vllm_python)
     if config.judge is not None:
         length_control.find_gamed(config)
         check_judge(config.judge)
+
+
+def check_named_task(config: EvaluateStage) -> str:
+    """Load a named task of lm-eval with its data and try it out; returns what was found, in a line.
+
+    Raises: UserError with all that is wrong.
+    """
+    benchmark = pinned(config.benchmark)
+    assert isinstance(benchmark, NamedTaskConfig)
+    chat = None
+    if config.template is not None and benchmark.chat_template:
+        tokenizer = load_tokenizer(config.model)
+        chat = chat_with(tokenizer, chat_template(config.template, tokenizer))
+    return check_task(benchmark, chat)
 
 
 def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, float]:
@@ -71,7 +98,10 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     benchmark = config.benchmark
     result = BenchmarkResult(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
     result.protocol_notes = list(benchmark.notes)
-    if config.data == HUB:
+    if isinstance(benchmark, NamedTaskConfig):
+        result.protocol_notes += untracked_notes(benchmark)
+        result.data = data_set(benchmark)
+    elif config.data == HUB:
         result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
     if benchmark.chat_template and config.template is None:
         raise UserError(f"{benchmark.name} asks for chat format, and no template is set (finetune.template)")
@@ -91,6 +121,8 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     lm.use(config, config.template if benchmark.chat_template else None, out)
     config, notes = _leave_room(config, lm.max_length)
     questions = load_questions(config, lm.tokenizer if needs_tokenizer(benchmark) else None)
+    if isinstance(benchmark, NamedTaskConfig):
+        notes += leave_room(questions.tasks, lm.max_length)
     questions.notes.extend(notes)
     started = time.monotonic()
     with tracker.progress(benchmark.name, questions.num_requests) as advance:
@@ -99,12 +131,20 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     speed = {"seconds": seconds, "tokens_per_second": lm.num_tokens / seconds}
     tracker.log(speed)
 
-    items = questions.in_order(read_items(answers))
+    items = questions.in_order(
+        read_task_items(answers, questions.tasks, benchmark)
+        if isinstance(benchmark, NamedTaskConfig)
+        else read_items(answers)
+    )
     _mark_endings(lm, items)
     result.model = lm.describe()
     result.notes = questions.notes + _truncation_note(items)
     result.complete = not questions.notes
-    grade(config, result, items, _generator(config, inputs), out, tracker)
+    if isinstance(benchmark, NamedTaskConfig):
+        score_task(result, items, answers, benchmark)
+        write_task(questions.tasks, benchmark, out)
+    else:
+        grade(config, result, items, _generator(config, inputs), out, tracker)
     if judge is not None:
         references = alpaca_eval.reference_sha256(questions.rows)
         alpaca_eval.keep_answers(result, items, references, out)
@@ -186,7 +226,7 @@ def judge_items(
 def _leave_room(config: EvaluateStage, context_tokens: int) -> tuple[EvaluateStage, list[str]]:
     """At most half of the context for new tokens, so that a prompt fits; a note where that lowers the profile's."""
     wanted, most = config.benchmark.max_gen_toks, context_tokens // 2
-    if wanted is None or wanted <= most:
+    if wanted is None or wanted <= most or isinstance(config.benchmark, NamedTaskConfig):
         return config, []
     note = f"max_gen_toks lowered from {wanted} to {most}: the model's context has {context_tokens} tokens"
     benchmark = config.benchmark.model_copy(update={"max_gen_toks": most})

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
 
-from selectit.config.evaluate import BenchmarkConfig, JudgeSetting
-from selectit.config.inputs import Backend, ModelConfig
-from selectit.config.schema import Config, Location, LocationMark, Seed, Template, execution
+from selectit.config.evaluate import AnsweringFields, BenchmarkConfig, GradingFields
+from selectit.config.inputs import ModelConfig
+from selectit.config.schema import Location, Seed, Template, execution
 from selectit.evaluate.benchmarks.files import ON_HUB, data_files
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 
 
-class _OneBenchmark(Config):
+class _OneBenchmark(GradingFields):
     """Of a stage that reads one benchmark: its own files of the folder, or its data set on the hub."""
 
-    benchmark: BenchmarkConfig
+    benchmark: NamedTaskConfig | BenchmarkConfig
     profile: str = execution("")
     """Name of the profile the benchmark's settings come from, for the report."""
-    data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
 
     def location_files(self, field: str) -> list[Path] | None:
         if field != "data" or self.data == "hub":
@@ -29,22 +28,14 @@ class _OneBenchmark(Config):
         return None if dataset is None else (dataset, "benchmark")
 
 
-class EvaluateStage(_OneBenchmark):
+class EvaluateStage(_OneBenchmark, AnsweringFields):
     """One benchmark on one model."""
 
     model: ModelConfig
     adapter: Location | None = None
     """PEFT adapter that no stage of this project made; a fine-tuned model comes as an input instead."""
-    limit: int | None = None
     template: Template | None = None
     """Only where the benchmark asks for chat format."""
-    judge: JudgeSetting | None = None
-    sandbox: Literal["bwrap", "none"] = execution("bwrap")
-    comet_python: str | None = execution(None)
-    batch_size: int | None = execution(None, ge=1)
-    num_processes: int | None = execution(None, ge=1)
-    backend: Backend = "transformers"
-    vllm_python: str | None = execution(None)
     epoch: int | None = None
     """The weights after this epoch of the training; default: its result."""
     seed: Seed = 42
@@ -55,11 +46,7 @@ class GradeStage(_OneBenchmark):
 
     answers: Location
     """A file of lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation."""
-    limit: int | None = None
     grader: str
     """Name and version of what grades them: a mended one gives another result."""
     generator: str = execution("")
     """Whose answers they are, in files for the programs of others."""
-    judge: JudgeSetting | None = None
-    sandbox: Literal["bwrap", "none"] = execution("bwrap")
-    comet_python: str | None = execution(None)

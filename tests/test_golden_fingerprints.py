@@ -27,6 +27,7 @@ from selectit.config import (
     execution,
     nested_configs,
 )
+from selectit.evaluate.benchmarks import task_config
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.plan.graph import CONFIG_OF
 from selectit.plan.status import _why
@@ -76,6 +77,13 @@ STAGES = {
     "finetune-lora": (FinetuneStage, FINETUNE),
     "finetune-full": (FinetuneStage, {**FINETUNE, "keep_epochs": True, "finetune": {"method": "full"}}),
     "evaluate": (EvaluateStage, EVALUATE),
+    "evaluate task": (
+        EvaluateStage,
+        {
+            "model": MODEL,
+            "benchmark": {"name": "mine", "task": "sums", "include_path": "tasks", "metric": "acc,none", "scale": 2},
+        },
+    ),
     "grade": (
         GradeStage,
         {"benchmark": EVALUATE["benchmark"], "data": "benchmarks", "answers": "answers.jsonl", "grader": "gsm8k-1"},
@@ -89,7 +97,9 @@ def inputs(tmp_path, monkeypatch):
     files = {
         "pool.json": "[]", "answers.jsonl": "{}\n", "model/config.json": "{}", "model/model.safetensors": "weights",
         "benchmarks/gsm8k/test.jsonl": "{}\n", "benchmarks/gsm8k/train.jsonl": "{}\n",
+        "tasks/sums.yaml": "task: sums\n",
     }  # fmt: skip
+    monkeypatch.setattr(task_config, "version", lambda name: "0.4.13")  # of lm-eval, which is part of a task's
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -172,3 +172,34 @@ def test_table_and_notes_compile_in_one_and_two_columns_without_overflow(world, 
             pytest.skip("this LaTeX has no booktabs or graphicx")
         assert answer.returncode == 0, answer.stdout[-2000:]
     assert not re.findall(r"Overfull.*|LaTeX Warning: (?!Label).*", answer.stdout)
+
+
+LETTERS = ["选择" * 30, "привет α=0.2 🎉", "Ünïcödé œŒŁłŠžĳŉĦ “quotes” ‘x’ — € …", "\u200bzero\u202ewidth"]
+
+
+def test_letters_that_pdflatex_lacks_are_there_by_number_and_for_other_engines_as_they_are():
+    assert escape("选") == r"\ifdefined\Umathchar 选\else U+9009\fi\allowbreak{}"
+    assert escape("α über") == r"\ensuremath{\alpha} über" and escape("a\u200bb") == "ab"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_letters_of_every_script_compile(tmp_path):
+    body = "\n\n".join([*map(breakable, LETTERS), *(breakable(chr(code)) for code in range(0xA1, 0x180))])
+    document = [
+        r"\documentclass{article}",
+        r"\usepackage[T1]{fontenc}",
+        r"\begin{document}\raggedright",
+        body,
+        r"\end{document}",
+    ]
+    (tmp_path / "letters.tex").write_text("\n".join(document))
+    command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "letters.tex"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
+    assert answer.returncode == 0 and "Overfull" not in answer.stdout, answer.stdout[-2000:]
+
+
+def test_a_description_without_a_stop_does_not_run_into_the_caption(world):
+    made = world(description="A small table")
+    made.report()
+    assert "A small table. In percent" in made.text("table.tex")

@@ -31,8 +31,11 @@ from selectit.evaluate.benchmarks.files import (
     needs_tokenizer,
     task_file,
 )
+from selectit.evaluate.benchmarks.named_task import BOOTSTRAP_ITERS, load_task, set_up
 from selectit.evaluate.benchmarks.readers import read_mmlu, tydiqa_languages
 from selectit.evaluate.benchmarks.released import ReleasedTask
+from selectit.evaluate.benchmarks.task import DataDirTask
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.model.harness import ProgressHook, quiet
 from selectit.evaluate.results import CHOICES, Item
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
@@ -125,6 +128,8 @@ def places_in_file(task: Task) -> Sequence[int]:
     with task 1.
     """
     rows, dataset = task.task_docs, task.DATASET_PATH
+    if not isinstance(task, DataDirTask):
+        return range(len(rows))
     if dataset == ON_HUB["tydiqa"]:
         place = {row_id: at for at, row_id in enumerate(task.dataset["validation"]["id"])}
         return [place[row_id] for row_id in rows["id"]]
@@ -138,6 +143,8 @@ def load_questions(config: EvaluateStage | GradeStage, tokenizer: PreTrainedToke
     Raises: UserError where data is missing or cannot be fetched.
     """
     benchmark = config.benchmark
+    if isinstance(benchmark, NamedTaskConfig):
+        return _named_questions(benchmark, config.limit)
     folder = None if config.data == HUB else Path(config.data)
     if folder is not None:
         data_files(benchmark, folder)
@@ -157,10 +164,23 @@ def load_questions(config: EvaluateStage | GradeStage, tokenizer: PreTrainedToke
         _set(task, benchmark)
         if isinstance(task, ReleasedTask):
             task.tokenizer = tokenizer
-    drawn = _draw(loaded["tasks"], benchmark, config.limit)
-    if config.limit is not None:
-        notes.append(f"limited to {config.limit} items per task (evaluate.limit)")
-    return Questions(loaded["tasks"], loaded["groups"], drawn, None if drawn else config.limit, notes)
+    return _questions(loaded["tasks"], loaded["groups"], benchmark, config.limit, notes)
+
+
+def _named_questions(benchmark: NamedTaskConfig, limit: int | None) -> Questions:
+    loaded = load_task(benchmark)
+    for task in loaded.tasks.values():
+        set_up(task, benchmark)
+    return _questions(loaded.tasks, loaded.groups, benchmark, limit, [])
+
+
+def _questions(
+    tasks: dict[str, Task], groups: dict[str, Group], benchmark: BenchmarkConfig, limit: int | None, notes: list[str]
+) -> Questions:
+    drawn = _draw(tasks, benchmark, limit)
+    if limit is not None:
+        notes.append(f"limited to {limit} items per task (evaluate.limit)")
+    return Questions(tasks, groups, drawn, None if drawn else limit, notes)
 
 
 def ask(lm: LM, questions: Questions, config: EvaluateStage, advance: Callable[[int], None]) -> dict[str, Any]:
@@ -173,6 +193,7 @@ def ask(lm: LM, questions: Questions, config: EvaluateStage, advance: Callable[[
             {"tasks": questions.tasks, "groups": questions.groups},
             limit=questions.limit,
             samples=questions.samples,
+            bootstrap_iters=BOOTSTRAP_ITERS,
             apply_chat_template=config.benchmark.chat_template,
             fewshot_as_multiturn=True,
         )

@@ -15,6 +15,7 @@ import yaml
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 
 MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
 """Benchmarks with a final answer that math-verify compares."""
@@ -94,6 +95,8 @@ def prompt_forms(benchmark: str) -> tuple[str, ...]:
 
 def needs_tokenizer(benchmark: BenchmarkConfig) -> bool:
     """Whether the text of its prompts depends on the evaluated model's tokenizer."""
+    if isinstance(benchmark, NamedTaskConfig):
+        return benchmark.chat_template
     return benchmark.chat_template or task_file(benchmark.name, benchmark.prompts).stem in _CUT_PROMPTS
 
 

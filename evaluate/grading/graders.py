@@ -20,11 +20,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.files import CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.grading.graded import Grader
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ def grader_name(benchmark: BenchmarkConfig) -> str | None:
 
 def grader_of(benchmark: BenchmarkConfig) -> dict[str, Any] | None:
     """Name and version of what grades a benchmark; None where a judge, a scorer or another program does."""
+    if isinstance(benchmark, NamedTaskConfig):
+        return {"name": "lm_eval", "version": version("lm_eval")}
     if benchmark.name in (*JUDGED, *TRANSLATION, *COMET, *EXPORTED):
         return None
     if (name := grader_name(benchmark)) is not None:

@@ -208,6 +208,7 @@ def _readme(plan: Plan, num_artifacts: int, notes: tuple[str, ...]) -> str:
 ```bash
 sha256sum -c {SUMS}      # are these the bytes that were packed?
 selectit verify {name}        # is every file the one that its manifest describes, and every number its artifact's?
+selectit verify recipe.yaml --runs-dir .   # does the report come out of the artifacts once more? (with the inputs)
 selectit plan recipe.yaml --runs-dir .     # which of its stages are whole here
 selectit run recipe.yaml                   # makes it again
 ```

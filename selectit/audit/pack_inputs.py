@@ -12,8 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from selectit import yaml_text
 from selectit.config import ArmConfig, JudgeConfig, LocationMark, ModelConfig, PoolConfig, RecipeConfig
 from selectit.data.fetch import PREFIX, name_of
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+from selectit.evaluate.benchmarks.task_files import find_task
 from selectit.evaluate.profile import data_files, load_profile
 from selectit.plan.graph import Plan
 from selectit.recipe.load import map_locations
@@ -77,7 +80,7 @@ class Inputs:
             folder = {"profile": "profiles", "template": "templates"}.get(field, "prompts")
             folder = "prompts" if issubclass(schema, JudgeConfig) else folder
             self._places[path] = place = self._free(f"{folder}/{path.name}")
-            self.entries[place] = path
+            self.entries[place] = self._with_tasks(path) if field == "profile" else path
         return place
 
     def _copy(self, path: Path, place: str) -> None:
@@ -90,6 +93,33 @@ class Inputs:
         is_packed = self._copies and (self._weights or file.suffix not in WEIGHTS)
         (self.entries if is_packed else self.left_out)[place] = file
 
+    def _with_tasks(self, profile: Path) -> bytes | Path:
+        """A profile that names the packed folders of the task YAMLs that it reads; the file where it reads none."""
+        content = yaml_text.read(profile, f"profile {profile}")
+        is_changed = False
+        for name, benchmark in load_profile(str(profile)).benchmarks.items():
+            if not isinstance(benchmark, NamedTaskConfig) or benchmark.include_path is None:
+                continue
+            folder = Path(benchmark.include_path)
+            if folder not in self._places:
+                self._places[folder] = self._free(f"profiles/{folder.name}")
+            found = find_task(benchmark.task, benchmark.include_path)
+            for file in found.files:
+                if file.resolve().is_relative_to(folder.resolve()):
+                    self._add_text_or_data(self._places[folder], file, folder, file in found.data)
+                elif file in found.data:
+                    self.left_out[str(file)] = file  # read from where it is
+            content["benchmarks"][name]["include_path"] = Path(self._places[folder]).name
+            is_changed = True
+        return yaml_text.dump(content).encode() if is_changed else profile
+
+    def _add_text_or_data(self, place: str, file: Path, folder: Path, is_data: bool) -> None:
+        name = f"{place}/{file.resolve().relative_to(folder.resolve())}"
+        if is_data:
+            self._add(name, file)
+        else:
+            self.entries[name] = file
+
     def _data_files(self, data: Path) -> list[Path]:
         """Those that the rows' benchmarks read."""
         recipe, found = recipe_of(self._plan), dict[Path, None]()
@@ -98,7 +128,8 @@ class Inputs:
             if Path(evaluate.data) != data:
                 continue
             for name, benchmark in recipe.profiles[row.arm].benchmarks.items():
-                if evaluate.benchmarks is None or name in evaluate.benchmarks:
+                is_chosen = evaluate.benchmarks is None or name in evaluate.benchmarks
+                if is_chosen and not isinstance(benchmark, NamedTaskConfig):
                     found.update(dict.fromkeys(data_files(benchmark, data)))
         return list(found)
 

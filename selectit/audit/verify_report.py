@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from selectit.audit.trace import ResultsFolder
 from selectit.audit.verify import Finding, What, WrongNumber, compare_tables
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
+from selectit.recipe.rows import Recipe
 from selectit.report.record import LIBRARIES, RECORD, changed_files, files_of, is_sealed, read_record
 from selectit.report.write import FILES, make_report
 
@@ -34,7 +36,7 @@ def check_written(folder: Path) -> list[Finding]:
         return [Finding("changed" if (folder / RECORD).is_file() else "missing", RECORD, why)]
     files = files_of(record)
     if not files:
-        return [Finding("not verifiable", RECORD, "an earlier version wrote it, without hashes of the files")]
+        return [Finding("changed", RECORD, "it holds no sha256 of the report's files")]
     findings = []
     for name in changed_files(folder, record):
         if (folder / name).is_file():
@@ -43,6 +45,12 @@ def check_written(folder: Path) -> list[Finding]:
             findings.append(Finding("missing", name, "it was written with the report"))
     extras = sorted(path.name for path in folder.iterdir() if path.name not in (RECORD, *files))
     return findings + [Finding("extra", name, "no file of the report; it is not packed") for name in extras]
+
+
+def as_reported(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe of a pack, which is `recipe.yaml` there, under the file name that the packed report was made with."""
+    told = _section(_section(read_record(folder), "depends_on"), "recipe").get("file")
+    return replace(recipe, path=recipe.path.with_name(Path(str(told)).name)) if told else recipe
 
 
 def check_made_again(
@@ -61,9 +69,9 @@ def _made_again(
     folder: Path, standing: Mapping[str, Any] | None, made: Mapping[str, Any], texts: Mapping[str, str]
 ) -> list[Finding]:
     if standing is None or not files_of(standing):
-        return [*_compare_texts(folder, texts, "an earlier version of this project wrote it"), *_numbers(folder, texts)]
+        return _compare_texts(folder, texts, "")
     other = _other_makers(standing, made)
-    why = f"the report was made with {other}; only its numbers are compared" if other else ""
+    why = f"made with {other}; its numbers are those of the artifacts" if other else ""
     findings = _compare_texts(folder, texts, why) + (_numbers(folder, texts) if other else [])
     recorded, now = (_plain(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
     if recorded != now:
@@ -88,7 +96,8 @@ def _section(record: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
 def _other_makers(standing: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     """What made the report that stands, where that is not what would make it now."""
     before, now = (_section(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
-    libraries = [f"{name} {before.get(name)} (here {now[name]})" for name in LIBRARIES if before.get(name) != now[name]]
+    names = ("python", *LIBRARIES)
+    libraries = [f"{name} {before.get(name)} (here {now[name]})" for name in names if before.get(name) != now[name]]
     return ", ".join([*(["another version of this project"] if before.get("code") != now["code"] else []), *libraries])
 
 
@@ -115,9 +124,35 @@ def _compare_texts(folder: Path, texts: Mapping[str, str], not_verifiable: str) 
             findings.append(Finding("missing", name, "a report has it"))
         elif path.read_bytes() != text.encode():
             found = path.read_text(encoding="utf-8", errors="replace")
-            why = not_verifiable or f"not what the artifacts give: {_first_line(found, text)}"
-            findings.append(Finding("not verifiable" if not_verifiable else "changed", name, why))
+            if not_verifiable and not (other := _other_number(name, found, text)):
+                findings.append(Finding("not verifiable", name, not_verifiable))
+            else:
+                why = other if not_verifiable else _first_line(found, text)
+                findings.append(Finding("changed", name, f"not what the artifacts give: {why}"))
     return findings
+
+
+TABLES = {
+    "table.tex": (r"\midrule", r"\bottomrule"),
+    "report.md": ("## Results", "\n- "),
+    "report.html": ('id="results"', "</table>"),
+}
+"""File -> the text before and after the rows of its table of results."""
+NUMBER = re.compile(r"[−+-]?\d[\d,]*\.\d+|<0\.1")
+MARKUP = re.compile(r"<[a-z/][^>]*>")
+
+
+def _other_number(name: str, found: str, made: str) -> str:
+    """The first number of the table of results that differs; empty where none does, or the file has no such table."""
+    if name not in TABLES:
+        return ""
+    (ours, theirs) = (_numbers_of_table(text, *TABLES[name]) for text in (found, made))
+    pairs = itertools.zip_longest(ours, theirs, fillvalue="none")
+    return next((f"{one} in the table of results, made again {other}" for one, other in pairs if one != other), "")
+
+
+def _numbers_of_table(text: str, begin: str, end: str) -> list[str]:
+    return NUMBER.findall(MARKUP.sub(" ", text.partition(begin)[2].partition(end)[0]))
 
 
 def _first_line(found: str, made: str) -> str:
@@ -147,7 +182,8 @@ def _numbers(folder: Path, texts: Mapping[str, str]) -> list[Finding]:
             differing = [key for key in one if key in other and not _is_same(one[key], other[key])]
             if differing:
                 key = differing[0]
-                findings.append(Finding("changed", name, f"line {number}, {key}: {one[key]}, made again {other[key]}"))
+                why = f"line {number}, {key}: {one[key]}, made again {other[key]} by another version"
+                findings.append(Finding("changed", name, why))
                 break
     return findings
 

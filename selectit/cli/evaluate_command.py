@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.grade_command import judge_setting, regrade, report
 from selectit.cli.stage_commands import FILES, check_revision, run_stages
 from selectit.errors import UserError
@@ -53,6 +54,8 @@ def evaluate(
         typer.Option("--regrade", help="Grade the answers of an earlier evaluation again; nothing is generated."),
     ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
     from selectit.evaluate.profile import load_profile
@@ -64,7 +67,7 @@ def evaluate(
     if regrade_ is not None:
         if out is None or model is not None or adapter is not None or show is not None:
             raise UserError("--regrade takes the folder of an evaluation and --out, and no model: its answers are kept")
-        regrade(regrade_, out, judge, sandbox, comet_python, wandb)
+        regrade(regrade_, out, judge, sandbox, comet_python, wandb, quiet, verbose)
         return
     if show is None and ((model is None and adapter is None) or out is None):
         raise UserError(
@@ -109,7 +112,7 @@ def evaluate(
         _show([stage.config for stage in stages.values()], _num_items(items), out)
         return
     assert out is not None
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
 def _num_items(items: str) -> int | None:

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from selectit import yaml_text
+from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.stage_commands import FILES, console, run_stages
 from selectit.errors import UserError
 from selectit.store.names import ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
@@ -34,6 +35,8 @@ def grade(
     comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
     generator: Annotated[str, typer.Option(help="Whose answers they are, in files for other graders.")] = "",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score answers that are there already, and generate none."""
     from selectit.config import EvaluateConfig
@@ -58,10 +61,19 @@ def grade(
         for name, benchmark in settings.benchmarks.items()
         if chosen is None or name in chosen
     }  # fmt: skip
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
-def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_python: str | None, wandb: bool) -> None:
+def regrade(
+    artifact: Path,
+    out: Path,
+    judge: str | None,
+    sandbox: str,
+    comet_python: str | None,
+    wandb: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
     """Args:   artifact: the folder of one evaluation, or one that holds several.
     Raises: UserError where there is none, or where `out` is where the old ones are or among them.
     """
@@ -90,7 +102,7 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
             f"--regrade {artifact}: no finished evaluation there; name the folder of one "
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
 def _generator(manifest: dict[str, Any]) -> str:
@@ -103,11 +115,19 @@ def _stage(**fields: Any) -> Any:
 
     from selectit.config import BenchmarkConfig
     from selectit.evaluate.benchmarks.files import JUDGED
+    from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
     from selectit.evaluate.grading.graders import grader_of
     from selectit.evaluate.stage_config import GradeStage
     from selectit.plan.graph import Stage
 
-    benchmark = BenchmarkConfig.model_validate(fields["benchmark"])
+    kept = fields["benchmark"]
+    if isinstance(kept, NamedTaskConfig) or "task" in dict(kept):
+        name = dict(kept)["name"]
+        raise UserError(
+            f"{name} is a task of lm-eval, which scores answers as they are generated; evaluate the model again "
+            "(selectit evaluate), and leave this one out here (--benchmarks, or another folder for --regrade)"
+        )
+    benchmark = BenchmarkConfig.model_validate(kept)
     judge = fields["judge"] if benchmark.name in JUDGED else None
     grader = grader_of(benchmark)
     named = "judge" if grader is None else f"{grader['name']} {grader['version']}"

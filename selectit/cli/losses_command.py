@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.stage_commands import BAD_ROWS, FILES, PoolFile, console, judge_verification, run_alone
 from selectit.errors import UserError, did_you_mean
 from selectit.store.names import LEDGER
@@ -36,6 +37,8 @@ def losses(
     ] = None,
     bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Take the loss of every response of a pool."""
     from selectit.plan import build as planning
@@ -63,7 +66,7 @@ def losses(
         }
     )
     stage = planning.loss_stages(arm)["conditioned" if text == "conditioned" else "unconditioned"]
-    folder = run_alone(stage, out / ".runs", wandb, placed={"losses": out})
+    folder = run_alone(stage, out / ".runs", wandb, placed={"losses": out}, quiet=quiet, verbose=verbose)
     console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, tolerance)

@@ -210,7 +210,8 @@ def _of_recipe(
 ) -> tuple[list[str], ResultsFolder, list[WrongNumber], list[Finding]]:
     """The finished folders of a recipe's plan, its results folder, and where its report is not the recipe's."""
     from selectit.audit.trace import open_results, with_inputs
-    from selectit.audit.verify_report import check_made_again
+    from selectit.audit.verify import PACK, left_out
+    from selectit.audit.verify_report import as_reported, check_made_again
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.run.engine import found
@@ -218,8 +219,8 @@ def _of_recipe(
 
     loaded = load(recipe, set_)
     results = open_results(runs_dir / loaded.config.name)
-    plan = build(loaded)
-    outcomes = found(plan, Store(runs_dir))
+    plan = build(as_reported(loaded, results.path) if (runs_dir / PACK).is_file() else loaded)
+    outcomes = found(plan, Store(runs_dir, absent=left_out(results.artifacts)))
     wrong, findings = check_made_again(results, plan, outcomes)
     finished = [o.artifact.path.name for o in outcomes.values() if o.artifact is not None]
     return with_inputs(results.artifacts, [*finished, *results.names]), results, wrong, findings

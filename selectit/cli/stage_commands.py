@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from selectit.cli.consoles import make_console
+from selectit.cli.consoles import Quiet, Verbose, make_console, watched
 from selectit.errors import UserError
 from selectit.store.names import (
     ADAPTER_FOLDER,
@@ -70,6 +70,8 @@ def score(
         float | None, typer.Option(help="--estimate: the share of --tflops that is reached.")
     ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Rate every row of a pool with one model."""
     from selectit.plan import build as planning
@@ -105,10 +107,10 @@ def score(
         return
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
-    outcome = run_stages([stage], out / ".runs", wandb, {"score": out}, _existing(reuse))[stage]
-    folder = _folder(outcome)
-    for line in [] if outcome.ran else notes(json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))):
-        console.print(line, highlight=False, soft_wrap=True)
+    folder = run_alone(
+        stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse), quiet=quiet, verbose=verbose,
+        notes=lambda path: notes(json.loads((path / SCORE_RECORD).read_text(encoding="utf-8"))),
+    )  # fmt: skip
     console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity, tolerance)
@@ -152,6 +154,8 @@ def select(
     reuse: Annotated[list[Path], typer.Option(help=REUSE)] = [],
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
     from selectit.plan import build as planning
@@ -212,14 +216,14 @@ def select(
     other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
     prompts = planning.needed_prompts([other or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, other)
-    outcome = run_stages([stage], runs_dir, wandb, reuse=reuse)[stage]
-    folder = _folder(outcome)
-    selection = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
+    folder = run_alone(
+        stage, runs_dir, wandb, reuse=reuse, quiet=quiet, verbose=verbose,
+        notes=lambda path: tie_lines(_selection(path), _selection(path)),
+    )  # fmt: skip
+    selection = _selection(folder)
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
         shutil.copyfile(folder / SCORES_FILE, scores)
-    for line in [] if outcome.ran else tie_lines(selection, selection):
-        console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
     )
@@ -237,6 +241,8 @@ def finetune(
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
     bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Fine-tune a model on all rows of a file."""
     from selectit.plan import build as planning
@@ -261,7 +267,7 @@ def finetune(
     )
     subset = planning.select_stage(arm, seed, {})
     stage = planning.finetune_stage(arm, seed, subset)
-    folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out})
+    folder = run_alone(stage, out / ".runs", wandb, placed={stage.kind: out}, quiet=quiet, verbose=verbose)
     name = ADAPTER_FOLDER if arm.finetune.trains_adapter else MODEL_FOLDER
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
@@ -315,6 +321,9 @@ def run_stages(
     wandb: bool,
     placed: dict[str, Path] | None = None,
     reuse: Sequence[Path] = (),
+    *,
+    quiet: bool,
+    verbose: bool,
 ) -> dict[Any, Any]:
     """Run stages that belong to no recipe."""
     from selectit.config import WandbConfig
@@ -324,25 +333,42 @@ def run_stages(
     from selectit.store.artifact import Store
 
     store = Store(runs_dir, placed, reuse)
-    return run_plan(alone(*stages), Session(store, console, WandbConfig(enabled=wandb), group=runs_dir.name))
+    shown = watched(console, quiet, verbose)
+    session = Session(store, shown, WandbConfig(enabled=wandb), group=runs_dir.name, tracebacks=verbose)
+    return run_plan(alone(*stages), session)
 
 
 def run_alone(
-    stage: Any, runs_dir: Path, wandb: bool, placed: dict[str, Path] | None = None, reuse: Sequence[Path] = ()
+    stage: Any,
+    runs_dir: Path,
+    wandb: bool,
+    placed: dict[str, Path] | None = None,
+    reuse: Sequence[Path] = (),
+    *,
+    quiet: bool,
+    verbose: bool,
+    notes: Callable[[Path], list[str]] = lambda path: [],
 ) -> Path:
     """Run one stage; the folder it wrote.
 
+    Args:   notes: what a person has to know of a stage that was finished before; one that runs states it itself.
+
     Raises: typer.Exit where it left no artifact.
     """
-    return _folder(run_stages([stage], runs_dir, wandb, placed, reuse)[stage])
-
-
-def _folder(outcome: Any) -> Path:
-    """Raises: typer.Exit where a stage left no artifact."""
+    outcome = run_stages([stage], runs_dir, wandb, placed, reuse, quiet=quiet, verbose=verbose)[stage]
     if outcome.artifact is None:
+        if quiet:  # else it stands there already
+            typer.echo(f"error: {outcome.reason}", err=True)
         raise typer.Exit(1)
-    path: Path = outcome.artifact.path
+    path = Path(outcome.artifact.path)
+    for line in [] if outcome.ran or quiet else notes(path):
+        console.print(line, highlight=False, soft_wrap=True)
     return path
+
+
+def _selection(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
+    return found
 
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from selectit.config.evaluate import BenchmarkConfig, EvaluateConfig, JudgeConfig, JudgeSetting
+from selectit.config.evaluate import (
+    AnsweringFields,
+    BenchmarkConfig,
+    EvaluateConfig,
+    GradingFields,
+    JudgeConfig,
+    JudgeSetting,
+)
 from selectit.config.finetune import (
     EarlyStopping,
     FinetuneConfig,
@@ -14,6 +21,7 @@ from selectit.config.finetune import (
 )
 from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, Quantization, SampleConfig
 from selectit.config.losses import LossStage, LossTemplate
+from selectit.config.reading import LongRows, RatingFields, RatingTemplate, ReadingFields, Turns
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import (
     Config,
@@ -28,11 +36,8 @@ from selectit.config.schema import (
 from selectit.config.score import (
     DEFAULT_RATING_PROMPTS,
     NUM_RATINGS,
-    LongRows,
-    RatingTemplate,
     ScoreConfig,
     ScoreStage,
-    Turns,
 )
 from selectit.config.select import (
     SEEDED_STRATEGIES,
@@ -56,6 +61,7 @@ __all__ = [
     "DEFAULT_RATING_PROMPTS",
     "NUM_RATINGS",
     "SEEDED_STRATEGIES",
+    "AnsweringFields",
     "ArmConfig",
     "BadRows",
     "BenchmarkConfig",
@@ -65,6 +71,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneStage",
     "FullSelect",
+    "GradingFields",
     "IFDSelect",
     "JudgeConfig",
     "JudgeSetting",
@@ -83,8 +90,10 @@ __all__ = [
     "RandomMatchedSelect",
     "RandomRestSelect",
     "RandomSelect",
+    "RatingFields",
     "RatingTemplate",
     "Ratio",
+    "ReadingFields",
     "RecipeConfig",
     "ReplayConfig",
     "SampleConfig",

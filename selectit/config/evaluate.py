@@ -111,24 +111,24 @@ PROFILES = (
 """Those of evaluate/profiles/; any other value is a path."""
 
 
-class EvaluateConfig(Config):
-    profile: Annotated[str, LocationMark(keywords=PROFILES)] = "paper-2023"
-    """A protocol of evaluate/profiles/ or a YAML file of the same form."""
+class GradingFields(Config):
+    """What the section shares with the stages that grade answers."""
+
     data: Annotated[str, LocationMark(keywords=("hub",))] = "hub"
     """`hub`, or a folder that holds mmlu/, bbh/, gsm8k/ and so on, as docs/evaluation.md has them."""
-    benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
-    """Which of the profile's benchmarks; default: all."""
-    checkpoints: Literal["last", "all"] = "last"
-    """all: the weights after every epoch too, as a curve in the report; the table has the last ones (with
-    early_stopping the best) in either case."""
     limit: int | None = Field(None, ge=1)
     """At most this many items per task (an MMLU subject, a BBH task and a TyDiQA language are tasks)."""
     judge: JudgeSetting | None = None
     """Who judges AlpacaEval's answers. None: they are written, not judged."""
-    sandbox: Literal["bwrap", "none"] = "bwrap"
+    sandbox: Literal["bwrap", "none"] = execution("bwrap")
     """Where model-written code runs. `none` runs it unprotected and must be asked for."""
     comet_python: str | None = execution(None)
     """A Python with unbabel-comet. None: what COMET would score is not run."""
+
+
+class AnsweringFields(GradingFields):
+    """What the section shares with the stage that asks a model."""
+
     batch_size: int | None = execution(None, ge=1)
     """Rows of a forward pass at most. None: as many as fit; a batch that does not fit is halved in any case."""
     num_processes: int | None = execution(None, ge=1)
@@ -136,6 +136,16 @@ class EvaluateConfig(Config):
     backend: Backend = "transformers"
     vllm_python: str | None = execution(None, min_length=1)
     """A Python with vLLM. None: the one that runs this."""
+
+
+class EvaluateConfig(AnsweringFields):
+    profile: Annotated[str, LocationMark(keywords=PROFILES)] = "paper-2023"
+    """A protocol of evaluate/profiles/ or a YAML file of the same form."""
+    benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
+    """Which of the profile's benchmarks; default: all."""
+    checkpoints: Literal["last", "all"] = "last"
+    """all: the weights after every epoch too, as a curve in the report; the table has the last ones (with
+    early_stopping the best) in either case."""
 
     @model_validator(mode="after")
     def _backend_gets_only_what_it_reads(self) -> EvaluateConfig:

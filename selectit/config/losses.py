@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
-from selectit.config.inputs import ModelConfig, PoolConfig, Quantization
-from selectit.config.schema import TEMPLATES, Config, LocationMark, execution, one_of
+from selectit.config.inputs import ModelConfig, PoolConfig
+from selectit.config.reading import ReadingFields
+from selectit.config.schema import TEMPLATES, LocationMark, one_of
 
 LOSS_TEMPLATES = (*TEMPLATES, "plain")
 LossTemplate = Annotated[str, LocationMark(keywords=LOSS_TEMPLATES), one_of(*LOSS_TEMPLATES)]
@@ -17,18 +16,12 @@ SelectTemplate = Annotated[str, LocationMark(keywords=SELECT_TEMPLATES), one_of(
 """The same, and `training`: that of `finetune.template`."""
 
 
-class LossStage(Config):
+class LossStage(ReadingFields):
     """One model over one pool: how well it predicts the responses, with their instructions or without."""
 
     pool: PoolConfig
     model: ModelConfig
     text: Literal["conditioned", "marker", "bare"]
     """conditioned: the row in its template; marker: the response behind the template's response marker; bare: the
-    response alone. The response's token ids are the same in all three."""
+    response alone. The response's token ids are the same in all three. Beyond max_length it loses its end in all."""
     template: LossTemplate
-    max_length: int | None = Field(None, ge=32)
-    """Tokens of the row in its template at most: longer responses lose their end, in every text."""
-    quantization: Quantization = "none"
-    batch_tokens: int | None = execution(None, ge=1)
-    num_processes: int | None = execution(None, ge=1)
-    launcher: Literal["none", "external"] = execution("none")

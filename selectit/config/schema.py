@@ -7,6 +7,7 @@ A field is part of a stage's identity (and so of its fingerprint) unless it is m
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -15,6 +16,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from selectit.errors import did_you_mean
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the text of a field stands for."""
+
+    value: Mapping[str, str]
+    files: Mapping[str, Path]
+    """By the names that are part of the identity with their content."""
+    datasets: tuple[tuple[str, str | None], ...]
+    """Of the hub, each with its branch, tag or commit. The configuration has a field `commits` for their commits."""
+    cure: str
+    """What to do where the hub does not answer for one of them."""
 
 
 class Config(BaseModel):
@@ -30,6 +44,10 @@ class Config(BaseModel):
         """The hub's data set that a keyword of a location stands for, and the field whose `revision` says which commit
         of it; None: the keyword says all.
         """
+        return None
+
+    def contents(self, field: str) -> Contents | None:
+        """What enters the identity in place of a field's text; None: the text does."""
         return None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import MATHEMATICS, data_files
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 
 ONE_FILE = ("gsm8k", "humaneval", "humaneval_plus", "alpaca_eval", "alpaca_eval_2", *MATHEMATICS, "medqa", "medmcqa")
 """Benchmarks of one task whose first file holds an item a line, or a list of items."""
@@ -21,7 +22,7 @@ ONE_FILE = ("gsm8k", "humaneval", "humaneval_plus", "alpaca_eval", "alpaca_eval_
 
 def items_of_tasks(benchmark: BenchmarkConfig, data: str) -> list[int] | None:
     """Items of each chosen task; None where the data is on the hub, absent or of another layout."""
-    if data == "hub":
+    if data == "hub" or isinstance(benchmark, NamedTaskConfig):
         return None
     try:
         files = data_files(benchmark, Path(data))

@@ -13,6 +13,7 @@ from selectit.config import LossStage, PoolConfig, ScoreStage, Turns
 from selectit.cost.flops import BatchCount, Matrices
 from selectit.cost.tokens import END, Tokenizing, distinct, draw, pool_rows, renderer, tokenizing
 from selectit.data.pool import Row
+from selectit.data.turns import texts_of
 from selectit.inference.batch import Text, batches, common_prefix
 from selectit.inference.shape import config_of, shape_of
 from selectit.scoring.batch_tokens import tokens_of_a_batch
@@ -51,7 +52,7 @@ def loss_passes(config: LossStage, on_gpu: bool) -> tuple[BatchCount, str]:
     count = BatchCount(Matrices.of_shape(shape_of(config.model)), pads, every_logit=True)
     limit = tokens_of_a_batch(config, "cuda" if on_gpu else "cpu")
     for with_input in (False, True):  # as losses are batched
-        rows = [row for row in drawn.rows if any(m.get("input") for m in row.messages) == with_input]
+        rows = [row for row in drawn.rows if any(len(texts_of(m)) > 1 for m in row.messages) == with_input]
         texts = _texts(rows, render if config.text == "conditioned" else lambda row: opening + _answers(row), tokens)
         if config.max_length is not None:
             texts = _within(texts, config.max_length, cuts=True)

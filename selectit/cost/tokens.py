@@ -18,6 +18,7 @@ import numpy as np
 
 from selectit.config import ModelConfig, PoolConfig
 from selectit.data.pool import Row, read_pool
+from selectit.data.turns import words
 from selectit.inference.shape import model_file
 from selectit.templates import OWN, chat_template, input_separator
 
@@ -131,15 +132,11 @@ def renderer(template: str) -> Callable[[Row], str]:
     """A row as training text; `chat` and files, which may need the tokenizer, are taken as the bare turns."""
     separator = input_separator(template)
     if template not in OWN:
-        return lambda row: "\n".join(_content(m, separator) for m in row.messages)
+        return lambda row: "\n".join(words(m, separator) for m in row.messages)
     compiled = jinja2.Template(GENERATION_TAG.sub("", chat_template(template)))
 
     def render(row: Row) -> str:
-        messages = [{"role": m["role"], "content": _content(m, separator)} for m in row.messages]
+        messages = [{"role": m["role"], "content": words(m, separator)} for m in row.messages]
         return compiled.render(messages=messages, bos_token="", eos_token=END)
 
     return render
-
-
-def _content(message: dict[str, str], separator: str) -> str:
-    return message["content"] + (separator + message["input"] if message.get("input") else "")

@@ -27,6 +27,7 @@ from selectit.cost.items import items_of_tasks
 from selectit.cost.passes import loss_passes, rating_passes
 from selectit.cost.tokens import CHARS_PER_TOKEN, pool_rows, tokens_per_row
 from selectit.errors import UserError
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.shape import Shape, bytes_per_parameter, shape_of
 from selectit.inference.training_memory import adapter_parameters, optimizer_bytes, training_memory
@@ -240,6 +241,11 @@ def num_items(benchmark: BenchmarkConfig, limit: int | None, data: str = "hub") 
 
 def _size(benchmark: BenchmarkConfig) -> tuple[int, int, int]:
     """Its line of BENCHMARKS. Raises: UserError where it has none."""
+    if isinstance(benchmark, NamedTaskConfig):
+        raise UserError(
+            f"{benchmark.name}: how many items {benchmark.task} of lm-eval has, and how long they are, is known once "
+            f"they are loaded (selectit evaluate --show {benchmark.name} --items all --out FILE writes them)"
+        )
     for name in (f"{benchmark.name}_{benchmark.prompts}", benchmark.name):
         if name in BENCHMARKS:
             return BENCHMARKS[name]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selectit.data.jsonl import read_jsonl
+from selectit.data.turns import words
 from selectit.errors import UserError
 from selectit.templates import input_separator
 
@@ -32,9 +33,6 @@ def read_conversations(path: Path, template: str) -> list[Conversation]:
 
 def as_conversation(row_id: str, messages: Sequence[dict[str, Any]], template: str) -> Conversation:
     """A row's messages as the template takes them: an Alpaca row's input joined to its instruction."""
-    return Conversation(row_id, tuple(_join_input(message, input_separator(template)) for message in messages))
-
-
-def _join_input(message: dict[str, Any], separator: str) -> dict[str, Any]:
-    content = message["content"] + (separator + message["input"] if message.get("input") else "")
-    return {**{key: value for key, value in message.items() if key != "input"}, "content": content}
+    separator = input_separator(template)
+    joined = ({**message, "content": words(message, separator)} for message in messages)
+    return Conversation(row_id, tuple({k: v for k, v in message.items() if k != "input"} for message in joined))

@@ -17,6 +17,16 @@ TOOLS = ("tools", "functions")
 NOTHING = (None, "", "[]", "{}")
 
 
+def texts_of(message: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a turn says: its content, and behind it the input of an Alpaca row that has one."""
+    return (message["content"], message["input"]) if message.get("input") else (message["content"],)
+
+
+def words(message: Mapping[str, Any], separator: str = "\n") -> str:
+    """What a turn says as one text. Args: separator: what stands in front of an Alpaca row's input."""
+    return separator.join(texts_of(message))
+
+
 def around(row: Mapping[str, Any], messages: Sequence[Message]) -> tuple[list[Message], str | None]:
     """The messages with the row's own `system` and `history` in front.
 
@@ -70,7 +80,7 @@ def rated_pair(messages: Sequence[Message], last: bool) -> tuple[str, str, str |
     answers = _answers(messages)
     is_answered = any(message["role"] == "assistant" for message in messages[_first_user(messages) :])
     if not answers:
-        users = [_words(message) for message in messages if message["role"] == "user"]
+        users = [words(message) for message in messages if message["role"] == "user"]
         return "\n".join(users[:1]), "", "no_trained_turn" if is_answered else None
     return *_pair(messages, answers[-1] if last else answers[0]), None
 
@@ -94,12 +104,8 @@ def _first_user(messages: Sequence[Message]) -> int:
 
 def _pair(messages: Sequence[Message], at: int) -> tuple[str, str]:
     first_user = _first_user(messages)
-    asked = [_words(message) for message in messages[first_user:at] if message["role"] == "user"]
-    if not any(words.strip() for words in asked):
+    asked = [words(message) for message in messages[first_user:at] if message["role"] == "user"]
+    if not any(text.strip() for text in asked):
         return "", messages[at]["content"]
     before = [*(m for m in messages[:first_user] if m["role"] == "system"), *messages[first_user:at]]
-    return "\n".join(_words(message) for message in before), messages[at]["content"]
-
-
-def _words(message: Message) -> str:
-    return f"{message['content']}\n{message['input']}" if message.get("input") else str(message["content"])
+    return "\n".join(words(message) for message in before), messages[at]["content"]

@@ -13,8 +13,10 @@ from typing import Any
 
 from selectit.config import (
     SEEDED_STRATEGIES,
+    AnsweringFields,
     ArmConfig,
     BenchmarkConfig,
+    Config,
     FinetuneStage,
     IFDSelect,
     JudgeConfig,
@@ -23,6 +25,8 @@ from selectit.config import (
     LossStage,
     ModelConfig,
     PerplexitySelect,
+    RatingFields,
+    ReadingFields,
     ScoreStage,
     SelectITSelect,
     SelectStage,
@@ -31,10 +35,12 @@ from selectit.config import (
 )
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.scoring.prompts import read_rating_prompts
+from selectit.store.fingerprint import identity_fields
 from selectit.templates import RESPONSE_MARKER, template_name
 
 ReadPrompts = Callable[[str, str], tuple[str, ...]]
@@ -204,17 +210,12 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
 
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
-    score = config.score
-    return (
-        config.pool,
-        model,
-        score.max_length,
-        score.long_rows,
-        score.turns,
-        score.template,
-        score.quantization,
-        score.backend,
-    )
+    return (config.pool, model, *(getattr(config.score, name) for name in identity_fields(RatingFields)))
+
+
+def _shared(section: Config, fields: type[Config]) -> dict[str, Any]:
+    """What a stage takes from a section as it is: the fields of the class that both are made of."""
+    return {name: getattr(section, name) for name in fields.model_fields}
 
 
 def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
@@ -226,17 +227,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
                 pool=config.pool,
                 model=model,
                 prompts=prompts[_rated_alike(config, model)],
-                max_length=config.score.max_length,
-                long_rows=config.score.long_rows,
-                turns=config.score.turns,
-                template=config.score.template,
-                quantization=config.score.quantization,
-                batch_tokens=config.score.batch_tokens,
-                num_processes=config.score.num_processes,
-                launcher=config.score.launcher,
-                verify=config.score.verify,
-                backend=config.score.backend,
-                vllm_python=config.score.vllm_python,
+                **_shared(config.score, RatingFields),
             ),
         )
         for model in config.raters
@@ -267,11 +258,7 @@ def loss_stages(config: ArmConfig) -> dict[str, Stage]:
                 model=config.raters[0],
                 text=text,
                 template=template,
-                max_length=config.score.max_length,
-                quantization=config.score.quantization,
-                batch_tokens=config.score.batch_tokens,
-                num_processes=config.score.num_processes,
-                launcher=config.score.launcher,
+                **_shared(config.score, ReadingFields),
             ),
         )
         for name, text in texts.items()
@@ -338,22 +325,18 @@ def evaluate_stage(
     adapter: str | None = None,
 ) -> Stage:
     """Args: tuned: the fine-tuned model; adapter: one that no stage made; neither: the model as it is."""
-    evaluate = config.evaluate
+    fields = _shared(config.evaluate, AnsweringFields)
+    if benchmark.name not in JUDGED:
+        fields["judge"] = None
+    if isinstance(benchmark, NamedTaskConfig):
+        fields["data"] = "hub"
     stage = EvaluateStage(
+        **fields,
         model=config.model,
         adapter=adapter,
         benchmark=benchmark,
         profile=profile,
-        data=evaluate.data,
-        limit=evaluate.limit,
         template=config.finetune.template if benchmark.chat_template else None,
-        judge=evaluate.judge if benchmark.name in JUDGED else None,
-        sandbox=evaluate.sandbox,
-        comet_python=evaluate.comet_python,
-        batch_size=evaluate.batch_size,
-        num_processes=evaluate.num_processes,
-        backend=evaluate.backend,
-        vllm_python=evaluate.vllm_python,
         seed=seed if benchmark.temperature > 0 else 0,
     )
     return Stage("evaluate", stage, (("model", tuned),) if tuned is not None else ())

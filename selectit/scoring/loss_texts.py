@@ -16,6 +16,7 @@ from selectit.config import LossStage, PoolConfig
 from selectit.data.conversations import as_conversation
 from selectit.data.index import PoolIndex
 from selectit.data.pool import Row
+from selectit.data.turns import Message, texts_of
 from selectit.inference.batch import Batch, batches, common_prefix
 from selectit.inference.loss_batch import LossText
 from selectit.templates import response_marker
@@ -33,9 +34,15 @@ def index_losses(pool: PoolConfig) -> PoolIndex:
         lambda row: (
             part
             for m in row.messages
-            for part in (m["role"], m["content"], m.get("input", ""), "" if m.get("train", True) else "not trained on")
+            for part in (m["role"], *_both_texts(m), "" if m.get("train", True) else "not trained on")
         ),
     )
+
+
+def _both_texts(message: Message) -> tuple[str, str]:
+    """A turn's content and its input, of which neither can pass for the other."""
+    content, *inputs = texts_of(message)
+    return content, "".join(inputs)
 
 
 def loss_batches(
@@ -54,7 +61,7 @@ def loss_batches(
     """
     for chunk in index.groups(done, share):
         for with_input in (False, True):
-            chosen = [group for group in chunk if any(m.get("input") for m in group[0].messages) == with_input]
+            chosen = [group for group in chunk if any(len(texts_of(m)) > 1 for m in group[0].messages) == with_input]
             texts = loss_texts(tokenizer, config, chosen)
             yield from batches(texts, common_prefix(texts), batch_tokens, pads)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from selectit.data.pool import Row
 from selectit.data.row_ids import uniform_number
+from selectit.data.turns import texts_of
 from selectit.errors import UserError
 
 
@@ -31,9 +32,7 @@ def length_scores(rows: Iterable[Row], field: str, count: Callable[[str], int]) 
     Args: field: response (all assistant turns), instruction (all user turns, inputs included) or full (both).
     """
     roles = {"response": ("assistant",), "instruction": ("user",), "full": ("user", "assistant")}[field]
-    lengths = (
-        sum(count(m["content"]) + count(m.get("input", "")) for m in row.messages if m["role"] in roles) for row in rows
-    )
+    lengths = (sum(count(text) for m in row.messages if m["role"] in roles for text in texts_of(m)) for row in rows)
     return np.fromiter(lengths, dtype=float)
 
 

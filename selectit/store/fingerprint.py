@@ -25,6 +25,7 @@ from selectit.config import (
     location_mark,
     nested_configs,
 )
+from selectit.config.schema import Contents
 from selectit.data.fetch import ensure
 from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
@@ -148,6 +149,9 @@ def identity(config: Config, hasher: Hasher) -> dict[str, Any]:
             fields[name] = _location_identity(config, name, mark, hasher)
         elif (named := config.hub_dataset(name)) is not None:
             fields[name] = {"hub": named[0], "revision": _commit(config, *named)}
+        elif (contents := config.contents(name)) is not None:
+            files = {label: hasher.file(path) for label, path in contents.files.items()}
+            fields[name] = {**contents.value, "files": digest(files), "datasets": _commits(contents)}
         else:
             fields[name] = _field_identity(value, hasher)
         if _is_left_out(type(config), name, fields[name]):
@@ -240,6 +244,13 @@ def _commit(config: Config, dataset: str, holder: str) -> str:
         ) from error
 
 
+def _commits(contents: Contents) -> dict[str, str]:
+    try:
+        return {name: resolve_revision(name, revision, "dataset") for name, revision in contents.datasets}
+    except UserError as error:
+        raise UserError(f"{error} {contents.cure}") from error
+
+
 def _is_dataset(config: Config) -> bool:
     return "split" in type(config).model_fields
 
@@ -263,6 +274,8 @@ def pinned(config: T) -> T:
         elif (named := config.hub_dataset(name)) is not None:
             _, holder = named
             changes[holder] = getattr(config, holder).model_copy(update={"revision": _commit(config, *named)})
+        elif (contents := config.contents(name)) is not None:
+            changes["commits"] = tuple(_commits(contents).items())
     return config.model_copy(update=changes)
 
 

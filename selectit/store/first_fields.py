@@ -46,6 +46,12 @@ _FIRST_FIELDS = {
 }
 FIRST_FIELDS = {name: frozenset(fields.split()) for name, fields in _FIRST_FIELDS.items()}
 
-LATER_DEFAULTS: dict[str, dict[str, Any]] = {}
+LATER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "NamedTaskConfig": {
+        "tasks": None, "items_per_task": None, "sample_seed": 1234, "draws": "each_task", "prompts": None,
+        "num_fewshot": None, "max_gen_toks": None, "until": None, "num_samples": 1, "pass_at": [1], "temperature": 0.0,
+        "top_p": 1.0, "chat_template": False, "grader": None, "scale": 1.0,
+    },
+}  # fmt: skip
 """Class -> field that was added later -> its default when it was added, as JSON: what an identity without it means.
 It stays as it is when the default changes, so that a new default has another fingerprint than the old one."""

@@ -38,6 +38,8 @@ RESULT_FILE = "result.json"
 ITEMS_FILE = "items.jsonl"
 OUTPUTS_FILE = "model_outputs.json"
 """Answers in AlpacaEval's form."""
+TASK_FILE = "lm_eval_task.json"
+"""A task of lm-eval that a profile names, with all its settings."""
 SAMPLES_FILE = "samples.jsonl"
 """Answers for a benchmark that its authors' own program grades."""
 

@@ -27,7 +27,8 @@ from selectit.store.names import ITEMS_FILE
 NUM_WORDS = 13
 """As in GPT-3's check (Brown et al. 2020, appendix C)."""
 WORD = re.compile(r"\w+")
-SCHEMA = pa.schema([("task", pa.string()), ("prompt", pa.string())])
+SCHEMA = pa.schema([("task", pa.string()), ("prompt", pa.string()), ("own_text_at", pa.int64())])
+"""own_text_at: where a prompt's item begins, behind examples that are not those of every item; mostly not there."""
 _SEED = 13
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -123,8 +124,8 @@ def own_prompts(path: Path) -> list[str]:
     """Each item's prompt without what all prompts of its task begin with."""
     table = read_columns(path, SCHEMA)
     of_task: dict[str, list[str]] = {}
-    for task, prompt in zip(table["task"].to_pylist(), table["prompt"].to_pylist(), strict=True):
-        of_task.setdefault(task, []).append(prompt)
+    for task, prompt, start in zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True):
+        of_task.setdefault(task, []).append(prompt[start or 0 :])
     found = []
     for prompts in of_task.values():
         start = shared_words(min(prompts), max(prompts))

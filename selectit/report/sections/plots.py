@@ -96,9 +96,8 @@ class Difference:
     at: int
     """Position of its row among `labels` of the plot."""
     value: float
-    low: float | None
-    """None: no item differs, so that there is no interval; drawn as a cross."""
-    high: float | None
+    low: float
+    high: float
     of_method: bool
     """False: of these trained models over items alone; drawn hollow."""
     is_primary: bool = False
@@ -225,10 +224,9 @@ def forest(labels: Sequence[str], panels: Sequence[ForestPanel], margin: float) 
             colour = PALETTE[1] if one.is_primary else PALETTE[0]
             style = "-" if one.of_method else ":"
             width = 2.2 if one.is_primary else 1.2
-            if one.low is not None and one.high is not None:
-                axis.hlines(one.at, one.low, one.high, color=colour, linestyle=style, linewidth=width)
+            axis.hlines(one.at, one.low, one.high, color=colour, linestyle=style, linewidth=width)
             face = colour if one.of_method else "none"
-            marker = "x" if one.low is None else "D" if one.is_primary else "o"
+            marker = "D" if one.is_primary else "o"
             axis.plot(one.value, one.at, marker, markersize=5, color=colour, markerfacecolor=face)
         axis.set_yticks(range(len(names)), names if number % 3 == 0 else [""] * len(names))
         axis.set_ylim(len(names) - 0.4, -0.6)

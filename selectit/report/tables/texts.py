@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from selectit.config import PoolConfig
 from selectit.data.jsonl import read_jsonl
+from selectit.data.turns import texts_of
 from selectit.report.tables.subsets import Subset
 from selectit.store.names import MESSAGES_FILE
 
@@ -46,4 +47,4 @@ def read_texts(subsets: Sequence[Subset]) -> Texts:
 
 def _said(messages: Sequence[Mapping[str, str]], role: str) -> str:
     turns = [turn for turn in messages if turn["role"] == role]
-    return "\n".join(part for turn in turns for part in (turn["content"], turn.get("input", "")) if part)
+    return "\n".join(text for turn in turns for text in texts_of(turn) if text)
