@@ -195,7 +195,7 @@ def test_given_texts_end_where_a_models_answer_would():
 def test_regrading_what_is_no_evaluation_names_what_is(tmp_path, evaluated):
     assert "no finished evaluation there" in command("evaluate", "--regrade", tmp_path, "--out", tmp_path / "o", rc=1)
     copy = shutil.copytree(evaluated, tmp_path / "copy")
-    assert "which stay as they are" in command("evaluate", "--regrade", copy, "--out", copy, rc=1)
+    assert "which --regrade reads" in command("evaluate", "--regrade", copy, "--out", copy, rc=1)
 
 
 def test_every_item_that_is_asked_can_be_written_for_another_engine(demo_data, tmp_path, evaluated):
