@@ -7,6 +7,7 @@ from pathlib import Path
 from selectit.config import ArmConfig, LocationMark, RecipeConfig
 from selectit.recipe.load import map_locations
 from selectit.recipe.rows import Recipe
+from selectit.store.names import REPORT_FILES, REPORT_RECORD
 from selectit.store.outputs import CONTAINERS, Output, check_outputs, runs_folder
 
 
@@ -16,10 +17,11 @@ def check_recipe_outputs(recipe: Recipe, runs_dir: Path, *outputs: Output) -> No
     Args:   outputs: what the command writes next to the runs folder and the report.
     Raises: UserError, see `check_outputs`.
     """
-    from selectit.report.record import RECORD, is_own
-    from selectit.report.write import FILES
+    from selectit.report.record import is_own
 
-    report = Output("--runs-dir", runs_dir / recipe.config.name, (*FILES, RECORD), is_own, made_later=True)
+    report = Output(
+        "--runs-dir", runs_dir / recipe.config.name, (*REPORT_FILES, REPORT_RECORD), is_own, made_later=True
+    )
     read: dict[str, list[str | Path]] = {"RECIPE": [recipe.path], **inputs_of(recipe)}
     check_outputs(read, runs_folder(runs_dir), report, *outputs)
 

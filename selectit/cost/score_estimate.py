@@ -102,7 +102,7 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     limit, num_texts = tokens_of_a_batch(config, kind), 0
     for batch in rating_batches(tokenizer, config, index, none_done, limit, count.pads, unrated):
         count.add(batch)
-        for text in batch.texts:
+        for text in batch.items:
             num_texts += 1
             if len(found.sample) < SAMPLE_TEXTS:
                 found.sample.append(text)
@@ -130,7 +130,7 @@ def measured(config: ScoreStage, found: ScoreEstimate) -> DeviceSpeed:
         random.Random(SEED).shuffle(work)  # or only the longest would be measured
         pending = rater.plan(iter(work))
         # each process loads its model and warms up: vLLM with one text, for it would remember the whole batch
-        first = Batch(work[0].texts[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
+        first = Batch(work[0].items[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
         for _ in rater.rate([first] * rater.num_processes):
             pass
         started = time.monotonic()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import selectit
+from selectit.store.names import REPORT_RECORD
 
-RECORD = "report.json"
 MARK = ".report"
 """Stands in a report's folder from before its first file is written."""
 SEAL = "sha256"
@@ -73,7 +73,7 @@ def sha256(text: str | bytes) -> str:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """report.json of a report's folder; None where there is none or it is not one."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / REPORT_RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
@@ -86,7 +86,7 @@ def is_own(folder: Path) -> bool:
 
 def changed_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Files of the report that are gone or not as they were written; also `report.json` itself."""
-    own = [] if is_sealed(record) else [RECORD]
+    own = [] if is_sealed(record) else [REPORT_RECORD]
     return own + [name for name, digest in files_of(record).items() if file_sha256(folder / name) != digest]
 
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as parquet
 from selectit.config import LossStage
 from selectit.errors import UserError
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.loaded import Loaded, LoadedRater
 from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import make_loss_rater
-from selectit.inference.pool import Loaded, LoadedRater
 from selectit.inference.quantised import check_quantization
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import LedgerWriter, drop_parts
@@ -69,7 +69,7 @@ class LossJob:
             advance(int((done & mine).sum()))
             pending = loss_batches(self.tokenizer, config, index, done, limit, rater.pads, share)
             for batch, sums in rater.rate(rater.plan(pending)):
-                records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]
+                records = [r for text, own in zip(batch.items, sums, strict=True) for r in _records(config, text, own)]
                 writer.add(records)
                 num_tokens += sum(record.num_tokens for record in records)
                 advance(len(records))

@@ -15,7 +15,7 @@ from selectit.data.pool import Row
 from selectit.errors import UserError
 from selectit.inference.batch import Text
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.inference.pool import Loaded, LoadedRater
+from selectit.inference.loaded import Loaded, LoadedRater
 from selectit.inference.rater import make_rater
 from selectit.inference.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.batch_tokens import tokens_of_a_batch
@@ -93,10 +93,10 @@ class Rating:
             limit = tokens_of_a_batch(config, facts.device)
             pending = rating_batches(self.tokenizer, config, index, done, limit, rater.pads, unanswered, share)
             for batch, probabilities in rater.rate(rater.plan(pending)):
-                records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
+                records = [r for text, p in zip(batch.items, probabilities, strict=True) for r in _records(text, p)]
                 with written_down:
                     writer.add(records)
-                    watch.rated(records, sum(len(text.ids) for text in batch.texts))
+                    watch.rated(records, sum(len(text.ids) for text in batch.items))
         return {"num_tokens": watch.num_tokens, "peak_memory_mb": watch.peak_memory_mb}
 
 

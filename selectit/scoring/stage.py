@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 
 from selectit.config import ScoreStage
 from selectit.inference.quantised import check_quantization
-from selectit.inference.vllm_rater import check
+from selectit.inference.vllm_client import check_vllm
 from selectit.scoring.ledger import drop_parts, ratings_of
 from selectit.scoring.notes import notes
 from selectit.scoring.rated_rows import num_answers
@@ -33,7 +33,7 @@ def preflight(config: ScoreStage) -> None:
     """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, texts that are too long, a
     quantised model that cannot be loaded here, or a Python without vLLM where it is to rate."""
     if config.backend == "vllm":
-        check(config)
+        check_vllm(config.model, config.vllm_python, "score")
     check_quantization(config)
     Rating(config).refuse_long()
 
