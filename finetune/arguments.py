@@ -27,6 +27,14 @@ OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "adafact
 """As transformers names them; its Adafactor takes the learning rate as it is, without relative steps."""
 
 
+class OneGpuPerProcess(SFTConfig):  # type: ignore[misc]
+    """One process trains on one GPU, of however many it sees; transformers would wrap the model in nn.DataParallel."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
+
+
 def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) -> SFTConfig:
     """Args: max_steps: None: as many as `num_train_epochs` takes.
 
@@ -35,7 +43,7 @@ def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) 
     """
     finetune, dtype = config.finetune, resolve_dtype(config.model)
     on_gpu = device().type == "cuda"
-    arguments = SFTConfig(
+    return OneGpuPerProcess(
         output_dir=str(checkpoints),
         seed=config.seed,
         data_seed=config.seed,
@@ -80,9 +88,6 @@ def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) 
         disable_tqdm=True,
         log_level="error",
     )
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # one process trains on one GPU; transformers would wrap it in nn.DataParallel
-    return arguments
 
 
 def is_zero3(config: FinetuneStage) -> bool:

@@ -434,6 +434,13 @@ def test_curves_differ_in_more_than_their_colour():
     assert len({found and found[0] for found in dashes}) == 3
 
 
+def test_a_curve_of_one_moment_is_a_marker_that_can_be_seen():
+    """A validation loss that is computed once, at the end of a short training."""
+    drawn = plots.loss_curves([plots.Curve("once", [1], [1.0], group=1), plots.Curve("twice", [1, 2], [1, 2], group=2)])
+    once, twice = (len(re.findall(f"<use[^>]*fill: {plots.PALETTE[group].lower()}", drawn)) for group in (1, 2))
+    assert (once, twice) == (2, 0)  # the point, and its sign in the legend
+
+
 def test_a_long_name_of_an_arm_costs_the_terminal_no_column(world):
     arms = {"base": {"finetune": {"method": "none"}}, "selectit_" + "long_" * 12: {"select": {"strategy": "selectit"}}}
     shown = terminal(world(arms=arms, baseline="base").table())

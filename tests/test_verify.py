@@ -9,7 +9,8 @@ import pytest
 from finished_work import Work, call
 
 from selectit.report import record
-from selectit.report.record import RECORD, sealed, sha256
+from selectit.report.record import sealed, sha256
+from selectit.store.names import REPORT_RECORD
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +121,10 @@ def test_a_plot_is_compared_too(work):
 
 def sealed_again(folder, change) -> None:
     """What somebody does who knows of the hashes."""
-    record = json.loads((folder / RECORD).read_text())
+    record = json.loads((folder / REPORT_RECORD).read_text())
     change(record)
     record["files"] = {name: sha256((folder / name).read_bytes()) for name in record["files"]}
-    (folder / RECORD).write_text(json.dumps(sealed(record)))
+    (folder / REPORT_RECORD).write_text(json.dumps(sealed(record)))
 
 
 def test_a_table_with_its_hashes_rewritten_is_found_where_the_recipe_is_named(work):
@@ -181,7 +182,7 @@ def test_another_number_is_found_under_the_name_of_another_version(work, file):
 
 def test_a_record_without_hashes_hides_no_change(work):
     folder = work.runs / "small"
-    (folder / RECORD).write_text("{}")
+    (folder / REPORT_RECORD).write_text("{}")
     (folder / "table.tex").write_text((folder / "table.tex").read_text().replace("25.0", "52.0"))
     assert "it holds no sha256" in call("verify", folder, rc=1)
     assert "52.0" in next(line for line in verify(work, rc=1).splitlines() if "table.tex" in line)
@@ -264,6 +265,6 @@ def test_a_damaged_artifact_is_a_finding_and_no_traceback(work, file):
     path.write_bytes(b"\xff" + content[1:])
     told = verify(work, rc=1)
     assert file in told and "Traceback" not in told and "changed" in told
-    (work.runs / "small" / RECORD).unlink()
+    (work.runs / "small" / REPORT_RECORD).unlink()
     told = call("report", work.recipe, "--runs-dir", work.runs, rc=1)
     assert "a file of an artifact behind it is damaged" in told and "selectit verify" in told

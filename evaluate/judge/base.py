@@ -9,6 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+JUDGE_AGAIN = (
+    "`selectit evaluate --regrade FOLDER --out OTHER --judge ...`, with the folder of this result, judges its answers"
+)
+"""The next command where a result lacks its judgements; nothing is generated again."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -49,9 +54,9 @@ class LeftOut:
 
     def reason(self) -> str:
         return (
-            f"not judged: {self}, and evaluate.judge.max_missing allows {self.max_missing:.2%}. Set "
-            "evaluate.judge so that the judge answers (max_tokens, verdict, prompt, extra_body, another model), or "
-            "allow more, and run the same command; verdicts that were paid are not asked again"
+            f"not judged: {self}, and evaluate.judge.max_missing allows {self.max_missing:.2%}. "
+            f"{JUDGE_AGAIN} with other settings (max_tokens, verdict, prompt, extra_body, another model) or a higher "
+            "max_missing; verdicts that were paid are not asked again"
         )
 
 

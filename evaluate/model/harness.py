@@ -20,13 +20,25 @@ from lm_eval.api.model import CacheHook
 
 _LOUD_LOGGERS = ("lm_eval", "datasets", "transformers", "accelerate", "peft")
 
-# lm-eval compiles a prompt's template anew for every question and every shot, most of MMLU's time without a model
-lm_eval.utils.env.from_string = functools.cache(lm_eval.utils.env.from_string)
+_compiled = functools.cache(lm_eval.utils.env.from_string)
+
+
+@contextmanager
+def _compiled_once() -> Iterator[None]:
+    """lm-eval compiles a prompt's template anew for every question and shot, most of MMLU's time without a model."""
+    compile_template = lm_eval.utils.env.from_string
+    lm_eval.utils.env.from_string = _compiled
+    try:
+        yield
+    finally:
+        lm_eval.utils.env.from_string = compile_template
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No foreign bar or log line below an error; what a user must know is in the result's notes."""
+    """No foreign bar or log line below an error, for what a user must know is in the result's notes; each prompt
+    template is compiled once.
+    """
     start = tqdm.std.tqdm.__init__
 
     def without_bar(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -42,7 +54,7 @@ def quiet() -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     tqdm.std.tqdm.__init__ = without_bar
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _compiled_once():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -20,8 +20,18 @@ from selectit.audit.verify import Finding, What, WrongNumber, compare_tables
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import Recipe
-from selectit.report.record import LIBRARIES, RECORD, changed_files, files_of, is_sealed, read_record
-from selectit.report.write import FILES, make_report
+from selectit.report.record import LIBRARIES, changed_files, files_of, is_sealed, read_record
+from selectit.report.write import make_report
+from selectit.store.names import (
+    COMPARISONS_CSV,
+    OVERLAP_CSV,
+    REPORT_FILES,
+    REPORT_PAGE,
+    REPORT_RECORD,
+    REPORT_TEXT,
+    RESULTS_CSV,
+    TABLE_TEX,
+)
 
 MADE_WITH = "made_with"
 SHOWN = 60
@@ -32,18 +42,22 @@ def check_written(folder: Path) -> list[Finding]:
     """Every file of the report against the sha256 that report.json keeps of it, and report.json against its own."""
     record = read_record(folder)
     if record is None:
-        why = "not JSON" if (folder / RECORD).is_file() else "gone, so nothing says how the other files were written"
-        return [Finding("changed" if (folder / RECORD).is_file() else "missing", RECORD, why)]
+        why = (
+            "not JSON"
+            if (folder / REPORT_RECORD).is_file()
+            else "gone, so nothing says how the other files were written"
+        )
+        return [Finding("changed" if (folder / REPORT_RECORD).is_file() else "missing", REPORT_RECORD, why)]
     files = files_of(record)
     if not files:
-        return [Finding("changed", RECORD, "it holds no sha256 of the report's files")]
+        return [Finding("changed", REPORT_RECORD, "it holds no sha256 of the report's files")]
     findings = []
     for name in changed_files(folder, record):
         if (folder / name).is_file():
             findings.append(Finding("changed", name, "not as it was written: its sha256 is another one"))
         else:
             findings.append(Finding("missing", name, "it was written with the report"))
-    extras = sorted(path.name for path in folder.iterdir() if path.name not in (RECORD, *files))
+    extras = sorted(path.name for path in folder.iterdir() if path.name not in (REPORT_RECORD, *files))
     return findings + [Finding("extra", name, "no file of the report; it is not packed") for name in extras]
 
 
@@ -62,7 +76,7 @@ def check_made_again(
     standing = read_record(results.path)
     outcomes = _with_recorded_reasons(plan, outcomes, standing)
     made, texts, _ = make_report(plan, outcomes)
-    return compare_tables(results.lines, _lines(texts["results.csv"])), _made_again(results.path, standing, made, texts)
+    return compare_tables(results.lines, _lines(texts[RESULTS_CSV])), _made_again(results.path, standing, made, texts)
 
 
 def _made_again(
@@ -78,13 +92,13 @@ def _made_again(
         where = next(_differences(recorded, now, "depends_on"), "depends_on")
         differs = any(finding.differs for finding in findings) or not is_sealed(standing)
         what: What = "changed" if differs else "not verifiable"
-        findings.insert(0, Finding(what, RECORD, f"made of something else: {where}"))
+        findings.insert(0, Finding(what, REPORT_RECORD, f"made of something else: {where}"))
     else:
         pairs = {key: (_plain(standing.get(key), ""), _plain(made[key], "")) for key in ("comparisons", "artifacts")}
         differing = [where for key, (a, b) in pairs.items() for where in _differences(a, b, key)]
         if differing:
             what = "not verifiable" if other and is_sealed(standing) else "changed"
-            findings.insert(0, Finding(what, RECORD, f"not what the artifacts give: {differing[0]}"))
+            findings.insert(0, Finding(what, REPORT_RECORD, f"not what the artifacts give: {differing[0]}"))
     return findings
 
 
@@ -118,7 +132,7 @@ def _with_recorded_reasons(
 def _compare_texts(folder: Path, texts: Mapping[str, str], not_verifiable: str) -> list[Finding]:
     """Args: not_verifiable: why a file that differs may still be right; empty where it cannot."""
     findings = []
-    for name in FILES:
+    for name in REPORT_FILES:
         path, text = folder / name, texts[name]
         if not path.is_file():
             findings.append(Finding("missing", name, "a report has it"))
@@ -133,9 +147,9 @@ def _compare_texts(folder: Path, texts: Mapping[str, str], not_verifiable: str) 
 
 
 TABLES = {
-    "table.tex": (r"\midrule", r"\bottomrule"),
-    "report.md": ("## Results", "\n- "),
-    "report.html": ('id="results"', "</table>"),
+    TABLE_TEX: (r"\midrule", r"\bottomrule"),
+    REPORT_TEXT: ("## Results", "\n- "),
+    REPORT_PAGE: ('id="results"', "</table>"),
 }
 """File -> the text before and after the rows of its table of results."""
 NUMBER = re.compile(r"[−+-]?\d[\d,]*\.\d+|<0\.1")
@@ -171,7 +185,7 @@ def _first_line(found: str, made: str) -> str:
 def _numbers(folder: Path, texts: Mapping[str, str]) -> list[Finding]:
     """comparisons.csv and overlap.csv by number, in the columns that both have; results.csv has its own check."""
     findings = []
-    for name in ("comparisons.csv", "overlap.csv"):
+    for name in (COMPARISONS_CSV, OVERLAP_CSV):
         if not (folder / name).is_file():
             continue
         found, made = _lines((folder / name).read_text(encoding="utf-8", errors="replace")), _lines(texts[name])

@@ -27,6 +27,7 @@ from selectit.cli.stage_commands import files_app
 from selectit.cli.weights_commands import weights_app
 from selectit.environment import prepare_process
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
+from selectit.store.names import REPORT_PAGE
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
@@ -107,7 +108,7 @@ def run(
     missing = f", {num_missing} without a result" if num_missing else ""
     console.print(
         f"{num_ran} of {len(plan.stages)} stages executed{missing}; {time.monotonic() - started:.0f} s\n"
-        f"report: {report.folder / 'report.html'}",
+        f"report: {report.folder / REPORT_PAGE}",
         highlight=False,
         soft_wrap=True,
     )
@@ -349,7 +350,7 @@ def report(
         return
     if not quiet:
         print_table(written, console)
-    console.print(f"report: {written.folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {written.folder / REPORT_PAGE}", highlight=False, soft_wrap=True)
 
 
 @data_app.command("fetch")

@@ -23,6 +23,7 @@ NO_MODEL = "none"
 
 @evaluate_app.command(rich_help_panel=FILES)
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="Model folder or hub id; default: the base that --adapter names.")
     ] = None,
@@ -65,9 +66,7 @@ def evaluate(
     from selectit.store.outputs import Output, check_outputs
 
     if regrade_ is not None:
-        if out is None or model is not None or adapter is not None or show is not None:
-            raise UserError("--regrade takes the folder of an evaluation and --out, and no model: its answers are kept")
-        regrade(regrade_, out, judge, sandbox, comet_python, wandb, quiet, verbose)
+        regrade(regrade_, _check_regrade(context, out), judge, sandbox, comet_python, wandb, quiet, verbose)
         return
     if show is None and ((model is None and adapter is None) or out is None):
         raise UserError(
@@ -118,6 +117,21 @@ def evaluate(
         return
     assert out is not None
     report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
+
+
+def _check_regrade(context: typer.Context, out: Path | None) -> Path:
+    """Returns: --out. Raises: UserError without it, and for options that would change nothing."""
+    taken = ("regrade_", "out", "judge", "sandbox", "comet_python", "wandb", "quiet", "verbose")
+    given = [
+        p for p in context.params if p not in taken and str(context.get_parameter_source(p)).endswith("COMMANDLINE")
+    ]
+    if out is None or given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "no --out"
+        raise UserError(
+            "--regrade takes the folder of an evaluation, --out, --judge, --sandbox and --comet-python; what was asked "
+            f"is kept with the answers (found {names})"
+        )
+    return out
 
 
 def _num_items(items: str) -> int | None:

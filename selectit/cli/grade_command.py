@@ -75,22 +75,27 @@ def regrade(
     verbose: bool,
 ) -> None:
     """Args:   artifact: the folder of one evaluation, or one that holds several.
-    Raises: UserError where there is none, or where `out` is where the old ones are.
+    Raises: UserError where there is none or one was changed, or where `out` is where the old ones are.
     """
-    folders = [artifact] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
+    from selectit.evaluate.benchmarks.files import BENCHMARKS
+    from selectit.evaluate.given_answers import check_unchanged, kept_notes
+    from selectit.evaluate.stage import LOWERED
+
+    paths = [artifact / MANIFEST] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
     stages = {}
-    for folder in (path.parent if path.name == MANIFEST else path for path in folders):
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for folder in (path.parent for path in paths):
+        manifest = _manifest(folder)
         if manifest["kind"] not in ("evaluate", "grade"):
             continue
         kept = manifest["config"]
         benchmark = kept["benchmark"]["name"]
         if benchmark in stages:
             raise UserError(f"{artifact} holds several evaluations of {benchmark}; name the folder of one of them")
+        check_unchanged(folder)
         stages[benchmark] = _stage(
             benchmark=kept["benchmark"], profile=kept["profile"], data=kept["data"], limit=kept["limit"],
             answers=str(folder / ITEMS_FILE), judge=judge_setting(judge) if judge else kept["judge"],
-            sandbox=sandbox, comet_python=comet_python,
+            sandbox=sandbox, comet_python=comet_python, kept_notes=kept_notes(folder, LOWERED),
             generator=kept.get("generator") or _generator(manifest),
         )  # fmt: skip
     if not stages:
@@ -98,9 +103,31 @@ def regrade(
             f"--regrade {artifact}: no finished evaluation there; name the folder of one "
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
-    if out.resolve() == artifact.resolve():
-        raise UserError(f"--out {out} is where the old evaluations are, which stay as they are; name another folder")
+    _check_apart(artifact, out)
+    stages = dict(
+        sorted(stages.items(), key=lambda one: BENCHMARKS.index(one[0]) if one[0] in BENCHMARKS else len(BENCHMARKS))
+    )
     report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
+
+
+def _check_apart(artifact: Path, out: Path) -> None:
+    old, new = artifact.resolve(), out.resolve()
+    if new == old or old in new.parents or (new / "artifacts") in (old, *old.parents):
+        raise UserError(f"--out {out} is where the old evaluations are, which stay as they are; name another folder")
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Raises: UserError where it cannot be read, or the answers next to it are missing."""
+    from selectit.store.artifact import read_manifest
+
+    found = read_manifest(folder)
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict) or "kind" not in found:
+        raise UserError(f"--regrade: {folder / MANIFEST} cannot be read; it was changed or damaged. Evaluate again")
+    if found["kind"] in ("evaluate", "grade"):
+        for name in (ITEMS_FILE, RESULT_FILE):
+            if not (folder / name).is_file():
+                raise UserError(f"--regrade: {folder} has no {name}; the folder is damaged. Evaluate again")
+    return found
 
 
 def _generator(manifest: dict[str, Any]) -> str:

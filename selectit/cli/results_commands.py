@@ -13,6 +13,7 @@ import typer
 
 from selectit.cli.consoles import make_console
 from selectit.errors import UserError
+from selectit.store.names import RESULTS_CSV
 
 if TYPE_CHECKING:
     from selectit.audit.trace import ResultsFolder
@@ -77,7 +78,7 @@ def verify(
         num_numbers, own = check_numbers(results)
         wrong = list(dict.fromkeys([*own, *wrong]))
         print_numbers(wrong, num_numbers, console)
-        cut = [Finding("changed", "results.csv", fault) for fault in results.faults]
+        cut = [Finding("changed", RESULTS_CSV, fault) for fault in results.faults]
         findings = list(dict.fromkeys([*cut, *check_written(results.path), *made_again]))
         print_report_files(findings, f"report {results.path.name}", console)
         if is_recipe(target):

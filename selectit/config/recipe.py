@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config, LocationMark, Seed
+from selectit.config.schema import Config, LocationMark, Seed, shipped
 from selectit.config.score import ScoreConfig
 from selectit.config.select import (
     IFDSelect,
@@ -22,7 +22,7 @@ from selectit.config.select import (
     SelectITSelect,
 )
 
-SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
+SHIPPED_NUMBERS = shipped("recipe/published")
 """The words in `published` for the files in selectit/recipe/published/, one for each paper."""
 RUNS_FOLDERS = ("artifacts", "wandb", "logs", "jobs", "hashes.json")
 """What lies in a runs folder next to the reports; no report may have its name, in upper or lower case."""

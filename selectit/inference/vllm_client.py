@@ -113,6 +113,7 @@ class VllmEngine:
                     )
             except OSError as error:
                 raise UserError(f"vllm_python: {self._python} cannot be started ({error.strerror})") from error
+            # multiprocessing has no public time limit for accept()
             listener._listener._socket.settimeout(SECONDS_TO_START)  # type: ignore[attr-defined]
             try:
                 return listener.accept()

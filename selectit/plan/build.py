@@ -111,7 +111,7 @@ def _judge_names(recipe: Recipe) -> dict[Any, str]:
     for judge in (row.config.evaluate.judge for row in recipe.rows):
         if judge is None or _judge_key(judge) in names:
             continue
-        name = judge.model if isinstance(judge, JudgeConfig) else Path(judge.removeprefix("hf:")).name
+        name = judge.model if isinstance(judge, JudgeConfig) else Path(judge.partition(":")[2]).name
         others = sum(other.partition(" #")[0] == name for other in names.values())
         names[_judge_key(judge)] = f"{name} #{others + 1}" if others else name
     return names

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import selectit
+from selectit.store.names import REPORT_RECORD
 
-RECORD = "report.json"
 SEAL = "sha256"
 """Key of the record's own hash, over all its other keys."""
 LIBRARIES = ("matplotlib", "kiwisolver", "numpy", "scipy", "pyarrow", "jinja2", "markupsafe")
@@ -71,7 +71,7 @@ def sha256(text: str | bytes) -> str:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """report.json of a report's folder; None where there is none or it is not one."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / REPORT_RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
@@ -79,7 +79,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def changed_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Files of the report that are gone or not as they were written; also `report.json` itself."""
-    own = [] if is_sealed(record) else [RECORD]
+    own = [] if is_sealed(record) else [REPORT_RECORD]
     return own + [name for name, digest in files_of(record).items() if file_sha256(folder / name) != digest]
 
 

@@ -10,6 +10,7 @@ import re
 
 from selectit.report.render.display_names import column_names, row_names
 from selectit.report.tables.table import MARKS, Entry, Table
+from selectit.store.names import TABLE_NOTES_TEX
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -29,7 +30,6 @@ _MARKS = {"better": r"\uparrow", "worse": r"\downarrow"}
 
 LONGEST_WORD = 20
 """Characters of a word that need no place where it may be broken."""
-NOTES_FILE = "table_notes.tex"
 
 
 def latex(name: str, description: str, table: Table) -> str:
@@ -38,7 +38,7 @@ def latex(name: str, description: str, table: Table) -> str:
     lines = [
         r"% Needs \usepackage{booktabs}, \usepackage{graphicx} and, for quotation marks, \usepackage[T1]{fontenc}.",
         r"% Letters beyond Latin and Greek are shown by XeLaTeX and LuaLaTeX; pdfLaTeX prints numbers, as U+4E2D.",
-        rf"% What must be read with the table is in {NOTES_FILE}; put it in with \input where there is room.",
+        rf"% What must be read with the table is in {TABLE_NOTES_TEX}; put it in with \input where there is room.",
         r"\begin{table*}[t]",
         r"\centering",
         rf"\caption[{{{escape(name)}}}]{{{_caption(name, description, table)}}}",

@@ -184,8 +184,8 @@ def loss_curves(
     """Args: name: of the plot, which no other plot may have."""
     figure = _figure(WIDTH, 3.1)
     axis = figure.add_subplot()
-    for curve in curves:
-        _draw(axis, curve)
+    for curve in curves:  # of one moment there is no line to see
+        _draw(axis, curve, marker=MARKERS[curve.group % len(MARKERS)] if len(curve.x) == 1 else "")
     axis.locator_params(axis="x", integer=True)
     axis.set(xlabel=x, ylabel=y)
     handles, labels = axis.get_legend_handles_labels()
