@@ -60,7 +60,7 @@ def evaluate(
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
     from selectit.evaluate.profile import load_profile
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import check_benchmarks
     from selectit.store.outputs import Output, check_outputs, evaluation_folder

@@ -41,7 +41,7 @@ def losses(
     verbose: Verbose = False,
 ) -> None:
     """Take the loss of every response of a pool."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.plan.graph import LOSS_TEXTS
     from selectit.recipe.load import resolve_arm
     from selectit.store.outputs import POOL, check_outputs, stage_folder

@@ -74,7 +74,7 @@ def score(
     verbose: Verbose = False,
 ) -> None:
     """Rate every row of a pool with one model."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.scoring.notes import notes
     from selectit.store.outputs import POOL, check_outputs, stage_folder
@@ -158,7 +158,7 @@ def select(
     verbose: Verbose = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import strategies_without
     from selectit.selection.ties import tie_lines
@@ -245,7 +245,7 @@ def finetune(
     verbose: Verbose = False,
 ) -> None:
     """Fine-tune a model on all rows of a file."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import parse_overrides, resolve_arm
     from selectit.store.outputs import POOL, check_outputs, stage_folder
 
