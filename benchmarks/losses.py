@@ -24,7 +24,7 @@ from selectit.data.pool import read_pool
 from selectit.inference.batch import CPU_BATCH_TOKENS, Rater
 from selectit.inference.load import load_tokenizer
 from selectit.inference.loss_batch import LossText
-from selectit.inference.loss_rater import PackedLossRater, StockLossRater
+from selectit.inference.loss_rater import PackedLossRater, PaddedLossRater
 from selectit.scoring.loss_texts import index_losses, loss_batches
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
@@ -72,7 +72,7 @@ def main() -> None:
     own = [text for text in texts if isinstance(text, LossText)]
     ways = {
         "one by one, every logit": lambda: one_by_one(model, own),
-        "padded, sorted": batched(StockLossRater(model)),
+        "padded, sorted": batched(PaddedLossRater(model)),
         "packed": batched(PackedLossRater(model)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}

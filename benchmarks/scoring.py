@@ -43,7 +43,7 @@ from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Batch, 
 from selectit.inference.kernels import linear
 from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
 from selectit.inference.packed import PackedRater
-from selectit.inference.padded import StockRater
+from selectit.inference.padded import PaddedRater
 from selectit.inference.workers import ModelWorkers, in_order
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import rating_text, read_rating_prompts
@@ -188,7 +188,7 @@ def _ways(
     packed = PackedRater(model, rating_ids)
     ways = [
         _way("one by one, all logits", model, OneByOne(model, rating_ids), groups, 1),
-        _way("padded, sorted", model, StockRater(model, rating_ids), groups, PADDED_TOKENS[kind]),
+        _way("padded, sorted", model, PaddedRater(model, rating_ids), groups, PADDED_TOKENS[kind]),
         _way("packed, one process", model, packed, groups, ours),
     ]
     if kind == "cpu" and num_processes > 1:

@@ -32,9 +32,9 @@ from selectit.finetune.dataset import IGNORED_LABEL, tokenize
 from selectit.inference.batch import Batch, batches, common_prefix
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loss_batch import LossText
-from selectit.inference.loss_rater import StockLossRater, head_alone, make_loss_rater
+from selectit.inference.loss_rater import PaddedLossRater, head_alone, make_loss_rater
 from selectit.inference.memory import Halving
-from selectit.inference.padded import StockRater
+from selectit.inference.padded import PaddedRater
 from selectit.scoring import loss_stage
 from selectit.scoring.loss_ledger import read_losses
 from selectit.scoring.loss_texts import loss_texts
@@ -205,8 +205,8 @@ def test_a_head_that_is_not_all_behind_the_hidden_states_is_noticed():
 
 
 def test_a_text_beyond_learned_positions_names_the_setting(config):
-    rater = StockLossRater(MODELS["learned positions"]().eval())
-    assert isinstance(rater, StockRater)
+    rater = PaddedLossRater(MODELS["learned positions"]().eval())
+    assert isinstance(rater, PaddedRater)
     with pytest.raises(UserError, match=r"score\.max_length"):
         rater.rate(Batch(made_up_texts((300,), 0)))
 

@@ -34,7 +34,7 @@ from selectit.inference.batch import Batch, Text, batches, common_prefix
 from selectit.inference.kernels import QUERY_BLOCK, attend_fused, attend_in_blocks, linear
 from selectit.inference.loaded import IF_KILLED, halving
 from selectit.inference.packed import PackedRater, obstacle
-from selectit.inference.padded import StockRater
+from selectit.inference.padded import PaddedRater
 from selectit.inference.rater import make_rater
 from selectit.inference.workers import (
     BATCHES_PER_PROCESS,
@@ -358,7 +358,7 @@ def test_under_a_real_limit_on_memory_everything_is_rated_all_the_same():
 def test_a_text_beyond_learned_positions_names_the_cure():
     model = STOCK["not of the LLaMA family"]()
     with pytest.raises(UserError, match=r"600 tokens .its context is 512.; set score.max_length"):
-        StockRater(model, RATING_IDS).rate(Batch(texts([600], prefix=0)))
+        PaddedRater(model, RATING_IDS).rate(Batch(texts([600], prefix=0)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="several processes are forked on Linux only")

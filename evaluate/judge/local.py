@@ -24,7 +24,7 @@ from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loaded import refuse_without_numbers
 from selectit.inference.memory import Halving
-from selectit.inference.padded import StockRater
+from selectit.inference.padded import PaddedRater
 from selectit.store.fingerprint import pinned
 
 _LABELS = ("m", "M")
@@ -86,7 +86,7 @@ class LogProbabilityJudge:
     def _reader(self) -> Halving[np.ndarray, torch.Tensor]:
         """Gives the logits of m and M behind each prompt, float64 [2]."""
         refuse_without_numbers(self._model)
-        path = StockRater(self._model, self._labels)
+        path = PaddedRater(self._model, self._labels)
 
         @torch.inference_mode()
         def read(batch: Batch[np.ndarray]) -> torch.Tensor:

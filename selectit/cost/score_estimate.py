@@ -156,7 +156,7 @@ def estimate_lines(config: ScoreStage, found: ScoreEstimate, speed: DeviceSpeed 
     long = f", {found.num_too_long:,} too long to be rated" if found.num_too_long else ""
     saved = count.num_tokens - count.num_positions
     positions = (
-        f"padding adds {-saved:,} (stock path)"
+        f"padding adds {-saved:,} (padded path)"
         if count.pads
         else f"shared prefixes save {saved:,} of them ({found.rater} path)"
     )

@@ -1,6 +1,6 @@
 """What takes losses: token ids in, summed negative log-likelihoods out, in nats.
 
-The same two paths as for ratings: packed rows for models of the LLaMA family, the stock model for all others. The
+The same two paths as for ratings: packed rows for models of the LLaMA family, the padded one for all others. The
 output head meets some hundred positions at a time, so that the logits of a whole batch never stand in memory.
 """
 
@@ -19,7 +19,7 @@ from selectit.inference.batch import Batch, Rater, Text
 from selectit.inference.kernels import linear
 from selectit.inference.loss_batch import LossText
 from selectit.inference.packed import PackedRater, obstacle
-from selectit.inference.padded import StockRater
+from selectit.inference.padded import PaddedRater
 
 LOGITS_AT_ONCE = 2**24
 """Elements of the logits that are computed together: 64 MiB in float32, 524 positions of a vocabulary of 32,000."""
@@ -30,10 +30,10 @@ def make_loss_rater(model: PreTrainedModel) -> Rater:
     """Its `rate` gives float64 [num_texts, 2]: the sum over the scored tokens of each text, and over all tokens but
     the first.
     """
-    return PackedLossRater(model) if obstacle(model) is None else StockLossRater(model)
+    return PackedLossRater(model) if obstacle(model) is None else PaddedLossRater(model)
 
 
-class StockLossRater(StockRater):
+class PaddedLossRater(PaddedRater):
     """Any architecture, texts right-padded to the longest."""
 
     def __init__(self, model: Any) -> None:

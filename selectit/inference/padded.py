@@ -1,4 +1,4 @@
-"""Rating through the stock model of transformers: any architecture, texts left-padded to the longest; or one at a time
+"""Rating as transformers computes a model: any architecture, texts left-padded to the longest; or one at a time
 where padding would change a model's numbers, which is tried on the model itself.
 """
 
@@ -24,8 +24,9 @@ nothing. A mixture of experts sorts the tokens otherwise, which rounds otherwise
 """
 
 
-class StockRater:
+class PaddedRater:
     name = "stock"
+    """The padded path, as finished ledgers name it."""
     pads = True
 
     def __init__(self, model: Any, rating_ids: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Checks a finished ledger of losses against the plain way: one row at a time, stock model, float32.
+"""Checks a finished ledger of losses against the plain way: one row at a time by transformers in float32.
 
 Reads the ledger, the pool and the model; writes verification.json beside the ledger.
 """
@@ -18,7 +18,7 @@ from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
-from selectit.inference.loss_rater import StockLossRater
+from selectit.inference.loss_rater import PaddedLossRater
 from selectit.scoring.loss_ledger import read_losses
 from selectit.scoring.loss_texts import loss_texts
 from selectit.scoring.verify import (
@@ -53,7 +53,7 @@ def verify_losses(
         raise UserError(f"{folder / LEDGER} holds {len(whole)} losses; a comparison needs two at least")
     sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
     rows = rows_of(iter_pool(config.pool), [row_ids[at] for at in sample])
-    reference = StockLossRater(load_model(config.model.model_copy(update={"dtype": "float32"})))
+    reference = PaddedLossRater(load_model(config.model.model_copy(update={"dtype": "float32"})))
     expected = np.empty((len(sample), 2))
     with tracker.progress("verifying", len(sample)) as advance:
         for at, text in enumerate(loss_texts(load_tokenizer(config.model), config, [[row] for row in rows])):

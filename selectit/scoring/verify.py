@@ -1,4 +1,4 @@
-"""Checks a finished ledger against the plain way of rating: one row at a time, stock model, float32.
+"""Checks a finished ledger against the plain way of rating: one row at a time by transformers in float32.
 
 Reads the ledger, the pool and the model; writes verification.json beside the ledger.
 """
@@ -19,7 +19,7 @@ from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
-from selectit.inference.padded import StockRater
+from selectit.inference.padded import PaddedRater
 from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.rated_rows import rated_rows
@@ -64,7 +64,7 @@ def verify(
     rows = rows_of(rated_rows(config.pool, config.turns), [row_ids[at] for at in sample])
 
     summary = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
-    reference = StockRater(
+    reference = PaddedRater(
         load_model(config.model.model_copy(update={"dtype": "float32"})),  # not quantised, where the rater was
         list(summary["rating_token_ids"].values()),
     )
