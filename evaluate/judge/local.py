@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.model.harness import quiet
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
@@ -48,7 +48,7 @@ class LogProbabilityJudge:
     def check(self) -> None:
         """The tokenizer and the labels were read when it was made."""
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
+    def compare(self, comparisons: Sequence[AnswerPair], advance: Callable[[int], None]) -> list[float | None]:
         """Raises: UserError for a model that gives no numbers."""
         self.num_shortened = 0
         preferred: list[float | None] = []

@@ -158,19 +158,20 @@ def export(
     set_: Override = [],
 ) -> None:
     """Pack a table with everything needed to verify it and to make it again."""
-    from selectit.audit.export import write_pack
+    from selectit.audit.export import is_pack, write_pack
     from selectit.audit.pack import gather
+    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
     from selectit.run.engine import found
     from selectit.store.artifact import Store
-    from selectit.store.outputs import Output, check_outputs
+    from selectit.store.outputs import Output
 
     loaded = load(recipe, set_)
-    pools = [row.config.pool.path for row in loaded.rows]
-    packed = Output("--out", out, None if out.suffix == ".zip" else ())
-    check_outputs({"RECIPE": [recipe], "the recipe": pools, "--runs-dir": [runs_dir]}, packed)
+    check_recipe_outputs(loaded, runs_dir, Output("--out", out, None if out.suffix == ".zip" else ()))
+    if out.suffix == ".zip" and out.is_file() and not is_pack(out):
+        raise UserError(f"--out {out} is there and is not an export, which would replace it; name another --out")
     plan = build(loaded)
     outcomes = found(plan, Store(runs_dir))
     report = write_report(plan, outcomes, runs_dir)

@@ -75,7 +75,7 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     """
     index = index_ratings(config.pool, config.turns)
     tokenizer = load_tokenizer(config.model)
-    rating_ids = rating_tokens_of(tokenizer, config, index.examples).ids
+    rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
     skeleton = load_skeleton(config.model)
     dtype, kind = resolve_dtype(config.model), device().type
     is_quantised = config.quantization != "none" or method_of(config.model) is not None
@@ -119,8 +119,8 @@ def measured(config: ScoreStage, found: ScoreEstimate) -> DeviceSpeed:
     if not found.sample:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     tokenizer = load_tokenizer(config.model)
-    examples = index_ratings(config.pool, config.turns).examples
-    rating_ids = rating_tokens_of(tokenizer, config, examples).ids
+    index = index_ratings(config.pool, config.turns)
+    rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
     groups: dict[int, list[Text]] = {}
     for text in found.sample:
         groups.setdefault(text.keys[0][1], []).append(text)

@@ -215,11 +215,14 @@ def _work(
     while True:
         try:
             item = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         try:
             do = do or make(number)
             found: Any = do(item)
         except Exception as error:
             found = error
-        connection.send(found)
+        try:
+            connection.send(found)
+        except BrokenPipeError:  # the parent was stopped while this was worked on
+            return

@@ -16,7 +16,7 @@ from selectit.data.whole_files import write_whole
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.published import read_published
-from selectit.report.record import changed_files, files_of, made_with, read_record, sealed, sha256
+from selectit.report.record import MARK, changed_files, files_of, made_with, read_record, sealed, sha256
 from selectit.report.sections.caption import DEMONSTRATION, caption
 from selectit.report.tables.comparisons import Comparisons
 from selectit.report.tables.results import UNTOUCHED, Result, read_results, recipe_of
@@ -61,6 +61,7 @@ def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) 
         return Report(folder, False, table)
     record, texts, table = make_report(plan, outcomes)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
     (folder / REPORT_RECORD).unlink(missing_ok=True)
     for name, text in {**texts, REPORT_RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}.items():
         write_whole(folder / name, text)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.judge.local import LogProbabilityJudge
 
-ONE = Comparison("Say 1.", reference="a", output="bb")
+ONE = AnswerPair("Say 1.", reference="a", output="bb")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
