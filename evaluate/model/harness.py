@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import datasets
+import lm_eval.api.metrics
 import lm_eval.utils
 import tqdm.std
 import transformers
@@ -20,6 +22,9 @@ from lm_eval.api.model import CacheHook
 
 _LOUD_LOGGERS = ("lm_eval", "datasets", "transformers", "accelerate", "peft")
 
+# its bootstrap prints a line, and forks a process for each core from one that may hold a GPU
+vars(lm_eval.api.metrics)["print"] = lambda *texts: None
+os.environ.setdefault("DISABLE_MULTIPROC", "1")
 # lm-eval compiles a prompt's template anew for every question and every shot, most of MMLU's time without a model
 lm_eval.utils.env.from_string = functools.cache(lm_eval.utils.env.from_string)
 
