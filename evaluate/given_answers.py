@@ -7,15 +7,18 @@ place in the authors' file, counted from 0. Several lines of one item are its sa
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.files import BENCHMARKS, lm_eval_tasks
-from selectit.evaluate.results import CHOICES, Item, choose
+from selectit.evaluate.grading.graders import grader_of
+from selectit.evaluate.results import CHOICES, Ending, Item, answers_digest, choose
+from selectit.store.names import ITEMS_FILE, RESULT_FILE
 from selectit.yaml_text import decoded
 
 KEYS = {"benchmark": str, "task": str, "doc_id": int, "answer": str}
@@ -53,6 +56,7 @@ def read_answers(path: Path, benchmark: BenchmarkConfig) -> Answers:
             if key in found:
                 raise UserError(f"{where}: {row['task']}, item {row['item_id']} is there twice")
             found[key] = Given(list(row["outputs"]), [number], row)
+            _check_outputs(found[key].outputs, benchmark, where)
             continue
         _check(row, where)
         if row["benchmark"] == benchmark.name:
@@ -108,12 +112,88 @@ def _check(row: Mapping[str, Any], where: str) -> None:
 
 
 def _check_kept(row: Mapping[str, Any], where: str) -> None:
-    """A line of items.jsonl. Its outputs are texts, log-probabilities, or first tokens with theirs, all of one kind."""
+    """A line of items.jsonl."""
     _check_keys(row, KEPT, where)
-    outputs = row["outputs"]
-    kinds = {type(output) for output in outputs}
-    if not outputs or len(kinds) != 1 or not kinds <= {str, float, list}:
-        raise UserError(f"{where}: outputs is {json.dumps(outputs)[:80]}, expected the answers that an evaluation kept")
+    endings, truncated = row.get("endings", []), row.get("truncated")
+    if not isinstance(endings, list) or not all(one in (None, *get_args(Ending)) for one in endings):
+        raise UserError(
+            f"{where}: endings is {json.dumps(endings)[:80]}, expected one of {get_args(Ending)} per output"
+        )
+    if not isinstance(truncated, bool | None):
+        raise UserError(f"{where}: truncated is {json.dumps(truncated)[:80]}, expected true, false or null")
+
+
+def _check_outputs(outputs: Sequence[Any], benchmark: BenchmarkConfig, where: str) -> None:
+    """Texts; of multiple choice also the log-probability of each choice, or first tokens with theirs."""
+    is_choice = (grader_of(benchmark) or {}).get("name") == "choices"
+    most = 1 if is_choice else benchmark.num_samples
+    if outputs and all(isinstance(output, str) for output in outputs) and len(outputs) <= most:
+        return
+    if is_choice and len(outputs) == len(CHOICES) and all(map(_is_log_probability, outputs)):
+        return
+    if is_choice and outputs and all(map(_is_first_token, outputs)):
+        return
+    wanted = "a letter, or log-probabilities of its choices" if is_choice else f"{most} text{'s' if most > 1 else ''}"
+    raise UserError(
+        f"{where}: outputs is {json.dumps(outputs)[:80]}, expected the answers that an evaluation of {benchmark.name} "
+        f"kept: {wanted}"
+    )
+
+
+def _is_log_probability(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _is_first_token(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and _is_log_probability(value[1])
+
+
+def check_unchanged(folder: Path) -> None:
+    """Args:   folder: an artifact, with result.json and items.jsonl.
+    Raises: UserError where its answers are not those that were graded when it was written.
+    """
+    result = _result_beside(folder / ITEMS_FILE)
+    expected = result.get("answers_sha256")
+    if not expected:  # of a release that did not keep it
+        return
+    rows = [
+        _row(line, f"{folder / ITEMS_FILE}, line {n}")
+        for n, line in enumerate(_lines(folder / ITEMS_FILE), 1)
+        if line.strip()
+    ]
+    for number, row in enumerate(rows, 1):
+        _check_kept(row, f"{folder / ITEMS_FILE}, line {number}")
+    if answers_digest((row["task"], row["item_id"], row["outputs"]) for row in rows) != expected:
+        raise UserError(
+            f"--regrade {folder}: {ITEMS_FILE} does not hold the answers that were graded there (answers_sha256 of "
+            f"{RESULT_FILE}); it was changed or damaged. Run the evaluation again, or grade the file as it is: "
+            f"selectit grade --answers {folder / ITEMS_FILE}"
+        )
+
+
+def kept_model(answers: Path) -> dict[str, Any]:
+    """What an evaluation said of the model whose answers it kept; empty for answers of another engine."""
+    found = _result_beside(answers).get("model") if answers.name == ITEMS_FILE else None
+    return found if isinstance(found, dict) else {}
+
+
+def kept_notes(folder: Path, beginning: str) -> tuple[str, ...]:
+    """The notes of an artifact's result with this beginning."""
+    notes = _result_beside(folder / ITEMS_FILE).get("notes")
+    return tuple(n for n in notes if str(n).startswith(beginning)) if isinstance(notes, list) else ()
+
+
+def _result_beside(answers: Path) -> dict[str, Any]:
+    path = answers.with_name(RESULT_FILE)
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is not the result of an evaluation; it was changed or damaged")
+    return found
 
 
 def _check_keys(row: Mapping[str, Any], keys: Mapping[str, type], where: str) -> None:

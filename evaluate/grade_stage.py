@@ -10,14 +10,14 @@ from pathlib import Path
 
 from selectit.evaluate.benchmarks.benchmark import HUB, LM_EVAL_VERSION, load_questions, questions_as_items
 from selectit.evaluate.benchmarks.files import ON_HUB
-from selectit.evaluate.given_answers import answered, read_answers, read_choices
+from selectit.evaluate.given_answers import answered, kept_model, read_answers, read_choices
 from selectit.evaluate.grading import alpaca_eval, length_control
 from selectit.evaluate.grading.grade import check_can_run, check_means, grade
 from selectit.evaluate.grading.graders import grader_of
 from selectit.evaluate.grading.released_graders import instructdiff_letter
 from selectit.evaluate.judge.load import check_judge
 from selectit.evaluate.results import BenchmarkResult, Item
-from selectit.evaluate.stage import finish, judge_items, load_judge_of
+from selectit.evaluate.stage import finish, judge_items, load_judge_of, truncation_note
 from selectit.evaluate.stage_config import GradeStage
 from selectit.tracking import Tracker
 
@@ -49,8 +49,11 @@ def run(config: GradeStage, inputs: Mapping[str, Path], out: Path, tracker: Trac
     questions = load_questions(config)
     asked = questions_as_items(questions, benchmark, any(given.kept is None for given in answers.values()))
     items = answered(asked, answers, Path(config.answers), benchmark, questions.until)
-    result.notes = [*questions.notes, *_not_answered(items, len(asked), benchmark.num_samples)]
-    result.complete = not result.notes
+    result.model = kept_model(Path(config.answers))
+    incomplete = [*questions.notes, *config.kept_notes]
+    lacking = _not_answered(items, len(asked), benchmark.num_samples)
+    result.notes = [*incomplete, *truncation_note(items), *lacking]
+    result.complete = not (incomplete or lacking)
     if (grader_of(benchmark) or {}).get("name") == "choices":
         _read_choices(items)
     grade(config, result, items, config.generator, out, tracker)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from selectit import yaml_text
 from selectit.config import BenchmarkConfig, as_written
+from selectit.config.evaluate import PROFILES
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.files import (
     BENCHMARKS,
@@ -33,7 +34,7 @@ from selectit.evaluate.benchmarks.files import (
 from selectit.evaluate.benchmarks.task_config import NOT_OF_TASKS, NamedTaskConfig
 from selectit.evaluate.grading.graders import GRADERS, grader_name
 
-__all__ = ["Profile", "data_files", "load_profile", "profile_names"]
+__all__ = ["Profile", "data_files", "load_profile"]
 
 _OWN_SHOTS = ("mmlu", "mmlu_medical", "tydiqa")
 """Benchmarks whose number of shots can be chosen; the others fix theirs in the task."""
@@ -68,11 +69,6 @@ class Profile:
     benchmarks: dict[str, BenchmarkConfig]
 
 
-def profile_names() -> list[str]:
-    folder = files("selectit.evaluate") / "profiles"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
 def load_profile(name_or_path: str) -> Profile:
     """One of this project's profiles by name, or a YAML file of the same form by path.
 
@@ -82,17 +78,18 @@ def load_profile(name_or_path: str) -> Profile:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"evaluate.profile: there is no file {path}")
-    elif name_or_path in profile_names():
+    elif name_or_path in PROFILES:
         path = Path(str(files("selectit.evaluate") / "profiles" / f"{name_or_path}.yaml"))
     else:
         raise UserError(
-            f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, profile_names())} "
-            f"Known: {', '.join(profile_names())}; or the path of a YAML file of the same form"
+            f"evaluate.profile: no profile '{name_or_path}'.{did_you_mean(name_or_path, PROFILES)} "
+            f"Known: {', '.join(PROFILES)}; or the path of a YAML file of the same form"
         )
-    return _parse(path, yaml_text.read(path, f"profile {name_or_path}"))
+    content, lines = yaml_text.read_with_lines(path, f"profile {name_or_path}")
+    return _parse(path, content, lines)
 
 
-def _parse(path: Path, content: Any) -> Profile:
+def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
     name = path.name.removesuffix(path.suffix)
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
         raise UserError(
@@ -113,6 +110,7 @@ def _parse(path: Path, content: Any) -> Profile:
         if benchmark is not None:
             benchmarks[str(key)] = benchmark
     if faults:
+        faults = yaml_text.with_lines(faults, lines)
         raise UserError("\n".join([f"profile {name}:", *(f"  {fault}" for fault in faults)]))
     return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=benchmarks)
 

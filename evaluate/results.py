@@ -5,15 +5,17 @@ Metrics go by name and items by id, so that two models can be compared item by i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.inference.requests import Ending
 from selectit.store.names import ITEMS_FILE, RESULT_FILE
 
 MAX_CELL_CHARS = 500
@@ -21,8 +23,6 @@ CHOICES = "ABCD"
 
 Outcome = Literal["read", "unparsed"]
 """Whether an answer could be read out of a model's text."""
-Ending = Literal["end", "stop", "limit"]
-"""By an end token, by a stop string, or at the limit of new tokens."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class BenchmarkResult:
     protocol_notes: list[str] = field(default_factory=list)
     """What is true of every number under this profile (BenchmarkConfig.notes)."""
     metrics: dict[str, Metric] = field(default_factory=dict)
-    tasks: dict[str, dict[str, float]] = field(default_factory=dict)
+    tasks: dict[str, dict[str, int | float]] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, str | None] | None = None
     """The hub's data set and its commit; None: a folder."""
@@ -151,6 +151,12 @@ def count_outcomes(items: Sequence[Item]) -> dict[Outcome, int] | None:
     return {"read": found.count("read"), "unparsed": found.count("unparsed")}
 
 
+def answers_digest(answers: Iterable[tuple[str, int, list[Any]]]) -> str:
+    """What was answered to which items, (task, item_id, outputs): the same for every grader and judge of it."""
+    ordered = sorted((list(answer) for answer in answers), key=lambda one: one[:2])
+    return hashlib.sha256(json.dumps(ordered, ensure_ascii=False).encode()).hexdigest()
+
+
 def read_items(results: Mapping[str, Any]) -> list[Item]:
     """Items in the order of tasks and of their upstream files; those with choices are scored.
 
@@ -194,7 +200,7 @@ def choose(item: Item) -> None:
 
 
 def choice_notes(items: Sequence[Item]) -> list[str]:
-    undecided = sum(item.answer is None for item in items)
+    undecided = sum(item.answer is None and not item.outcomes for item in items)
     note = f"{undecided} of {len(items)} items count as drawn by chance: all their choices are equally probable"
     return [note] if undecided else []
 

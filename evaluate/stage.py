@@ -32,11 +32,11 @@ from selectit.evaluate.judge.load import check_judge, load_judge
 from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.model.load import forget_lm, load_lm
 from selectit.evaluate.model.trained_template import check_template, is_trained_here
-from selectit.evaluate.model.vllm_lm import check_vllm
 from selectit.evaluate.model.weights import find_weights
 from selectit.evaluate.results import BenchmarkResult, Item, read_items, sample_rows
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.vllm_client import check_vllm
 from selectit.store.fingerprint import pinned
 from selectit.store.names import EPOCHS_FOLDER, ITEMS_FILE
 from selectit.store.trained_on import check_base
@@ -44,6 +44,8 @@ from selectit.templates import chat_template
 from selectit.tracking import Tracker
 
 release = forget_lm
+LOWERED = "max_gen_toks lowered"
+"""How the note begins of a model whose context has no room for the new tokens that the profile asks for."""
 
 
 def preflight(config: EvaluateStage) -> None:
@@ -68,7 +70,7 @@ def preflight(config: EvaluateStage) -> None:
         check_named_task(config)
     check_means(config)
     if config.backend == "vllm":
-        check_vllm(config.model, config.vllm_python)
+        check_vllm(config.model, config.vllm_python, "evaluate")
     if config.judge is not None:
         length_control.find_gamed(config)
         check_judge(config.judge)
@@ -138,7 +140,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
     )
     _mark_endings(lm, items)
     result.model = lm.describe()
-    result.notes = questions.notes + _truncation_note(items)
+    result.notes = questions.notes + truncation_note(items)
     result.complete = not questions.notes
     if isinstance(benchmark, NamedTaskConfig):
         score_task(result, items, answers, benchmark)
@@ -228,7 +230,7 @@ def _leave_room(config: EvaluateStage, context_tokens: int) -> tuple[EvaluateSta
     wanted, most = config.benchmark.max_gen_toks, context_tokens // 2
     if wanted is None or wanted <= most or isinstance(config.benchmark, NamedTaskConfig):
         return config, []
-    note = f"max_gen_toks lowered from {wanted} to {most}: the model's context has {context_tokens} tokens"
+    note = f"{LOWERED} from {wanted} to {most}: the model's context has {context_tokens} tokens"
     benchmark = config.benchmark.model_copy(update={"max_gen_toks": most})
     return config.model_copy(update={"benchmark": benchmark}), [note]
 
@@ -246,7 +248,7 @@ def _mark_endings(lm: EvaluatedLM, items: list[Item]) -> None:
             item.endings.append(found[1] if found else None)
 
 
-def _truncation_note(items: list[Item]) -> list[str]:
+def truncation_note(items: list[Item]) -> list[str]:
     cut = sum(bool(item.truncated) for item in items)
     return [f"{cut} of {len(items)} prompts were longer than the context and lost their beginning"] if cut else []
 

@@ -48,5 +48,7 @@ class GradeStage(_OneBenchmark):
     """A file of lines {benchmark, task, doc_id, answer}, or items.jsonl of an evaluation."""
     grader: str
     """Name and version of what grades them: a mended one gives another result."""
+    kept_notes: tuple[str, ...] = ()
+    """What an evaluation noted of how it generated these answers, such as a lowered limit of new tokens."""
     generator: str = execution("")
     """Whose answers they are, in files for the programs of others."""

@@ -13,7 +13,6 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from selectit.config import FinetuneStage
@@ -27,6 +26,14 @@ OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "adafact
 """As transformers names them; its Adafactor takes the learning rate as it is, without relative steps."""
 
 
+class OneGpuPerProcess(SFTConfig):  # type: ignore[misc]
+    """One process trains on one GPU, of however many it sees; transformers would wrap the model in nn.DataParallel."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
+
+
 def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) -> SFTConfig:
     """Args: max_steps: None: as many as `num_train_epochs` takes.
 
@@ -35,7 +42,7 @@ def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) 
     """
     finetune, dtype = config.finetune, resolve_dtype(config.model)
     on_gpu = device().type == "cuda"
-    arguments = SFTConfig(
+    return OneGpuPerProcess(
         output_dir=str(checkpoints),
         seed=config.seed,
         data_seed=config.seed,
@@ -80,9 +87,6 @@ def sft_config(config: FinetuneStage, checkpoints: Path, max_steps: int | None) 
         disable_tqdm=True,
         log_level="error",
     )
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # one process trains on one GPU; transformers would wrap it in nn.DataParallel
-    return arguments
 
 
 def is_zero3(config: FinetuneStage) -> bool:
@@ -198,14 +202,6 @@ def _layers(settings: LoraConfig, model: PreTrainedModel) -> list[str]:
     if isinstance(modules, str):
         return sorted(linear_layers(model)) if modules == "all-linear" else [modules]
     return sorted({name.rpartition(".")[2] for name in modules or ()})
-
-
-def attention(config: FinetuneStage) -> str | None:
-    """What computes attention; None: transformers' choice. Packed rows are blind to each other with either;
-    FlashAttention also leaves out the work between them.
-    """
-    can_skip = config.finetune.packing and is_flash_attn_2_available() and resolve_dtype(config.model) != torch.float32
-    return "flash_attention_2" if can_skip else None
 
 
 def quantization(config: FinetuneStage) -> BitsAndBytesConfig:

@@ -15,7 +15,7 @@ import numpy as np
 from selectit.config import BadRows, FinetuneConfig
 from selectit.data.conversations import Conversation
 from selectit.errors import UserError
-from selectit.templates.form import BadRow, Encoded, Form, Span
+from selectit.templates.form import BadRow, Encoded, Form
 
 IGNORED_LABEL = -100
 NUM_NAMED_ROWS = 5
@@ -118,12 +118,6 @@ def labels_of(encoded: Encoded) -> np.ndarray:
     for start, end in encoded.spans:
         labels[start:end] = encoded.input_ids[start:end]
     return labels
-
-
-def labelled_spans(labels: np.ndarray) -> list[Span]:
-    """First and last-plus-one position of each run of labels."""
-    edges = np.flatnonzero(np.diff(labels != IGNORED_LABEL, prepend=False, append=False))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
 def unusable_rows_text(left_out: Sequence[UnusableRow], num_rows: int) -> str:

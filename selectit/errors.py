@@ -14,7 +14,13 @@ class UserError(ValueError):
     """Something the user can put right; its text says what, where, what is allowed and what to do.
 
     The command line prints the text without a traceback and exits with code 1.
+
+    Args: faults: each by itself, where the text lists several under a heading.
     """
+
+    def __init__(self, text: str, faults: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.faults = faults or tuple(text.splitlines())
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

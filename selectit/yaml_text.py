@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,26 @@ def read(path: Path, what: str) -> Any:
     return parse(decoded(path.read_bytes(), what), what)
 
 
+def read_with_lines(path: Path, what: str) -> tuple[Any, dict[str, int]]:
+    """As `read`, and dotted key -> line, from 1; an item of a list has its position as key."""
+    reader = _Reader(what)
+    return _parsed(decoded(path.read_bytes(), what), what, reader), reader.lines
+
+
+def key_of(fault: str, keys: Iterable[str]) -> str | None:
+    """The longest of the dotted keys that a fault begins with, as `key: ...` or as a section around it."""
+    return max((key for key in keys if fault.startswith((f"{key}:", f"{key}."))), key=len, default=None)
+
+
+def with_line(fault: str, line: int) -> str:
+    return f"line {line}: {fault}"
+
+
+def with_lines(faults: Iterable[str], lines: dict[str, int]) -> list[str]:
+    """Faults that begin with a dotted key, each with its line in front."""
+    return [fault if (key := key_of(fault, lines)) is None else with_line(fault, lines[key]) for fault in faults]
+
+
 def decoded(content: bytes, what: str) -> str:
     """UTF-8 text, with or without a byte-order mark. Raises: UserError with the encoding found and the line."""
     for mark, name in ENCODINGS:
@@ -92,9 +113,13 @@ def parse(text: str, what: str) -> Any:
 
     Raises: UserError, see `read`.
     """
+    return _parsed(text, what, _Reader(what))
+
+
+def _parsed(text: str, what: str, reader: _Reader) -> Any:
     try:
         node = yaml.compose(text, _Loader)
-        return None if node is None else _Reader(what).value(node)
+        return None if node is None else reader.value(node)
     except yaml.MarkedYAMLError as error:
         raise _error(what, error.problem_mark or error.context_mark, f"not YAML: {error.problem}") from error
     except yaml.reader.ReaderError as error:
@@ -112,8 +137,10 @@ def _error(what: str, mark: Any, sentence: str) -> UserError:
 class _Reader:
     def __init__(self, what: str) -> None:
         self._what, self._open, self._num_values = what, set[int](), 0
+        self.lines: dict[str, int] = {}
 
-    def value(self, node: Node) -> Any:
+    def value(self, node: Node, at: str = "") -> Any:
+        """Args: at: dotted key of the node, with a dot behind it."""
         self._num_values += 1
         if self._num_values > MOST_VALUES:
             raise self._error(node, f"with its aliases the file has more than {MOST_VALUES:,} values")
@@ -125,14 +152,18 @@ class _Reader:
         try:
             if isinstance(node, SequenceNode):
                 self._check_tag(node, "seq")
-                return [self.value(item) for item in node.value]
+                return [self._item(item, f"{at}{number}") for number, item in enumerate(node.value)]
             assert isinstance(node, MappingNode)
             self._check_tag(node, "map")
-            return self._mapping(node)
+            return self._mapping(node, at)
         finally:
             self._open.remove(id(node))
 
-    def _mapping(self, node: MappingNode) -> dict[str, Any]:
+    def _item(self, node: Node, at: str) -> Any:
+        self.lines[at] = node.start_mark.line + 1
+        return self.value(node, f"{at}.")
+
+    def _mapping(self, node: MappingNode, at: str) -> dict[str, Any]:
         own: dict[str, Any] = {}
         merged: list[dict[str, Any]] = []
         lines: dict[str, int] = {}
@@ -142,16 +173,18 @@ class _Reader:
                 raise self._error(key_node, f"the key '{key}' stands twice in one mapping (also in line {lines[key]})")
             lines[key] = key_node.start_mark.line + 1
             if key == MERGE and key_node.tag == PLAIN:
-                merged += self._merged(value_node)
+                merged += self._merged(value_node, at)
+                self.lines.update({f"{at}{key}": line for key, line in lines.items() if key in own})
             else:
-                own[key] = self.value(value_node)
+                self.lines[f"{at}{key}"] = lines[key]
+                own[key] = self.value(value_node, f"{at}{key}.")
         inherited: dict[str, Any] = {}
         for one in merged:  # of several the first wins
             inherited = {**one, **inherited}
         return {**inherited, **own}
 
-    def _merged(self, node: Node) -> list[dict[str, Any]]:
-        values = self.value(node)
+    def _merged(self, node: Node, at: str) -> list[dict[str, Any]]:
+        values = self.value(node, at)
         found = values if isinstance(values, list) else [values]
         if not all(isinstance(one, dict) for one in found):
             raise self._error(node, "`<<` takes a mapping such as *name, or a list of mappings")

@@ -206,3 +206,11 @@ def test_plan_power_states_seeds_and_items_for_each_benchmark(root, demo, tmp_pa
     refused = selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, rc=1)
     assert "--seed-spread 1.0" in refused
     assert "belong to --power" in selectit("plan", recipe, "--seed-spread", 1, rc=1)
+    assert "ask one at a time" in selectit("plan", recipe, "--power", 5, "--price", rc=1)
+    nothing = ("--seed-spread", 0, "--disagreement", 0)
+    assert "every difference is found" in selectit("plan", recipe, "--power", 5, *nothing, rc=1)
+    stated = ("--seed-spread", 1, "--disagreement", 0.2, "--seed-disagreement", 0.1)
+    told = json.loads(selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, *stated, "--json"))
+    [first, *_] = told["benchmarks"]
+    assert (told["points"], first["seed_disagreement"], first["seed_spread"]) == (5, 0.1, 0.01)
+    assert first["seeds_needed"] is None or first["seeds_needed"] > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -47,6 +48,24 @@ def test_a_pack_holds_all_that_defends_the_table_and_is_verified_elsewhere(work,
         assert (folder / "templates" / "alpaca.jinja").is_file() and (folder / "small" / "report.html").is_file()
     weights = [path for path in (tmp_path / "there").rglob("*") if path.suffix == ".safetensors"]
     assert not weights and list((tmp_path / "pack").rglob("*.safetensors"))
+
+
+def test_the_report_of_a_pack_without_weights_is_made_again_from_its_artifacts(work, demo, tmp_path):
+    """A training without its weights would be one to resume, and all numbers after it missing."""
+    export(work, tmp_path / "pack")
+    pack = tmp_path / "pack"
+    for folder in (pack / "inputs" / "models").iterdir():
+        shutil.copy(demo / "model" / "model.safetensors", folder)
+    before = (pack / "small" / "table.tex").read_bytes()
+    recipe = ("recipe.yaml", "--runs-dir", ".")
+    with contextlib.chdir(pack):
+        told = call("verify", *recipe)
+        assert "each the one in its artifact" in told and "changed" not in told
+        call("report", *recipe, "-q")
+        assert (pack / "small" / "table.tex").read_bytes() == before
+        table = pack / "small" / "table.tex"
+        table.write_bytes(before.replace(b"25.0", b"52.0"))
+        assert "52.0" in next(line for line in call("verify", *recipe, rc=1).splitlines() if "not what" in line)
 
 
 def test_a_changed_file_of_a_pack_is_found_even_where_weights_are_left_out(work, tmp_path):

@@ -109,7 +109,8 @@ class World:
         parquet.write_table(SCHEMA.empty_table(), path / "ledger.parquet")
         told = {
             "num_rows": NUM_ROWS, "num_ratings": 195, "num_failures": 5, "num_truncated": 3, "mean_mass": 0.871,
-            "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False, "reads_alone": False,
+            "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False,
+            "answer_spread": 0.5, "reads_alone": False,
             "failures": {"no_rating_probability": 5}, "prompts": list(stage.config.prompts), "num_parameters": 10,
             "dtype": "bfloat16",
         }  # fmt: skip
@@ -432,6 +433,13 @@ def test_curves_differ_in_more_than_their_colour():
     assert len(set(drawn)) == len(curves)
     dashes = [re.search(r"stroke-dasharray: [\d., ]+", style) for style in drawn[:3]]
     assert len({found and found[0] for found in dashes}) == 3
+
+
+def test_a_curve_of_one_moment_is_a_marker_that_can_be_seen():
+    """A validation loss that is computed once, at the end of a short training."""
+    drawn = plots.loss_curves([plots.Curve("once", [1], [1.0], group=1), plots.Curve("twice", [1, 2], [1, 2], group=2)])
+    once, twice = (len(re.findall(f"<use[^>]*fill: {plots.PALETTE[group].lower()}", drawn)) for group in (1, 2))
+    assert (once, twice) == (2, 0)  # the point, and its sign in the legend
 
 
 def test_a_long_name_of_an_arm_costs_the_terminal_no_column(world):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from test_report import EVIL, World
 
 from selectit.report.render.display_names import column_names, row_names
 from selectit.report.render.latex import breakable, escape, latex
+from selectit.report.write import read_table
 
 
 @pytest.fixture
@@ -45,6 +47,7 @@ def check(text: str) -> list[list[str]]:
     outside = (
         re.sub(r"\$[^$]*\$", "", re.sub(r"\\[^a-zA-Z]", "", body))
         .replace(r"\wd0>", "")
+        .replace(r"\relax>", "")
         .replace("{%", "{")
         .replace("}%", "}")
     )
@@ -110,10 +113,11 @@ def test_names_are_shown_as_papers_write_them_and_two_never_alike():
 
 
 def test_every_shipped_benchmark_has_a_name_for_papers(root):
-    from selectit.evaluate.profile import load_profile, profile_names
+    from selectit.config.evaluate import PROFILES
+    from selectit.evaluate.profile import load_profile
     from selectit.report.render.display_names import BENCHMARKS
 
-    assert {name for profile in profile_names() for name in load_profile(profile).benchmarks} <= set(BENCHMARKS)
+    assert {name for profile in PROFILES for name in load_profile(profile).benchmarks} <= set(BENCHMARKS)
 
 
 def test_a_long_word_of_the_notes_may_be_broken():
@@ -172,3 +176,51 @@ def test_table_and_notes_compile_in_one_and_two_columns_without_overflow(world, 
             pytest.skip("this LaTeX has no booktabs or graphicx")
         assert answer.returncode == 0, answer.stdout[-2000:]
     assert not re.findall(r"Overfull.*|LaTeX Warning: (?!Label).*", answer.stdout)
+
+
+LETTERS = ["选择" * 30, "привет α=0.2 🎉", "Ünïcödé œŒŁłŠžĳŉĦ “quotes” ‘x’ — € …", "\u200bzero\u202ewidth"]
+
+
+def test_letters_that_pdflatex_lacks_are_there_by_number_and_for_other_engines_as_they_are():
+    assert escape("选") == r"\ifdefined\Umathchar 选\else U+9009\fi\allowbreak{}"
+    assert escape("α über") == r"\ensuremath{\alpha} über" and escape("a\u200bb") == "ab"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_letters_of_every_script_compile(tmp_path):
+    body = "\n\n".join([*map(breakable, LETTERS), *(breakable(chr(code)) for code in range(0xA1, 0x180))])
+    document = [
+        r"\documentclass{article}",
+        r"\usepackage[T1]{fontenc}",
+        r"\begin{document}\raggedright",
+        body,
+        r"\end{document}",
+    ]
+    (tmp_path / "letters.tex").write_text("\n".join(document))
+    command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "letters.tex"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
+    assert answer.returncode == 0 and "Overfull" not in answer.stdout, answer.stdout[-2000:]
+
+
+def test_a_description_without_a_stop_does_not_run_into_the_caption(world):
+    made = world(description="A small table")
+    made.report()
+    assert "A small table. In percent" in made.text("table.tex")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_a_table_of_sixty_rows_fits_the_page(world, tmp_path):
+    made = world()
+    _, table, _ = read_table(made.plan, made.outcomes)
+    text = latex("small", "Sixty rows.", replace(table, lines=table.lines * (60 // len(table.lines))))
+    (tmp_path / "table.tex").write_text(text)
+    document = [
+        r"\documentclass{article}", r"\usepackage[T1]{fontenc}", r"\usepackage{booktabs,graphicx}",
+        r"\begin{document}", r"Text.\input{table}", r"\end{document}",
+    ]  # fmt: skip
+    (tmp_path / "paper.tex").write_text("\n".join(document))
+    command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
+    assert answer.returncode == 0 and not re.findall("Overfull|Float too large", answer.stdout), answer.stdout[-2000:]

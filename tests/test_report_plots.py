@@ -54,13 +54,13 @@ def test_with_one_training_seed_the_forest_plot_shows_intervals_over_items_and_s
     assert "about these trained models, not about the methods" in plot.caption
 
 
-def test_a_difference_without_an_interval_is_in_the_forest_plot_and_the_caption_says_why(world, monkeypatch):
+def test_models_that_answer_alike_have_an_interval_in_the_forest_plot(world, monkeypatch):
     made = world(seeds={"select": [7], "train": [1], "eval": [42]})
     made.change("selectit", "mmlu", value=0.28)  # as random's
     plot, (labels, panels, _), *_ = drawn(made, monkeypatch, "forest")
     [one] = [one for one in panels[1].differences if labels[one.at] == "selectit"]
-    assert (one.value, one.low, one.high) == (0.0, None, None)
-    assert "Cross: no item differs, so there is no interval." in plot.caption
+    assert one.value == 0.0 and one.low == -one.high < 0
+    assert "the interval is over items alone" in plot.caption
 
 
 def test_a_primary_comparison_with_a_second_baseline_is_in_the_forest_plot(world, monkeypatch):

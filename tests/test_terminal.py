@@ -86,3 +86,25 @@ def test_a_quiet_run_prints_its_table_only_and_a_quiet_plan_its_counts(work):
     assert "0 of " in text and "25.0" in text
     text = call("plan", work.recipe, "--runs-dir", work.runs, "--quiet")
     assert text.count("\n") == 1 and "stages: " in text
+
+
+def test_commands_on_files_are_quiet_or_verbose_as_run_is(work, demo, tmp_path, monkeypatch):
+    pool = tmp_path / "pool.json"
+    pool.write_text(json.dumps([{"instruction": f"a {i}", "output": "b"} for i in range(4)]))
+    given = ("select", pool, "--strategy", "random", "--ratio", 0.5, "--runs-dir", tmp_path / "runs")
+    assert call(*given, "--out", tmp_path / "a.json", "-q").strip() == f"2 of 4 rows: {tmp_path / 'a.json'}"
+    assert "select" in call(*given, "--out", tmp_path / "b.json", "--seed", 1).splitlines()[0]
+
+    def fails(*_):
+        raise ValueError("no rows today")
+
+    monkeypatch.setattr("selectit.selection.stage.run", fails)
+    quiet = call(*given, "--out", tmp_path / "c.json", "--seed", 2, "-q", rc=1)
+    assert quiet.count("no rows today") == 1 and "Traceback" not in quiet
+    assert "Traceback" in call(*given, "--out", tmp_path / "d.json", "--seed", 3, "-v", rc=1)
+
+
+@pytest.mark.parametrize("command", ["score", "select", "finetune", "losses", "evaluate", "grade", "run"])
+def test_every_command_that_runs_a_stage_takes_q_and_v(command):
+    told = call(command, "--help")
+    assert "--quiet" in told and "--verbose" in told

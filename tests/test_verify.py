@@ -8,7 +8,9 @@ import shutil
 import pytest
 from finished_work import Work, call
 
-from selectit.report.record import RECORD, sealed, sha256
+from selectit.report import record
+from selectit.report.record import sealed, sha256
+from selectit.store.names import REPORT_RECORD
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +121,10 @@ def test_a_plot_is_compared_too(work):
 
 def sealed_again(folder, change) -> None:
     """What somebody does who knows of the hashes."""
-    record = json.loads((folder / RECORD).read_text())
+    record = json.loads((folder / REPORT_RECORD).read_text())
     change(record)
     record["files"] = {name: sha256((folder / name).read_bytes()) for name in record["files"]}
-    (folder / RECORD).write_text(json.dumps(sealed(record)))
+    (folder / REPORT_RECORD).write_text(json.dumps(sealed(record)))
 
 
 def test_a_table_with_its_hashes_rewritten_is_found_where_the_recipe_is_named(work):
@@ -151,7 +153,8 @@ def test_a_report_of_another_version_is_compared_in_its_numbers(work):
     (folder / "report.md").write_text((folder / "report.md").read_text() + "a sentence that is no longer written\n")
     sealed_again(folder, older)
     told = verify(work)
-    assert "made with another version of this project; only its numbers are compared" in told and "report.md" in told
+    assert "made with another version of this project; its numbers are those of the artifacts" in told
+    assert "report.md" in told
     comparisons = folder / "comparisons.csv"
     header, first, *_ = lines = comparisons.read_text().splitlines()
     assert first.startswith("base,random,mmlu,")
@@ -160,6 +163,47 @@ def test_a_report_of_another_version_is_compared_in_its_numbers(work):
     )
     sealed_again(folder, lambda record: None)
     assert "line 2, benchmark: bbh, made again mmlu" in verify(work, rc=1)
+
+
+@pytest.mark.parametrize("file", ["table.tex", "report.md", "report.html"])
+def test_another_number_is_found_under_the_name_of_another_version(work, file):
+    folder = work.runs / "small"
+
+    def older(record):
+        record["depends_on"]["made_with"]["code"] = "another"
+
+    text = (folder / file).read_text()
+    at = text.index("25.0", text.index({"table.tex": "midrule", "report.md": "## Results"}.get(file, 'id="results"')))
+    (folder / file).write_text(f"{text[:at]}52.0{text[at + 4 :]}")
+    sealed_again(folder, older)
+    told = next(line for line in verify(work, rc=1).splitlines() if line.startswith("changed"))
+    assert file in told and "52.0 in the table of results, made again 25.0" in told
+
+
+def test_a_record_without_hashes_hides_no_change(work):
+    folder = work.runs / "small"
+    (folder / REPORT_RECORD).write_text("{}")
+    (folder / "table.tex").write_text((folder / "table.tex").read_text().replace("25.0", "52.0"))
+    assert "it holds no sha256" in call("verify", folder, rc=1)
+    assert "52.0" in next(line for line in verify(work, rc=1).splitlines() if "table.tex" in line)
+
+
+def test_whatever_may_show_in_a_report_is_part_of_what_it_was_made_with(tmp_path, monkeypatch):
+    files = ("report/render/page.css", "templates/alpaca.jinja", "text.py", "evaluate/tasks/one.yaml", "finetune/a.py")
+    (tmp_path / "finetune_of_a_checkout").mkdir()
+    (tmp_path / "finetune").symlink_to(tmp_path / "finetune_of_a_checkout")
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("first")
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    seen = set()
+    for file in (None, *files):
+        if file is not None:
+            (tmp_path / file).write_text("second")
+        record.made_with.cache_clear()
+        seen.add(record.made_with()["code"])
+    record.made_with.cache_clear()
+    assert len(seen) == len(files) + 1 and {"python", "matplotlib", "kiwisolver"} <= record.made_with().keys()
 
 
 def test_a_table_that_was_cut_off_is_a_finding(work):
@@ -211,3 +255,16 @@ def test_what_is_no_result_is_refused(tmp_path):
 def test_hashes_of_files_are_no_part_of_a_fingerprint(work):
     manifest = json.loads((work.path("score") / "manifest.json").read_text())
     assert set(manifest["hashes"]) == set(manifest["files"]) and "hashes" not in manifest["identity"]
+
+
+@pytest.mark.parametrize("file", ["result.json", "items.jsonl", "score.json", "selection.json", "scores.jsonl"])
+def test_a_damaged_artifact_is_a_finding_and_no_traceback(work, file):
+    kind = {"score.json": "score", "selection.json": "select", "scores.jsonl": "select"}.get(file, "evaluate")
+    path = work.path(kind) / file
+    content = path.read_bytes()
+    path.write_bytes(b"\xff" + content[1:])
+    told = verify(work, rc=1)
+    assert file in told and "Traceback" not in told and "changed" in told
+    (work.runs / "small" / REPORT_RECORD).unlink()
+    told = call("report", work.recipe, "--runs-dir", work.runs, rc=1)
+    assert "a file of an artifact behind it is damaged" in told and "selectit verify" in told

@@ -236,7 +236,7 @@ def _num_fewshot(benchmark: BenchmarkConfig) -> int:
 
 def _specification(benchmark: BenchmarkConfig, names: list[str]) -> str | dict[str, Any]:
     """The task or group of evaluate/benchmarks/tasks/<benchmark>.yaml; of a group, the tasks that are run."""
-    config = load_yaml(task_file(benchmark.name, benchmark.prompts))
+    config = load_yaml(task_file(benchmark.name, benchmark.prompts))  # lm-eval has no public reader of task files
     if "group" not in config:
         return config["task"]
     members = {key: value for key, value in config["task"][0].items() if key != "group"}

@@ -1,14 +1,20 @@
-"""Where a text announces its answer: `The answer is ...`, `Answer: ...`, `#### ...`, `\\boxed{...}`."""
+"""Where a text announces its answer: `The answer is ...`, `Answer: ...`, `#### ...`, `<answer>`, `\\boxed{...}`."""
 
 from __future__ import annotations
 
 import re
 
 _ANNOUNCEMENT = re.compile(
-    r"\b(?:answer|(?:correct|right|best) (?:option|choice))\b[^.\n\d]{0,80}?"
-    r"(?:\bis\b|\bare\b|\bequals\b|\bwould be\b|:|=)(?:\*\*|\s|:)*|####\s*|\\boxed\s*\{",
-    re.IGNORECASE,
+    r"(?<!to )\b(?:answer(?!\s+(?:this|the|these|those|your|that|it|questions?)\b)"
+    r"|(?:correct|right|best) (?:option|choice))\b[^.\n\d]{0,80}?"
+    r"(?:\bis that (?:it|there) (?:is|are)\b|\b(?:is|are|equals|would be)\b|:|="
+    r"|\b(?:must|should|will|has to) be\b(?=\W*(?:\d|(?-i:[A-Z])\b)))(?:\*\*|\s|:)*"
+    r"|^[#* \t]*(?:final )?answer[* \t]*\n\s*|<answer>\s*"
+    r"|####[ \t]*(?![^\n]*:)(?!\d+[.)]\s+[A-Za-z])(?!(?:step|part|case|question|problem|example|answer)\b)"
+    r"|\\boxed\s*\{",
+    re.IGNORECASE | re.MULTILINE,
 )
+"""To answer a question, and the headings of steps (#### Step 1), announce nothing."""
 _FORMAT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{(.*)\}")
 _END_OF_SENTENCE = re.compile(r"[.!?](?![\w])|\n")
 
@@ -19,7 +25,8 @@ def announced_texts(text: str) -> list[str]:
     starts = [match.start() for match in found[1:]]
     rests = [text[match.end() : end] for match, end in zip(found, [*starts, len(text)], strict=False)]
     return [
-        _in_box(rest) if match[0].endswith("{") else _unfenced(rest) for match, rest in zip(found, rests, strict=True)
+        _in_box(rest) if match[0].endswith("{") else unfenced(rest.partition("</answer>")[0])
+        for match, rest in zip(found, rests, strict=True)
     ]
 
 
@@ -30,7 +37,7 @@ def _in_box(rest: str) -> str:
     return inside.replace("\\{", "{").replace("\\}", "}")
 
 
-def _unfenced(rest: str) -> str:
+def unfenced(rest: str) -> str:
     """An answer in a fenced block is what stands in it."""
     fenced = re.match(r"\s*```[a-z]*[ \t]*\n(.*?)(?:```|\Z)", rest, re.DOTALL)
     return fenced[1] if fenced else rest

@@ -12,17 +12,42 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from selectit.evaluate.grading.answer_phrases import announced_texts, first_sentence, without
+from selectit.evaluate.grading.answer_phrases import announced_texts, first_sentence, unfenced, without
 from selectit.evaluate.grading.graded import Graded
-from selectit.evaluate.grading.number_answers import stated_number, written
+from selectit.evaluate.grading.number_answers import stated_number
+from selectit.evaluate.grading.written_numbers import signed, written
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("valid", "invalid"))
 _OPTION = re.compile(r"^\(([A-Z])\)\s*(.*?)\s*$", re.MULTILINE)
-_LETTER_ALONE = re.compile(
-    r"(?:the\s)?(?:option|choice)?[\s*(]*([A-Z])(?=\s*$|[).:,*}])(?!\s*(?:,|/|and|or)\s*[A-Z]\b)", re.IGNORECASE
+_LEAD = re.compile(
+    r"\W{0,5}(?:(?:that|it is|it's|this is|therefore|thus|clearly|indeed|most likely|probably)\s+)*"
+    r"(?:the\s+)?(?:(?:option|choice)\s+)?",
+    re.IGNORECASE,
 )
+"""What may stand between an announcement and its option."""
+_LETTER = re.compile(
+    r"[\s*\"'`$]{0,5}(?P<bracket>[(\[])?[\s*\"'`]{0,5}(?P<letter>[A-Za-z])(?!\w|'\w)[\s*\"'`$]{0,5}(?P<closed>[)\]])?"
+)
+_ENDS_LETTER = re.compile(r"[\s*\"'`$]{0,5}(?:$|[.:,;)}\u2013-]|\(|(?:because|since|as|and|or)\b)")
+_ANOTHER_LETTER = re.compile(r"[\s*.:,;/&]{0,5}(?:(?:and|or)\b)?[\s*\"'`]{0,5}(?:\(([A-Z])\)|([A-Z])(?![\w']))")
+_NEGATED = re.compile(r"\b(?:not|cannot|neither|nor|except|wrong|incorrect)\b|n't\b", re.IGNORECASE)
+_WRONG = re.compile(r"\s*(?:is|was)(?:n't\b|\s+(?:not|wrong|incorrect)\b)", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
+_IS_RIGHT = re.compile(
+    r"\(([A-Z])\)[*\s]+(?:is|must be) (?:thus |therefore )?(?:the )?(?:correct|right|best)"
+    r"(?: (?:answer|option|choice))?[.!*\s]*$"
+)
+_NOT_VALID = re.compile(r"(?:\bnot|n't) (?:deductively |logically )?valid\b")
+_BEHIND_NO = ("because", "since", "as", "it", "he", "she", "they", "this", "that", "the", "there", "so", "not")
+"""Words behind a "no" that is an answer and not a part of "no idea"."""
 _BRACKETS = "[](){}<>"
 _QUOTES = " \t*`\"'$"
+_RUN = re.compile(r"[\[\](){}<>\s,\"'`*\\]*")
+_IN_WORDS = re.compile(r"\([^()\[\]{}<>]*\w[^()\[\]{}<>]*\)")
+_GOES_ON = re.compile(r"(?:or|and|then|followed|plus|with)\b|[/+&]", re.IGNORECASE)
+_EXPLAINS = re.compile(r"(?:because|since|as|which|where|to|so|for|in|that)\b", re.IGNORECASE)
+_ARROWS = ("<", "->", "=>", "\u2192", "-", "\u2013", "|")
+"""Between the words of a sorted list."""
 
 
 def grade_bbh(text: str, doc: Mapping[str, Any]) -> Graded:
@@ -35,15 +60,16 @@ def grade_bbh(text: str, doc: Mapping[str, Any]) -> Graded:
 def read_bbh(text: str, gold: str, question: str) -> str | None:
     """Args: gold: shows the form of the task's answers; question: with the options, of tasks that have some."""
     options = dict(_OPTION.findall(question))
-    rests = announced_texts(text)
+    is_number = re.fullmatch(r"-?\d+", gold) is not None
+    rests = announced_texts(signed(text) if is_number else text)
     whole = not rests
-    rest = (rests[-1] if rests else text).strip()
+    rest = (rests[-1] if rests else unfenced(text)).strip()
     if options and (re.fullmatch(r"\([A-Z]\)", gold) or _plain(gold) in map(_plain, options.values())):
         return _read_option(rest, options, whole)
     for pair in _PAIRS:
         if gold.lower() in pair:
             return _read_word(rest, pair, whole)
-    if re.fullmatch(r"-?\d+", gold):
+    if is_number:
         return _read_number(rest, whole)
     if gold and all(sign in _BRACKETS + " " for sign in gold):
         return _read_brackets(rest, whole)
@@ -51,7 +77,7 @@ def read_bbh(text: str, gold: str, question: str) -> str | None:
 
 
 def _read_option(rest: str, options: Mapping[str, str], whole: bool) -> str | None:
-    """A letter in brackets, a letter alone, or an option's own text; several letters are no answer."""
+    """A letter in brackets, a letter alone, or an option's own text; several, or one that is denied, are no answer."""
     sentence = _line(rest) if whole else first_sentence(rest)
     if whole and _OPTION.search(rest.partition("\n")[2]):  # a copy of the list of options
         return None
@@ -60,71 +86,124 @@ def _read_option(rest: str, options: Mapping[str, str], whole: bool) -> str | No
     if (letter := letters.get(_plain(rest.split("\n")[0].rstrip(". ")))) is not None:
         return letter
     if whole and len(sentence) != len(rest.strip().rstrip(".")):
+        return _named_as_right(rest, options)
+    if re.match(r"\W*(?:that\s+)?(?:it is\s+)?(?:definitely |certainly )?not\b", sentence, re.IGNORECASE):
         return None
-    if re.match(r"\W*(?:definitely |certainly )?not\b", sentence, re.IGNORECASE):
+    lead = _LEAD.match(sentence)
+    assert lead is not None
+    for start in (sentence, sentence[lead.end() :].strip()):
+        if (found := _LETTER.match(start)) and found["letter"].upper() in options:
+            behind = start[found.end() :]
+            if found["bracket"] or found["closed"] or _ENDS_LETTER.match(behind):
+                another = _ANOTHER_LETTER.match(behind)
+                is_one = not (another and (another[1] or another[2]) in options) and not _WRONG.match(behind)
+                return found["letter"].upper() if is_one else None
+    named = _starts_with_text(sentence[lead.end() :], letters)
+    if named is not None or whole:
+        return named or _named_as_right(rest, options)
+    mentioned = set(_IN_BRACKETS.findall(sentence))
+    if len(mentioned) != 1 or not mentioned <= set(options) or _NEGATED.search(sentence):
         return None
-    in_brackets = re.findall(r"\(([A-Z])\)", sentence)
-    if in_brackets:
-        if whole and not re.match(r"[\s*]*\(", sentence):
-            return None
-        if re.search(r"\([A-Z]\)\s*(?:,|/|&|and|or)+\s*\(?[A-Z]\b", sentence):
-            return None
-        return in_brackets[0] if in_brackets[0] in options else None
-    alone = _LETTER_ALONE.match(sentence)
-    return alone[1].upper() if alone and alone[1].upper() in options else None
+    if re.search(r"(?:\bor|\band|/|&)\s*\([A-Z]\)|\([A-Z]\)(?:\w|\s*(?:or\b|and\b|/|&))", sentence):
+        return None
+    return mentioned.pop()
+
+
+def _named_as_right(rest: str, options: Mapping[str, str]) -> str | None:
+    """B of a text that ends with `(B) is the correct answer`."""
+    last = rest.strip().split("\n")[-1]
+    found = _IS_RIGHT.search(last)
+    is_alone = found is not None and set(_IN_BRACKETS.findall(last)) == {found[1]} and not _NEGATED.search(last)
+    return found[1] if found is not None and is_alone and found[1] in options else None
+
+
+def _starts_with_text(sentence: str, letters: Mapping[str, str]) -> str | None:
+    """The option whose text a sentence starts with, the longest of several."""
+    said = f"{_plain(sentence)} "
+    starts = [text for text in letters if text and said.startswith(f"{text} ")]
+    if not starts:
+        return None
+    text = max(starts, key=len)
+    behind = said[len(text) :].strip()
+    if re.match(r"(?:or|and|is not|isn t|is wrong|is incorrect)\b", behind):
+        return None
+    return letters[text]
 
 
 def _read_word(rest: str, pair: tuple[str, str], whole: bool) -> str | None:
     if whole:
         word = rest.strip(_QUOTES + "\n.").lower()
+        said = re.match(rf"({'|'.join(pair)})\b[*\"'`]*[.,;:!\n]", word)
+        if said and not set(pair) - {said[1]} & set(re.findall(r"[a-z']+", word)):
+            return said[1]
         return word if word in pair else None
-    words = re.findall(r"[a-z']+", first_sentence(rest).lower())
-    both = set(words) >= set(pair)
-    if words and words[0] in pair and not (both and len(words) < 4):
+    sentence = first_sentence(rest).lower()
+    if pair[0] == "valid":
+        sentence = _NOT_VALID.sub(" invalid", sentence)
+    words = re.findall(r"[a-z']+", sentence)
+    if words and words[0] in pair:
+        (other,) = set(pair) - {words[0]}
+        behind = sentence.partition(words[0])[2]
+        if re.match(rf"\W*(?:(?:or|and|nor)\b)?\W*{other}\b", behind):
+            return None
+        if words[0] == "no" and (then := re.match(r"\s+([a-z']+)", behind)) and then[1] not in _BEHIND_NO:
+            return None
         return words[0]
     named = [word for word in pair if word in words]
-    return named[0] if len(named) == 1 and "not" not in words else None
+    if len(named) != 1 or _NEGATED.search(sentence) or {"hardly", "never"} & set(words):
+        return None
+    return named[0] if named[0] != "no" or words[-1] == "no" else None
 
 
 def _read_number(rest: str, whole: bool) -> str | None:
-    if whole and not re.fullmatch(r"[\s$*]*-?[\d,.]+[\s$*.]*", rest):
+    if whole and not re.fullmatch(r"[\s$*=]*-?[\d,.]+[\s$*.]*", rest):
         return None
     found = stated_number(rest.strip(" .") if whole else first_sentence(rest))
     return None if found is None else written(found)
 
 
 def _read_brackets(rest: str, whole: bool) -> str | None:
-    """The brackets at the start. A word behind them may explain them; what brackets follow is then not read."""
+    """The brackets at the start. Brackets behind them belong to an explanation, or there is no answer."""
     line = _line(rest).strip(_QUOTES)
-    found = re.match(r"[\[\](){}<>\s,]*", line)
+    found = _RUN.match(line)
     assert found is not None
-    behind = line[found.end() :].strip(_QUOTES + ".")
-    sequence = [sign for sign in found[0] if sign in _BRACKETS]
-    if not sequence or (whole and behind) or re.match(r"(?:or|and)\b|/", behind):
+    end = found.end()
+    if end < len(line) and line[end - 1 : end] in tuple("([{<"):  # of "(closing all)"
+        end -= 1
+    sequence = [sign for sign in line[:end] if sign in _BRACKETS]
+    behind = _IN_WORDS.sub("", line[end:]).strip(_QUOTES + ".,;")
+    if not sequence or (whole and behind) or _GOES_ON.match(behind):
+        return None
+    if set(behind) & set(_BRACKETS) and not _EXPLAINS.match(behind):
         return None
     return " ".join(sequence)
 
 
 def _read_words(rest: str, question: str, whole: bool) -> str | None:
     line = _listed(rest) or re.split(r"\.(?:\s|$)|\n", rest.strip(), maxsplit=1)[0]
-    words = [word.strip(_QUOTES + ",;") for word in re.split(r"[\s,;]+", line.casefold()) if word.strip(_QUOTES + ",;")]
-    if not words:
+    words = [_word(part) for part in re.split(r"[\s,;]+", line.casefold()) if part not in _ARROWS]
+    words = [word for word in words if word]
+    asked = {_word(part) for part in question.casefold().split()}
+    if len(words) > 1 and words[-2] == "and" and "and" not in asked:
+        del words[-2]
+    if not words or (whole and not set(words) <= asked):
         return None
-    if whole:
-        asked = {word.strip(_QUOTES + ",;:") for word in question.casefold().split()}
-        if not set(words) <= asked:
-            return None
     return " ".join(words)
+
+
+def _word(part: str) -> str:
+    return part.strip(_QUOTES + ",;:[](){}")
 
 
 def _listed(rest: str) -> str:
-    """The words of a list that has one a line, with numbers or bullets in front; empty where there is none."""
-    words = []
+    """The words of a list that has one a line; empty where there is none."""
+    words, is_marked = [], False
     for line in rest.strip().split("\n"):
-        if (one := re.fullmatch(r"\s*(?:\d+[.)]|[-*\u2022])\s+(\S+)\s*", line)) is None:
+        if (one := re.fullmatch(r"\s*(\d+[.)]\s|[-*\u2022]\s)?\s*(\S+)\s*", line)) is None:
             break
-        words.append(one[1])
-    return " ".join(words)
+        is_marked = is_marked or one[1] is not None
+        words.append(one[2].rstrip("."))
+    return " ".join(words) if is_marked or len(words) > 1 else ""
 
 
 def _line(text: str) -> str:

@@ -6,8 +6,6 @@ Used by the evaluate stage, and by the grade stage for answers that are there al
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +16,14 @@ from selectit.evaluate.grading.graders import GRADERS, grade_items, grader_name,
 from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.grading.metrics import metrics_of, task_numbers
 from selectit.evaluate.grading.sandbox import unavailable
-from selectit.evaluate.results import BenchmarkResult, Item, choice_notes, count_outcomes
+from selectit.evaluate.judge.base import JUDGE_AGAIN
+from selectit.evaluate.results import BenchmarkResult, Item, answers_digest, choice_notes, count_outcomes
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.tracking import Tracker
 
-NO_JUDGE = "not judged: no judge is configured (evaluate.judge)"
+NO_JUDGE = f"not judged: no judge is configured (evaluate.judge); {JUDGE_AGAIN}"
 NO_GAMES = "not judged: Arena-Hard's verdicts are texts, which a judge of the form hf:<model> does not write; name one "
-NO_GAMES += "behind an endpoint (evaluate.judge.model)"
+NO_GAMES += f"behind an endpoint (evaluate.judge.model). {JUDGE_AGAIN}"
 
 
 def check_means(config: EvaluateStage | GradeStage) -> None:
@@ -101,5 +100,4 @@ def grade(
 
 def answers_sha256(items: Sequence[Item]) -> str:
     """What was answered to which items: the same for every grader and judge of the same answers."""
-    answers = sorted(([item.task, item.item_id, item.outputs] for item in items), key=lambda one: one[:2])
-    return hashlib.sha256(json.dumps(answers, ensure_ascii=False).encode()).hexdigest()
+    return answers_digest((item.task, item.item_id, item.outputs) for item in items)

@@ -55,12 +55,12 @@ GRADERS = {
         "selectit.evaluate.grading.number_answers:grade_gsm8k",
         ("gsm8k",),
         ("exact_match,flexible-extract", "exact_match,strict-match"),
-        version=2,
+        version=3,
     ),
     "selectit_gsm8k": NamedGrader(
         "selectit.evaluate.grading.released_graders:grade_selectit_gsm8k", ("gsm8k",), ("exact_match",)
     ),
-    "bbh": NamedGrader("selectit.evaluate.grading.bbh_answers:grade_bbh", ("bbh",), ("exact_match",), version=2),
+    "bbh": NamedGrader("selectit.evaluate.grading.bbh_answers:grade_bbh", ("bbh",), ("exact_match",), version=3),
     "selectit_bbh": NamedGrader(
         "selectit.evaluate.grading.released_graders:grade_selectit_bbh", ("bbh",), ("exact_match",)
     ),
@@ -72,7 +72,7 @@ GRADERS = {
 """Of several graders of a benchmark, the first is the one that a profile gets without naming one."""
 
 
-VERSIONS = {"math-verify": 3, "sandbox": 2, "choices": 2}
+VERSIONS = {"math-verify": 4, "sandbox": 2, "choices": 2}
 """Of what grades other answers than texts, raised as those of `GRADERS` are."""
 
 

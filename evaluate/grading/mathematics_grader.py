@@ -25,8 +25,29 @@ MEMORY_BYTES = 4 << 30
 SIX_DIGITS = 5e-6
 
 SCIENTIFIC = re.compile(r"(?<![\w.\\])(\d+\.?\d*|\.\d+)[eE]\+?(-?\d{1,3})(?![\w^]|\.\d)")
+WORDS_OF_POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+BLANK = r"(?:\\[,;:! ]|[ ~])"
 REWRITTEN = (
     (re.compile(r"\\\$"), ""),  # \$18.90 is not read at all
+    (re.compile(r"\u2212|(?<![\w)}\]])(?<![\w)}\]]\s)\u2013(?=\s*[\d\\.])"), "-"),
+    (re.compile(r"</?answer>"), " "),
+    (re.compile(r"\u221a\s*(?:\(([^()]*)\)|(\d+|[a-z]))"), r"\\sqrt{\1\2}"),
+    (re.compile(r"(?<=\d)\.(?=\s*(?:\}|\$|\\\)|\\\]))"), ""),  # \boxed{5.}
+    (
+        re.compile(rf"(?<=\\boxed\{{)\s*(-?\d{{1,3}}(?:{BLANK}\d{{3}})+)(?![\d.,])"),
+        lambda m: re.sub(r"[^\d-]", "", m[1]),
+    ),
+    (
+        re.compile(rf"(?<=\d){BLANK}*\\(?:text|mbox|mathrm)\{{\s*({'|'.join(WORDS_OF_POWERS)})s?\b"),
+        lambda m: rf" \times 10^{{{WORDS_OF_POWERS[m[1]]}}} \text{{",
+    ),
+    # 5 hours 30 minutes are two numbers
+    (
+        re.compile(
+            r"(\\boxed\{\s*-?[\d.]+)\s*\\text\{[^{}]*\}(?:\\[ ,;]|\\text\{\s*and\s*\}|\s)*(?=\d[\d.]*\s*\\text)"
+        ),
+        r"\1, ",
+    ),
     (re.compile(r"(?<![\w.)\]}])\.(?=\d)"), "0."),
     (re.compile(r"(\bis:?\s+\**\$?)(-?\d[\d.]*)\$? or \$?(-?\d+(?:\.\d+)?)"), r"\1\\boxed{\2, \3}"),  # two answers
     (re.compile(r"\\varnothing(?![a-zA-Z])"), r"\\emptyset"),
@@ -46,6 +67,7 @@ UNKNOWN_SIGNS = (
     (re.compile(r"_\{\s*\\(max|min)\s*\}"), r"_{\1}"),
 )
 """Signs that math-verify cannot read, renamed in both answers where the published one has them."""
+RELATION = re.compile(r"\\(?:neq?|not|geq?|leq?|geqslant|leqslant|gt|lt)(?![a-zA-Z])|[<>\u2260\u2264\u2265]")
 WORDS = re.compile(r"\\(?:text|mbox|mathrm|rm)\b")
 
 WITH_UNITS = (LatexExtractionConfig(), ExprExtractionConfig())
@@ -95,7 +117,7 @@ def grade(final_answers, answer):
             continue
         any_reference = True
         found = read(plain(answer, rules), reading)
-        if not found or other_base(reference, str(found[-1])):
+        if not found or other_base(reference, str(found[-1])) or is_bound(reference, str(found[-1])):
             continue
         if verify(right, found, allow_set_relation_comp=True, timeout_seconds=None) and close(right, found):
             return "", str(found[-1])
@@ -108,6 +130,11 @@ def other_base(reference, answer):
     """Whether two numerals name different bases, which math-verify leaves out: 2516_8 and 2516_9."""
     bases = [re.fullmatch(r"\W*\d+_\{?(\d+)\}?\W*", text) for text in (reference, answer)]
     return all(bases) and bases[0][1] != bases[1][1]
+
+
+def is_bound(reference, answer):
+    """Whether an answer such as \\ge 5, of which math-verify takes the 5, is no number where the published one is."""
+    return RELATION.match(answer.lstrip("$ ")) is not None and RELATION.search(reference) is None
 
 
 def close(right, found):

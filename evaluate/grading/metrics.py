@@ -33,9 +33,9 @@ def by_task(items: Sequence[Item], metric: str, name: str) -> dict[str, list[flo
 
 def task_numbers(
     items: Sequence[Item], metric: str | None = None, others: Sequence[str] = ()
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, int | float]]:
     """{task: num_items and the mean of every metric}. Args: metric: None where items have no scores yet."""
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, int | float]] = {}
     for item in items:
         found.setdefault(item.task, {"num_items": 0})["num_items"] += 1
     if metric is None:

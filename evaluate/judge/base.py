@@ -9,9 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+JUDGE_AGAIN = (
+    "`selectit evaluate --regrade FOLDER --out OTHER --judge ...`, with the folder of this result, judges its answers"
+)
+"""The next command where a result lacks its judgements; nothing is generated again."""
+
 
 @dataclass(frozen=True)
-class Comparison:
+class AnswerPair:
     instruction: str
     reference: str
     output: str
@@ -49,9 +54,9 @@ class LeftOut:
 
     def reason(self) -> str:
         return (
-            f"not judged: {self}, and evaluate.judge.max_missing allows {self.max_missing:.2%}. Set "
-            "evaluate.judge so that the judge answers (max_tokens, verdict, prompt, extra_body, another model), or "
-            "allow more, and run the same command; verdicts that were paid are not asked again"
+            f"not judged: {self}, and evaluate.judge.max_missing allows {self.max_missing:.2%}. "
+            f"{JUDGE_AGAIN} with other settings (max_tokens, verdict, prompt, extra_body, another model) or a higher "
+            "max_missing; verdicts that were paid are not asked again"
         )
 
 
@@ -62,7 +67,7 @@ class Judge(Protocol):
     def check(self) -> None:
         """Raises: UserError where this judge cannot judge, found out before anything is spent."""
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
+    def compare(self, comparisons: Sequence[AnswerPair], advance: Callable[[int], None]) -> list[float | None]:
         """Probability that each output is better than its reference; 0.5 for equal ones, None for those left out.
 
         Raises: UserError where the judge could not be asked; the answers that came are not asked for again.

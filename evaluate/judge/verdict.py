@@ -37,6 +37,8 @@ _CLAUSE = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 _FENCE = re.compile(r"\s*```\w*\s*")
+_FENCES = re.compile(r"^\s*```\w*\s*\n|\n\s*```\s*$")
+_VERDICT_KEYS = ("verdict", "winner", "answer", "choice", "preference", "preferred", "better", "best", "decision")
 _GAME_MARKS = (re.compile(r"\[\[([^\[\]]{3,40})\]\]"), re.compile(r"\[([^\[\]]{3,40})\]"))
 """As Arena-Hard reads them: two brackets, or where there are none one."""
 _GAME = re.compile(r"(?P<left>[AB])(?P<sign>>>|>|=|<<|<)(?P<right>[AB])", re.IGNORECASE)
@@ -62,7 +64,7 @@ def verdict_of_text(text: str) -> float | None:
     """
     answer = _without_thoughts(text).strip()
     sentences = _sentences(answer)
-    found = {*_rankings(answer), *_letters(sentences)}
+    found = {*_rankings(answer), *_letters(sentences), *_named(answer)}
     spoken = {float(match["letter"] == "M") for line in sentences for one in line for match in _CLAUSE.finditer(one)}
     return next(iter(found)) if len(found) == 1 and spoken <= found else None
 
@@ -117,6 +119,15 @@ def _letters(lines: Sequence[Sequence[str]]) -> Iterator[float]:
             match = _SENTENCE.fullmatch(sentence)
             if match and (match["named"] or number == 0 or len(sentences) == 1):
                 yield float(match["letter"] == "M")
+
+
+def _named(answer: str) -> Iterator[float]:
+    """The verdict of an answer that is one JSON object: {"verdict": "M", "reason": "m is long"}."""
+    entries = _literal(_FENCES.sub("", answer).strip())
+    if isinstance(entries, dict):
+        for name, value in entries.items():
+            if str(name).lower() in _VERDICT_KEYS and value in ("m", "M"):
+                yield float(value == "M")
 
 
 def _rankings(answer: str) -> Iterator[float | None]:

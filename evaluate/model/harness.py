@@ -20,18 +20,44 @@ import tqdm.std
 import transformers
 from lm_eval.api.model import CacheHook
 
+_ONE_PROCESS = "DISABLE_MULTIPROC"
+"""The variable that lm-eval's bootstrap reads."""
 _LOUD_LOGGERS = ("lm_eval", "datasets", "transformers", "accelerate", "peft")
 
-# its bootstrap prints a line, and forks a process for each core from one that may hold a GPU
-vars(lm_eval.api.metrics)["print"] = lambda *texts: None
-os.environ.setdefault("DISABLE_MULTIPROC", "1")
-# lm-eval compiles a prompt's template anew for every question and every shot, most of MMLU's time without a model
-lm_eval.utils.env.from_string = functools.cache(lm_eval.utils.env.from_string)
+_compiled = functools.cache(lm_eval.utils.env.from_string)
+
+
+@contextmanager
+def _compiled_once() -> Iterator[None]:
+    """lm-eval compiles a prompt's template anew for every question and shot, most of MMLU's time without a model."""
+    compile_template = lm_eval.utils.env.from_string
+    lm_eval.utils.env.from_string = _compiled
+    try:
+        yield
+    finally:
+        lm_eval.utils.env.from_string = compile_template
+
+
+@contextmanager
+def _bootstrapped_here() -> Iterator[None]:
+    """lm-eval's bootstrap prints a line, and forks a process for each core from one that may hold a GPU."""
+    names, before = vars(lm_eval.api.metrics), os.environ.get(_ONE_PROCESS)
+    names["print"], os.environ[_ONE_PROCESS] = lambda *texts: None, "1"
+    try:
+        yield
+    finally:
+        names.pop("print", None)
+        if before is None:
+            del os.environ[_ONE_PROCESS]
+        else:
+            os.environ[_ONE_PROCESS] = before
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No foreign bar or log line below an error; what a user must know is in the result's notes."""
+    """No foreign bar or log line below an error, for what a user must know is in the result's notes; each prompt
+    template is compiled once.
+    """
     start = tqdm.std.tqdm.__init__
 
     def without_bar(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -47,7 +73,7 @@ def quiet() -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     tqdm.std.tqdm.__init__ = without_bar
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _compiled_once(), _bootstrapped_here():
             warnings.simplefilter("ignore")
             yield
     finally:

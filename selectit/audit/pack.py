@@ -26,12 +26,10 @@ from selectit.errors import UserError
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
-from selectit.report.record import RECORD
 from selectit.report.tables.results import recipe_of
-from selectit.report.write import FILES
 from selectit.store.artifact import Artifact, provenance
 from selectit.store.fingerprint import Hasher
-from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST, SCORES_FILE
+from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST, REPORT_FILES, REPORT_RECORD, SCORES_FILE
 from selectit.templates import OWN, chat_template
 
 MOST_CHARACTERS = 100
@@ -71,7 +69,7 @@ def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights:
         "recipe.yaml": _yaml(named.recipe),
         "rows.yaml": _yaml(named.rows),
         **as_written(recipe.path, recipe.parents),
-        **{f"{name}/{file}": report / file for file in (*FILES, RECORD)},
+        **{f"{name}/{file}": report / file for file in (*REPORT_FILES, REPORT_RECORD)},
         **_subsets(plan, finished),
         **_texts(plan, finished),
         **named.entries,
@@ -208,6 +206,7 @@ def _readme(plan: Plan, num_artifacts: int, notes: tuple[str, ...]) -> str:
 ```bash
 sha256sum -c {SUMS}      # are these the bytes that were packed?
 selectit verify {name}        # is every file the one that its manifest describes, and every number its artifact's?
+selectit verify recipe.yaml --runs-dir .   # does the report come out of the artifacts once more? (with the inputs)
 selectit plan recipe.yaml --runs-dir .     # which of its stages are whole here
 selectit run recipe.yaml                   # makes it again
 ```

@@ -13,9 +13,7 @@ from pathlib import Path
 from selectit.errors import UserError
 from selectit.report.record import read_record
 from selectit.store.artifact import read_manifest
-from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST
-
-RESULTS = "results.csv"
+from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST, RESULTS_CSV
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class ResultsFolder:
 
 
 def is_results(folder: Path) -> bool:
-    return (folder / RESULTS).is_file()
+    return (folder / RESULTS_CSV).is_file()
 
 
 def is_artifact(folder: Path) -> bool:
@@ -53,17 +51,19 @@ def open_results(folder: Path) -> ResultsFolder:
 
     Raises: UserError where there is none or more than one, or the table cannot be read.
     """
-    found = [folder] if is_results(folder) else sorted(p.parent for p in folder.glob(f"*/{RESULTS}"))
+    found = [folder] if is_results(folder) else sorted(p.parent for p in folder.glob(f"*/{RESULTS_CSV}"))
     if not found:
         raise UserError(
-            f"{folder} holds no {RESULTS}; name a recipe, the folder of a report such as runs/<recipe name>, or an "
+            f"{folder} holds no {RESULTS_CSV}; name a recipe, the folder of a report such as runs/<recipe name>, or an "
             "artifact folder"
         )
     if len(found) > 1:
         raise UserError(f"{folder} holds several reports; name one of {', '.join(str(path) for path in found)}")
-    lines, faults = _read(found[0] / RESULTS)
+    lines, faults = _read(found[0] / RESULTS_CSV)
     if not faults and not lines:
-        raise UserError(f"{found[0] / RESULTS} has no lines or not the columns of a report; run selectit report again")
+        raise UserError(
+            f"{found[0] / RESULTS_CSV} has no lines or not the columns of a report; run selectit report again"
+        )
     return ResultsFolder(found[0], tuple(lines), tuple(faults))
 
 

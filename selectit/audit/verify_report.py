@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,19 @@ from selectit.audit.trace import ResultsFolder
 from selectit.audit.verify import Finding, What, WrongNumber, compare_tables
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
-from selectit.report.record import LIBRARIES, RECORD, changed_files, files_of, is_sealed, read_record
-from selectit.report.write import FILES, make_report
+from selectit.recipe.rows import Recipe
+from selectit.report.record import LIBRARIES, changed_files, files_of, is_sealed, read_record
+from selectit.report.write import make_report
+from selectit.store.names import (
+    COMPARISONS_CSV,
+    OVERLAP_CSV,
+    REPORT_FILES,
+    REPORT_PAGE,
+    REPORT_RECORD,
+    REPORT_TEXT,
+    RESULTS_CSV,
+    TABLE_TEX,
+)
 
 MADE_WITH = "made_with"
 SHOWN = 60
@@ -30,19 +42,29 @@ def check_written(folder: Path) -> list[Finding]:
     """Every file of the report against the sha256 that report.json keeps of it, and report.json against its own."""
     record = read_record(folder)
     if record is None:
-        why = "not JSON" if (folder / RECORD).is_file() else "gone, so nothing says how the other files were written"
-        return [Finding("changed" if (folder / RECORD).is_file() else "missing", RECORD, why)]
+        why = (
+            "not JSON"
+            if (folder / REPORT_RECORD).is_file()
+            else "gone, so nothing says how the other files were written"
+        )
+        return [Finding("changed" if (folder / REPORT_RECORD).is_file() else "missing", REPORT_RECORD, why)]
     files = files_of(record)
     if not files:
-        return [Finding("not verifiable", RECORD, "an earlier version wrote it, without hashes of the files")]
+        return [Finding("changed", REPORT_RECORD, "it holds no sha256 of the report's files")]
     findings = []
     for name in changed_files(folder, record):
         if (folder / name).is_file():
             findings.append(Finding("changed", name, "not as it was written: its sha256 is another one"))
         else:
             findings.append(Finding("missing", name, "it was written with the report"))
-    extras = sorted(path.name for path in folder.iterdir() if path.name not in (RECORD, *files))
+    extras = sorted(path.name for path in folder.iterdir() if path.name not in (REPORT_RECORD, *files))
     return findings + [Finding("extra", name, "no file of the report; it is not packed") for name in extras]
+
+
+def as_reported(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe of a pack, which is `recipe.yaml` there, under the file name that the packed report was made with."""
+    told = _section(_section(read_record(folder), "depends_on"), "recipe").get("file")
+    return replace(recipe, path=recipe.path.with_name(Path(str(told)).name)) if told else recipe
 
 
 def check_made_again(
@@ -54,29 +76,29 @@ def check_made_again(
     standing = read_record(results.path)
     outcomes = _with_recorded_reasons(plan, outcomes, standing)
     made, texts, _ = make_report(plan, outcomes)
-    return compare_tables(results.lines, _lines(texts["results.csv"])), _made_again(results.path, standing, made, texts)
+    return compare_tables(results.lines, _lines(texts[RESULTS_CSV])), _made_again(results.path, standing, made, texts)
 
 
 def _made_again(
     folder: Path, standing: Mapping[str, Any] | None, made: Mapping[str, Any], texts: Mapping[str, str]
 ) -> list[Finding]:
     if standing is None or not files_of(standing):
-        return [*_compare_texts(folder, texts, "an earlier version of this project wrote it"), *_numbers(folder, texts)]
+        return _compare_texts(folder, texts, "")
     other = _other_makers(standing, made)
-    why = f"the report was made with {other}; only its numbers are compared" if other else ""
+    why = f"made with {other}; its numbers are those of the artifacts" if other else ""
     findings = _compare_texts(folder, texts, why) + (_numbers(folder, texts) if other else [])
     recorded, now = (_plain(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
     if recorded != now:
         where = next(_differences(recorded, now, "depends_on"), "depends_on")
         differs = any(finding.differs for finding in findings) or not is_sealed(standing)
         what: What = "changed" if differs else "not verifiable"
-        findings.insert(0, Finding(what, RECORD, f"made of something else: {where}"))
+        findings.insert(0, Finding(what, REPORT_RECORD, f"made of something else: {where}"))
     else:
         pairs = {key: (_plain(standing.get(key), ""), _plain(made[key], "")) for key in ("comparisons", "artifacts")}
         differing = [where for key, (a, b) in pairs.items() for where in _differences(a, b, key)]
         if differing:
             what = "not verifiable" if other and is_sealed(standing) else "changed"
-            findings.insert(0, Finding(what, RECORD, f"not what the artifacts give: {differing[0]}"))
+            findings.insert(0, Finding(what, REPORT_RECORD, f"not what the artifacts give: {differing[0]}"))
     return findings
 
 
@@ -88,7 +110,8 @@ def _section(record: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
 def _other_makers(standing: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     """What made the report that stands, where that is not what would make it now."""
     before, now = (_section(_section(record, "depends_on"), MADE_WITH) for record in (standing, made))
-    libraries = [f"{name} {before.get(name)} (here {now[name]})" for name in LIBRARIES if before.get(name) != now[name]]
+    names = ("python", *LIBRARIES)
+    libraries = [f"{name} {before.get(name)} (here {now[name]})" for name in names if before.get(name) != now[name]]
     return ", ".join([*(["another version of this project"] if before.get("code") != now["code"] else []), *libraries])
 
 
@@ -109,15 +132,41 @@ def _with_recorded_reasons(
 def _compare_texts(folder: Path, texts: Mapping[str, str], not_verifiable: str) -> list[Finding]:
     """Args: not_verifiable: why a file that differs may still be right; empty where it cannot."""
     findings = []
-    for name in FILES:
+    for name in REPORT_FILES:
         path, text = folder / name, texts[name]
         if not path.is_file():
             findings.append(Finding("missing", name, "a report has it"))
         elif path.read_bytes() != text.encode():
             found = path.read_text(encoding="utf-8", errors="replace")
-            why = not_verifiable or f"not what the artifacts give: {_first_line(found, text)}"
-            findings.append(Finding("not verifiable" if not_verifiable else "changed", name, why))
+            if not_verifiable and not (other := _other_number(name, found, text)):
+                findings.append(Finding("not verifiable", name, not_verifiable))
+            else:
+                why = other if not_verifiable else _first_line(found, text)
+                findings.append(Finding("changed", name, f"not what the artifacts give: {why}"))
     return findings
+
+
+TABLES = {
+    TABLE_TEX: (r"\midrule", r"\bottomrule"),
+    REPORT_TEXT: ("## Results", "\n- "),
+    REPORT_PAGE: ('id="results"', "</table>"),
+}
+"""File -> the text before and after the rows of its table of results."""
+NUMBER = re.compile(r"[−+-]?\d[\d,]*\.\d+|<0\.1")
+MARKUP = re.compile(r"<[a-z/][^>]*>")
+
+
+def _other_number(name: str, found: str, made: str) -> str:
+    """The first number of the table of results that differs; empty where none does, or the file has no such table."""
+    if name not in TABLES:
+        return ""
+    (ours, theirs) = (_numbers_of_table(text, *TABLES[name]) for text in (found, made))
+    pairs = itertools.zip_longest(ours, theirs, fillvalue="none")
+    return next((f"{one} in the table of results, made again {other}" for one, other in pairs if one != other), "")
+
+
+def _numbers_of_table(text: str, begin: str, end: str) -> list[str]:
+    return NUMBER.findall(MARKUP.sub(" ", text.partition(begin)[2].partition(end)[0]))
 
 
 def _first_line(found: str, made: str) -> str:
@@ -136,7 +185,7 @@ def _first_line(found: str, made: str) -> str:
 def _numbers(folder: Path, texts: Mapping[str, str]) -> list[Finding]:
     """comparisons.csv and overlap.csv by number, in the columns that both have; results.csv has its own check."""
     findings = []
-    for name in ("comparisons.csv", "overlap.csv"):
+    for name in (COMPARISONS_CSV, OVERLAP_CSV):
         if not (folder / name).is_file():
             continue
         found, made = _lines((folder / name).read_text(encoding="utf-8", errors="replace")), _lines(texts[name])
@@ -147,7 +196,8 @@ def _numbers(folder: Path, texts: Mapping[str, str]) -> list[Finding]:
             differing = [key for key in one if key in other and not _is_same(one[key], other[key])]
             if differing:
                 key = differing[0]
-                findings.append(Finding("changed", name, f"line {number}, {key}: {one[key]}, made again {other[key]}"))
+                why = f"line {number}, {key}: {one[key]}, made again {other[key]} by another version"
+                findings.append(Finding("changed", name, why))
                 break
     return findings
 

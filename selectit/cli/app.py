@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from selectit import __version__
-from selectit.cli.consoles import make_console
+from selectit.cli.consoles import Quiet, Verbose, make_console, watched
 from selectit.cli.evaluate_command import evaluate_app
 from selectit.cli.examples import add_examples
 from selectit.cli.grade_command import grade_app
@@ -28,6 +27,7 @@ from selectit.cli.stage_commands import files_app
 from selectit.cli.weights_commands import weights_app
 from selectit.environment import prepare_process
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
+from selectit.store.names import REPORT_PAGE
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", add_completion=True,
@@ -49,8 +49,6 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file,
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
 Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what libraries report, and tracebacks.")]
 
 
 def _version(value: bool) -> None:
@@ -86,8 +84,8 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run what is missing of a recipe and print its table."""
-    if verbose:
-        _log_libraries()
+    shown = watched(console, quiet, verbose)
+    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
@@ -99,9 +97,9 @@ def run(
 
     started = time.monotonic()
     loaded = load(recipe, set_)
+    check_recipe_outputs(loaded, runs_dir)
     plan, store = build(loaded), Store(runs_dir)
-    watched = Console(quiet=True) if quiet else console
-    session = Session(store, watched, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
+    session = Session(store, shown, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
     outcomes = run_plan(plan, session, make_executor(executor, session, ray_address, slurm))
     report = write_report(plan, outcomes, runs_dir)
     if report.written and loaded.config.wandb.enabled:
@@ -112,7 +110,7 @@ def run(
     missing = f", {num_missing} without a result" if num_missing else ""
     console.print(
         f"{num_ran} of {len(plan.stages)} stages executed{missing}; {time.monotonic() - started:.0f} s\n"
-        f"report: {report.folder / 'report.html'}",
+        f"report: {report.folder / REPORT_PAGE}",
         highlight=False,
         soft_wrap=True,
     )
@@ -130,20 +128,27 @@ def plan(
     utilisation: Annotated[float, typer.Option(min=1e-3, max=1, help="--price: share of the peak.")] = 0.4,
     measure: Annotated[bool, typer.Option("--measure", help="--price: take the peak of a matmul here.")] = False,
     power: Annotated[
-        float | None, typer.Option(min=1e-6, help="Seeds and items that a difference of this many points needs.")
+        float | None,
+        typer.Option(min=1e-6, max=100, help="Seeds and items that a difference of this many points needs."),
     ] = None,
     seed_spread: Annotated[
-        float | None, typer.Option(min=0, help="--power: points over seeds; default: that of finished runs.")
+        float | None, typer.Option(min=0, max=100, help="--power: points over seeds; default: that of finished runs.")
     ] = None,
     disagreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="--power: share of items that one of two models solves.")
+    ] = None,
+    seed_disagreement: Annotated[
+        float | None, typer.Option(min=0, max=1, help="--power: the same of two training seeds of one method.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show every stage: done, to resume or to run, and why."""
-    if power is None and (seed_spread is not None or disagreement is not None):
-        raise UserError("--seed-spread and --disagreement belong to --power, such as --power 2")
+    stated = (seed_spread, disagreement, seed_disagreement)
+    if power is None and any(one is not None for one in stated):
+        raise UserError("--seed-spread, --disagreement and --seed-disagreement belong to --power, such as --power 2")
+    if power is not None and price:
+        raise UserError("--power and --price are two questions; ask one at a time")
     if not price and (tflops is not None or measure):
         raise UserError("--tflops and --measure belong to --price")
     if tflops is not None and measure:
@@ -156,7 +161,7 @@ def plan(
     loaded = load(recipe, set_)
     graph, store = build(loaded), Store(runs_dir)
     if power is not None:
-        _print_power(graph, store, power, seed_spread, disagreement)
+        _print_power(graph, store, power, stated, as_json, quiet)
         return
     states = inspect(graph, store)
     if as_json:
@@ -192,25 +197,24 @@ def plan(
         print_price(_price(graph, states, store, tflops, utilisation, measure), console)
 
 
-def _print_power(graph: Any, store: Any, points: float, seed_spread: float | None, disagreement: float | None) -> None:
-    from selectit.report.sections.power import power
+def _print_power(graph: Any, store: Any, points: float, stated: Any, as_json: bool, quiet: bool) -> None:
+    from selectit.report.sections.power import Stated, power
     from selectit.run.engine import found
 
-    listing, notes = power(graph, found(graph, store), points, seed_spread, disagreement)
+    told = power(graph, found(graph, store), points, Stated(*stated))
+    if as_json:
+        from selectit.cli import json_output
+
+        typer.echo(json_output.as_text(json_output.of_power(told)))
+        return
     table = Table(box=None, pad_edge=False)
-    for at, column in enumerate(listing.columns):
+    for at, column in enumerate(told.listing.columns):
         table.add_column(column, justify="right" if at else "left")
-    for row in listing.rows:
+    for row in told.listing.rows:
         table.add_row(*row)
     console.print(table)
-    for note in notes:
+    for note in [] if quiet else told.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
-
-
-def _log_libraries() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
 
 
 def _price(graph: Any, states: Any, store: Any, tflops: float | None, utilisation: float, measure: bool) -> Any:
@@ -240,7 +244,7 @@ def validate(
         try:
             num_rows, num_stages = _validated(recipe, set_, inputs, lines.append)
         except UserError as error:
-            typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), str(error).splitlines())))
+            typer.echo(cli_json.as_text(cli_json.of_errors(str(recipe), error.faults)))
             raise typer.Exit(1) from error
         found = {"num_rows": num_rows, "num_stages": num_stages, "notes": lines}
         typer.echo(cli_json.as_text({**cli_json.of_errors(str(recipe), ()), **found}))
@@ -260,12 +264,14 @@ def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str]
     from selectit.plan.build import build
     from selectit.plan.subset_sizes import check_pools
     from selectit.recipe.load import load
+    from selectit.recipe.places import placed
+    from selectit.recipe.validate import recipe_error
     from selectit.scoring.prompts import stated_rating_prompts
 
     loaded = load(recipe, set_)
     graph = build(loaded, stated_rating_prompts)
     if faults := check_pools(loaded):
-        raise UserError("\n".join(faults))
+        raise recipe_error(recipe, [placed(fault, loaded.written, recipe) for fault in faults])
     if inputs:
         _check_training_inputs(graph, tell)
         _check_named_tasks(graph, tell)
@@ -327,15 +333,21 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the report from what is finished; the rest are missing results with their reason."""
+    from selectit.audit.verify import left_out
+    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
     from selectit.report.render.terminal import print_table
     from selectit.run.engine import found
     from selectit.store.artifact import Store
+    from selectit.store.names import ARTIFACTS_FOLDER
 
-    graph = build(load(recipe, set_))
-    written = write_report(graph, found(graph, Store(runs_dir)), runs_dir)
+    loaded = load(recipe, set_)
+    check_recipe_outputs(loaded, runs_dir)
+    graph = build(loaded)
+    store = Store(runs_dir, absent=left_out(runs_dir / ARTIFACTS_FOLDER))
+    written = write_report(graph, found(graph, store), runs_dir)
     if as_json:
         from selectit.cli import json_output as cli_json
 
@@ -343,7 +355,7 @@ def report(
         return
     if not quiet:
         print_table(written, console)
-    console.print(f"report: {written.folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {written.folder / REPORT_PAGE}", highlight=False, soft_wrap=True)
 
 
 @data_app.command("fetch")

@@ -1,14 +1,27 @@
-"""Where the commands print: in a terminal by its width, elsewhere without breaking a line."""
+"""Where the commands print, and how much: in a terminal by its width, elsewhere without breaking a line."""
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 UNFOLDED = 10_000
 """Columns of what is no terminal: no name is broken over two lines in a pipe or a file."""
 
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what libraries report, and tracebacks.")]
+
 
 def make_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else UNFOLDED)
+
+
+def watched(console: Console, quiet: bool, verbose: bool) -> Console:
+    """Where a command prints while it works; `verbose` lets libraries print too."""
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    return Console(quiet=True) if quiet else console

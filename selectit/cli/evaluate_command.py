@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.grade_command import judge_setting, regrade, report
 from selectit.cli.stage_commands import FILES, check_revision, run_stages
 from selectit.errors import UserError
-from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER, ARTIFACTS_FOLDER, HASHES_FILE, RESULTS_FILE
+from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER
 
 evaluate_app = typer.Typer()
 
@@ -22,6 +23,7 @@ NO_MODEL = "none"
 
 @evaluate_app.command(rich_help_panel=FILES)
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="Model folder or hub id; default: the base that --adapter names.")
     ] = None,
@@ -53,33 +55,24 @@ def evaluate(
         typer.Option("--regrade", help="Grade the answers of an earlier evaluation again; nothing is generated."),
     ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
     from selectit.evaluate.profile import load_profile
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import check_benchmarks
-    from selectit.store.outputs import Output, check_outputs
+    from selectit.store.outputs import Output, check_outputs, evaluation_folder
 
     if regrade_ is not None:
-        if out is None or model is not None or adapter is not None or show is not None:
-            raise UserError("--regrade takes the folder of an evaluation and --out, and no model: its answers are kept")
-        regrade(regrade_, out, judge, sandbox, comet_python, wandb)
+        regrade(regrade_, _check_regrade(context, out), judge, sandbox, comet_python, wandb, quiet, verbose)
         return
     if show is None and ((model is None and adapter is None) or out is None):
         raise UserError(
             "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
         )
     adapter = _adapter(adapter)
-    if out is not None and show is None:
-        read: dict[str, list[str | None]] = {
-            "--model": [model],
-            "--adapter": [adapter],
-            "--data": [data],
-            "--profile": [profile],
-        }
-        read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
-        check_outputs(read, Output("--out", out, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), ARTIFACTS_FOLDER))
     if model is not None:
         check_revision(model, revision)
     if adapter is not None:
@@ -87,6 +80,10 @@ def evaluate(
 
         base = base_of(adapter, model, revision)
         model, revision = base.path, base.revision
+    if out is not None:
+        read: dict[str, list[str | None]] = {"--model": [model], "--adapter": [adapter], "--data": [data]}
+        read |= {"--profile": [profile], "--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        check_outputs(read, evaluation_folder("--out", out) if show is None else Output("--out", out))
     benchmarks = (None if show == "all" else show) if show is not None else benchmarks
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
     arm = resolve_arm(
@@ -114,7 +111,22 @@ def evaluate(
         _show([stage.config for stage in stages.values()], _num_items(items), out)
         return
     assert out is not None
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
+
+
+def _check_regrade(context: typer.Context, out: Path | None) -> Path:
+    """Returns: --out. Raises: UserError without it, and for options that would change nothing."""
+    taken = ("regrade_", "out", "judge", "sandbox", "comet_python", "wandb", "quiet", "verbose")
+    given = [
+        p for p in context.params if p not in taken and str(context.get_parameter_source(p)).endswith("COMMANDLINE")
+    ]
+    if out is None or given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "no --out"
+        raise UserError(
+            "--regrade takes the folder of an evaluation, --out, --judge, --sandbox and --comet-python; what was asked "
+            f"is kept with the answers (found {names})"
+        )
+    return out
 
 
 def _num_items(items: str) -> int | None:

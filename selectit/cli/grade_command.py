@@ -13,9 +13,10 @@ import typer
 from rich.table import Table
 
 from selectit import yaml_text
+from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.stage_commands import FILES, console, run_stages
 from selectit.errors import UserError
-from selectit.store.names import ARTIFACTS_FOLDER, HASHES_FILE, ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
+from selectit.store.names import ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
 
 grade_app = typer.Typer()
 
@@ -34,15 +35,17 @@ def grade(
     comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
     generator: Annotated[str, typer.Option(help="Whose answers they are, in files for other graders.")] = "",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score answers that are there already, and generate none."""
     from selectit.config import EvaluateConfig
     from selectit.evaluate.profile import load_profile
     from selectit.recipe.validate import check_benchmarks
-    from selectit.store.outputs import Output, check_outputs
+    from selectit.store.outputs import check_outputs, evaluation_folder
 
     read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
-    check_outputs(read, Output("--out", out, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), ARTIFACTS_FOLDER))
+    check_outputs(read, evaluation_folder("--out", out))
     if not answers.is_file():
         raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
@@ -58,27 +61,44 @@ def grade(
         for name, benchmark in settings.benchmarks.items()
         if chosen is None or name in chosen
     }  # fmt: skip
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
-def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_python: str | None, wandb: bool) -> None:
+def regrade(
+    artifact: Path,
+    out: Path,
+    judge: str | None,
+    sandbox: str,
+    comet_python: str | None,
+    wandb: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
     """Args:   artifact: the folder of one evaluation, or one that holds several.
-    Raises: UserError where there is none, or where `out` is where the old ones are.
+    Raises: UserError where there is none or one was changed, or where `out` is where the old ones are or among them.
     """
-    folders = [artifact] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
+    from selectit.evaluate.benchmarks.files import BENCHMARKS
+    from selectit.evaluate.given_answers import check_unchanged, kept_notes
+    from selectit.evaluate.stage import LOWERED
+    from selectit.store.outputs import check_outputs, evaluation_folder
+
+    paths = [artifact / MANIFEST] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
+    if paths:
+        check_outputs({"--regrade": [artifact]}, evaluation_folder("--out", out))
     stages = {}
-    for folder in (path.parent if path.name == MANIFEST else path for path in folders):
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for folder in (path.parent for path in paths):
+        manifest = _manifest(folder)
         if manifest["kind"] not in ("evaluate", "grade"):
             continue
         kept = manifest["config"]
         benchmark = kept["benchmark"]["name"]
         if benchmark in stages:
             raise UserError(f"{artifact} holds several evaluations of {benchmark}; name the folder of one of them")
+        check_unchanged(folder)
         stages[benchmark] = _stage(
             benchmark=kept["benchmark"], profile=kept["profile"], data=kept["data"], limit=kept["limit"],
             answers=str(folder / ITEMS_FILE), judge=judge_setting(judge) if judge else kept["judge"],
-            sandbox=sandbox, comet_python=comet_python,
+            sandbox=sandbox, comet_python=comet_python, kept_notes=kept_notes(folder, LOWERED),
             generator=kept.get("generator") or _generator(manifest),
         )  # fmt: skip
     if not stages:
@@ -86,9 +106,24 @@ def regrade(artifact: Path, out: Path, judge: str | None, sandbox: str, comet_py
             f"--regrade {artifact}: no finished evaluation there; name the folder of one "
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
-    if out.resolve() == artifact.resolve():
-        raise UserError(f"--out {out} is where the old evaluations are, which stay as they are; name another folder")
-    report(stages, run_stages(list(stages.values()), out, wandb), out)
+    stages = dict(
+        sorted(stages.items(), key=lambda one: BENCHMARKS.index(one[0]) if one[0] in BENCHMARKS else len(BENCHMARKS))
+    )
+    report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Raises: UserError where it cannot be read, or the answers next to it are missing."""
+    from selectit.store.artifact import read_manifest
+
+    found = read_manifest(folder)
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict) or "kind" not in found:
+        raise UserError(f"--regrade: {folder / MANIFEST} cannot be read; it was changed or damaged. Evaluate again")
+    if found["kind"] in ("evaluate", "grade"):
+        for name in (ITEMS_FILE, RESULT_FILE):
+            if not (folder / name).is_file():
+                raise UserError(f"--regrade: {folder} has no {name}; the folder is damaged. Evaluate again")
+    return found
 
 
 def _generator(manifest: dict[str, Any]) -> str:

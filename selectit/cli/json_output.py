@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from selectit.cost.price import PlanPrice
     from selectit.plan.graph import Plan, Stage
     from selectit.plan.status import State
+    from selectit.report.sections.power import BenchmarkPower, Power
     from selectit.report.write import Report
 
 
@@ -62,6 +63,16 @@ def of_report(report: Report) -> dict[str, Any]:
 
 def _cell(entry: Any) -> dict[str, Any]:
     return {"mean": entry.mean, "error": entry.error, "failed": entry.failed, "mark": entry.mark, "text": entry.text}
+
+
+def of_power(power: Power) -> dict[str, Any]:
+    """Differences, spreads and shares are fractions, but `points`."""
+    lines = [{**dataclasses.asdict(one.planned), **_without_planned(one)} for one in power.lines]
+    return {"points": power.points, "alpha": power.alpha, "benchmarks": lines, "notes": list(power.notes)}
+
+
+def _without_planned(line: BenchmarkPower) -> dict[str, Any]:
+    return {field.name: getattr(line, field.name) for field in dataclasses.fields(line) if field.name != "planned"}
 
 
 def of_errors(recipe: str, errors: Sequence[str]) -> dict[str, Any]:

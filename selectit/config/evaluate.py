@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 
 from selectit import secrets
 from selectit.config.inputs import Backend
-from selectit.config.schema import Config, LocationMark, Seed, execution
+from selectit.config.schema import Config, LocationMark, Seed, execution, shipped
 
 
 class RequestFields(dict[str, Any]):
@@ -104,11 +104,8 @@ JudgeSetting = Annotated[
 """`hf:<model>`: an in-process log-probability judge; a mapping: a judge behind an endpoint."""
 
 
-PROFILES = (
-    "paper-2023", "full", "miniature", "mathematics", "medical", "code", "chat", "translation",
-    "sample", "instructdiff-general", "instructdiff-mathematics", "instructdiff-medical", "instructdiff-code",
-)  # fmt: skip
-"""Those of evaluate/profiles/; any other value is a path."""
+PROFILES = shipped("evaluate/profiles")
+"""Any other value is a path."""
 
 
 class GradingFields(Config):

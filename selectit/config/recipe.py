@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config, LocationMark, Seed
+from selectit.config.schema import Config, LocationMark, Seed, shipped
 from selectit.config.score import ScoreConfig
 from selectit.config.select import (
     IFDSelect,
@@ -21,7 +22,7 @@ from selectit.config.select import (
     SelectITSelect,
 )
 
-SHIPPED_NUMBERS = ("selectit", "instructdiff", "nait", "miwv", "wici")
+SHIPPED_NUMBERS = shipped("recipe/published")
 """The words in `published` for the files in selectit/recipe/published/, one for each paper."""
 RUNS_FOLDERS = ("artifacts", "wandb", "logs", "jobs", "hashes.json")
 """What lies in a runs folder next to the reports; no report may have its name, in upper or lower case."""
@@ -42,6 +43,16 @@ class SeedsConfig(Config):
             raise ValueError(
                 f"combine is in_step, and the lists have {len(self.select)} (select), {len(self.train)} (train) and "
                 f"{len(self.eval)} (eval) seeds; give each as many as the others, or one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _each_combination_once(self) -> SeedsConfig:
+        twice = [seeds for seeds, times in Counter(self.combinations).items() if times > 1]
+        if twice:
+            select, train, eval_ = twice[0]
+            raise ValueError(
+                f"select {select}, train {train}, eval {eval_} comes up twice and would be one run; give each seed once"
             )
         return self
 

@@ -51,6 +51,12 @@ class Config(BaseModel):
         return None
 
 
+def shipped(folder: str) -> tuple[str, ...]:
+    """Names of the YAML files that ship in a folder of the package, such as evaluate/profiles; TEMPLATE is none."""
+    found = (Path(__file__).parents[1] / folder).glob("*.yaml")
+    return tuple(sorted(path.stem for path in found if path.stem != "TEMPLATE"))
+
+
 T = TypeVar("T", bound=BaseModel)
 
 

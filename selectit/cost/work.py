@@ -307,7 +307,7 @@ def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | N
     if config.judge is None or isinstance(config.judge, JudgeConfig):
         return 0.0, ()
     try:
-        shape = shape_of(ModelConfig(path=config.judge.removeprefix("hf:")))
+        shape = shape_of(ModelConfig(path=config.judge.partition(":")[2]))
     except UserError as error:
         return None, (f"judge: {error}",)
     return calls * _prompt_flops(shape, JUDGE_PROMPT_TOKENS + BENCHMARKS["alpaca_eval"][2] + 2 * generated), ()

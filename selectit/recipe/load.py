@@ -5,6 +5,7 @@ Reads recipe files; yields a `Recipe` whose rows are fully resolved `ArmConfig`s
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from selectit.config import (
 from selectit.data.fetch import NAMES, PREFIX, path_of
 from selectit.errors import UserError, did_you_mean
 from selectit.recipe.layers import Layer, check_named_for_their_model, merge, merged
+from selectit.recipe.places import SET, Written, keys_of, placed
 from selectit.recipe.rows import ArmPoint, Recipe
 from selectit.recipe.validate import (
     check_locations,
@@ -38,7 +40,6 @@ from selectit.recipe.validate import (
     validate,
 )
 
-SET = "--set"
 SECTIONS = tuple(ArmConfig.model_fields)
 UNTRAINED_SELECT = {"strategy": "full"}
 """Stands in for the select section of an arm that trains nothing."""
@@ -52,12 +53,16 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         overrides: `dotted.key=value` texts; values are YAML, relative paths are read from the current folder.
     Raises: UserError listing every fault, each with its dotted path, the value found and what is allowed.
     """
-    layers = _read(path, ())
+    written: list[tuple[str, dict[str, int]]] = []
+    layers = _read(path, (), written)
     if overrides:
         given = _with_baselines(parse_overrides(overrides), SET)
+        if "extends" in given:
+            raise UserError(f"{SET} extends: a recipe's parent stands in its file; write a recipe that extends it")
         _check_texts(given, SET)
         layers.append((SET, _absolute(given, RecipeConfig, Path.cwd())))
-    return _resolve(path, layers)
+        written.append((SET, dict.fromkeys(keys_of(given), 1)))
+    return _resolve(path, layers, written)
 
 
 def resolve_arm(raw: dict[str, Any]) -> ArmConfig:
@@ -80,6 +85,7 @@ def parse_overrides(overrides: Sequence[str], section: str = "", option: str = "
     Args: section: put in front of every key; option: what the texts were given with, for the errors.
     """
     raw: dict[str, Any] = {}
+    given: dict[str, None] = {}
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key.strip():
@@ -87,21 +93,26 @@ def parse_overrides(overrides: Sequence[str], section: str = "", option: str = "
             raise UserError(f"{option} {override}: write key=value, such as {option} {example}")
         if secrets.looks_like_key(value):
             raise UserError(f"{option} {key}: {HIDE}")
-        try:
-            _set(raw, f"{section}{key.strip()}", yaml_text.parse(value, f"{option} {override}"))
-        except NoSection as error:
-            raise UserError(f"{option} {override}: {error}") from error
+        if (before := next((one for one in given if _concerns(one, key.strip())), None)) is not None:
+            raise UserError(f"{option} {override}: {option} {before} gives it too; give each key once")
+        given[key.strip()] = None
+        _set(raw, f"{section}{key.strip()}", yaml_text.parse(value, f"{option} {override}"))
     return raw
 
 
-def _read(path: Path, children: tuple[Path, ...]) -> list[Layer]:
-    """The recipe and its parents, the first ancestor first."""
+def _concerns(key: str, other: str) -> bool:
+    """Whether one of two dotted keys is the other or a section around it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _read(path: Path, children: tuple[Path, ...], written: list[tuple[str, dict[str, int]]]) -> list[Layer]:
+    """The recipe and its parents, the first ancestor first; `written` gets the lines of each in the same order."""
     if not path.is_file():
         wanted = f" (named by extends in {children[-1]})" if children else ""
         raise UserError(f"recipe {path} does not exist{wanted}; recipes are YAML files such as recipes/quickstart.yaml")
     if path.resolve() in children:
         raise UserError(f"recipe {path} extends itself through {' -> '.join(map(str, children))}")
-    raw = yaml_text.read(path, f"recipe {path}")
+    raw, lines = yaml_text.read_with_lines(path, f"recipe {path}")
     if not isinstance(raw, dict):
         raise UserError(
             f"recipe {path}: found {type(raw).__name__}; a recipe is a mapping (name:, pool:, model:, arms: ...)"
@@ -112,9 +123,11 @@ def _read(path: Path, children: tuple[Path, ...]) -> list[Layer]:
         raise UserError(f"recipe {path}: extends: found {parent!r:.60}; it is the path of one recipe")
     raw = _with_baselines(raw, str(path))
     raw = _absolute(raw, RecipeConfig, path.resolve().parent)
-    if parent is None:
-        return [(str(path), raw)]
-    return [*_read(path.parent / parent, (*children, path.resolve())), (str(path), raw)]
+    if "baseline" in lines:
+        lines["baselines"] = lines["baseline"]
+    above = [] if parent is None else _read(path.parent / parent, (*children, path.resolve()), written)
+    written.append((str(path), lines))
+    return [*above, (str(path), raw)]
 
 
 HIDE = (
@@ -242,17 +255,19 @@ def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
     return f"{value[: len(value) - len(location)]}{target.resolve()}"
 
 
-def _resolve(path: Path, layers: Sequence[Layer]) -> Recipe:
+def _resolve(path: Path, layers: Sequence[Layer], written: Written) -> Recipe:
     faults: list[str] = []
     raw = merged(layers)
     config = validate(RecipeConfig, raw, "", faults)
     if config is None:
-        raise recipe_error(path, faults)
+        raise recipe_error(path, [placed(fault, written, path) for fault in faults])
     for key in config.grid:
         if (wrong := grid_key_fault(key, SECTIONS)) is not None:
             faults.append(f"grid.{key}: {wrong}")
         elif not config.grid[key]:
             faults.append(f"grid.{key}: the list of values is empty")
+        elif twice := [value for at, value in enumerate(config.grid[key]) if value in config.grid[key][:at]]:
+            faults.append(f"grid.{key}: found {twice[0]!r:.60} twice; name each value once")
     points = [tuple(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
     rows = (
         []
@@ -265,9 +280,9 @@ def _resolve(path: Path, layers: Sequence[Layer]) -> Recipe:
     check_locations(rows, faults)
     check_published(config.published_files, faults)
     if faults:
-        raise recipe_error(path, faults)
+        raise recipe_error(path, [placed(fault, written, path) for fault in faults])
     parents = tuple(Path(where) for where, _ in layers if where not in (str(path), SET))
-    return Recipe(path, config, tuple(rows), profiles, parents)
+    return Recipe(path, config, tuple(rows), profiles, parents, tuple(written))
 
 
 def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faults: list[str]) -> ArmPoint | None:
@@ -284,7 +299,8 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
         faults.append(f"arms.{arm}.{key}: found {sections[key]!r:.60}; write a mapping such as {example}")
     if wrong:
         return None
-    own_and_shared = merge({key: raw[key] for key in SECTIONS if key in raw}, sections)
+    shared = copy.deepcopy({key: raw[key] for key in SECTIONS if key in raw})  # the grid changes it below
+    own_and_shared = merge(shared, sections)
     if own_and_shared.get("select") is None:
         own_and_shared["select"] = {}
     select, own = own_and_shared["select"], sections.get("select") or {}

@@ -14,6 +14,7 @@ from selectit.config import (
     RecipeConfig,
 )
 from selectit.evaluate.profile import Profile
+from selectit.recipe.places import Written
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Recipe:
     """Arm name -> the profile it is evaluated with."""
     parents: tuple[Path, ...] = ()
     """The files that it extends, the first ancestor first."""
+    written: Written = ()
+    """The line of each key, for errors that are found later."""
 
 
 def trains(finetune: FinetuneConfig) -> bool:

@@ -169,7 +169,8 @@ def check_profiles(rows: Sequence[ArmPoint], faults: list[str]) -> dict[str, Pro
         try:
             profile = profiles[row.arm] = load_profile(evaluate.profile)
         except UserError as error:
-            faults.append(f"evaluate.profile: {error}")
+            told = str(error)
+            faults.append(told if told.startswith("evaluate.profile:") else f"evaluate.profile: {told}")
             continue
         faults += check_benchmarks(evaluate, profile)
     faults[:] = list(dict.fromkeys(faults))
@@ -265,6 +266,8 @@ def check_locations(rows: Sequence[ArmPoint], faults: list[str]) -> None:
 
 
 def _check_location(config: Config, name: str, location: str, key: str, faults: list[str]) -> None:
+    if name == "profile":
+        return  # read, and so looked for, by check_profiles
     if location.startswith(PREFIX):
         unknown = location.removeprefix(PREFIX)
         faults.append(f"{key}: {location} is not known; allowed are {', '.join(NAMES)}.{did_you_mean(unknown, NAMES)}")
@@ -286,4 +289,5 @@ def _check_location(config: Config, name: str, location: str, key: str, faults: 
 
 def recipe_error(path: Path, faults: Sequence[str]) -> UserError:
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return UserError(f"recipe {path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
+    text = f"recipe {path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)
+    return UserError(text, tuple(faults))

@@ -6,29 +6,43 @@ the report again, as `selectit verify RECIPE` does.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import selectit.statistics
+import selectit
+from selectit.store.names import REPORT_RECORD
 
-RECORD = "report.json"
+MARK = ".report"
+"""Stands in a report's folder from before its first file is written."""
 SEAL = "sha256"
 """Key of the record's own hash, over all its other keys."""
-LIBRARIES = ("matplotlib", "numpy", "scipy", "jinja2")
-"""Other versions of these may draw or round otherwise."""
-PARTS = (Path(__file__).parent, Path(selectit.statistics.__file__).parent)
-"""The folders whose code makes the report."""
+LIBRARIES = ("matplotlib", "kiwisolver", "numpy", "scipy", "pyarrow", "jinja2", "markupsafe")
+"""Other versions of these may draw, lay out or round otherwise."""
+ROOT = Path(selectit.__file__).parent
+ROOMS = ("", "finetune", "evaluate")
+"""Folders of the code; the last two are links in a checkout, which a search does not follow."""
 
 
+@functools.cache
 def made_with() -> dict[str, str | None]:
-    """Hash of the code that makes a report, so that a change of wording is a change of the report; library versions."""
-    parts = sorted(p for folder in PARTS for p in folder.rglob("*") if p.suffix in (".py", ".jinja", ".css", ".yaml"))
-    code = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()
-    return {"code": code, **{name: _version(name) for name in LIBRARIES}}
+    """Hash of this project's code and texts, any of which may show in a report; versions of Python and libraries."""
+    parts = {
+        f"{room}/{path.relative_to(ROOT / room).as_posix()}": path
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".pyo")
+    }
+    code = hashlib.sha256()
+    for name in sorted(parts):
+        code.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(parts[name].read_bytes()).digest())
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"code": code.hexdigest(), "python": python, **{name: _version(name) for name in LIBRARIES}}
 
 
 def _version(name: str) -> str | None:
@@ -59,20 +73,25 @@ def sha256(text: str | bytes) -> str:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """report.json of a report's folder; None where there is none or it is not one."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / REPORT_RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
 
 
+def is_own(folder: Path) -> bool:
+    """Whether a report was written in the folder, or begun."""
+    return (folder / MARK).exists() or "fingerprint" in (read_record(folder) or {})
+
+
 def changed_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Files of the report that are gone or not as they were written; also `report.json` itself."""
-    own = [] if is_sealed(record) else [RECORD]
+    own = [] if is_sealed(record) else [REPORT_RECORD]
     return own + [name for name, digest in files_of(record).items() if file_sha256(folder / name) != digest]
 
 
 def files_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """File -> its sha256; {} in a record from before they were kept."""
+    """File -> its sha256; {} where the record does not hold them."""
     files = record.get("files")
     return files if isinstance(files, dict) else {}
 

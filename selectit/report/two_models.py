@@ -116,15 +116,14 @@ def _tested(both: Differing, first: ItemScores, second: ItemScores, mean: Any) -
     units = make_units(tasks, item_weights(tasks, mean), scores)
     parts = units.sums[:, :1] - units.sums[:, 1:]
     difference = float(parts.sum())
-    inference = infer(difference, spread(None, item_error(units, [0], [1])))
+    inference = infer(difference, spread((), item_error(units, [0], [1])))
     if units.kind == "item" and units.equal and np.isin(scores, (0.0, 1.0)).all():
         test, p = "McNemar, exact", mcnemar(scores[:, 0], scores[:, 1])
     else:
         flips = sign_flips(parts, num_draws(1), np.random.default_rng(SEED))
         how = "exact" if flips.exact[0] else f"{len(flips.draws):,} draws"
         test, p = f"sign flips by {units.kind}, {how}", float(flips.p[0])
-    low, high = (inference.low, inference.high) if inference else (None, None)
-    return {"difference": difference, "test": test, "p": p, "low": low, "high": high}
+    return {"difference": difference, "test": test, "p": p, "low": inference.low, "high": inference.high}
 
 
 def _obstacle(ours: Path, theirs: Path, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:

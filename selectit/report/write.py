@@ -7,26 +7,38 @@ depends on nothing new and is as it was written is left as it is.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from selectit.data.whole_files import write_whole
+from selectit.errors import UserError
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.published import read_published
-from selectit.report.record import RECORD, changed_files, files_of, made_with, read_record, sealed, sha256
+from selectit.recipe.rows import Recipe
+from selectit.report.record import MARK, changed_files, files_of, made_with, read_record, sealed, sha256
 from selectit.report.sections.caption import DEMONSTRATION, caption
 from selectit.report.tables.comparisons import Comparisons
 from selectit.report.tables.results import UNTOUCHED, Result, read_results, recipe_of
 from selectit.report.tables.table import Table, make_table, mark_table
 from selectit.store.fingerprint import digest
-from selectit.store.names import VERIFICATION
-
-FILES = (
-    "report.html", "report.md", "table.tex", "table_notes.tex", "results.csv", "comparisons.csv", "overlap.csv",
-)  # fmt: skip
+from selectit.store.names import (
+    COMPARISONS_CSV,
+    OVERLAP_CSV,
+    REPORT_FILES,
+    REPORT_PAGE,
+    REPORT_RECORD,
+    REPORT_TEXT,
+    RESULTS_CSV,
+    TABLE_NOTES_TEX,
+    TABLE_TEX,
+    VERIFICATION,
+)
 
 
 @dataclass(frozen=True)
@@ -42,20 +54,38 @@ class Report:
 def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) -> Report:
     """Write the report where it is not there already.
 
-    Args: outcomes: what became of each stage; a stage that is not among them counts as not run.
+    Args:   outcomes: what became of each stage; a stage that is not among them counts as not run.
+    Raises: UserError where an artifact is damaged.
     """
-    folder = runs_dir / recipe_of(plan).config.name
+    with _whole_artifacts(recipe_of(plan)):
+        return _write(plan, outcomes, runs_dir / recipe_of(plan).config.name)
+
+
+@contextmanager
+def _whole_artifacts(recipe: Recipe) -> Iterator[None]:
+    """Raises: UserError where a file of an artifact is no longer what its stage wrote."""
+    try:
+        yield
+    except (json.JSONDecodeError, UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise UserError(
+            f"the report of {recipe.path} is not made: a file of an artifact behind it is damaged ({error}). "
+            f"selectit verify {recipe.path} names it; remove its folder, and selectit run makes it again"
+        ) from error
+
+
+def _write(plan: Plan, outcomes: Mapping[Stage, Outcome], folder: Path) -> Report:
     depends_on = _depends_on(plan, outcomes)
     record = read_record(folder) or {}
-    is_same = record.get("fingerprint") == digest(depends_on) and set(files_of(record)) == set(FILES)
+    is_same = record.get("fingerprint") == digest(depends_on) and set(files_of(record)) == set(REPORT_FILES)
     changed = changed_files(folder, record) if files_of(record) else []
     if is_same and not changed:
         _, table, _ = read_table(plan, outcomes, Comparisons.from_json(record["comparisons"]))
         return Report(folder, False, table)
     record, texts, table = make_report(plan, outcomes)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
-    for name, text in {**texts, RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}.items():
+    (folder / MARK).touch()
+    (folder / REPORT_RECORD).unlink(missing_ok=True)
+    for name, text in {**texts, REPORT_RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"}.items():
         write_whole(folder / name, text)
     return Report(folder, True, table, tuple(changed))
 
@@ -130,7 +160,7 @@ def _texts(
 ) -> dict[str, str]:
     from selectit.report.contents import gather  # with matplotlib and Jinja, for which no unchanged report waits
     from selectit.report.render.csv_files import comparisons_csv, overlap_csv, results_csv
-    from selectit.report.render.latex import NOTES_FILE, latex, latex_notes
+    from selectit.report.render.latex import latex, latex_notes
     from selectit.report.render.markdown import markdown
     from selectit.report.render.page import page
     from selectit.report.sections.contamination import contamination
@@ -143,11 +173,11 @@ def _texts(
     contaminated = contamination(results, texts)
     contents = gather(plan, outcomes, results, table, comparisons, subsets, pairs, texts, contaminated)
     return {
-        "report.html": page(contents),
-        "report.md": markdown(contents),
-        "table.tex": latex(contents.name, contents.description, table),
-        NOTES_FILE: latex_notes(contents.name, table),
-        "results.csv": results_csv(plan, outcomes, results, table, subsets, contaminated),
-        "comparisons.csv": comparisons_csv(comparisons),
-        "overlap.csv": overlap_csv(pairs),
+        REPORT_PAGE: page(contents),
+        REPORT_TEXT: markdown(contents),
+        TABLE_TEX: latex(contents.name, contents.description, table),
+        TABLE_NOTES_TEX: latex_notes(contents.name, table),
+        RESULTS_CSV: results_csv(plan, outcomes, results, table, subsets, contaminated),
+        COMPARISONS_CSV: comparisons_csv(comparisons),
+        OVERLAP_CSV: overlap_csv(pairs),
     }

@@ -23,7 +23,7 @@ from selectit.run.executors.local import Here
 from selectit.run.preflight import preflight
 from selectit.run.stage_runner import Session
 from selectit.store.artifact import Store
-from selectit.store.names import ERROR
+from selectit.store.names import ERROR, REPORT_FILES, REPORT_PAGE, RESULTS_CSV
 from selectit.tracking import Tracker, wandb_run
 
 if TYPE_CHECKING:
@@ -160,7 +160,6 @@ def labels(plan: Plan, stage: Stage) -> dict[str, Any]:
 
 def log_report(report: Report, session: Session, config: RecipeConfig) -> None:
     """The finished table, its plots and its page as one W&B run of the recipe, which a later report continues."""
-    from selectit.report.write import FILES
 
     folder = report.folder
     with wandb_run(
@@ -174,7 +173,7 @@ def log_report(report: Report, session: Session, config: RecipeConfig) -> None:
         run_id=f"report-{session.group}",
     ) as run:
         tracker = Tracker(folder, session.console, run)
-        with (folder / "results.csv").open(encoding="utf-8", newline="") as f:
+        with (folder / RESULTS_CSV).open(encoding="utf-8", newline="") as f:
             columns, *rows = csv.reader(f)
         tracker.table("results", columns, rows)
         table = report.table
@@ -185,8 +184,8 @@ def log_report(report: Report, session: Session, config: RecipeConfig) -> None:
             (f"{name}/{label}", e.mean) for label, entries in lines for name, e in zip(names, entries, strict=True)
         ]
         tracker.summary({key: mean for key, mean in means if mean is not None})
-        page = (folder / "report.html").read_text(encoding="utf-8")
+        page = (folder / REPORT_PAGE).read_text(encoding="utf-8")
         for title, plot in PLOT.findall(page):
             tracker.page(f"plots/{html.unescape(title)}", f"<style>{PLOT_COLOURS}</style>{plot}")
         tracker.page("report", page)
-        tracker.artifact(f"report-{session.group}", "report", *(folder / name for name in FILES))
+        tracker.artifact(f"report-{session.group}", "report", *(folder / name for name in REPORT_FILES))

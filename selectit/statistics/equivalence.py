@@ -113,6 +113,17 @@ def item_deviation(value: float, num_items: int) -> float:
     return 100 * math.sqrt(share * (1 - share) / num_items)
 
 
+def paired_variance(difference: float, num_items: int) -> float:
+    """Variance of the difference of two means over the same items, if each of four outcomes of an item (both right,
+    one, the other, none) had half an item more; never 0.
+
+    Args:   difference: a fraction; only one of the two has items to itself.
+    Source: Agresti and Min (2005).
+    """
+    apart = abs(difference) * num_items
+    return (apart + 1 - apart**2 / (num_items + 2)) / (num_items + 2) ** 2
+
+
 def seeds_needed(deviation: float, margin: float, theirs: Error | None = None) -> int | None:
     """Runs that would be enough for `agrees` in four of five cases, if there is no difference.
 

@@ -60,6 +60,7 @@ class Units:
     """int64 [num_units]; as many units are drawn of each stratum as it has."""
     equal: bool
     """All items count the same."""
+    num_items: int
 
 
 def make_units(tasks: Sequence[str], weights: np.ndarray, scores: np.ndarray) -> Units:
@@ -70,6 +71,6 @@ def make_units(tasks: Sequence[str], weights: np.ndarray, scores: np.ndarray) ->
     if len(names) >= LEAST_CLUSTERS:
         sums = np.zeros((len(names), scores.shape[1]))
         np.add.at(sums, task, weighted)
-        return Units("task", sums, np.bincount(task, weights), np.zeros(len(names), dtype=np.int64), equal)
+        return Units("task", sums, np.bincount(task, weights), np.zeros(len(names), dtype=np.int64), equal, len(task))
     alone = sizes.min() < 2  # an item alone in its stratum would be drawn every time
-    return Units("item", weighted, weights, np.zeros_like(task) if alone else task, equal)
+    return Units("item", weighted, weights, np.zeros_like(task) if alone else task, equal, len(task))

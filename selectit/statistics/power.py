@@ -7,6 +7,7 @@ that is planned for is that of `selectit.statistics.method`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from selectit.statistics import ALPHA
 from selectit.statistics.equivalence import Error
@@ -16,45 +17,45 @@ MOST_SEEDS = 100
 MOST_ITEMS = 1_000_000
 
 
-def planned_spread(num_seeds: int, num_items: int, seed_spread: float, disagreement: float) -> Spread:
-    """What a difference of two methods will have to stand out from; fractions.
+@dataclass(frozen=True)
+class Planned:
+    """What finished runs, or whoever plans, say of two methods on one benchmark; fractions."""
 
-    Args:
-        num_seeds:    training seeds of each method, at least 2.
-        seed_spread:  standard deviation over training seeds of one method's value, the noise of its items included.
-        disagreement: mean squared difference of two models' scores of an item; of 0/1 scores the share of items that
-                      only one of the two solves.
+    num_items: int
+    seed_spread: float
+    """Standard deviation over training seeds of one method's value on these items, their noise included."""
+    disagreement: float
+    """Mean squared difference of the scores of an item by one model of each method; of 0/1 scores the share of items
+    that only one of the two solves.
     """
-    over_items = disagreement / num_items
-    # runs are noisy in their items too, and that part is in the seeds' spread: it is counted twice, on the safe side
-    return Spread((Error(2 * seed_spread**2 / num_seeds, num_seeds - 1), Error(over_items, num_items - 1)))
+    seed_disagreement: float
+    """The same of two training seeds of one method: the part of `disagreement` that more seeds average away."""
+    num_draws: int = 1
+    """Selection seeds, each combined with every training seed; their draws are no better known than their number."""
+
+    def spread(self, num_seeds: int, num_items: int | None = None) -> Spread:
+        """What a difference has to stand out from.
+
+        Args: num_seeds: training seeds of each method, at least 2; num_items: if it had another number of items.
+        """
+        items = num_items or self.num_items
+        noise = self.seed_disagreement / 2  # of a single run's answer to an item
+        of_seeds = max(0.0, self.seed_spread**2 - noise / self.num_items) + noise / items
+        of_items = max(0.0, self.disagreement - self.seed_disagreement) / items
+        freedom = min(num_seeds, self.num_draws) - 1 if self.num_draws > 1 else num_seeds - 1
+        return Spread((Error(2 * of_seeds / num_seeds, freedom), Error(of_items, items - 1)))
 
 
-def seeds_needed(
-    difference: float, num_items: int, seed_spread: float, disagreement: float, alpha: float = ALPHA
-) -> int | None:
+def seeds_needed(difference: float, planned: Planned, alpha: float = ALPHA) -> int | None:
     """Training seeds of each method with which the difference is found four times in five; None: not with 100."""
-    return _smallest(
-        lambda n: detectable(planned_spread(n, num_items, seed_spread, disagreement), alpha) <= difference,
-        2,
-        MOST_SEEDS,
-    )
+    return _smallest(lambda n: detectable(planned.spread(n), alpha) <= difference, 2, MOST_SEEDS)
 
 
-def items_needed(
-    difference: float, num_seeds: int, seed_spread: float, disagreement: float, alpha: float = ALPHA
-) -> int | None:
-    """Items with which the difference is found four times in five; None: not with a million, the seeds are too few.
-
-    The seeds' spread is taken as it is, although a part of it falls with the number of items.
-    """
+def items_needed(difference: float, num_seeds: int, planned: Planned, alpha: float = ALPHA) -> int | None:
+    """Items with which the difference is found four times in five; None: not with a million, the seeds are too few."""
     if num_seeds < 2:
         return None
-    return _smallest(
-        lambda n: detectable(planned_spread(num_seeds, n, seed_spread, disagreement), alpha) <= difference,
-        2,
-        MOST_ITEMS,
-    )
+    return _smallest(lambda n: detectable(planned.spread(num_seeds, n), alpha) <= difference, 2, MOST_ITEMS)
 
 
 def _smallest(enough: Callable[[int], bool], low: int, high: int) -> int | None:

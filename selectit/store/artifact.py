@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -71,15 +71,23 @@ class Store:
     Args:
         placed: kind -> the folder that the one stage of that kind writes, instead of one under the store.
         reuse: artifact folders, or runs folders, whose finished artifacts `alike` knows too.
+        absent: `<folder>/<file>` -> sha256 of files that a finished artifact may lack, for what reads results only.
     """
 
-    def __init__(self, runs_dir: Path, placed: Mapping[str, Path] | None = None, reuse: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        placed: Mapping[str, Path] | None = None,
+        reuse: Sequence[Path] = (),
+        absent: Mapping[str, str] | None = None,
+    ) -> None:
         self.runs_dir = runs_dir
         self.root = runs_dir / ARTIFACTS_FOLDER
         self.hasher = Hasher(runs_dir / HASHES_FILE)
         self._placed = dict(placed or {})
         self._identities: dict[str, list[tuple[frozenset[tuple[str, str]], dict[str, Any]]]] = {}
         self._reuse = tuple(reuse)
+        self._absent = dict(absent or {})
 
     def prepare(self) -> None:
         """Create the folders; called before the first stage runs, never for a plan.
@@ -98,7 +106,9 @@ class Store:
         manifest = read_manifest(path)
         if manifest is None or manifest["fingerprint"] != fingerprint:
             return None
-        return None if _damage(path, manifest) else Artifact(path, manifest)
+        hashes = manifest.get("hashes", {})
+        without = {name for name in hashes if self._absent.get(f"{path.name}/{name}") == hashes[name]}
+        return None if _damage(path, manifest, without) else Artifact(path, manifest)
 
     def alike(self, stage_identity: Mapping[str, Any], keys: Sequence[str]) -> list[Artifact]:
         """Finished artifacts of the same kind and version whose identity agrees at the dotted keys, oldest first."""
@@ -163,13 +173,18 @@ class Store:
             lock.release()
 
 
-def _damage(path: Path, manifest: Mapping[str, Any]) -> str | None:
-    """The first file that later stages read and that is gone or has another size; `selectit verify` compares bytes."""
+def _damage(path: Path, manifest: Mapping[str, Any], without: Collection[str] = ()) -> str | None:
+    """The first file that later stages read and that is gone or has another size; `selectit verify` compares bytes.
+
+    Args: without: files that may be gone.
+    """
     for name, size in manifest["files"].items():
         file = path / name
         if not is_read_later(manifest["kind"], name):
             continue
         if not file.is_file():
+            if name in without:
+                continue
             return f"{name} is gone"
         if (found := file.stat().st_size) != size:
             return f"{name} has {found:,} bytes, {size:,} when it was written"

@@ -47,6 +47,7 @@ _FIRST_FIELDS = {
 FIRST_FIELDS = {name: frozenset(fields.split()) for name, fields in _FIRST_FIELDS.items()}
 
 LATER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "GradeStage": {"kept_notes": []},
     "NamedTaskConfig": {
         "tasks": None, "items_per_task": None, "sample_seed": 1234, "draws": "each_task", "prompts": None,
         "num_fewshot": None, "max_gen_toks": None, "until": None, "num_samples": 1, "pass_at": [1], "temperature": 0.0,

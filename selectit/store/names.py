@@ -48,3 +48,11 @@ HASHES_FILE = "hashes.json"
 """Of a runs folder: what its input files hashed to."""
 RESULTS_FILE = "results.json"
 """Of `selectit evaluate` and `selectit grade`: the numbers of all their benchmarks."""
+
+REPORT_PAGE = "report.html"
+REPORT_TEXT = "report.md"
+TABLE_TEX, TABLE_NOTES_TEX = "table.tex", "table_notes.tex"
+RESULTS_CSV, COMPARISONS_CSV, OVERLAP_CSV = "results.csv", "comparisons.csv", "overlap.csv"
+REPORT_FILES = (REPORT_PAGE, REPORT_TEXT, TABLE_TEX, TABLE_NOTES_TEX, RESULTS_CSV, COMPARISONS_CSV, OVERLAP_CSV)
+REPORT_RECORD = "report.json"
+"""Of a report: what it was made of, and the sha256 of each of `REPORT_FILES`."""

@@ -94,8 +94,7 @@ def test_kept_answers_are_graded_again_and_nothing_is_generated(evaluated, tmp_p
     for name in results:
         old, new = artifact(evaluated, name), artifact(tmp_path / "again", name)
         assert (old / "items.jsonl").read_bytes() == (new / "items.jsonl").read_bytes(), name
-        one, other = (json.loads((folder / "result.json").read_text()) for folder in (old, new))
-        assert one["answers_sha256"] == other["answers_sha256"] and one["answer_health"] == other["answer_health"]
+        assert (old / "result.json").read_text() == (new / "result.json").read_text(), name
     assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == before
 
 
@@ -113,6 +112,55 @@ def test_a_mended_grader_writes_a_new_artifact_of_the_same_answers(evaluated, tm
     found = [json.loads(path.read_text()) for path in (out / "artifacts").glob("grade-*/result.json")]
     assert sorted(one["grader"]["version"] for one in found) == [version, 99]
     assert len({one["answers_sha256"] for one in found}) == 1
+
+
+def test_a_limit_of_new_tokens_that_was_lowered_and_cut_prompts_are_told_again(evaluated, tmp_path):
+    """They are of the generation, which grading does not repeat; the first leaves the result incomplete."""
+    copy = shutil.copytree(artifact(evaluated, "gsm8k"), tmp_path / "copy")
+    result = json.loads((copy / "result.json").read_text())
+    lowered = "max_gen_toks lowered from 48 to 24: the model's context has 48 tokens"
+    items = lines(copy / "items.jsonl")
+    items[0]["truncated"] = True
+    write(copy / "items.jsonl", items)
+    result |= {"notes": [lowered], "complete": False}
+    (copy / "result.json").write_text(json.dumps(result))
+    command("evaluate", "--regrade", copy, "--out", tmp_path / "again")
+    again = json.loads((artifact(tmp_path / "again", "gsm8k") / "result.json").read_text())
+    cut = f"1 of {len(items)} prompts were longer than the context and lost their beginning"
+    assert again["notes"] == [lowered, cut] and not again["complete"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("items.jsonl", lambda text: text[: text.index("\n") + 1], "does not hold the answers that were graded there"),
+        ("items.jsonl", lambda text: text.replace('"outputs": ["', '"outputs": ["5 ', 1), "answers that were graded"),
+        ("items.jsonl", lambda text: text[:-30], "is not JSON"),
+        ("items.jsonl", lambda text: text.replace('"endings": [', '"endings": [3, ', 1), "endings is [3"),
+        ("items.jsonl", None, "has no items.jsonl; the folder is damaged"),
+        ("result.json", None, "has no result.json; the folder is damaged"),
+        ("result.json", lambda text: text[:-30], "is not the result of an evaluation"),
+        ("manifest.json", lambda text: text[:-30], "manifest.json cannot be read"),
+        ("manifest.json", lambda text: text.replace('"kind"', '"kinds"'), "manifest.json cannot be read"),
+    ],
+)
+def test_a_damaged_evaluation_is_not_graded_again(evaluated, tmp_path, name, change, words):
+    copy = shutil.copytree(artifact(evaluated, "gsm8k"), tmp_path / "copy")
+    path = copy / name
+    if change is None:
+        path.unlink()
+    else:
+        before = path.read_text()
+        path.write_text(change(before))
+        assert path.read_text() != before
+    assert words in command("evaluate", "--regrade", copy, "--out", tmp_path / "out", rc=1)
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_options_that_grading_again_does_not_take_are_refused_by_name(evaluated, tmp_path):
+    for option, value in (("--limit", 3), ("--benchmarks", "gsm8k"), ("--profile", "paper-2023"), ("--model", "x")):
+        assert option in command("evaluate", "--regrade", evaluated, "--out", tmp_path / "o", option, value, rc=1)
+    assert "no --out" in command("evaluate", "--regrade", evaluated, rc=1)
 
 
 def test_items_without_an_answer_are_counted_and_left_out(evaluated, demo_data, tmp_path):
@@ -144,7 +192,13 @@ KEPT = {"task": "gsm8k_cot", "item_id": 0, "prompt": "Q: 4 + 4\nA:", "outputs": 
         ([{**KEPT, "outputs": 3}], "line 1: outputs is 3, expected a list"),
         ([{**KEPT, "outputs": []}], "line 1: outputs is [], expected the answers"),
         ([{**KEPT, "outputs": [5]}], "line 1: outputs is [5], expected the answers"),
-        ([{**KEPT, "outputs": ["8", 0.5]}], "expected the answers that an evaluation kept"),
+        ([{**KEPT, "outputs": ["8", 0.5]}], "expected the answers that an evaluation of gsm8k kept: 1 text"),
+        ([{**KEPT, "outputs": ["8", "9"]}], "expected the answers that an evaluation of gsm8k kept: 1 text"),
+        ([{**KEPT, "outputs": [-1.0, -2.0, -3.0, -4.0]}], "expected the answers that an evaluation of gsm8k kept"),
+        ([{**KEPT, "outputs": [["a", -1.0]]}], "expected the answers that an evaluation of gsm8k kept"),
+        ([{**KEPT, "endings": 3}], "line 1: endings is 3"),
+        ([{**KEPT, "endings": ["x"]}], "line 1: endings is"),
+        ([{**KEPT, "truncated": "no"}], "line 1: truncated is"),
         ([{**KEPT, "task": ["gsm8k_cot"]}], 'line 1: task is ["gsm8k_cot"], expected text'),
         ([{"outputs": ["8"]}], "line 1 has no task, item_id, prompt"),
     ],
@@ -153,6 +207,27 @@ def test_faults_of_given_answers_name_their_line(tmp_path, rows, words):
     with pytest.raises(UserError) as error:
         read_answers(write(tmp_path / "a.jsonl", rows), load_profile("miniature").benchmarks["gsm8k"])
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "outputs", [[-1.0, -2.0, -3.0], [-1.0, -2.0, -3.0, float("nan")], [["A", -1.0, 2]], ["A", "B"], [["A", None]]]
+)
+def test_kept_choices_are_a_letter_or_log_probabilities_of_all_choices(tmp_path, outputs):
+    path = write(tmp_path / "a.jsonl", [{**KEPT, "task": "mmlu_astronomy", "outputs": outputs}])
+    with pytest.raises(UserError, match=r"line 1: outputs is .* a letter, or log-probabilities of its choices"):
+        read_answers(path, load_profile("miniature").benchmarks["mmlu"])
+
+
+def test_a_letter_that_cannot_be_read_is_unparsed_and_no_draw(demo_data, tmp_path):
+    row = {"benchmark": "mmlu", "task": "astronomy"}
+    answers = [{**row, "doc_id": n, "answer": text} for n, text in enumerate(["A", " (b).", "I do not know", ""])]
+    command("grade", "--benchmarks", "mmlu", "--profile", "miniature", "--data", demo_data, "--out", tmp_path / "out",
+            "--answers", write(tmp_path / "answers.jsonl", answers))  # fmt: skip
+    folder = artifact(tmp_path / "out", "mmlu")
+    assert [item["outcomes"] for item in lines(folder / "items.jsonl")] == [["read"]] * 2 + [["unparsed"]] * 2
+    assert [item["score"] for item in lines(folder / "items.jsonl")][2:] == [0, 0]
+    (note,) = json.loads((folder / "result.json").read_text())["notes"]
+    assert "have no answer and are left out" in note
 
 
 @pytest.mark.parametrize(
@@ -195,7 +270,10 @@ def test_given_texts_end_where_a_models_answer_would():
 def test_regrading_what_is_no_evaluation_names_what_is(tmp_path, evaluated):
     assert "no finished evaluation there" in command("evaluate", "--regrade", tmp_path, "--out", tmp_path / "o", rc=1)
     copy = shutil.copytree(evaluated, tmp_path / "copy")
-    assert "which stay as they are" in command("evaluate", "--regrade", copy, "--out", copy, rc=1)
+    for out in (copy, copy / "artifacts", copy / "artifacts" / "x"):
+        assert "which --regrade reads" in command("evaluate", "--regrade", copy, "--out", out, rc=1)
+    one = artifact(copy, "gsm8k")
+    assert "which --regrade reads" in command("evaluate", "--regrade", one, "--out", copy, rc=1)
 
 
 def test_every_item_that_is_asked_can_be_written_for_another_engine(demo_data, tmp_path, evaluated):

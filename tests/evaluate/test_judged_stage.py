@@ -70,6 +70,7 @@ def test_after_a_judge_that_died_nothing_is_generated_again_and_only_missing_ans
     result = json.loads((out / "result.json").read_text())
     assert result["status"] == "scored" and not result["reason"] and result["judge_usage"]["num_cached"] == 3
     assert len((out / "items.jsonl").read_text().splitlines()) == 8
+    assert [type(task["num_items"]) for task in result["tasks"].values()] == [int], "as without the death"
 
 
 def test_alpaca_eval_2_compares_with_its_own_references(oracle, evaluate, server, judge, demo_data, tmp_path):
@@ -179,7 +180,7 @@ def test_beyond_the_share_there_is_no_rate_and_the_reason_says_what_to_do(oracle
     assert "value" not in metrics and result["status"] == "not_scored" and result["value"] is None
     assert set(result["metrics"]) == {"output_chars"} and result["judge_usage"]["num_refused"] == 1
     assert re.search(
-        r"1 of 8 judgements .*1 refused.*max_missing allows 2\.00%.*max_tokens.*same command", result["reason"]
+        r"1 of 8 judgements .*1 refused.*max_missing allows 2\.00%.*--regrade FOLDER.*max_tokens", result["reason"]
     )
     assert len(json.loads((out / "model_outputs.json").read_text())) == 8
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from selectit.config.evaluate import PROFILES
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.files import BENCHMARKS
-from selectit.evaluate.profile import data_files, load_profile, profile_names
+from selectit.evaluate.profile import data_files, load_profile
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +20,7 @@ def test_every_profile_parses_and_carries_the_papers_benchmarks(name):
     profile = load_profile(name)
     assert tuple(profile.benchmarks) == BENCHMARKS[:6]
     assert profile.name == name and profile.description
-    assert name in profile_names()
+    assert name in PROFILES
 
 
 def test_the_paper_profile_is_the_released_evaluation():

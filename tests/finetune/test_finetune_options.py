@@ -11,7 +11,7 @@ from peft import PeftModel
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tiny_training import logged, stage_config, tiny_rows, train, write_subset
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, TrainingArguments
 from transformers.optimization import Adafactor
 
 from selectit.errors import UserError
@@ -29,6 +29,13 @@ def test_settings_that_papers_state_are_set_in_words(tiny_llama, tmp_path):
     assert (arguments.adam_beta1, arguments.adam_beta2, arguments.adam_epsilon) == (0.9, 0.999, 1e-8)
     assert arguments.warmup_steps == 0.05 and arguments.weight_decay == 0.01 and arguments.max_grad_norm == 1.0
     assert arguments.optim == "adamw_torch_fused"
+
+
+def test_a_process_trains_on_one_gpu_of_however_many_it_sees(tiny_llama, tmp_path):
+    arguments = sft_config(stage_config(tiny_llama), tmp_path, None)
+    arguments._n_gpu = 4  # as transformers sets it where it finds four
+    assert TrainingArguments.n_gpu.fget(arguments) == 4 and arguments.n_gpu == 1
+    assert arguments.train_batch_size == arguments.per_device_train_batch_size
 
 
 def test_adafactor_trains_with_the_learning_rate_as_it_is(tiny_llama, subset, tmp_path, monkeypatch):

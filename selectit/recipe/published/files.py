@@ -62,11 +62,13 @@ def read_published(location: str) -> Published:
             f"{', '.join(SHIPPED_NUMBERS)}, or the path of a YAML file"
         )
     try:
-        written = as_written(PublishedFile, yaml_text.read(path, f"published: {location}"))
+        raw_file, lines = yaml_text.read_with_lines(path, f"published: {location}")
+        written = as_written(PublishedFile, raw_file)
     except ValidationError as error:
-        raise _refused(location, [f"  {fault}" for fault in _faults(error, PublishedFile)]) from error
+        faults = yaml_text.with_lines(_faults(error, PublishedFile), lines)
+        raise _refused(location, [f"  {fault}" for fault in faults]) from error
     numbers: list[PublishedNumber] = []
-    faults: list[str] = []
+    faults = []
     for where, raw in _cells(written, faults):
         try:
             numbers.append(as_written(PublishedNumber, _with_profile(raw, path.parent)))
@@ -75,7 +77,8 @@ def read_published(location: str) -> Published:
         except UserError as error:
             faults.append(f"{where}{error}")
     if faults:
-        raise _refused(location, [f"  {fault}" for fault in dict.fromkeys(faults)])
+        told = yaml_text.with_lines(dict.fromkeys(faults), lines)
+        raise _refused(location, [f"  {fault}" for fault in told])
     if not numbers:
         raise _refused(location, ["  it has no number; give `numbers` or `tables`"])
     return Published(source=written.source, numbers=tuple(numbers))

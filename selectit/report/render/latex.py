@@ -1,7 +1,7 @@
 """table.tex, the table for a paper, and table_notes.tex, what must be read with it (booktabs, graphicx).
 
 Text from data is escaped, so that both can be put in with \\input as they are. The table spans both columns of a
-two-column paper and is shrunk where it is wider than the page.
+two-column paper and is shrunk where it is wider, or much higher, than the page allows.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 
 from selectit.report.render.display_names import column_names, row_names
 from selectit.report.tables.table import MARKS, Entry, Table
+from selectit.store.names import TABLE_NOTES_TEX
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -17,12 +18,18 @@ _SPECIAL = {
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
     "±": r"$\pm$", "−": "$-$", "–": "--", "†": r"$\dagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
 }  # fmt: skip
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa",
+    "λ": "lambda", "μ": "mu", "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi",
+    "ω": "omega", "Δ": "Delta", "Σ": "Sigma", "Ω": "Omega",
+}  # fmt: skip
+_LATIN = re.compile(r"(?![ŉĦħĸĿŀŦŧ])[\x20-\x7e\u00a1-\u017e‘’“”„…•—€]")
+"""What every LaTeX has in its usual fonts."""
 _MARKS = {"better": r"\uparrow", "worse": r"\downarrow"}
 
 
 LONGEST_WORD = 20
 """Characters of a word that need no place where it may be broken."""
-NOTES_FILE = "table_notes.tex"
 
 
 def latex(name: str, description: str, table: Table) -> str:
@@ -30,7 +37,8 @@ def latex(name: str, description: str, table: Table) -> str:
     columns = "l" + "r" * (len(table.columns) - 1)
     lines = [
         r"% Needs \usepackage{booktabs}, \usepackage{graphicx} and, for quotation marks, \usepackage[T1]{fontenc}.",
-        rf"% What must be read with the table is in {NOTES_FILE}; put it in with \input where there is room.",
+        r"% Letters beyond Latin and Greek are shown by XeLaTeX and LuaLaTeX; pdfLaTeX prints numbers, as U+4E2D.",
+        rf"% What must be read with the table is in {TABLE_NOTES_TEX}; put it in with \input where there is room.",
         r"\begin{table*}[t]",
         r"\centering",
         rf"\caption[{{{escape(name)}}}]{{{_caption(name, description, table)}}}",
@@ -53,7 +61,11 @@ def latex(name: str, description: str, table: Table) -> str:
         if any(errors):
             lines.append(_row(["", *errors, ""]))
     lines += [r"\bottomrule", r"\end{tabular}}%"]
-    lines += [r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi", r"\end{table*}"]
+    lines += [
+        r"\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi",
+        r"\ifdim\dimexpr\ht0+\dp0\relax>0.75\textheight\resizebox*{!}{0.75\textheight}{\usebox0}\else\usebox0\fi",
+        r"\end{table*}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -88,8 +100,20 @@ def _is_best(entry: Entry, highest: float | None) -> bool:
 
 
 def escape(text: str) -> str:
-    """Text from data as LaTeX shows it, on one line."""
-    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
+    """Text from data as LaTeX shows it, on one line; what pdfLaTeX cannot show is there the number of the character."""
+    return "".join(map(_character, " ".join(text.split())))
+
+
+def _character(character: str) -> str:
+    if character in _SPECIAL:
+        return _SPECIAL[character]
+    if character in _GREEK:
+        return rf"\ensuremath{{\{_GREEK[character]}}}"
+    if _LATIN.fullmatch(character):
+        return character
+    if not character.isprintable():
+        return ""
+    return rf"\ifdefined\Umathchar {character}\else U+{ord(character):04X}\fi\allowbreak{{}}"
 
 
 def breakable(text: str) -> str:
@@ -113,7 +137,7 @@ def _caption(name: str, description: str, table: Table) -> str:
     entries = [entry for line in table.lines for entry in (*line.entries, line.average, line.difference)]
     sentences = [
         table.demonstration,
-        description or f"{name}.",
+        _sentence(description) or f"{name}.",
         "In percent; under each value ± its standard error (number of training seeds).",
         f"In italics: the baseline {rows}, with which the others are compared.",
         "Bold: the highest mean of a column, which is not a test." if any(_best(table)) else "",
@@ -123,6 +147,11 @@ def _caption(name: str, description: str, table: Table) -> str:
     if any(entry.notes or entry.incomplete for entry in entries):
         sentences.append("Letters and † refer to the notes.")
     return " ".join(breakable(sentence) for sentence in sentences if sentence)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".!?…" else f"{text}."
 
 
 def _letter(number: int) -> str:

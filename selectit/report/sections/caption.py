@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from selectit.config import SelectStage
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan
 from selectit.report.render import formats
 from selectit.report.tables.comparisons import Comparisons
 from selectit.report.tables.results import Result, recipe_of, settings_of, tell_rows
 from selectit.report.tables.significance import significance
+from selectit.report.tables.subsets import selection_of
 from selectit.report.tables.table import DAGGER, Table, baseline_of
 from selectit.store.fingerprint import canonical_json
 
@@ -23,9 +25,10 @@ DEMONSTRATION = "These numbers show that the machinery works. They are not a res
 def caption(plan: Plan, results: Sequence[Result], table: Table, comparisons: Comparisons) -> tuple[str, ...]:
     sentences = [
         _seeds(plan, results),
+        _draws(plan),
         _metrics(results, table),
         _average(plan, table),
-        _difference(plan, table),
+        _difference(plan),
         *significance(comparisons),
         _items(results, table),
         *_protocols(results, table),
@@ -47,6 +50,21 @@ def _seeds(plan: Plan, results: Sequence[Result]) -> str:
     return (
         f"All values are percent ± the standard error over training seeds and items (in brackets: training seeds). "
         f"Seeds: {told}; a value is the mean over their combinations."
+    )
+
+
+def _draws(plan: Plan) -> str:
+    """Rows whose subset is drawn, and once: nothing here knows how another draw would do."""
+    once = []
+    for row in plan.rows:
+        subsets = {stage.config for cell in row.cells if (stage := selection_of(cell)) is not None}
+        if len(subsets) == 1 and all(isinstance(s, SelectStage) and s.seed is not None for s in subsets):
+            once.append(row.label)
+    if not once:
+        return ""
+    return (
+        f"One draw of the subset (selection seed): {tell_rows(plan, once)}. Errors and tests do not include how much "
+        "another draw would differ; more selection seeds (seeds.select) include it."
     )
 
 
@@ -82,11 +100,11 @@ def _average(plan: Plan, table: Table) -> str:
     return sentence + "."
 
 
-def _difference(plan: Plan, table: Table) -> str:
+def _difference(plan: Plan) -> str:
     arm = recipe_of(plan).config.baselines[0]
     sentence = f"difference: the row's average minus that of the baseline row (arm {arm}), in points"
-    if sum(line.is_baseline for line in table.lines) > 1:
-        arms = [row.arm for row in plan.rows]
+    arms = [row.arm for row in plan.rows]
+    if arms.count(arm) > 1:
         alone = [row for row in plan.rows if arms.count(row.arm) == 1]
         bases = {row.label: plan.rows[baseline_of(plan, row)].label for row in alone}
         sentence += " at the same point of the grid"

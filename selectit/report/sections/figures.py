@@ -99,13 +99,11 @@ def _forest(plan: Plan, table: Table, comparisons: Comparisons) -> Plot | None:
     drawn = [c for c in found if (c.row, c.baseline) in at]
     if any(c.low is not None for c in drawn):
         sentences.append("Filled markers: intervals over training seeds and items.")
-    if any(c.low is None and c.items_low is not None for c in drawn):
+    if any(c.low is None for c in drawn):
         sentences.append(
             "Hollow markers, dotted lines: there is one training seed, so the interval is over items alone and is "
             "about these trained models, not about the methods."
         )
-    if any(c.low is None and c.items_low is None for c in drawn):
-        sentences.append("Cross: no item differs, so there is no interval.")
     if any(c.primary for c in drawn):
         sentences.append("Diamond: the primary comparison.")
     caption = " ".join(sentences) + _left_out(len(places), MOST_DIFFERENCES)
@@ -116,14 +114,9 @@ def _of_comparison(c: Comparison, at: Mapping[tuple[str, str], int]) -> plots.Di
     from selectit.report.sections import plots
 
     of_method = c.low is not None
-    assert c.difference is not None
-    low, high = (
-        None if end is None else formats.percent(end)
-        for end in ((c.low, c.high) if of_method else (c.items_low, c.items_high))
-    )  # fmt: skip
-    return plots.Difference(
-        at[c.row, c.baseline], formats.percent(c.difference), low, high, of_method, c.primary
-    )  # fmt: skip
+    numbers = (c.difference, c.low, c.high) if of_method else (c.difference, c.items_low, c.items_high)
+    value, low, high = (formats.percent(number) for number in numbers if number is not None)
+    return plots.Difference(at[c.row, c.baseline], value, low, high, of_method, c.primary)
 
 
 def _scores(subsets: Sequence[Subset]) -> Plot | None:

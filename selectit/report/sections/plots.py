@@ -96,9 +96,8 @@ class Difference:
     at: int
     """Position of its row among `labels` of the plot."""
     value: float
-    low: float | None
-    """None: no item differs, so that there is no interval; drawn as a cross."""
-    high: float | None
+    low: float
+    high: float
     of_method: bool
     """False: of these trained models over items alone; drawn hollow."""
     is_primary: bool = False
@@ -185,8 +184,8 @@ def loss_curves(
     """Args: name: of the plot, which no other plot may have."""
     figure = _figure(WIDTH, 3.1)
     axis = figure.add_subplot()
-    for curve in curves:
-        _draw(axis, curve)
+    for curve in curves:  # of one moment there is no line to see
+        _draw(axis, curve, marker=MARKERS[curve.group % len(MARKERS)] if len(curve.x) == 1 else "")
     axis.locator_params(axis="x", integer=True)
     axis.set(xlabel=x, ylabel=y)
     handles, labels = axis.get_legend_handles_labels()
@@ -225,10 +224,9 @@ def forest(labels: Sequence[str], panels: Sequence[ForestPanel], margin: float) 
             colour = PALETTE[1] if one.is_primary else PALETTE[0]
             style = "-" if one.of_method else ":"
             width = 2.2 if one.is_primary else 1.2
-            if one.low is not None and one.high is not None:
-                axis.hlines(one.at, one.low, one.high, color=colour, linestyle=style, linewidth=width)
+            axis.hlines(one.at, one.low, one.high, color=colour, linestyle=style, linewidth=width)
             face = colour if one.of_method else "none"
-            marker = "x" if one.low is None else "D" if one.is_primary else "o"
+            marker = "D" if one.is_primary else "o"
             axis.plot(one.value, one.at, marker, markersize=5, color=colour, markerfacecolor=face)
         axis.set_yticks(range(len(names)), names if number % 3 == 0 else [""] * len(names))
         axis.set_ylim(len(names) - 0.4, -0.6)

@@ -19,7 +19,6 @@ from selectit.report.tables.item_runs import RowRuns, alike, obstacle, read_rows
 from selectit.report.tables.results import Result
 from selectit.report.tables.table import AVERAGE, Table, baselines_of
 from selectit.report.tables.words import Tested, judged
-from selectit.statistics.equivalence import item_deviation
 from selectit.statistics.items import Mean, Units, item_weights, make_units
 from selectit.statistics.method import (
     ItemError,
@@ -127,12 +126,7 @@ class _Group:
         self.runs = {at: RowValues(rows[at].seeds, values[columns]) for at, columns in self.columns.items()}
 
     def own_item_error(self, at: int) -> ItemError:
-        """Of the row's own value. Items that were all answered alike are not known exactly: 0 of 12 is not 0 ± 0."""
-        found = item_error(self.units, self.columns[at])
-        if found.over_items > 0:
-            return found
-        deviation = item_deviation(100 * float(self.runs[at].values.mean()), len(self.rows[at].keys)) / 100
-        return replace(found, over_items=deviation**2)
+        return item_error(self.units, self.columns[at])
 
     def test(
         self, pairs: Sequence[Pair], draws: int, averages: dict[Pair, _OnAverage]
@@ -175,26 +169,24 @@ def _fields(
 ) -> tuple[dict[str, Any], Spread | None]:
     """All fields of a comparison but the counts, and what its test is made of.
 
-    Args: runs, base: None where the benchmarks of an average have runs of other seeds.
+    Args: runs, base: None where the benchmarks of an average have no run of the same seeds.
     """
-    over_items = spread(None, items)
+    over_items = spread((), items)
     alone = infer(difference, over_items)
     on_items: dict[str, Any] = {
         "difference": difference, "items_test": items_test, "items_p": items_p,
-        "items_low": alone.low if alone else None, "items_high": alone.high if alone else None,
+        "items_low": alone.low, "items_high": alone.high,
     }  # fmt: skip
     if runs is None or base is None:
-        return {**on_items, "reason": "its benchmarks were not run with the same seeds"}, None
+        return {**on_items, "reason": "no run of the same seeds on all its benchmarks"}, None
     if runs.is_fixed and base.is_fixed:  # no seeds: the test of the two is that over items
-        ends = {"error": alone.error, "low": alone.low, "high": alone.high} if alone else {}
-        return {**on_items, "test": items_test, "p": items_p, **ends}, over_items if alone else None
+        ends = {"error": alone.error, "low": alone.low, "high": alone.high}
+        return {**on_items, "test": items_test, "p": items_p, **ends}, over_items
     seeds = seed_error(runs, base)
     if seeds is None:
         return {**on_items, "reason": "one training seed"}, None
-    both = spread(seeds.error, items)
+    both = spread(seeds.errors, items)
     found = infer(seeds.difference, both)
-    if found is None:
-        return {**on_items, "reason": "no run and no item differs, so its error is not known"}, None
     kind = "t test" if runs.is_fixed or base.is_fixed else "paired t test" if seeds.paired else "Welch's t test"
     of_method = {
         "difference": seeds.difference, "error": found.error, "low": found.low, "high": found.high,
@@ -204,13 +196,16 @@ def _fields(
 
 
 def mean_runs(runs: Sequence[RowValues]) -> RowValues | None:
-    """The average of each run over the benchmarks; None where they were not run with the same seeds.
-
-    A seed that only some benchmarks depend on would leave runs without a partner.
-    """
-    if len({one.seeds for one in runs}) != 1:
+    """The average over the benchmarks of each run that all of them have; None where there is none."""
+    if not runs:
         return None
-    return RowValues(runs[0].seeds, np.mean([one.values for one in runs], axis=0))
+    if all(one.is_fixed for one in runs):
+        return RowValues((), np.mean([one.values for one in runs], axis=0))
+    seeds = tuple(at for at in runs[0].seeds if all(at in one.seeds for one in runs))
+    if not seeds:
+        return None
+    values = [[one.values[one.seeds.index(at)] for at in seeds] for one in runs]
+    return RowValues(seeds, np.mean(values, axis=0))
 
 
 def _average(labels: Sequence[str], pair: Pair, on: Sequence[Tested], average: _OnAverage) -> Tested:

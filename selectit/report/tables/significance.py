@@ -65,7 +65,12 @@ def _smallest(tested: Sequence[Comparison]) -> str:
     if not found:
         return ""
     where = "the average" if on_average[0].benchmark == AVERAGE else "a benchmark"
-    told = formats.spread(found, lambda fraction: f"{formats.percent(fraction):.1f}")
+    if min(found) > 1:
+        return (
+            f"No difference on {where}, however large, would have been shown with {POWER:.0%} power: there are too few "
+            "seeds for so many comparisons."
+        )
+    told = " to ".join(dict.fromkeys(map(_size, (min(found), max(found)))))
     return f"The smallest difference on {where} that this table could have shown ({POWER:.0%} power): {told} points."
 
 
@@ -175,7 +180,8 @@ def _points(fraction: float | None) -> str:
 
 
 def _size(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{formats.percent(fraction):.1f}"
+    """In points; two values between 0 and 100 do not differ by more than 100."""
+    return ABSENT if fraction is None else "over 100" if fraction > 1 else f"{formats.percent(fraction):.1f}"
 
 
 def _interval(comparison: Comparison) -> str:
