@@ -112,7 +112,7 @@ def regrade(
 
 def _check_apart(artifact: Path, out: Path) -> None:
     old, new = artifact.resolve(), out.resolve()
-    if new == old or old in new.parents or (new / "artifacts") in (old, *old.parents):
+    if new == old or old in new.parents or (new / ARTIFACTS_FOLDER) in (old, *old.parents):
         raise UserError(f"--out {out} is where the old evaluations are, which stay as they are; name another folder")
 
 
