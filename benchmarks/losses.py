@@ -21,11 +21,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from selectit.config import LossStage, ModelConfig, PoolConfig
 from selectit.data.pool import read_pool
-from selectit.inference.batch import Rater
+from selectit.inference.batch import CPU_BATCH_TOKENS, Rater
 from selectit.inference.load import load_tokenizer
 from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import PackedLossRater, StockLossRater
-from selectit.scoring.batch_tokens import CPU_BATCH_TOKENS
 from selectit.scoring.loss_texts import index_losses, loss_batches
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
@@ -65,11 +64,11 @@ def main() -> None:
         return lambda: {
             (text.keys[0][0], len(text.ids)): sums[0] / text.scored.sum()
             for batch in work
-            for text, sums in zip(batch.texts, rater.rate(batch), strict=True)
+            for text, sums in zip(batch.items, rater.rate(batch), strict=True)
             if isinstance(text, LossText)
         }
 
-    texts = [t for s in stages for b in loss_batches(tokenizer, s, index, left_out, 1, True) for t in b.texts]
+    texts = [t for s in stages for b in loss_batches(tokenizer, s, index, left_out, 1, True) for t in b.items]
     own = [text for text in texts if isinstance(text, LossText)]
     ways = {
         "one by one, every logit": lambda: one_by_one(model, own),

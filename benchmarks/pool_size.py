@@ -38,7 +38,7 @@ class Stub:
     name, pads = "stub", False
 
     def rate(self, batch: Batch) -> np.ndarray:
-        lengths = np.array([len(text.ids) for text in batch.texts])
+        lengths = np.array([len(text.ids) for text in batch.items])
         return (lengths[:, None] % np.array([3, 5, 7, 11, 13]) + 1) / 100
 
 

@@ -39,13 +39,12 @@ from selectit.cost.flops import BatchCount
 from selectit.cost.score_estimate import matrices_of
 from selectit.data.pool import read_pool
 from selectit.inference.ahead import ahead
-from selectit.inference.batch import Batch, Rater, Text, batches, common_prefix
+from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Batch, Rater, Text, batches, common_prefix
+from selectit.inference.kernels import linear
 from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
-from selectit.inference.onednn import linear
 from selectit.inference.packed import PackedRater
 from selectit.inference.padded import StockRater
-from selectit.inference.pool import rate_all
-from selectit.scoring.batch_tokens import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
+from selectit.inference.workers import ModelWorkers, in_order
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import rating_text, read_rating_prompts
 from selectit.scoring.ratings import rating_token_ids
@@ -77,7 +76,7 @@ class OneByOne:
 
     @torch.inference_mode()
     def rate(self, batch: Batch) -> np.ndarray:
-        [text] = batch.texts
+        [text] = batch.items
         ids = torch.as_tensor(text.ids[None].astype(np.int64)).to(self._model.device)
         logits = self._model(input_ids=ids, use_cache=False).logits[0, -1].float()
         return torch.softmax(logits, dim=-1)[self._rating_ids].double().cpu().numpy()[None]
@@ -214,13 +213,17 @@ def _way(
         return (batch for group in groups for batch in batches(group, common_prefix(group), batch_tokens, rater.pads))
 
     work = list(cut(groups))
+    workers: ModelWorkers[Batch[Text], np.ndarray] = ModelWorkers(
+        model.device, rater.rate, None, lambda: None, "killed"
+    )
     order = [text.keys for group in groups for text in group]
 
     def run() -> np.ndarray:
         found = {}
         given = work if tokenised is None else ahead(cut(tokenised()))
-        for batch, probabilities in rate_all(rater, given, num_processes):
-            found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
+        for batch, probabilities in workers.run(in_order(iter(given)), num_processes):
+            found.update(zip((text.keys for text in batch.items), probabilities, strict=True))
+        workers.close()  # starting them is a part of it
         return np.array([found[keys] for keys in order])
 
     return Way(name, run, _flops(model, rater, work))

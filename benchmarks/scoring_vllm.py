@@ -30,7 +30,7 @@ from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data.pool import read_pool
 from selectit.inference.batch import Text, batches, common_prefix
 from selectit.inference.load import load_tokenizer
-from selectit.inference.pool import Loaded, LoadedRater
+from selectit.inference.loaded import Loaded, LoadedRater
 from selectit.inference.rater import make_rater
 from selectit.inference.vllm_rater import LoadedVllm
 from selectit.scoring.batch_tokens import tokens_of_a_batch
@@ -103,7 +103,7 @@ def _rate(rater: Loaded, groups: Sequence[Sequence[Text]], batch_tokens: int) ->
     started, cpu_started = time.perf_counter(), _cpu_seconds()
     found = {}
     for batch, probabilities in rater.rate(rater.plan(iter(work))):
-        found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
+        found.update(zip((text.keys for text in batch.items), probabilities, strict=True))
     seconds, cpu_seconds = time.perf_counter() - started, _cpu_seconds() - cpu_started
     return Run(seconds, cpu_seconds, np.array([found[text.keys] for group in groups for text in group]))
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from selectit.data.jsonl import write_jsonl
 from selectit.evaluate.grading.released_graders import instructdiff_letter
+from selectit.inference.requests import Ending
 from selectit.store.names import ITEMS_FILE, RESULT_FILE
 
 MAX_CELL_CHARS = 500
@@ -22,8 +23,6 @@ CHOICES = "ABCD"
 
 Outcome = Literal["read", "unparsed"]
 """Whether an answer could be read out of a model's text."""
-Ending = Literal["end", "stop", "limit"]
-"""By an end token, by a stop string, or at the limit of new tokens."""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def write_asked(configs: Sequence[EvaluateStage], num_items: int | None, path: P
         for one in _asked_of(config, num_items)
     ]  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with whole_file(path, named=True) as part:
         write_jsonl(part, lines)
     return len(lines)
 

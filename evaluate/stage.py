@@ -32,11 +32,11 @@ from selectit.evaluate.judge.load import check_judge, load_judge
 from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.model.load import forget_lm, load_lm
 from selectit.evaluate.model.trained_template import check_template, is_trained_here
-from selectit.evaluate.model.vllm_lm import check_vllm
 from selectit.evaluate.model.weights import find_weights
 from selectit.evaluate.results import BenchmarkResult, Item, read_items, sample_rows
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.vllm_client import check_vllm
 from selectit.store.fingerprint import pinned
 from selectit.store.names import EPOCHS_FOLDER, ITEMS_FILE
 from selectit.store.trained_on import check_base
@@ -70,7 +70,7 @@ def preflight(config: EvaluateStage) -> None:
         check_named_task(config)
     check_means(config)
     if config.backend == "vllm":
-        check_vllm(config.model, config.vllm_python)
+        check_vllm(config.model, config.vllm_python, "evaluate")
     if config.judge is not None:
         length_control.find_gamed(config)
         check_judge(config.judge)

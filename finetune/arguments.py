@@ -13,7 +13,6 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from selectit.config import FinetuneStage
@@ -203,14 +202,6 @@ def _layers(settings: LoraConfig, model: PreTrainedModel) -> list[str]:
     if isinstance(modules, str):
         return sorted(linear_layers(model)) if modules == "all-linear" else [modules]
     return sorted({name.rpartition(".")[2] for name in modules or ()})
-
-
-def attention(config: FinetuneStage) -> str | None:
-    """What computes attention; None: transformers' choice. Packed rows are blind to each other with either;
-    FlashAttention also leaves out the work between them.
-    """
-    can_skip = config.finetune.packing and is_flash_attn_2_available() and resolve_dtype(config.model) != torch.float32
-    return "flash_attention_2" if can_skip else None
 
 
 def quantization(config: FinetuneStage) -> BitsAndBytesConfig:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig
 
 from selectit.config import ModelConfig
-from selectit.data.whole_files import part_of
+from selectit.data.whole_files import unfinished
 from selectit.errors import UserError
 from selectit.finetune.card import write_merged_card
 from selectit.finetune.folders import find_adapter
@@ -39,7 +39,8 @@ def merge(
     config = base.model_copy(update={"dtype": dtype or _stored_dtype(base)})
     check_base(str(folder), config)
     tokenizer = load_tokenizer(ModelConfig(path=str(folder)) if _has_tokenizer(folder) else config)
-    part = part_of(out)
+    out = out.resolve()  # a link to an empty folder stays a link
+    part = unfinished(out)
     shutil.rmtree(part, ignore_errors=True)
     agreement = merge_weights(folder, config, tokenizer, part)
     write_merged_card(part, folder, config, str(agreement))

@@ -23,7 +23,8 @@ from selectit.finetune.preemption import StopRequest
 from selectit.finetune.reporting import check_report_to
 from selectit.finetune.rows import check_pools
 from selectit.finetune.run_file import TrainingRun, write_run
-from selectit.finetune.train import train, weight_sizes
+from selectit.finetune.train import train
+from selectit.finetune.training_record import weight_sizes
 from selectit.inference.load import load_skeleton, load_tokenizer
 from selectit.store.names import MESSAGES_FILE, TRAINING_FILE
 from selectit.store.trained_on import identify_base

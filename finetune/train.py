@@ -7,8 +7,6 @@ checkpoints/, where it goes on from the newest complete one.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import shutil
 import sys
@@ -16,7 +14,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -25,7 +22,6 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerState, set_see
 from transformers.utils.logging import disable_progress_bar
 
 from selectit.config import FinetuneConfig
-from selectit.data.whole_files import write_whole
 from selectit.errors import Preempted, UserError, is_full
 from selectit.finetune.arguments import lora_config, sft_config, with_adapter
 from selectit.finetune.budget import step_order, steps_to, tokens_until, trained_tokens
@@ -50,7 +46,7 @@ from selectit.finetune.reporting import EventTracker, TrackerCallback, report_fo
 from selectit.finetune.rows import TrainingRows, read_rows
 from selectit.finetune.run_file import TrainingRun, read_run
 from selectit.finetune.trainer import ResponseTrainer, is_over
-from selectit.finetune.validation import has_stopped, validation_losses
+from selectit.finetune.training_record import write_training_record
 from selectit.finetune.weights import (
     gathered_layer_by_layer,
     load_for_training,
@@ -59,10 +55,8 @@ from selectit.finetune.weights import (
 )
 from selectit.finetune.worker import EVENTS_FILE, LAUNCH_VARIABLE, LOGS_FOLDER, STOP_FILE, work
 from selectit.inference.load import device, load_tokenizer, resolve_dtype
-from selectit.store.artifact import loaded_files
-from selectit.store.names import METRICS_FILE, TRAINING_FILE
+from selectit.store.names import METRICS_FILE
 from selectit.store.trained_on import trained_on, write_record
-from selectit.templates import template_name
 from selectit.templates.form import load_form
 from selectit.tracking import Tracker
 
@@ -156,7 +150,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
         write_example(first, training_set.rows[0], form, run.out)
         write_row_tokens(training_set, run.out)
         num_trained_tokens = tokens_until(trainer.state.global_step, order, tokens)
-        _write_record(run, training_set, validation, rows, trainer, dtype, num_trained_tokens, share)
+        write_training_record(run, training_set, validation, rows, trainer, dtype, num_trained_tokens, share)
     wait_for_all()
 
 
@@ -245,61 +239,6 @@ def _full_disk(run: TrainingRun, state: TrainerState) -> Iterator[None]:
             f"{state.global_step} steps are saved in {run.checkpoints}; free some and run the same command again, "
             "which only writes the weights"
         ) from error
-
-
-def weight_sizes(run: TrainingRun) -> dict[str, int]:
-    """Name and size of the files in the trained weights' folder that later stages read."""
-    return {str(path.relative_to(run.weights)): path.stat().st_size for path in loaded_files(run.weights)}
-
-
-def _write_record(
-    run: TrainingRun,
-    training_set: TrainingSet,
-    validation: TrainingSet | None,
-    rows: TrainingRows,
-    trainer: ResponseTrainer,
-    dtype: torch.dtype,
-    num_trained_tokens: int,
-    share: float,
-) -> None:
-    """training.json, renamed into place last: where it stands, training is over and the weights are whole."""
-    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
-    tail = steps[-max(1, round(len(steps) / 10)) :]  # the last 10 %
-    record: dict[str, Any] = {
-        "num_rows": len(training_set.rows),
-        "num_tokens": training_set.num_tokens,
-        "num_trained_tokens": training_set.num_trained_tokens,
-        "num_tokens_seen": steps[-1]["tokens"],
-        "num_trained_tokens_seen": num_trained_tokens,
-        "num_truncated": training_set.num_truncated,
-        "num_replayed": rows.num_replayed,
-        "num_validation_rows": len(validation.rows) if validation else 0,
-        "num_validation_tokens": validation.num_trained_tokens if validation else 0,
-        "num_also_in_validation": rows.num_also_in_validation,
-        "validation": [
-            {"step": step, "epoch": epoch, "loss": loss}
-            for step, epoch, loss in validation_losses(trainer.state.log_history)
-        ],
-        "stopped_early": has_stopped(trainer.state.log_history, run.stage.finetune),
-        "num_steps": trainer.state.global_step,
-        "num_epochs": trainer.state.epoch,
-        "final_loss": steps[-1]["loss"],
-        "tail_loss": sum(entry["loss"] for entry in tail) / len(tail),
-        "seconds": steps[-1]["seconds"],
-        "tokens_per_second": steps[-1]["tokens"] / steps[-1]["seconds"],
-        "peak_memory_mb": max(entry["peak_memory_mb"] for entry in steps),
-        "num_processes": run.stage.finetune.num_processes,
-        "num_trainable_parameters": trainer.get_num_trainable_parameters(),
-        "changed_share": share,
-        "dtype": str(dtype).removeprefix("torch."),
-        "method": run.stage.finetune.method,
-        "template": template_name(run.stage.finetune.template),
-        "left_out": [dataclasses.asdict(row) for row in training_set.left_out],
-        "control_tokens": dict(training_set.control_tokens),
-        "deepspeed": run.stage.finetune.deepspeed,
-        "weights": weight_sizes(run),
-    }
-    write_whole(run.out / TRAINING_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def main() -> None:

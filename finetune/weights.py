@@ -18,10 +18,11 @@ from transformers import PreTrainedModel
 
 from selectit.config import FinetuneStage
 from selectit.data.whole_files import part_of
-from selectit.finetune.arguments import attention, quantization
+from selectit.finetune.arguments import quantization
 from selectit.finetune.card import CARD_FILE
 from selectit.finetune.processes import rank, wait_for_all
-from selectit.inference.load import load_model
+from selectit.inference.kernels import training_attention
+from selectit.inference.load import load_model, resolve_dtype
 from selectit.templates.form import Form
 
 
@@ -30,11 +31,12 @@ def load_for_training(config: FinetuneStage) -> PreTrainedModel:
     which keeps a float32 copy of its own; other weights that are trained are float32.
     """
     model = config.model.model_copy(update={"device_map": "none", "max_memory": None})  # DeepSpeed shares weights out
+    attention = training_attention(config.finetune.packing, resolve_dtype(config.model))
     if config.finetune.method == "qlora":
-        return load_model(model, attention(config), quantization(config))
+        return load_model(model, attention, quantization(config))
     if config.finetune.method == "lora" or config.finetune.deepspeed != "none":
-        return load_model(model, attention(config))
-    return load_model(model.model_copy(update={"dtype": "float32"}), attention(config))
+        return load_model(model, attention)
+    return load_model(model.model_copy(update={"dtype": "float32"}), attention)
 
 
 @contextmanager

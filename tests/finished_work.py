@@ -117,7 +117,8 @@ class Work:
         ]
         parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / LEDGER)
         told = {
-            "turns": "first", "num_answers": NUM_ROWS, "template": "plain", "text_alone": False, "reads_alone": False,
+            "turns": "first", "num_answers": NUM_ROWS, "template": "plain", "text_alone": False,
+            "answer_spread": 0.5, "reads_alone": False,
             "num_rows": NUM_ROWS, "num_ratings": len(rows), "num_failures": 0, "num_truncated": 0, "mean_mass": 0.9,
             "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000, "dtype": "float32",
         }  # fmt: skip

@@ -228,8 +228,8 @@ def test_a_named_folder_with_other_work_is_not_overwritten(recipe, demo, tmp_pat
     from rich.console import Console
 
     from selectit.config import WandbConfig
-    from selectit.plan.build import select_stage
     from selectit.plan.graph import alone
+    from selectit.plan.stages import select_stage
     from selectit.recipe.load import resolve_arm
     from selectit.run.engine import run_plan
     from selectit.run.stage_runner import Session

@@ -137,3 +137,16 @@ def test_nothing_is_freed_where_it_cannot_be_told_what_is_needed(work, tmp_path,
     before = folders(work)
     assert "nothing is freed" in call("gc", tmp_path / "blocked.yaml", "--runs-dir", work.runs, "--yes", rc=1)
     assert folders(work) == before
+
+
+def test_a_folder_that_no_stage_wrote_is_left_alone(work):
+    own = work.runs / "artifacts"
+    for name in ("notes", "score-mine"):
+        (own / name).mkdir()
+        (own / name / "text.txt").write_text("mine")
+    (own / "score-0123456789abcdef").mkdir()
+    (own / "score-0123456789abcdef" / "stage.json").write_text("{}")
+    text = gc(work, "--yes")
+    assert "score-0123456789abcdef" in text and "mine" not in text
+    assert [(own / name / "text.txt").read_text() for name in ("notes", "score-mine")] == ["mine", "mine"]
+    assert not (own / "score-0123456789abcdef").exists()

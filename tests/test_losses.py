@@ -30,10 +30,10 @@ from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.finetune.dataset import IGNORED_LABEL, tokenize
 from selectit.inference.batch import Batch, batches, common_prefix
-from selectit.inference.halving import Halving
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import StockLossRater, head_alone, make_loss_rater
+from selectit.inference.memory import Halving
 from selectit.inference.padded import StockRater
 from selectit.scoring import loss_stage
 from selectit.scoring.loss_ledger import read_losses
@@ -195,7 +195,7 @@ def test_every_path_gives_the_plain_losses_in_any_order_of_batches(name, prefix)
     todo = [*batches(texts, shared, 150, rater.pads), Batch(texts[:2]), Batch(texts[2:], shared)]
     random.Random(0).shuffle(todo)
     for batch in todo:
-        wanted = np.stack([expected[text.keys[0][0]] for text in batch.texts])
+        wanted = np.stack([expected[text.keys[0][0]] for text in batch.items])
         np.testing.assert_allclose(rater.rate(batch), wanted, rtol=1e-5, atol=1e-4)
 
 
@@ -215,8 +215,8 @@ def test_rows_of_equal_text_are_read_once_and_tie(config, tmp_path, monkeypatch)
     rows = json.loads(Path(config.pool.path).read_text())[:6]
     config = config.model_copy(update={"pool": pool_of([*rows, *rows[::-1]], tmp_path)})
     read: list[int] = []
-    real = Halving.rate
-    monkeypatch.setattr(Halving, "rate", lambda self, batch: read.append(len(batch.texts)) or real(self, batch))
+    real = Halving.read
+    monkeypatch.setattr(Halving, "read", lambda self, batch: read.append(len(batch.items)) or real(self, batch))
     losses = found(config, tmp_path / "out")
     assert sum(read) == 6 and (losses.response == losses.response[::-1]).all()
 
@@ -225,7 +225,7 @@ def test_a_killed_stage_goes_on_and_reads_nothing_twice(config, tmp_path, monkey
     whole = found(config, tmp_path / "whole")
     config = config.model_copy(update={"batch_tokens": 200})
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
-    out, real = tmp_path / "killed", Halving.rate
+    out, real = tmp_path / "killed", Halving.read
     seen: list[str] = []
 
     def dies(self, batch):
@@ -235,10 +235,10 @@ def test_a_killed_stage_goes_on_and_reads_nothing_twice(config, tmp_path, monkey
         return real(self, batch)
 
     def counts(self, batch):
-        seen.extend(row_id for text in batch.texts for row_id, _ in text.keys)
+        seen.extend(row_id for text in batch.items for row_id, _ in text.keys)
         return real(self, batch)
 
-    monkeypatch.setattr(Halving, "rate", dies)
+    monkeypatch.setattr(Halving, "read", dies)
     child = multiprocessing.get_context("fork").Process(target=take, args=(config, out))
     child.start()
     child.join()
@@ -250,7 +250,7 @@ def test_a_killed_stage_goes_on_and_reads_nothing_twice(config, tmp_path, monkey
     }
     assert kept
 
-    monkeypatch.setattr(Halving, "rate", counts)
+    monkeypatch.setattr(Halving, "read", counts)
     losses = found(config, out)
     assert len(seen) == len(set(seen)) == 40 - len(kept) and not kept & set(seen)
     np.testing.assert_allclose(losses.response, whole.response, atol=1e-5)

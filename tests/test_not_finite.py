@@ -87,7 +87,7 @@ def test_a_row_whose_numbers_overflow_is_a_failure_of_its_own(demo, small_pool, 
 
         def bad_first(batch):
             ratings = rate(batch)
-            ratings[[text.keys[0][0] == first for text in batch.texts]] = float("nan")
+            ratings[[text.keys[0][0] == first for text in batch.items]] = float("nan")
             return ratings
 
         made.rate = bad_first

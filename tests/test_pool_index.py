@@ -14,8 +14,8 @@ from rich.console import Console
 from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.data import index as pool_index
 from selectit.errors import UserError
-from selectit.inference.halving import Halving
 from selectit.inference.load import load_tokenizer
+from selectit.inference.memory import Halving
 from selectit.scoring import ledger, loss_stage, stage
 from selectit.scoring.ledger import LedgerWriter, Record
 from selectit.scoring.loss_texts import index_losses, loss_batches
@@ -105,7 +105,7 @@ def test_the_shares_of_three_processes_are_disjoint_and_together_all(request, ki
             )
         else:
             batches = loss_batches(tokenizer, config, index_losses(config.pool), done, 200, True, share)
-        found = [key for batch in batches for text in batch.texts for key in text.keys]
+        found = [key for batch in batches for text in batch.items for key in text.keys]
         assert len(found) == len(set(found))
         return set(found)
 
@@ -143,18 +143,18 @@ def test_a_killed_run_goes_on_and_every_row_has_one_record_in_order(request, kin
         folder.mkdir()
     run(config, {}, whole, Tracker(whole, Console(quiet=True)))
 
-    rate, num_rated = Halving.rate, [0]
+    rate, num_rated = Halving.read, [0]
 
     def dies(self, batch):
-        num_rated[0] += len(batch.texts)
+        num_rated[0] += len(batch.items)
         if num_rated[0] > 20:
             raise KeyboardInterrupt
         return rate(self, batch)
 
-    monkeypatch.setattr(Halving, "rate", dies)
+    monkeypatch.setattr(Halving, "read", dies)
     with pytest.raises(KeyboardInterrupt):
         run(config, {}, out, Tracker(out, Console(quiet=True)))
-    monkeypatch.setattr(Halving, "rate", rate)
+    monkeypatch.setattr(Halving, "read", rate)
     run(config, {}, out, Tracker(out, Console(quiet=True)))
 
     table, expected = (parquet.read_table(folder / "ledger.parquet") for folder in (out, whole))

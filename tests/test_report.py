@@ -109,7 +109,8 @@ class World:
         parquet.write_table(SCHEMA.empty_table(), path / "ledger.parquet")
         told = {
             "num_rows": NUM_ROWS, "num_ratings": 195, "num_failures": 5, "num_truncated": 3, "mean_mass": 0.871,
-            "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False, "reads_alone": False,
+            "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False,
+            "answer_spread": 0.5, "reads_alone": False,
             "failures": {"no_rating_probability": 5}, "prompts": list(stage.config.prompts), "num_parameters": 10,
             "dtype": "bfloat16",
         }  # fmt: skip

@@ -16,7 +16,7 @@ from selectit.report.sections.composition import is_calculation, rank_correlatio
 from selectit.report.sections.contamination import NUM_WORDS, Grams, own_prompts
 from selectit.report.sections.fidelity import fidelities
 from selectit.report.tables.subsets import read_subsets
-from selectit.report.tables.texts import Text, read_texts
+from selectit.report.tables.texts import RowText, read_texts
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import SCHEMA
 from selectit.selection.strategies import ranking
@@ -48,7 +48,7 @@ def cells(text: str, heading: str) -> dict[str, list[str]]:
     ],
 )
 def test_a_calculation_row_follows_the_documented_rule(instruction, response, told):
-    assert is_calculation(Text(instruction, response)) is told
+    assert is_calculation(RowText(instruction, response)) is told
 
 
 def test_rank_correlation_leaves_out_unscored_rows_and_constant_scores():

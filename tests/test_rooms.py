@@ -90,3 +90,13 @@ def test_only_known_names_lie_at_the_top(root):
         "selectit", "finetune", "evaluate", "recipes", "tests", "docs", "demo", "benchmarks", "README.md", "LICENSE",
         "Makefile", "constraints.txt", "environment.yml", "pyproject.toml",
     }  # fmt: skip
+
+
+def test_no_two_classes_have_one_name(root):
+    """A reader who meets a name in a signature knows which class it is."""
+    files: dict[str, list[str]] = {}
+    for module, path in module_files(root).items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in files.items() if len(found) > 1} == {}

@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerFast
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
 from selectit.data.pool import read_pool
 from selectit.errors import UserError
-from selectit.inference.halving import Halving
+from selectit.inference.batch import CPU_BATCH_TOKENS
 from selectit.inference.load import load_model, load_tokenizer
-from selectit.scoring import stage, work
+from selectit.inference.memory import Halving
+from selectit.scoring import stage
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
@@ -158,18 +159,18 @@ def test_a_long_response_loses_its_end_and_keeps_the_question(config):
 def test_a_killed_scoring_goes_on_and_scores_nothing_twice(config, tmp_path, monkeypatch):
     whole = ratings(score(config, tmp_path / "whole"), config)
     seen: list[tuple[str, int]] = []
-    real = Halving.rate
+    real = Halving.read
     config = config.model_copy(update={"batch_tokens": 600})
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
 
     def counted(self, batch):
         if len(seen) > 50 and not counted.resumed:
             raise KeyboardInterrupt
-        seen.extend(key for text in batch.texts for key in text.keys)
+        seen.extend(key for text in batch.items for key in text.keys)
         return real(self, batch)
 
     counted.resumed = False
-    monkeypatch.setattr(Halving, "rate", counted)
+    monkeypatch.setattr(Halving, "read", counted)
     with pytest.raises(KeyboardInterrupt):
         score(config, tmp_path / "killed")
     counted.resumed = True
@@ -192,8 +193,8 @@ def test_rows_of_equal_text_are_rated_once_and_tie(config, tmp_path, monkeypatch
     pool.write_text(json.dumps([*rows, *rows[::-1], rows[0]]))
     config = config.model_copy(update={"pool": PoolConfig(path=str(pool)), "batch_tokens": 150})
     rated: list[int] = []
-    real = Halving.rate
-    monkeypatch.setattr(Halving, "rate", lambda self, batch: rated.append(len(batch.texts)) or real(self, batch))
+    real = Halving.read
+    monkeypatch.setattr(Halving, "read", lambda self, batch: rated.append(len(batch.items)) or real(self, batch))
     found = ratings(score(config, tmp_path / "out"), config)
     assert sum(rated) == 6 * len(config.prompts)
     np.testing.assert_allclose(found, oracle(config), atol=1e-5)
@@ -202,7 +203,7 @@ def test_rows_of_equal_text_are_rated_once_and_tie(config, tmp_path, monkeypatch
 
 def test_the_ledger_says_how_it_was_made(config, tmp_path):
     told = json.loads((score(config, tmp_path / "out") / "score.json").read_text())
-    assert (told["rater"], told["num_processes"], told["batch_tokens"]) == ("packed", 1, work.CPU_BATCH_TOKENS)
+    assert (told["rater"], told["num_processes"], told["batch_tokens"]) == ("packed", 1, CPU_BATCH_TOKENS)
     assert told["tokens_per_second"] > 0
 
 

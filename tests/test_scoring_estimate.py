@@ -20,8 +20,7 @@ from selectit.cost.passes import packs, rating_passes
 from selectit.cost.score_estimate import estimate, matrices_of
 from selectit.cost.speed import stated
 from selectit.errors import UserError
-from selectit.inference import attention
-from selectit.inference import onednn as products
+from selectit.inference import kernels
 from selectit.inference.batch import Batch, common_prefix
 from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import make_loss_rater
@@ -36,8 +35,8 @@ from selectit.inference.shape import shape_from_config
      (STOCK["not of the LLaMA family"], 0.01)],
 )  # fmt: skip
 def test_counted_operations_are_those_that_torch_counts(make, tolerance, monkeypatch):
-    monkeypatch.setattr(products, "_ON_CPU", False)  # torch counts its own layers, not those of oneDNN
-    monkeypatch.setattr(attention, "QUERY_BLOCK", 1)  # a block multiplies what it then masks
+    monkeypatch.setattr(kernels, "_ONEDNN", False)  # torch counts its own layers, not those of oneDNN
+    monkeypatch.setattr(kernels, "QUERY_BLOCK", 1)  # a block multiplies what it then masks
     model, rows = make().requires_grad_(False), texts([*MIXED, 150, 90, 120], prefix=30)
     rater = make_rater(model, RATING_IDS)
     prefix = () if rater.pads else common_prefix(rows)
@@ -52,8 +51,8 @@ def test_counted_operations_are_those_that_torch_counts(make, tolerance, monkeyp
     "make", [PACKED["grouped queries"], PACKED["tied embeddings"], STOCK["not of the LLaMA family"]]
 )
 def test_counted_operations_of_losses_are_those_that_torch_counts(make, monkeypatch):
-    monkeypatch.setattr(products, "_ON_CPU", False)
-    monkeypatch.setattr(attention, "QUERY_BLOCK", 1)
+    monkeypatch.setattr(kernels, "_ONEDNN", False)
+    monkeypatch.setattr(kernels, "QUERY_BLOCK", 1)
     model = make().requires_grad_(False)
     rows = [
         LossText(text.keys, text.ids, scored=np.arange(len(text.ids)) > 40)

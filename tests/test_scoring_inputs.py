@@ -15,10 +15,13 @@ from typer.testing import CliRunner
 
 from selectit.cli.app import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.config.inputs import SampleConfig
+from selectit.data.arrow_rows import rows_of
 from selectit.data.pool import read_pool, write_rows
 from selectit.errors import UserError
 from selectit.inference.batch import NO_RESPONSE_TOKEN
 from selectit.inference.load import load_tokenizer
+from selectit.report.sections.raters import _text_told
 from selectit.scoring import stage
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
 from selectit.scoring.texts import rating_texts
@@ -105,6 +108,59 @@ TYPES = {
 }
 
 
+def test_text_that_is_not_utf8_is_found_in_every_nested_type_and_bytes_next_to_it_stay_bytes():
+    texts = pa.array([b"fine", b"half \xff", b"fine"])
+    bad = pa.Array.from_buffers(pa.string(), 3, texts.buffers())
+    raw = pa.array([b"\xfe", None, b"\xfd"])
+    ones = pa.array(range(4), pa.int32())
+    half = b"half \xff".decode("utf-8", "surrogateescape")
+    columns = {
+        "map": (pa.MapArray.from_arrays(ones, bad, raw), lambda text, blob: [(text, blob)]),
+        "list": (pa.ListArray.from_arrays(ones, bad), lambda text, blob: [text]),
+        "large": (pa.LargeListArray.from_arrays(ones.cast(pa.int64()), bad), lambda text, blob: [text]),
+        "fixed": (pa.FixedSizeListArray.from_arrays(bad, 1), lambda text, blob: [text]),
+        "struct": (pa.StructArray.from_arrays([bad, raw], ["t", "b"]), lambda text, blob: {"t": text, "b": blob}),
+        "view": (bad.cast(pa.binary()).cast(pa.binary_view()).cast(pa.string_view(), safe=False), lambda text, _: text),
+    }
+    for name, (column, expected) in columns.items():
+        batch = pa.RecordBatch.from_arrays([column, raw], ["text", "blob"])
+        found = rows_of(batch)
+        assert [row["text"] for row in found] == [
+            expected(text, blob) for text, blob in zip(("fine", half, "fine"), raw.to_pylist(), strict=True)
+        ], name
+        assert [row["blob"] for row in found] == [b"\xfe", None, b"\xfd"], name
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_bytes_that_are_not_utf8_in_json_are_a_bad_row(suffix, tmp_path):
+    lines = [json.dumps(row).encode() for row in ROWS]
+    lines[3] = lines[3].replace(b"well 3", b"well \xe9")
+    path = tmp_path / f"pool{suffix}"
+    path.write_bytes(b"\n".join(lines) if suffix == ".jsonl" else b"[" + b",".join(lines) + b"]")
+    with pytest.raises(UserError, match=r"1 of 6 rows cannot be used: row 3 \(.*\): lone surrogate"):
+        read_pool(PoolConfig(path=str(path)))
+    pool = PoolConfig(path=str(path), bad_rows="exclude")
+    assert [row.failure for row in read_pool(pool)] == [None] * 3 + ["lone_surrogate"] + [None] * 2
+    path.write_bytes("\n".join(map(json.dumps, ROWS)).encode("utf-16"))
+    with pytest.raises(UserError, match="not JSON"):
+        read_pool(PoolConfig(path=str(path)))
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()])
+def test_rows_with_columns_that_arrow_cannot_take_from_are_drawn_and_written(kind, tmp_path):
+    values = pa.array([f"value {n}" for n in range(9)]).cast(pa.binary()).cast(kind)
+    names = pa.array([f"row {n}" for n in range(9)])
+    table = pa.table({"instruction": names, "output": names, "extra": values})
+    parquet.write_table(table, tmp_path / "pool.parquet")
+    pool = PoolConfig(path=str(tmp_path / "pool.parquet"))
+    rows = read_pool(pool)
+    path = write_rows(pool, [rows[1], rows[7]], tmp_path / "..", "chosen")
+    assert parquet.read_table(path).to_pylist() == table.slice(1, 1).to_pylist() + table.slice(7, 1).to_pylist()
+    drawn = read_pool(pool.model_copy(update={"sample": SampleConfig(num_rows=4, seed=1)}))
+    whole = {row.raw["instruction"]: row.raw for row in rows}
+    assert len(drawn) == 4 and all(row.raw == whole[row.raw["instruction"]] for row in drawn)
+
+
 def test_times_bytes_and_decimals_in_other_columns_are_kept(tmp_path):
     columns = {"instruction": ["a", "b"], "output": ["c", "d"], **TYPES}
     folder = tmp_path / "shards"
@@ -185,6 +241,59 @@ def test_a_response_that_the_limit_takes_away_is_a_failure_and_not_a_rating(demo
     assert json.loads((out / "score.json").read_text())["failures"] == {NO_RESPONSE_TOKEN: 5}
 
 
+def test_why_rows_are_not_rated_is_said_by_the_command_and_by_a_selection_that_has_none_left(demo, tmp_path):
+    long = "The committee met again. " * 20
+    rows = [{"instruction": long, "input": "", "output": f"yes {n}"} for n in range(3)]
+    path = tmp_path / "pool.json"
+    path.write_text(json.dumps([*rows, {"instruction": "Hi.", "input": "", "output": "Hello."}]))
+    model = ["--model", demo / "model", "--max-length", 100]
+    scored = [*model, "--num-rating-prompts", 1]
+    for _ in range(2):  # the second time from what is finished
+        text = " ".join(invoke("score", path, *scored, "--out", tmp_path / "s").output.split())
+        assert "not rated: 3 no_response_token; these rows are ranked last and never selected" in text
+    text = " ".join(invoke("losses", path, *model, "--out", tmp_path / "l").output.split())
+    assert "no loss: 3 no_response_token; these rows are ranked last and never selected" in text
+    path.write_text(json.dumps(rows))
+    runs = ["--out", tmp_path / "x.json", "--runs-dir", tmp_path / "runs", "--ratio", 0.4]
+    text = " ".join(invoke("select", path, *scored, *runs).output.split())
+    assert "no row could be scored: 3 no_response_token; raise score.max_length" in text
+    path.write_text(json.dumps([{**row, "output": HALF} for row in rows]))
+    result = invoke("select", path, *scored, *runs, "--bad-rows", "exclude")
+    assert "no row can be rated: 3 lone_surrogate" in str(result.exception)
+    assert "none of the 3 rows may be taken" in str(result.exception)
+
+
+def test_every_command_on_a_pool_can_leave_bad_rows_out(demo, tmp_path):
+    """The refusal of a bad row names this cure."""
+    path = tmp_path / "pool.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in spoilt("extra", False)))
+    for command, more in (("score", ["--num-rating-prompts", 1]), ("losses", [])):
+        arguments = [command, path, "--model", demo / "model", *more, "--out", tmp_path / command]
+        assert "'exclude'" in str(invoke(*arguments).exception)
+        result = invoke(*arguments, "--bad-rows", "exclude")
+        assert result.exit_code == 0 and "1 lone_surrogate" in result.output
+    assert "--bad-rows" in invoke("finetune", "--help").output
+
+
+def test_what_score_rated_is_not_rated_again_by_select(small_pool, demo, tmp_path, monkeypatch):
+    model = ["--model", demo / "model", "--num-rating-prompts", 1]
+    assert invoke("score", small_pool, *model, "--out", tmp_path / "scored").exit_code == 0
+    runs = ["--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs"]
+    result = invoke("select", small_pool, *model, *runs, "--reuse", tmp_path / "scored")
+    assert "num_taken_over 40" in " ".join(result.output.split())
+    for option, name in (("--dtype", "dtype"), ("--quantization", "quantization")):
+        result = invoke("select", small_pool, *model, *runs, option, "3bit")
+        assert f"score.models.0.{name}: found '3bit'" in str(result.exception) or (
+            f"score.{name}: found '3bit'" in str(result.exception)
+        )
+
+
+def test_a_tolerance_without_a_verification_is_refused(small_pool, demo, tmp_path):
+    for command in ("score", "losses"):
+        result = invoke(command, small_pool, "--model", demo / "model", "--out", tmp_path / "o", "--tolerance", 0.1)
+        assert "--tolerance belongs to --verify" in str(result.exception)
+
+
 def test_a_limit_that_a_rating_prompt_fills_is_refused_before_anything_is_rated(small_pool, demo):
     prompt = "Weigh the answer with all the care that you have. " * 4 + "\n\n"
     config = config_of(small_pool, demo, max_length=40).model_copy(update={"prompts": ("Rate it.\n\n", prompt)})
@@ -197,8 +306,9 @@ def test_equal_scores_are_said_aloud(tmp_path):
     path, runs = tmp_path / "pool.json", tmp_path / "runs"
     path.write_text(json.dumps(rows))
     common = ["--strategy", "length", "--unit", "chars", "--ratio", 0.3, "--runs-dir", runs]
-    text = invoke("select", path, *common, "--out", tmp_path / "s.json").output
-    assert "all scores are equal" in text and "the last 3 usable rows" in text
+    for _ in range(2):  # the second time from what is finished
+        text = invoke("select", path, *common, "--out", tmp_path / "s.json").output
+        assert "all scores are equal" in text and "the last 3 usable rows" in text
     [selection] = [json.loads(file.read_text()) for file in runs.glob("artifacts/select-*/selection.json")]
     assert (selection["all_scores_equal"], selection["num_tied_at_the_cut"]) == (True, 10)
 
@@ -229,4 +339,9 @@ def test_a_rater_that_answers_every_row_alike_is_named(small_pool, demo, tmp_pat
     assert "the rater answers every row alike" in text and "all scores are equal" in text
     [score] = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("artifacts/score-*/score.json")]
     assert score["answer_spread"] < 1e-6
+    assert "answers every row alike" in _text_told(score)
+    assert "answers every row alike" not in _text_told({**score, "answer_spread": 1e-3})
+    scored = ["score", small_pool, "--model", tmp_path / "model", "--num-rating-prompts", 2, "--out", tmp_path / "out"]
+    for _ in range(2):
+        assert "the rater answers every row alike" in " ".join(invoke(*scored).output.split())
     assert np.isfinite(score["mean_mass"])

@@ -29,16 +29,21 @@ from transformers import (
 )
 
 from selectit.errors import UserError
-from selectit.inference import onednn as products
-from selectit.inference import pool as processes
-from selectit.inference.attention import QUERY_BLOCK, attend_fused, attend_in_blocks
+from selectit.inference import kernels, workers
 from selectit.inference.batch import Batch, Text, batches, common_prefix
-from selectit.inference.halving import Halving
+from selectit.inference.kernels import QUERY_BLOCK, attend_fused, attend_in_blocks, linear
+from selectit.inference.loaded import IF_KILLED, halving
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import StockRater
-from selectit.inference.pool import rate_all
 from selectit.inference.rater import make_rater
-from selectit.inference.workers import BATCHES_PER_PROCESS, Workers, counted_processes, in_order, processes_for
+from selectit.inference.workers import (
+    BATCHES_PER_PROCESS,
+    ModelWorkers,
+    Workers,
+    counted_processes,
+    in_order,
+    processes_for,
+)
 
 VOCABULARY = 97
 RATING_IDS = [11, 12, 13, 14, 15]
@@ -125,11 +130,20 @@ def oracle(model, rows) -> np.ndarray:
     return torch.softmax(torch.stack(logits), dim=-1)[:, RATING_IDS].double().numpy()
 
 
+def work_on(rater, batches, num_processes):
+    cpu = torch.device("cpu")
+    at_work = ModelWorkers(cpu, halving(rater).read, None, lambda: None, IF_KILLED)
+    try:
+        yield from at_work.run(in_order(iter(batches)), num_processes)
+    finally:
+        at_work.close()
+
+
 def rate(rater, rows, batch_tokens=10**6, prefix=None, num_processes=1) -> np.ndarray:
     prefix = common_prefix(rows) if prefix is None else prefix
     found = {}
-    for batch, probabilities in rate_all(rater, batches(rows, prefix, batch_tokens, rater.pads), num_processes):
-        found.update(zip((text.keys for text in batch.texts), probabilities, strict=True))
+    for batch, probabilities in work_on(rater, batches(rows, prefix, batch_tokens, rater.pads), num_processes):
+        found.update(zip((text.keys for text in batch.items), probabilities, strict=True))
     return np.array([found[row.keys] for row in rows])
 
 
@@ -182,10 +196,10 @@ def test_matrix_products_are_those_of_a_linear_layer(bias, monkeypatch):
     rows, part = torch.randn(33, 96), slice(32, 80)
     with torch.inference_mode():
         exact = torch.nn.functional.linear(rows.double(), layer.weight.double(), layer.bias.double() if bias else None)
-        found = products.linear(rows, layer.weight, layer.bias)
-        some = products.linear(rows[5:6], layer.weight[part], layer.bias[part] if bias else None)
-        monkeypatch.setattr(products, "_ON_CPU", False)
-        torchs = products.linear(rows, layer.weight, layer.bias)
+        found = linear(rows, layer.weight, layer.bias)
+        some = linear(rows[5:6], layer.weight[part], layer.bias[part] if bias else None)
+        monkeypatch.setattr(kernels, "_ONEDNN", False)
+        torchs = linear(rows, layer.weight, layer.bias)
     for result in (found, torchs):
         torch.testing.assert_close(result.double(), exact, rtol=0, atol=1e-5)
     torch.testing.assert_close(some.double(), exact[5:6, part], rtol=0, atol=1e-5)
@@ -236,11 +250,11 @@ def test_batches_hold_every_text_once_and_stay_within_their_tokens():
     prefix = common_prefix(rows)
     for pads in (True, False):
         found = list(batches(rows, prefix, 120, pads))
-        assert sorted(text.keys for batch in found for text in batch.texts) == sorted(row.keys for row in rows)
+        assert sorted(text.keys for batch in found for text in batch.items) == sorted(row.keys for row in rows)
         for batch in found:
-            longest = max(len(text.ids) for text in batch.texts)
-            cost = longest * len(batch.texts) if pads else sum(len(t.ids) - len(prefix) for t in batch.texts)
-            assert cost <= 120 or len(batch.texts) == 1
+            longest = max(len(text.ids) for text in batch.items)
+            cost = longest * len(batch.items) if pads else sum(len(t.ids) - len(prefix) for t in batch.items)
+            assert cost <= 120 or len(batch.items) == 1
 
 
 def no_cuda_memory():
@@ -265,11 +279,11 @@ class Cramped:
         return self.refusals.value
 
     def rate(self, batch):
-        if len(batch.texts) > self.fits:
+        if len(batch.items) > self.fits:
             with self.refusals:
                 self.refusals.value += 1
             self.fail()
-        self.rated.append(len(batch.texts))
+        self.rated.append(len(batch.items))
         return self.rater.rate(batch)
 
 
@@ -277,19 +291,19 @@ class Cramped:
 def test_a_batch_that_does_not_fit_is_halved_and_the_good_size_remembered(fail):
     model, rows = llama(), texts([20] * 16)
     cramped = Cramped(PackedRater(model, RATING_IDS), 2, fail)
-    rater, prefix = Halving(cramped), common_prefix(rows)
+    rater, prefix = halving(cramped), common_prefix(rows)
     expected = oracle(model, rows)
     for _ in range(3):
-        np.testing.assert_allclose(rater.rate(Batch(rows, prefix)), expected, atol=1e-6, rtol=1e-4)
+        np.testing.assert_allclose(rater.read(Batch(rows, prefix)), expected, atol=1e-6, rtol=1e-4)
     assert cramped.refused == 3  # 16, 8 and 4 texts, once each
     assert set(cramped.rated) == {2}
 
 
 @pytest.mark.parametrize("fail", [no_cuda_memory, no_cpu_memory])
 def test_a_single_text_that_does_not_fit_names_the_row_and_the_cure(fail):
-    rater = Halving(Cramped(PackedRater(llama(), RATING_IDS), 0, fail))
+    rater = halving(Cramped(PackedRater(llama(), RATING_IDS), 0, fail))
     with pytest.raises(UserError, match=r"row 0: its text under rating prompt 1 has 29 tokens.*score.max_length below"):
-        rater.rate(Batch(texts([20] * 4)))
+        rater.read(Batch(texts([20] * 4)))
 
 
 def test_another_runtime_error_is_no_reason_to_halve():
@@ -298,7 +312,7 @@ def test_another_runtime_error_is_no_reason_to_halve():
 
     cramped = Cramped(PackedRater(llama(), RATING_IDS), 0, fail)
     with pytest.raises(RuntimeError, match="shapes"):
-        Halving(cramped).rate(Batch(texts([20] * 4)))
+        halving(cramped).read(Batch(texts([20] * 4)))
     assert cramped.refused == 1
 
 
@@ -306,7 +320,7 @@ def test_another_runtime_error_is_no_reason_to_halve():
 def test_forked_processes_share_the_size_that_fits():
     model, rows = llama(), texts([20] * 64)
     cramped = Cramped(PackedRater(model, RATING_IDS), 2, no_cpu_memory)
-    found = rate(Halving(cramped), rows, batch_tokens=16 * 20, num_processes=2)
+    found = rate(cramped, rows, batch_tokens=16 * 20, num_processes=2)
     np.testing.assert_allclose(found, oracle(model, rows), atol=1e-6, rtol=1e-4)
     assert 3 <= cramped.refused <= 6  # each size is found too large by both at most, not in each of the batches
 
@@ -317,17 +331,18 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from selectit.inference.batch import Batch, Text
+from selectit.inference.loaded import halving
 from selectit.inference.rater import make_rater
 
 torch.set_num_threads(1)
 model = LlamaForCausalLM(LlamaConfig(
     vocab_size=64, hidden_size=16, intermediate_size=16384, num_hidden_layers=2, num_attention_heads=2))
-rater = make_rater(model.eval(), [1, 2, 3, 4, 5])
+rater = halving(make_rater(model.eval(), [1, 2, 3, 4, 5]))
 texts = [Text(((str(n), 0),), np.full(400, 7 + n, dtype=np.int32)) for n in range(32)]
-rater.rate(Batch(texts[:1]))
+rater.read(Batch(texts[:1]))
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (used + 600 * 2**20,) * 2)
-found = rater.rate(Batch(texts))
+found = rater.read(Batch(texts))
 print(json.dumps([len(found), rater.fits.value < 32 * 400, bool(np.isfinite(found).all())]))
 """
 
@@ -388,7 +403,7 @@ def test_processes_that_load_their_own_copy_give_the_ledger_of_one(demo, tmp_pat
     )  # fmt: skip
     tables = []
     for name, wanted, start in (("one", 1, "fork"), ("two", 2, "spawn")):
-        monkeypatch.setattr(processes, "how_to_start", lambda device, start=start: start)
+        monkeypatch.setattr(workers, "how_to_start", lambda device, start=start: start)
         (tmp_path / name).mkdir()
         tracker = Tracker(tmp_path / name, Console(quiet=True))
         stage.run(config.model_copy(update={"num_processes": wanted}), {}, tmp_path / name, tracker)
@@ -398,12 +413,12 @@ def test_processes_that_load_their_own_copy_give_the_ledger_of_one(demo, tmp_pat
         assert tables[0][column].equals(tables[1][column])
     np.testing.assert_allclose(*(t["probabilities"].combine_chunks().flatten() for t in tables), atol=1e-6)
 
-    fits = Halving(Cramped(None, 0)).fits
-    workers = Workers(functools.partial(shrinking, fits), 2, "spawn", "killed")
+    fits = halving(Cramped(None, 0)).fits
+    shrink = Workers(functools.partial(shrinking, fits), 2, "spawn", "killed")
     try:
-        assert sorted(workers.run(in_order(iter([7, 3, 5])))) == [(3, 3), (5, 5), (7, 7)]
+        assert sorted(shrink.run(in_order(iter([7, 3, 5])))) == [(3, 3), (5, 5), (7, 7)]
     finally:
-        workers.close()
+        shrink.close()
     assert fits.value == 3
 
 
@@ -433,9 +448,9 @@ def test_a_process_that_fails_or_is_killed_says_so_and_leaves_no_other_behind():
     others = psutil.Process().children()
     work = list(batches(texts([5] * 20), (), 20, pads=False))
     with pytest.raises(UserError, match="no such token"):
-        list(rate_all(Failing(fail), work, 2))
+        list(work_on(Failing(fail), work, 2))
     with pytest.raises(RuntimeError, match="a scoring process was killed"):
-        list(rate_all(Failing(lambda: os.kill(os.getpid(), signal.SIGKILL)), work, 2))
+        list(work_on(Failing(lambda: os.kill(os.getpid(), signal.SIGKILL)), work, 2))
     assert psutil.Process().children() == others
 
 

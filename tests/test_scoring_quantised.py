@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
-from selectit.inference import pool as processes
-from selectit.inference import quantised
+from selectit.inference import loaded, quantised
 from selectit.inference.load import load_model
 from selectit.inference.quantised import bitsandbytes_config, check_quantization, told_dtype
 from selectit.inference.rater import make_rater
@@ -71,8 +70,8 @@ def test_a_quantised_rater_is_named_counted_whole_and_its_ratings_are_not_reused
         del model.model.layers[1:]
         return model
 
-    monkeypatch.setattr(processes, "load_model", half_as_many)
-    with processes.LoadedRater(
+    monkeypatch.setattr(loaded, "load_model", half_as_many)
+    with loaded.LoadedRater(
         ModelConfig(path=str(demo / "model")), lambda model: make_rater(model, [1, 2, 3, 4, 5]), 1, "4bit"
     ) as rater:  # fmt: skip
         assert rater.facts.num_parameters == num_parameters

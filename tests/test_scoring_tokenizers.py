@@ -155,9 +155,16 @@ def test_a_tokenizer_where_a_rating_is_two_tokens_is_refused():
         rating_token_ids(spaced, TEXTS)
 
 
-def test_a_tokenizer_that_ends_every_text_is_refused_with_the_setting():
-    with pytest.raises(UserError, match=r"ended ends every text with '</s>'.*add_eos_token"):
+def test_a_tokenizer_that_ends_every_text_is_refused_with_what_ends_them(tmp_path):
+    """A tokenizer.json that was saved with an end token keeps it, whatever add_eos_token says."""
+    with pytest.raises(UserError, match=r"ended ends every text with '</s>'.*out of the post_processor"):
         rating_token_ids(byte_level("ended", GPT2, bos=True, eos=True), TEXTS)
+    asked = byte_level("asked", GPT2)
+    asked.add_eos_token = True
+    with pytest.raises(UserError, match=r"asked ends every text with '</s>'.*set add_eos_token to false"):
+        rating_token_ids(asked, TEXTS)
+    asked.add_eos_token = False
+    assert rating_token_ids(asked, TEXTS)
 
 
 def test_the_suffix_ends_in_a_line_end_so_that_no_space_can_join_the_rating():

@@ -195,3 +195,11 @@ def test_a_tokenizer_without_a_chat_template_is_refused_before_anything_is_rated
     config = ScoreStage(pool=pool, model=ModelConfig(path=str(demo / "model")), prompts=PROMPTS, template="chat")
     with pytest.raises(UserError, match=r"score\.template is chat.*chat template"):
         stage.preflight(config)
+
+
+def test_a_rater_without_a_chat_template_is_refused_with_the_settings_of_rating(pool, demo):
+    model = ModelConfig(path=str(demo / "model"))
+    config = ScoreStage(pool=pool, model=model, prompts=PROMPTS, template="chat")
+    with pytest.raises(UserError, match=r"has no chat template; set score\.template to plain") as refused:
+        stage.preflight(config)
+    assert "finetune" not in str(refused.value)

@@ -13,7 +13,7 @@ from selectit.cli.app import app
 from selectit.cli.stage_commands import run_alone
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data.pool import read_pool
-from selectit.plan.build import needed_prompts, score_stages
+from selectit.plan.stages import needed_prompts, score_stages
 from selectit.recipe.load import resolve_arm
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import read_rating_prompts

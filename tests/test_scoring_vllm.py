@@ -152,7 +152,7 @@ def test_kill_minus_nine_leaves_no_process_and_the_next_run_goes_on(with_vllm, e
     real = LoadedVllm._ask
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            LoadedVllm, "_ask", lambda self, engine, batch: rated.append(len(batch.texts)) or real(self, engine, batch)
+            LoadedVllm, "_ask", lambda self, engine, batch: rated.append(len(batch.items)) or real(self, engine, batch)
         )
         score(config, out)
     assert sum(rated) == 80 - before

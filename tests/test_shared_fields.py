@@ -16,7 +16,7 @@ from selectit.config import (
 )
 from selectit.config.evaluate import BenchmarkConfig
 from selectit.evaluate.stage_config import EvaluateStage
-from selectit.plan.build import evaluate_stage, loss_stages, needed_prompts, score_stages
+from selectit.plan.stages import evaluate_stage, loss_stages, needed_prompts, score_stages
 
 SCORE = {
     "max_length": 64, "quantization": "8bit", "batch_tokens": 9, "num_processes": 2, "launcher": "external",

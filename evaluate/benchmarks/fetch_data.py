@@ -21,7 +21,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from selectit.data.fetch import Source, fetch
 from selectit.data.jsonl import jsonl_lines
 from selectit.data.whole_files import write_whole
-from selectit.errors import UserError, did_you_mean
+from selectit.errors import UserError, did_you_mean, is_full
 from selectit.evaluate.benchmarks.files import (
     BENCHMARKS,
     COMET,
@@ -77,10 +77,12 @@ def fetch_benchmark(name: str, out: Path) -> str:
         return f"{name}: {out / name / file}"
     try:
         files, origin = _from_hub(name)
-    except (OSError, ValueError) as error:  # datasets' and the hub's errors are kinds of these
+    except Exception as error:  # the hub's libraries have an exception for each of its moods
+        if isinstance(error, OSError) and is_full(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{name}: the hub could not be read ({str(error).splitlines()[0]}). Run this where there is internet, and "
-            "take the folder along"
+            f"{name}: the hub could not be read ({reason}). Run this where there is internet, and take the folder along"
         ) from error
     written = [path for path, content in files.items() if _write(out / path, content)]
     _note(out, name, origin)

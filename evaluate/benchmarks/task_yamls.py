@@ -39,11 +39,11 @@ class _Function(str):
     """`module.function` of a `!function` in a YAML."""
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _TaskLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     pass
 
 
-_Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))
+_TaskLoader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))
 
 
 class TaskFolder:
@@ -113,7 +113,7 @@ def read_with_includes(path: Path, below: tuple[Path, ...] = ()) -> tuple[dict[s
     if path in below:
         raise UserError(f"{path}: it includes itself")
     try:
-        content = yaml.load(path.read_bytes(), Loader=_Loader)
+        content = yaml.load(path.read_bytes(), Loader=_TaskLoader)
     except OSError as error:
         raise UserError(f"{below[-1] if below else path}: {path} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

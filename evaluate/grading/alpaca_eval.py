@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from selectit.data.whole_files import write_whole
-from selectit.evaluate.judge.base import Comparison, Judge
+from selectit.evaluate.judge.base import AnswerPair, Judge
 from selectit.evaluate.results import BenchmarkResult, Item, Metric, mean_metric
 from selectit.store.names import OUTPUTS_FILE
 
@@ -52,7 +52,7 @@ def win_rate(items: Sequence[Item], judge: Judge, advance: Callable[[int], None]
     many are. The standard error is that of a mean. Source: AlpacaEval 1; with probabilities as verdicts, AlpacaEval 2's
     weighted win rate.
     """
-    comparisons = [Comparison(i.doc["instruction"], i.doc["output"], i.outputs[0]) for i in items]
+    comparisons = [AnswerPair(i.doc["instruction"], i.doc["output"], i.outputs[0]) for i in items]
     preferred = judge.compare(comparisons, advance)
     for item, probability in zip(items, preferred, strict=True):
         item.score = probability

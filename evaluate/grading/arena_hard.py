@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from selectit.data.jsonl import write_jsonl
-from selectit.evaluate.judge.base import Comparison, LeftOut
+from selectit.evaluate.judge.base import AnswerPair, LeftOut
 from selectit.evaluate.judge.verdict import GAMES
 from selectit.evaluate.results import Item, Metric
 
@@ -27,7 +27,7 @@ Games = tuple[str | None, str | None]
 
 @runtime_checkable
 class GamesJudge(Protocol):
-    def play(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[Games]:
+    def play(self, comparisons: Sequence[AnswerPair], advance: Callable[[int], None]) -> list[Games]:
         """Raises: UserError where the judge could not be asked; the verdicts that came are not asked for again."""
 
     def left_out(self) -> LeftOut | None:
@@ -54,7 +54,7 @@ def win_rate(items: Sequence[Item], judge: GamesJudge, advance: Callable[[int], 
     Arena-Hard's code: 100 resamples of the games, the 2.5th and 97.5th percentile. Source: arena-hard-auto,
     show_result.py, without style control.
     """
-    played = judge.play([Comparison(i.doc["instruction"], i.doc["output"], i.outputs[0]) for i in items], advance)
+    played = judge.play([AnswerPair(i.doc["instruction"], i.doc["output"], i.outputs[0]) for i in items], advance)
     games: list[float] = []
     for item, verdicts in zip(items, played, strict=True):
         own = [score for one in _scores(verdicts) for score in one]

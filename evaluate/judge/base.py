@@ -16,7 +16,7 @@ JUDGE_AGAIN = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AnswerPair:
     instruction: str
     reference: str
     output: str
@@ -67,7 +67,7 @@ class Judge(Protocol):
     def check(self) -> None:
         """Raises: UserError where this judge cannot judge, found out before anything is spent."""
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
+    def compare(self, comparisons: Sequence[AnswerPair], advance: Callable[[int], None]) -> list[float | None]:
         """Probability that each output is better than its reference; 0.5 for equal ones, None for those left out.
 
         Raises: UserError where the judge could not be asked; the answers that came are not asked for again.

@@ -19,7 +19,7 @@ from selectit.store.artifact import check_writable
 
 
 @dataclass(frozen=True)
-class Answer:
+class JudgeAnswer:
     verdict: float
     """Probability that the output shown second is the better one."""
     text: str
@@ -40,16 +40,16 @@ class AnswerCache:
         self._path, self._lock = path, FileLock(path.with_suffix(".lock"))
         self._answers = _read(path)
 
-    def find(self, key: str) -> Answer | None:
+    def find(self, key: str) -> JudgeAnswer | None:
         return self._answers.get(key)
 
-    def keep(self, key: str, answer: Answer) -> None:
+    def keep(self, key: str, answer: JudgeAnswer) -> None:
         with self._lock:
             append_jsonl(self._path, [{"key": key, **asdict(answer)}], durable=True)
         self._answers[key] = answer
 
 
-def _read(path: Path) -> dict[str, Answer]:
+def _read(path: Path) -> dict[str, JudgeAnswer]:
     try:
         found = list(whole_lines(path))
     except OSError as error:
@@ -59,13 +59,13 @@ def _read(path: Path) -> dict[str, Answer]:
     return {line["key"]: answer for line in found if (answer := _answer(line)) is not None}
 
 
-def _answer(found: Any) -> Answer | None:
+def _answer(found: Any) -> JudgeAnswer | None:
     """The answer of a line; None where a field is missing or is not what it should be."""
-    if not isinstance(found, dict) or set(found) != {"key", *Answer.__dataclass_fields__}:
+    if not isinstance(found, dict) or set(found) != {"key", *JudgeAnswer.__dataclass_fields__}:
         return None
     texts, counts = (found["key"], found["text"], found["answered_by"]), (found["input_tokens"], found["output_tokens"])
     if not all(isinstance(text, str) for text in texts) or not is_probability(found["verdict"]):
         return None
     if any(count is not None and token_count(count) is None for count in counts):
         return None
-    return Answer(**{name: value for name, value in found.items() if name != "key"})
+    return JudgeAnswer(**{name: value for name, value in found.items() if name != "key"})

@@ -19,9 +19,9 @@ import openai
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison, LeftOut
+from selectit.evaluate.judge.base import AnswerPair, LeftOut
 from selectit.evaluate.judge.bounded_http import NOT_READ, REDIRECTED, BoundedClient
-from selectit.evaluate.judge.cache import Answer, AnswerCache
+from selectit.evaluate.judge.cache import AnswerCache, JudgeAnswer
 from selectit.evaluate.judge.completion import NotACompletion, NoVerdict, read_completion, read_verdict, verdict_in
 from selectit.evaluate.judge.key import KeyMask, read_key
 from selectit.evaluate.judge.prompt import read_prompt
@@ -37,7 +37,7 @@ MOST_FAILED = 8
 TRIAL_RETRIES = 2
 MAX_REASON_CHARS = 200
 
-TRIAL = Comparison("Name the capital of France.", reference="I would rather not say.", output="It is Paris.")
+TRIAL = AnswerPair("Name the capital of France.", reference="I would rather not say.", output="It is Paris.")
 _REFUSED = (400, 413, 422, 451)
 """Statuses that one comparison earns (too long, filtered); any other below 500 would meet every request."""
 _BUSY = (408, 409, 429)
@@ -113,12 +113,12 @@ class EndpointJudge:
                 + next(iter(found.values())).reason
             )
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
+    def compare(self, comparisons: Sequence[AnswerPair], advance: Callable[[int], None]) -> list[float | None]:
         questions = [None if one.output == one.reference else self._question(one) for one in comparisons]
         answers = self._answers(questions, advance)
         return [0.5 if question is None else _preferred(question, answers.get(question.key)) for question in questions]
 
-    def _answers(self, questions: Sequence[Question | None], advance: Callable[[int], None]) -> dict[str, Answer]:
+    def _answers(self, questions: Sequence[Question | None], advance: Callable[[int], None]) -> dict[str, JudgeAnswer]:
         """The answers by the key of their question, asked where they are not in the cache; some may be left out.
 
         Raises: UserError where some were not judged.
@@ -144,17 +144,17 @@ class EndpointJudge:
             self._left_out = LeftOut(self._config.model, *numbers, self._config.max_missing, reasons)
         return answers
 
-    def _kept(self, key: str) -> Answer | None:
+    def _kept(self, key: str) -> JudgeAnswer | None:
         """The answer in the cache; None also for a text in which no verdict can be read any more."""
         answer = self._cache.find(key)
         if answer is None or self._verdict == "logprobs":
             return answer
         return answer if verdict_in(answer.text, self._verdict) == answer.verdict else None
 
-    def _question(self, comparison: Comparison) -> Question:
+    def _question(self, comparison: AnswerPair) -> Question:
         return self._in_order(comparison, is_switched_for(comparison.instruction))
 
-    def _in_order(self, comparison: Comparison, is_switched: bool) -> Question:
+    def _in_order(self, comparison: AnswerPair, is_switched: bool) -> Question:
         """Args: is_switched: the model's output stands first."""
         first, second = comparison.reference, comparison.output
         if is_switched:
@@ -207,7 +207,7 @@ class EndpointJudge:
             found = await asyncio.gather(*(one(client, question) for question in questions))
         return {question.key: lack for question, lack in zip(questions, found, strict=True) if lack is not None}
 
-    async def _ask(self, client: openai.AsyncOpenAI, question: Question) -> Answer | NoAnswer:
+    async def _ask(self, client: openai.AsyncOpenAI, question: Question) -> JudgeAnswer | NoAnswer:
         reason, is_completion = "", False
         for _ in range(MOST_ASKED):
             if self._stop:
@@ -261,12 +261,12 @@ class EndpointJudge:
             "extra_body": {name: value for name, value in extra.items() if name not in settings},
         }
 
-    def _read(self, response: Any) -> Answer:
+    def _read(self, response: Any) -> JudgeAnswer:
         """Raises: NotACompletion, NoVerdict."""
         if NOT_READ in response.extensions:
             raise NotACompletion(response.extensions[NOT_READ])
         completion = read_completion(response.content)
-        return Answer(
+        return JudgeAnswer(
             verdict=read_verdict(completion, self._verdict),
             text=self._mask(completion.text),
             input_tokens=completion.input_tokens,
@@ -287,7 +287,7 @@ class EndpointJudge:
         return f"{error} ({error.__cause__})" if error.__cause__ else str(error)
 
     def _spent(
-        self, answers: dict[str, Answer], num_comparisons: int, num_cached: int, lacking: Counter[str]
+        self, answers: dict[str, JudgeAnswer], num_comparisons: int, num_cached: int, lacking: Counter[str]
     ) -> dict[str, Any]:
         """Tokens and cost are those of all answers that count, paid now or earlier."""
         input_tokens = sum(answer.input_tokens or 0 for answer in answers.values())
@@ -314,7 +314,7 @@ def is_switched_for(instruction: str, seed: int = 0) -> bool:
     return random.Random(f"is_switched_outputs{instruction}{seed}").choices([False, True], k=1)[0]
 
 
-def _preferred(question: Question, answer: Answer | None) -> float | None:
+def _preferred(question: Question, answer: JudgeAnswer | None) -> float | None:
     if answer is None:
         return None
     return 1 - answer.verdict if question.is_switched else answer.verdict

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from selectit.config import JudgeConfig
-from selectit.evaluate.judge.base import Comparison
-from selectit.evaluate.judge.cache import Answer
+from selectit.evaluate.judge.base import AnswerPair
+from selectit.evaluate.judge.cache import JudgeAnswer
 from selectit.evaluate.judge.endpoint import EndpointJudge
 from selectit.evaluate.judge.prompt import arena_hard_prompt
 from selectit.evaluate.judge.verdict import verdict_of_game
@@ -19,7 +19,7 @@ class GamesEndpointJudge(EndpointJudge):
         self._verdict = "game"
 
     def play(
-        self, comparisons: Sequence[Comparison], advance: Callable[[int], None]
+        self, comparisons: Sequence[AnswerPair], advance: Callable[[int], None]
     ) -> list[tuple[str | None, str | None]]:
         """The verdicts with the reference shown first and with the output shown first; equal ones are ties."""
         questions = [
@@ -32,5 +32,5 @@ class GamesEndpointJudge(EndpointJudge):
         return list(zip(verdicts[::2], verdicts[1::2], strict=True))
 
 
-def _game(answer: Answer | None) -> str | None:
+def _game(answer: JudgeAnswer | None) -> str | None:
     return None if answer is None else verdict_of_game(answer.text)

@@ -12,14 +12,19 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.model.harness import quiet
+from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.loaded import refuse_without_numbers
+from selectit.inference.memory import Halving
+from selectit.inference.padded import StockRater
 from selectit.store.fingerprint import pinned
 
 _LABELS = ("m", "M")
@@ -43,7 +48,7 @@ class LogProbabilityJudge:
     def check(self) -> None:
         """The tokenizer and the labels were read when it was made."""
 
-    def compare(self, comparisons: Sequence[Comparison], advance: Callable[[int], None]) -> list[float | None]:
+    def compare(self, comparisons: Sequence[AnswerPair], advance: Callable[[int], None]) -> list[float | None]:
         """Raises: UserError for a model that gives no numbers."""
         self.num_shortened = 0
         preferred: list[float | None] = []
@@ -77,15 +82,31 @@ class LogProbabilityJudge:
         with quiet():
             return load_model(self._config)
 
+    @cached_property
+    def _reader(self) -> Halving[np.ndarray, torch.Tensor]:
+        """Gives the logits of m and M behind each prompt, float64 [2]."""
+        refuse_without_numbers(self._model)
+        path = StockRater(self._model, self._labels)
+
+        @torch.inference_mode()
+        def read(batch: Batch[np.ndarray]) -> torch.Tensor:
+            return path.next_logits(batch.items)[:, list(self._labels)].double()
+
+        return Halving(read, lambda batch: len(batch.items) * max(map(len, batch.items)), self._too_large)
+
+    def _too_large(self, prompt: np.ndarray) -> UserError:
+        return UserError(
+            f"evaluate.judge: a comparison of {len(prompt)} tokens does not fit into memory together with {self.name}; "
+            "free memory, or use a smaller judge or one behind an endpoint"
+        )
+
     @property
     def _context_tokens(self) -> int:
         return self._model.config.max_position_embeddings
 
     def _probability_of_m(self, instruction: str, output_m: str, output_M: str) -> float:
         ids, _ = self._split(instruction, output_m, output_M)
-        with torch.inference_mode():
-            logits = self._model(torch.tensor([ids], device=self._model.device), logits_to_keep=1).logits[0, -1]
-        of_labels = logits[list(self._labels)].double()
+        [of_labels] = self._reader.read(Batch([np.array(ids)]))  # alone, for padding would change its rounding
         if not torch.isfinite(of_labels).all():
             raise UserError(
                 f"evaluate.judge: {self.name} gives {of_labels.tolist()} as logits of 'm' and 'M', which are no "

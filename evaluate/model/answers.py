@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from selectit.data.jsonl import append_jsonl, whole_lines
-from selectit.evaluate.model.requests import Answer, Batch, FirstTokens, Generation, Request, request_key
-from selectit.evaluate.results import Ending
+from selectit.inference.batch import Batch
+from selectit.inference.requests import Answer, Ending, FirstTokens, Generation, Request, request_key
 
 ANSWERS_FILE = "answers.jsonl"
 
@@ -32,19 +32,19 @@ class Answers:
             if isinstance(found, list) and len(found) == 4 and isinstance(found[0], str):
                 self._found[found[0]] = Answer(*found[1:])
 
-    def of(self, batch: Batch) -> list[Answer] | None:
+    def of(self, batch: Batch[Request]) -> list[Answer] | None:
         """None where one is missing: a batch is answered as a whole, or rounding would differ after a restart."""
         answers = []
-        for request in batch.requests:
+        for request in batch.items:
             answer = self._found.get(self._key(request))
             if answer is None or not _is_answer_to(request, answer):
                 return None
             answers.append(answer)
         return answers
 
-    def add(self, batch: Batch, answers: Sequence[Answer]) -> None:
+    def add(self, batch: Batch[Request], answers: Sequence[Answer]) -> None:
         lines = []
-        for request, answer in zip(batch.requests, answers, strict=True):
+        for request, answer in zip(batch.items, answers, strict=True):
             key = self._key(request)
             self._found[key] = answer
             lines.append([key, answer.value, answer.num_tokens, answer.ending])

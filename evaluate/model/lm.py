@@ -11,19 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from selectit.evaluate.model.answerer import Answerer
 from selectit.evaluate.model.answers import Answers
-from selectit.evaluate.model.batches import ByPrefix, limits, plan
 from selectit.evaluate.model.ends import end_token_ids, split_stops
-from selectit.evaluate.model.requests import (
+from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference.answerer import Answerer
+from selectit.inference.batch import Batch
+from selectit.inference.load import (
+    num_embeddings,
+    refuse_ids_beyond_embedding,
+)
+from selectit.inference.request_batches import ByPrefix, limits, plan
+from selectit.inference.requests import (
     Answer,
-    Batch,
+    Ending,
     FirstTokens,
     Generation,
     GenerationSettings,
@@ -31,13 +36,7 @@ from selectit.evaluate.model.requests import (
     Likelihood,
     Request,
 )
-from selectit.evaluate.results import Ending
-from selectit.evaluate.stage_config import EvaluateStage
-from selectit.inference.load import (
-    num_embeddings,
-    refuse_ids_beyond_embedding,
-)
-from selectit.inference.workers import Workers, how_to_start, processes_for
+from selectit.inference.workers import ModelWorkers, in_order, processes_for
 from selectit.templates import chat_template, default_template
 
 IF_KILLED = (
@@ -59,7 +58,7 @@ class EvaluatedLM(HFLM):
         self,
         model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
-        load_again: Callable[[int], Callable[[Batch], list[Answer]]] | None = None,
+        load_again: Callable[[int], Callable[[Batch[Request]], list[Answer]]] | None = None,
         ends: Sequence[int] = (),
     ) -> None:
         """Args:
@@ -85,8 +84,9 @@ class EvaluatedLM(HFLM):
         if isinstance(model, PeftModel):
             model.get_base_model().generation_config = clean
         self.answerer = Answerer(model, self.tokenizer, self.tok_decode)
-        self._load_again = load_again
-        self._workers: Workers[Batch, list[Answer]] | None = None
+        self._workers: ModelWorkers[Batch[Request], list[Answer]] = ModelWorkers(
+            self.device, lambda batch: self.answerer.answer(batch), load_again, lambda: self.model.to("cpu"), IF_KILLED
+        )
         self._answers: Answers | None = None
         self._batch_size: int | None = None
         self._num_processes: int | None = None
@@ -120,8 +120,7 @@ class EvaluatedLM(HFLM):
         self._answers.drop()
 
     def close(self) -> None:
-        if self._workers is not None:
-            self._workers.close()
+        self._workers.close()
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -235,8 +234,8 @@ class EvaluatedLM(HFLM):
         batches = self._plan(list(of))
         answered: dict[Request, Answer] = {}
 
-        def take(batch: Batch, answers: Sequence[Answer]) -> None:
-            for request, answer in zip(batch.requests, answers, strict=True):
+        def take(batch: Batch[Request], answers: Sequence[Answer]) -> None:
+            for request, answer in zip(batch.items, answers, strict=True):
                 answered[request] = answer
                 for its_arguments in of[request]:
                     self.cache_hook.add_partial(type(request).__name__, its_arguments, answer.value)
@@ -253,30 +252,19 @@ class EvaluatedLM(HFLM):
             take(batch, answers)
         return answered
 
-    def _plan(self, requests: Sequence[Request]) -> list[Batch]:
+    def _plan(self, requests: Sequence[Request]) -> list[Batch[Request]]:
         return plan(requests, limits(self.device, self._batch_size), self.answerer.shares)
 
-    def _answer(self, batches: Sequence[Batch], num_processes: int) -> Iterator[tuple[Batch, list[Answer]]]:
-        if num_processes == 1:
-            if self.model.device.type != self.device.type:  # it had made room for a process of its own
-                self.model.to(self.device)
-            for batch in batches:
-                yield batch, self.answerer.answer(batch)
-            return
+    def _answer(
+        self, batches: Sequence[Batch[Request]], num_processes: int
+    ) -> Iterator[tuple[Batch[Request], list[Answer]]]:
         if not batches:
-            return
-        if self._workers is None or not self._workers.open or self._workers.num_processes != num_processes:
-            self.close()
-            self._workers = self._start(num_processes)
-        yield from self._workers.run(ByPrefix(batches).take)
-
-    def _start(self, num_processes: int) -> Workers[Batch, list[Answer]]:
-        if how_to_start(self.device) == "fork":
-            return Workers(lambda number: self.answerer.answer, num_processes, "fork", IF_KILLED)
-        assert self._load_again is not None
-        self.model.to("cpu")  # the first GPU is for its process
-        torch.cuda.empty_cache()
-        return Workers(self._load_again, num_processes, "spawn", IF_KILLED)
+            return iter(())
+        if num_processes > 1:
+            return self._workers.run(ByPrefix(batches).take, num_processes)
+        if self.model.device.type != self.device.type:  # it had given way to processes
+            self.model.to(self.device)
+        return self._workers.run(in_order(iter(batches)), 1)
 
 
 def _appended(tokenizer: PreTrainedTokenizerBase) -> Ids:

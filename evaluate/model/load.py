@@ -11,21 +11,19 @@ import torch
 
 from selectit.config import ModelConfig
 from selectit.config.evaluate import Backend
-from selectit.evaluate.model.answerer import Answerer
 from selectit.evaluate.model.ends import ends_saved_in
 from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.model.lm import EvaluatedLM
-from selectit.evaluate.model.requests import (
-    Answer,
-    Batch,
-)
 from selectit.evaluate.model.vllm_lm import load_vllm_lm
 from selectit.evaluate.model.weights import Weights, with_adapter
+from selectit.inference.answerer import Answerer
+from selectit.inference.batch import Batch
 from selectit.inference.load import (
     load_model,
     load_tokenizer,
     take_gpu,
 )
+from selectit.inference.requests import Answer, Request
 from selectit.store.trained_on import check_base
 
 _loaded: tuple[Any, EvaluatedLM] | None = None
@@ -71,7 +69,7 @@ def load_answerer(model: ModelConfig, weights: Weights, number: int) -> Answerer
         return _load(model, weights).answerer
 
 
-def answering(model: ModelConfig, weights: Weights, number: int) -> Callable[[Batch], list[Answer]]:
+def answering(model: ModelConfig, weights: Weights, number: int) -> Callable[[Batch[Request]], list[Answer]]:
     return load_answerer(model, weights, number).answer
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,12 +22,13 @@ from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.model.ends import ends_saved_in
 from selectit.evaluate.model.lm import EvaluatedLM
-from selectit.evaluate.model.requests import Answer, Batch, Request
-from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
 from selectit.evaluate.model.weights import Weights, changes_nothing
+from selectit.inference.batch import Batch
 from selectit.inference.load import load_outline, load_tokenizer
-from selectit.inference.merge import dtype_name, merge_weights
-from selectit.inference.vllm_client import VllmEngine, find_vllm
+from selectit.inference.merge import merge_weights
+from selectit.inference.requests import Answer, Request
+from selectit.inference.vllm_answerer import VllmAnswerer, batches
+from selectit.inference.vllm_client import VllmEngine, engine_settings
 
 _TO_MERGE = "vLLM is given adapters merged into their base; evaluate this one with evaluate.backend=transformers"
 
@@ -61,10 +61,12 @@ class VllmLM(EvaluatedLM):
         if self._merged is not None:
             self._merged.cleanup()
 
-    def _plan(self, requests: Sequence[Request]) -> list[Batch]:
+    def _plan(self, requests: Sequence[Request]) -> list[Batch[Request]]:
         return batches(requests, self._batch_size)
 
-    def _answer(self, batches: Sequence[Batch], num_processes: int) -> Iterator[tuple[Batch, list[Answer]]]:
+    def _answer(
+        self, batches: Sequence[Batch[Request]], num_processes: int
+    ) -> Iterator[tuple[Batch[Request], list[Answer]]]:
         for batch in batches:
             yield batch, self._vllm.answer(batch)
 
@@ -89,14 +91,8 @@ def load_vllm_lm(model: ModelConfig, weights: Weights, python: str | None) -> Vl
 
 
 def _start(model: ModelConfig, python: str | None, context: int) -> VllmEngine:
-    settings = {
-        "model": model.path,
-        "revision": model.revision,
-        "dtype": dtype_name(model),
-        "max_model_len": context,
-        "tensor_parallel_size": max(1, torch.cuda.device_count()) if model.device_map == "auto" else 1,
-    }
-    return VllmEngine(python or sys.executable, settings)
+    num_gpus = max(1, torch.cuda.device_count()) if model.device_map == "auto" else 1
+    return VllmEngine(python, engine_settings(model, context, num_gpus))
 
 
 def _merge(model: ModelConfig, adapter: str, tokenizer: PreTrainedTokenizerBase, out: Path) -> ModelConfig:
@@ -118,10 +114,3 @@ def _merge(model: ModelConfig, adapter: str, tokenizer: PreTrainedTokenizerBase,
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # or vLLM would find it taken
     return model.model_copy(update={"path": str(out), "revision": None})
-
-
-def check_vllm(model: ModelConfig, python: str | None) -> None:
-    """Raises: UserError where vLLM is not in that Python, or the model is to be loaded as vLLM does not load it."""
-    if model.max_memory is not None:
-        raise UserError(f"model.max_memory {model.max_memory} is for evaluate.backend transformers; vLLM has none")
-    find_vllm(python or sys.executable)

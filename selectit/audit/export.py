@@ -29,9 +29,13 @@ def write_pack(pack: Pack, out: Path) -> int:
     Returns: bytes on disk.
     Raises: UserError for a folder that holds something, or a file that is not what its manifest says.
     """
+    out = out.resolve()
     if out.suffix == ".zip":
         out.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        with (
+            whole_file(out, named=True) as part,
+            zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
+        ):
             _write(pack, lambda name: archive.open(_entry(f"{pack.name}/{name}"), "w", force_zip64=True))
         return out.stat().st_size
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -42,6 +46,15 @@ def write_pack(pack: Pack, out: Path) -> int:
         shutil.rmtree(out, ignore_errors=True)  # a pack without SHA256SUMS would look like a whole one
         raise
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a file is a zip that `write_pack` wrote."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.count("/") == 1 and name.endswith(f"/{SUMS}") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _write(pack: Pack, create: Callable[[str], IO[bytes]]) -> None:

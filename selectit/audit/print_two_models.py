@@ -13,7 +13,7 @@ from rich.text import Text
 
 from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT
-from selectit.report.tables.item_texts import Answer
+from selectit.report.tables.item_texts import GradedAnswer
 from selectit.report.tables.significance import p_value
 from selectit.report.two_models import TwoModels
 from selectit.statistics import CONFIDENCE
@@ -65,7 +65,7 @@ def _where(one: TwoModels) -> str:
     return f"{one.benchmark} ({one.place})" if one.place else one.benchmark
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: GradedAnswer) -> str:
     return f"{answer.score:g}: {answer.text}" + (f" [read as {answer.read_as}]" if answer.read_as else "")
 
 

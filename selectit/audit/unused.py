@@ -18,7 +18,7 @@ from selectit.audit.trace import is_results, open_results, with_inputs
 from selectit.errors import UserError
 from selectit.plan.graph import Plan
 from selectit.plan.status import inspect
-from selectit.store.artifact import LOCK, Store, read_manifest
+from selectit.store.artifact import LOCK, MANIFEST, STAGE_FILE, Store, read_manifest
 from selectit.store.fingerprint import canonical_json, identity
 from selectit.store.kinds import KINDS
 from selectit.store.names import CHECKPOINTS_FOLDER
@@ -46,7 +46,7 @@ def find_unused(plans: Sequence[Plan], store: Store) -> tuple[list[Unused], dict
     needed = _needed(plans, store)
     behind = {name: folders - needed for name, folders in _behind_reports(store).items() if folders - needed}
     kept = needed.union(*behind.values())
-    folders = [p for p in sorted(store.root.glob("*")) if p.is_dir() and (not p.name.startswith(".") or _is_doomed(p))]
+    folders = [p for p in sorted(store.root.glob("*")) if p.is_dir() and (_is_stage_folder(p) or _is_doomed(p))]
     if busy := [path.name for path in folders if path.name not in kept and _is_locked(path)]:
         raise UserError(
             f"a run is at work in {', '.join(busy)}, which no given recipe needs: wait for it, or name its recipe too"
@@ -104,6 +104,12 @@ def _needed(plans: Sequence[Plan], store: Store) -> set[str]:
 
 def _kind(path: Path) -> str:
     return path.name.rpartition("-")[0]
+
+
+def _is_stage_folder(path: Path) -> bool:
+    """Whether a stage was begun or finished there: another folder is somebody's own and is left alone."""
+    is_named = _kind(path) in KINDS and not path.name.startswith(".")
+    return is_named and any((path / name).exists() for name in (STAGE_FILE, MANIFEST, LOCK))
 
 
 def _is_doomed(path: Path) -> bool:

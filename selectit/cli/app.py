@@ -85,6 +85,7 @@ def run(
 ) -> None:
     """Run what is missing of a recipe and print its table."""
     shown = watched(console, quiet, verbose)
+    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
@@ -96,6 +97,7 @@ def run(
 
     started = time.monotonic()
     loaded = load(recipe, set_)
+    check_recipe_outputs(loaded, runs_dir)
     plan, store = build(loaded), Store(runs_dir)
     session = Session(store, shown, loaded.config.wandb, group=loaded.config.name, tracebacks=verbose)
     outcomes = run_plan(plan, session, make_executor(executor, session, ray_address, slurm))
@@ -332,6 +334,7 @@ def report(
 ) -> None:
     """Write the report from what is finished; the rest are missing results with their reason."""
     from selectit.audit.verify import left_out
+    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
@@ -340,7 +343,9 @@ def report(
     from selectit.store.artifact import Store
     from selectit.store.names import ARTIFACTS_FOLDER
 
-    graph = build(load(recipe, set_))
+    loaded = load(recipe, set_)
+    check_recipe_outputs(loaded, runs_dir)
+    graph = build(loaded)
     store = Store(runs_dir, absent=left_out(runs_dir / ARTIFACTS_FOLDER))
     written = write_report(graph, found(graph, store), runs_dir)
     if as_json:

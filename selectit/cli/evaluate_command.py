@@ -14,7 +14,7 @@ from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.grade_command import judge_setting, regrade, report
 from selectit.cli.stage_commands import FILES, check_revision, run_stages
 from selectit.errors import UserError
-from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER, ARTIFACTS_FOLDER, HASHES_FILE, RESULTS_FILE
+from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER
 
 evaluate_app = typer.Typer()
 
@@ -60,10 +60,10 @@ def evaluate(
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
     from selectit.evaluate.profile import load_profile
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import check_benchmarks
-    from selectit.store.outputs import Output, check_outputs
+    from selectit.store.outputs import Output, check_outputs, evaluation_folder
 
     if regrade_ is not None:
         regrade(regrade_, _check_regrade(context, out), judge, sandbox, comet_python, wandb, quiet, verbose)
@@ -73,15 +73,6 @@ def evaluate(
             "selectit evaluate needs --model (or --adapter) and --out; --show prints what is asked without either"
         )
     adapter = _adapter(adapter)
-    if out is not None and show is None:
-        read: dict[str, list[str | None]] = {
-            "--model": [model],
-            "--adapter": [adapter],
-            "--data": [data],
-            "--profile": [profile],
-        }
-        read |= {"--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
-        check_outputs(read, Output("--out", out, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), ARTIFACTS_FOLDER))
     if model is not None:
         check_revision(model, revision)
     if adapter is not None:
@@ -89,6 +80,10 @@ def evaluate(
 
         base = base_of(adapter, model, revision)
         model, revision = base.path, base.revision
+    if out is not None:
+        read: dict[str, list[str | None]] = {"--model": [model], "--adapter": [adapter], "--data": [data]}
+        read |= {"--profile": [profile], "--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        check_outputs(read, evaluation_folder("--out", out) if show is None else Output("--out", out))
     benchmarks = (None if show == "all" else show) if show is not None else benchmarks
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
     arm = resolve_arm(

@@ -16,7 +16,7 @@ from selectit import yaml_text
 from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.stage_commands import FILES, console, run_stages
 from selectit.errors import UserError
-from selectit.store.names import ARTIFACTS_FOLDER, HASHES_FILE, ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
+from selectit.store.names import ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
 
 grade_app = typer.Typer()
 
@@ -42,10 +42,10 @@ def grade(
     from selectit.config import EvaluateConfig
     from selectit.evaluate.profile import load_profile
     from selectit.recipe.validate import check_benchmarks
-    from selectit.store.outputs import Output, check_outputs
+    from selectit.store.outputs import check_outputs, evaluation_folder
 
     read: dict[str, list[str | Path | None]] = {"--answers": [answers], "--data": [data], "--profile": [profile]}
-    check_outputs(read, Output("--out", out, (RESULTS_FILE, ARTIFACTS_FOLDER, HASHES_FILE), ARTIFACTS_FOLDER))
+    check_outputs(read, evaluation_folder("--out", out))
     if not answers.is_file():
         raise UserError(f"--answers {answers}: {'that is a folder' if answers.is_dir() else 'there is no such file'}")
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
@@ -75,13 +75,16 @@ def regrade(
     verbose: bool,
 ) -> None:
     """Args:   artifact: the folder of one evaluation, or one that holds several.
-    Raises: UserError where there is none or one was changed, or where `out` is where the old ones are.
+    Raises: UserError where there is none or one was changed, or where `out` is where the old ones are or among them.
     """
     from selectit.evaluate.benchmarks.files import BENCHMARKS
     from selectit.evaluate.given_answers import check_unchanged, kept_notes
     from selectit.evaluate.stage import LOWERED
+    from selectit.store.outputs import check_outputs, evaluation_folder
 
     paths = [artifact / MANIFEST] if (artifact / MANIFEST).is_file() else sorted(artifact.rglob(MANIFEST))
+    if paths:
+        check_outputs({"--regrade": [artifact]}, evaluation_folder("--out", out))
     stages = {}
     for folder in (path.parent for path in paths):
         manifest = _manifest(folder)
@@ -103,17 +106,10 @@ def regrade(
             f"--regrade {artifact}: no finished evaluation there; name the folder of one "
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
-    _check_apart(artifact, out)
     stages = dict(
         sorted(stages.items(), key=lambda one: BENCHMARKS.index(one[0]) if one[0] in BENCHMARKS else len(BENCHMARKS))
     )
     report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
-
-
-def _check_apart(artifact: Path, out: Path) -> None:
-    old, new = artifact.resolve(), out.resolve()
-    if new == old or old in new.parents or (new / ARTIFACTS_FOLDER) in (old, *old.parents):
-        raise UserError(f"--out {out} is where the old evaluations are, which stay as they are; name another folder")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

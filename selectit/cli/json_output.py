@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from selectit.cost.price import PlanPrice
     from selectit.plan.graph import Plan, Stage
     from selectit.plan.status import State
-    from selectit.report.sections.power import Line, Power
+    from selectit.report.sections.power import BenchmarkPower, Power
     from selectit.report.write import Report
 
 
@@ -71,7 +71,7 @@ def of_power(power: Power) -> dict[str, Any]:
     return {"points": power.points, "alpha": power.alpha, "benchmarks": lines, "notes": list(power.notes)}
 
 
-def _without_planned(line: Line) -> dict[str, Any]:
+def _without_planned(line: BenchmarkPower) -> dict[str, Any]:
     return {field.name: getattr(line, field.name) for field in dataclasses.fields(line) if field.name != "planned"}
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from selectit.cli.consoles import Quiet, Verbose
-from selectit.cli.stage_commands import FILES, PoolFile, console, judge_verification, run_alone
+from selectit.cli.stage_commands import BAD_ROWS, FILES, PoolFile, console, judge_verification, run_alone
 from selectit.errors import UserError, did_you_mean
 from selectit.store.names import LEDGER
 
@@ -35,23 +35,26 @@ def losses(
         float | None,
         typer.Option(min=0, help="--verify: loss difference beyond which it fails; default: 0.001, 0.05 in half."),
     ] = None,
+    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Take the loss of every response of a pool."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.plan.graph import LOSS_TEXTS
     from selectit.recipe.load import resolve_arm
     from selectit.store.outputs import POOL, check_outputs, stage_folder
 
+    if tolerance is not None and not verify:
+        raise UserError("--tolerance belongs to --verify, such as --verify 50")
     check_outputs({POOL: [pool], "--model": [model], "--template": [template]}, stage_folder("--out", out, "losses"))
     if text not in LOSS_TEXTS:
         raise UserError(f"--text {text}: allowed are {', '.join(LOSS_TEXTS)}.{did_you_mean(text, list(LOSS_TEXTS))}")
     select = {"strategy": "perplexity"} if text == "conditioned" else {"strategy": "ifd", "unconditioned": text}
     arm = resolve_arm(
         {
-            "pool": {"path": pool},
+            "pool": {"path": pool, "bad_rows": bad_rows},
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "max_length": max_length,

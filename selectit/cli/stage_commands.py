@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from selectit.store.names import (
     LEDGER,
     MANIFEST,
     MODEL_FOLDER,
+    SCORE_RECORD,
     SCORES_FILE,
     SELECTION_FILE,
 )
@@ -31,6 +32,8 @@ console = make_console()
 FILES = "One stage, on files"
 RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
 PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
+REUSE = "Runs folder, or --out of an earlier score: what it rated is not rated again."
+BAD_ROWS = "Rows that cannot be used, such as those with an empty response: refuse or exclude."
 Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line, or 'default'.")]
 
 
@@ -51,10 +54,8 @@ def score(
     launcher: Annotated[str, typer.Option(help="external: you start the processes, on one node or many.")] = "none",
     backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
     vllm_python: Annotated[str | None, typer.Option(help="--backend vllm: a Python with vLLM; default: this.")] = None,
-    reuse: Annotated[
-        list[Path],
-        typer.Option(help="Runs folder, or --out of an earlier score: what it rated is not rated again."),
-    ] = [Path("runs")],
+    reuse: Annotated[list[Path], typer.Option(help=REUSE)] = [Path("runs")],
+    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     quantization: Annotated[str, typer.Option(help="Weights of the rater: none, 8bit or 4bit.")] = "none",
     verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
     tolerance: Annotated[
@@ -73,10 +74,13 @@ def score(
     verbose: Verbose = False,
 ) -> None:
     """Rate every row of a pool with one model."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
+    from selectit.scoring.notes import notes
     from selectit.store.outputs import POOL, check_outputs, stage_folder
 
+    if tolerance is not None and not verify:
+        raise UserError("--tolerance belongs to --verify, such as --verify 50")
     if out is not None and not estimate:
         check_outputs(
             {POOL: [pool], "--model": [model], "--rating-prompts": [rating_prompts]},
@@ -87,7 +91,7 @@ def score(
     }  # fmt: skip
     arm = resolve_arm(
         {
-            "pool": {"path": pool},
+            "pool": {"path": pool, "bad_rows": bad_rows},
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
@@ -104,8 +108,9 @@ def score(
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
     folder = run_alone(
-        stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse), quiet=quiet, verbose=verbose
-    )
+        stage, out / ".runs", wandb, placed={"score": out}, reuse=_existing(reuse), quiet=quiet, verbose=verbose,
+        notes=lambda path: notes(json.loads((path / SCORE_RECORD).read_text(encoding="utf-8"))),
+    )  # fmt: skip
     console.print(f"ledger: {folder / LEDGER}", highlight=False, soft_wrap=True)
     if verify:
         _verify(stage.config, folder, verify, fidelity, tolerance)
@@ -139,29 +144,36 @@ def select(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of random strategies and of the token level's prompt.")
     ] = 42,
-    bad_rows: Annotated[
-        str, typer.Option(help="Rows with an empty instruction or response: refuse or exclude.")
-    ] = "refuse",
+    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
     turns: Annotated[str, typer.Option(help="selectit: the answer that is rated: first, last or mean.")] = "first",
     rating_template: Annotated[str, typer.Option(help="selectit: plain, or the rater's chat.")] = "plain",
+    dtype: Annotated[str, typer.Option(help="Of the raters: auto, float32, bfloat16 or float16.")] = "auto",
+    quantization: Annotated[str, typer.Option(help="Weights of the raters: none, 8bit or 4bit.")] = "none",
+    reuse: Annotated[list[Path], typer.Option(help=REUSE)] = [],
     runs_dir: RunsDir = Path("runs"),
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.recipe.validate import strategies_without
-    from selectit.store.outputs import POOL, Output, check_outputs
+    from selectit.selection.ties import tie_lines
+    from selectit.store.outputs import POOL, Output, check_outputs, runs_folder
 
     _check_suffix(Path(pool), out)
     written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
     check_outputs(
-        {POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template]}, *written
-    )
+        {
+            POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template],
+            "--reuse": _existing(reuse),
+        },
+        runs_folder(runs_dir),
+        *written,
+    )  # fmt: skip
     own: dict[str, dict[str, Any]] = {
         "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
         "length": {"field": field, "unit": unit},
@@ -175,7 +187,7 @@ def select(
     )
     if needs_model and not model:
         raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
-    models = [{"path": path} for path in model]
+    models = [{"path": path, "dtype": dtype} for path in model]
 
     def arm(name: str) -> Any:
         section = {
@@ -186,13 +198,14 @@ def select(
         return resolve_arm(
             {
                 "pool": {"path": pool, "bad_rows": bad_rows},
-                "model": {"path": model[0] if model else "none"},
+                "model": {"path": model[0] if model else "none", "dtype": dtype},
                 "score": {
                     "rating_prompts": rating_prompts,
                     "max_length": max_length,
                     "long_rows": long_rows,
                     "turns": turns,
                     "template": rating_template,
+                    "quantization": quantization,
                     **({"models": models} if models else {}),
                 },
                 "select": section,
@@ -203,8 +216,11 @@ def select(
     other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
     prompts = planning.needed_prompts([other or chosen], [seed])
     stage = planning.select_stage(chosen, seed, prompts, other)
-    folder = run_alone(stage, runs_dir, wandb, quiet=quiet, verbose=verbose)
-    selection = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
+    folder = run_alone(
+        stage, runs_dir, wandb, reuse=reuse, quiet=quiet, verbose=verbose,
+        notes=lambda path: tie_lines(_selection(path), _selection(path)),
+    )  # fmt: skip
+    selection = _selection(folder)
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:
         shutil.copyfile(folder / SCORES_FILE, scores)
@@ -223,12 +239,13 @@ def finetune(
     method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
+    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Fine-tune a model on all rows of a file."""
-    from selectit.plan import build as planning
+    from selectit.plan import stages as planning
     from selectit.recipe.load import parse_overrides, resolve_arm
     from selectit.store.outputs import POOL, check_outputs, stage_folder
 
@@ -236,7 +253,7 @@ def finetune(
     settings = {"method": method, **parse_overrides([f"finetune.{s}" for s in set_]).get("finetune", {})}
     arm = resolve_arm(
         {
-            "pool": {"path": pool},
+            "pool": {"path": pool, "bad_rows": bad_rows},
             "model": {"path": model, "revision": revision, "dtype": dtype},
             "select": {"strategy": "full"},
             "finetune": settings,
@@ -330,8 +347,11 @@ def run_alone(
     *,
     quiet: bool,
     verbose: bool,
+    notes: Callable[[Path], list[str]] = lambda path: [],
 ) -> Path:
     """Run one stage; the folder it wrote.
+
+    Args:   notes: what a person has to know of a stage that was finished before; one that runs states it itself.
 
     Raises: typer.Exit where it left no artifact.
     """
@@ -340,7 +360,15 @@ def run_alone(
         if quiet:  # else it stands there already
             typer.echo(f"error: {outcome.reason}", err=True)
         raise typer.Exit(1)
-    return Path(outcome.artifact.path)
+    path = Path(outcome.artifact.path)
+    for line in [] if outcome.ran or quiet else notes(path):
+        console.print(line, highlight=False, soft_wrap=True)
+    return path
+
+
+def _selection(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
+    return found
 
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:

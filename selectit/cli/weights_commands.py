@@ -34,10 +34,14 @@ def merge(
         raise UserError(f"--dtype {dtype}: allowed are {', '.join(DTYPES)}.{did_you_mean(dtype, list(DTYPES))}")
     if model is not None:
         check_revision(model, revision)
+    from selectit.finetune.folders import find_adapter
     from selectit.finetune.merge import merge as merge_adapter
     from selectit.store.outputs import Output, check_outputs
+    from selectit.store.trained_on import base_of
 
-    check_outputs({"ADAPTER": [adapter], "--model": [model]}, Output("--out", out, ()))
+    folder = find_adapter(adapter)
+    base = base_of(str(folder), model, revision)
+    check_outputs({"ADAPTER": [folder], "--model" if model else "the adapter": [base.path]}, Output("--out", out, ()))
 
     chosen: Any = None if dtype == "auto" else dtype
     console.print(str(merge_adapter(adapter, out, model, chosen, revision)), highlight=False, soft_wrap=True)

@@ -105,8 +105,8 @@ class BatchCount:
             self._prefix = batch.prefix
             self.shared_positions += len(batch.prefix)
             self.shared_flops += self._prefix_flops(batch.prefix)
-        self.num_texts += len(batch.texts)
-        self.num_tokens += sum(len(text.ids) for text in batch.texts)
+        self.num_texts += len(batch.items)
+        self.num_tokens += sum(len(text.ids) for text in batch.items)
         self.own_positions += num_tokens(batch, self.pads)
         self.own_flops += self._batch_flops(batch)
 
@@ -123,15 +123,15 @@ class BatchCount:
         self.shared_flops += drawn.shared_flops
 
     def _batch_flops(self, batch: Batch) -> float:
-        matrices, num_texts, positions = self.matrices, len(batch.texts), num_tokens(batch, self.pads)
+        matrices, num_texts, positions = self.matrices, len(batch.items), num_tokens(batch, self.pads)
         if self.pads:
             longest = positions // num_texts
-            logits = sum(len(text.ids) for text in batch.texts) if self.every_logit else num_texts
+            logits = sum(len(text.ids) for text in batch.items) if self.every_logit else num_texts
             return matrices.forward_flops(positions, num_texts * longest**2, logits)
         shared = len(batch.prefix)
-        lengths = [len(text.ids) - shared for text in batch.texts]
+        lengths = [len(text.ids) - shared for text in batch.items]
         pairs = sum(n * shared + n * (n + 1) // 2 for n in lengths)
-        repeated = positions - len(np.unique(np.concatenate([text.ids[shared:] for text in batch.texts])))
+        repeated = positions - len(np.unique(np.concatenate([text.ids[shared:] for text in batch.items])))
         if self.every_logit:
             return matrices.forward_flops(positions, pairs, positions) - 2.0 * repeated * matrices.first
         last_pairs = sum(shared + n for n in lengths)

@@ -75,7 +75,7 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     """
     index = index_ratings(config.pool, config.turns)
     tokenizer = load_tokenizer(config.model)
-    rating_ids = rating_tokens_of(tokenizer, config, index.examples).ids
+    rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
     skeleton = load_skeleton(config.model)
     dtype, kind = resolve_dtype(config.model), device().type
     is_quantised = config.quantization != "none" or method_of(config.model) is not None
@@ -102,7 +102,7 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     limit, num_texts = tokens_of_a_batch(config, kind), 0
     for batch in rating_batches(tokenizer, config, index, none_done, limit, count.pads, unrated):
         count.add(batch)
-        for text in batch.texts:
+        for text in batch.items:
             num_texts += 1
             if len(found.sample) < SAMPLE_TEXTS:
                 found.sample.append(text)
@@ -119,8 +119,8 @@ def measured(config: ScoreStage, found: ScoreEstimate) -> DeviceSpeed:
     if not found.sample:
         raise UserError("nothing is left to rate, so there is no text to measure the speed on")
     tokenizer = load_tokenizer(config.model)
-    examples = index_ratings(config.pool, config.turns).examples
-    rating_ids = rating_tokens_of(tokenizer, config, examples).ids
+    index = index_ratings(config.pool, config.turns)
+    rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
     groups: dict[int, list[Text]] = {}
     for text in found.sample:
         groups.setdefault(text.keys[0][1], []).append(text)
@@ -130,7 +130,7 @@ def measured(config: ScoreStage, found: ScoreEstimate) -> DeviceSpeed:
         random.Random(SEED).shuffle(work)  # or only the longest would be measured
         pending = rater.plan(iter(work))
         # each process loads its model and warms up: vLLM with one text, for it would remember the whole batch
-        first = Batch(work[0].texts[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
+        first = Batch(work[0].items[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
         for _ in rater.rate([first] * rater.num_processes):
             pass
         started = time.monotonic()

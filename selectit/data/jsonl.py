@@ -17,12 +17,13 @@ from selectit.data.arrow_rows import json_form
 from selectit.errors import UserError
 
 
-def iter_jsonl(path: Path) -> Iterator[Any]:
+def iter_jsonl(path: Path, errors: str = "strict") -> Iterator[Any]:
     """The value of each line but blank ones; a file that ends in .gz is decompressed.
 
+    Args:   errors: what becomes of bytes that are not UTF-8, as `open` takes it.
     Raises: UserError naming file and line where a line is not JSON.
     """
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as f:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", errors=errors) as f:
         for number, line in enumerate(f, start=1):
             if not line.strip():
                 continue

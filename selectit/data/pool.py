@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
-from selectit.data.arrow_rows import rows_of
+from selectit.data.arrow_rows import rows_of, taken
 from selectit.data.jsonl import iter_jsonl, write_jsonl
 from selectit.data.row_ids import RowIds, check_is_object, draw, row_id
 from selectit.data.turns import Message, around, rated_pair, trained
@@ -95,6 +95,8 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
     _check_bad_rows(pool, bad, num_bad, index + 1)
 
 
+NOT_UTF8 = "surrogateescape"
+"""Bytes that are not UTF-8 become halves of characters, so that their row can be named instead of the file."""
 NOT_UNICODE = "lone_surrogate"
 """Half of a character that JSON writes as two, such as \\ud83d without its other half, or bytes that are not UTF-8."""
 
@@ -156,7 +158,8 @@ def _copy_rows(pool: PoolConfig, indices: Iterable[int], path: Path) -> None:
     with parquet.ParquetFile(source) as file, parquet.ParquetWriter(path, file.schema_arrow) as writer:
         for batch in file.iter_batches(COPIED_ROWS):
             start, end = np.searchsorted(chosen, [num_rows, num_rows + len(batch)])
-            writer.write_batch(batch.take(chosen[start:end] - num_rows))
+            for part in taken(batch, chosen[start:end] - num_rows):
+                writer.write_batch(part)
             num_rows += len(batch)
 
 
@@ -194,7 +197,8 @@ def _raw_rows_at(pool: PoolConfig, positions: np.ndarray) -> Iterator[Any]:
         for batch in _parquet_batches(path):
             first, last = positions.searchsorted([start, start + batch.num_rows])
             if first < last:
-                yield from rows_of(batch.take(positions[first:last] - start))
+                for part in taken(batch, positions[first:last] - start):
+                    yield from rows_of(part)
             start += batch.num_rows
     else:
         wanted = iter(positions.tolist())
@@ -211,10 +215,10 @@ def _raw_rows(pool: PoolConfig) -> Iterable[Any]:
     if _is_dataset(path):
         return _rows_of(_dataset(pool))
     if path.suffix == ".jsonl":
-        return iter_jsonl(path)
+        return iter_jsonl(path, NOT_UTF8)
     if path.suffix == ".json":
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8", errors=NOT_UTF8))
         except json.JSONDecodeError as error:
             raise UserError(
                 f"pool {path}: not JSON ({error.msg}, line {error.lineno}); a file of one object per line is .jsonl"

@@ -18,15 +18,27 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + PART)
 
 
+def unfinished(path: Path) -> Path:
+    """The same for a file or folder that a person named, behind symbolic links: a name that nobody else gives, so what
+    a killed command left there may be replaced.
+    """
+    whole = path.resolve()
+    return whole.with_name(f".{whole.name}.selectit-unfinished")
+
+
 @contextmanager
-def whole_file(path: Path, *, durable: bool = False, shared: bool = False) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = False, shared: bool = False, named: bool = False) -> Iterator[Path]:
     """The path to write to, which becomes `path` at the end of the block, and is removed where the block raises.
 
     Args:
         durable: on the disk before it is renamed, so that a power cut leaves no empty file.
         shared: several processes may write it at once; the last one wins.
+        named: the path is a person's, next to files that are not this project's.
     """
-    part = part_of(path.with_name(f"{path.name}.{os.getpid()}") if shared else path)
+    if named:
+        path, part = path.resolve(), unfinished(path)
+    else:
+        part = part_of(path.with_name(f"{path.name}.{os.getpid()}") if shared else path)
     try:
         yield part
         if durable:

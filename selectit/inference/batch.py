@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from math import inf
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
+"""Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
+Item = TypeVar("Item")
 Key = tuple[str, int]
 """(row id, number of the rating prompt): what results are joined by."""
 
@@ -24,14 +28,14 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one forward pass rates.
+class Batch(Generic[Item]):
+    """What one forward pass, or one call of `generate`, reads: texts, or an evaluation's requests.
 
-    `prefix` holds token ids with which every one of the texts starts, and fewer than any of them has; it may
-    be empty. Batches of one rating prompt have the same prefix, so that a rater computes it once for all.
+    `prefix` holds token ids with which every one of the items starts, and fewer than any of them has; it may
+    be empty. Batches with the same prefix follow each other, so that it is computed once for all.
     """
 
-    texts: Sequence[Text]
+    items: Sequence[Item]
     prefix: tuple[int, ...] = ()
 
 
@@ -40,32 +44,71 @@ class Rater(Protocol):
     pads: bool
     """Whether a batch costs its longest text times their number, or only the tokens behind the prefix."""
 
-    def rate(self, batch: Batch) -> np.ndarray:
+    def rate(self, batch: Batch[Text]) -> np.ndarray:
         """Softmax over the whole vocabulary in float32, at the rating tokens, after the last token of each text.
 
-        Returns: float64 [len(batch.texts), NUM_RATINGS].
+        Returns: float64 [len(batch.items), NUM_RATINGS].
         Raises:  what `is_out_of_memory` knows, where the batch does not fit the device.
         """
 
 
-def num_tokens(batch: Batch, pads: bool) -> int:
-    lengths = [len(text.ids) for text in batch.texts]
+@dataclass(frozen=True)
+class Limits:
+    """Of one batch; and what is saved or lost where it is not full."""
+
+    rows: float
+    tokens: float
+    """Read in one forward pass, padding included and the shared prefix not."""
+    cached_tokens: float = inf
+    """Whose keys and values are held: prefix and new tokens count for every row."""
+    shared_tokens: int = 0
+    """What a forward pass for a shared prefix costs, in tokens read: it must save more."""
+    step_tokens: int = 0
+    """What one new token for a whole batch costs, in tokens read: more batches than needed take that much more."""
+
+
+class HasIds(Protocol):
+    @property
+    def ids(self) -> Sequence[int] | np.ndarray: ...
+
+
+Row = TypeVar("Row", bound=HasIds)
+
+
+def cut(
+    rows: Iterable[Row], limits: Limits, num_shared: int = 0, num_new: int = 0, pads: bool = True
+) -> Iterator[list[Row]]:
+    """Parts of rows within the limits; a row beyond them is alone.
+
+    Args:
+        rows: longest first, so that memory is found wanting at once.
+        num_shared: first tokens of every row that are not read.
+        num_new: tokens that are generated for each.
+        pads: whether every row is read as long as the longest.
+    """
+    part: list[Row] = []
+    own = 0  # tokens behind the shared ones
+    for row in rows:
+        num_rows, longest, own = len(part) + 1, len((part[0] if part else row).ids), own + len(row.ids) - num_shared
+        read, held = num_rows * (longest - num_shared) if pads else own, num_rows * (longest + num_new)
+        if part and (num_rows > limits.rows or read > limits.tokens or held > limits.cached_tokens):
+            yield part
+            part, own = [], len(row.ids) - num_shared
+        part.append(row)
+    if part:
+        yield part
+
+
+def num_tokens(batch: Batch[Text], pads: bool) -> int:
+    lengths = [len(text.ids) for text in batch.items]
     return max(lengths) * len(lengths) if pads else sum(lengths) - len(lengths) * len(batch.prefix)
 
 
-def batches(texts: Sequence[Text], prefix: tuple[int, ...], batch_tokens: int, pads: bool) -> Iterator[Batch]:
-    """Longest first, so that memory is found wanting at once; at most `batch_tokens` each, padding included."""
-    batch: list[Text] = []
-    size = 0  # tokens behind the prefix
-    for text in sorted(texts, key=lambda t: (-len(t.ids), t.keys)):
-        own = len(text.ids) - len(prefix)
-        if batch and (len(batch[0].ids) * (len(batch) + 1) if pads else size + own) > batch_tokens:
-            yield Batch(batch, prefix)
-            batch, size = [], 0
-        batch.append(text)
-        size += own
-    if batch:
-        yield Batch(batch, prefix)
+def batches(texts: Sequence[Text], prefix: tuple[int, ...], batch_tokens: int, pads: bool) -> Iterator[Batch[Text]]:
+    """At most `batch_tokens` each, padding included. Args: pads: as a `Rater` has it; then nothing is shared."""
+    ordered = sorted(texts, key=lambda text: (-len(text.ids), text.keys))
+    for part in cut(ordered, Limits(inf, batch_tokens), 0 if pads else len(prefix), pads=pads):
+        yield Batch(part, prefix)
 
 
 def common_prefix(texts: Sequence[Text]) -> tuple[int, ...]:

@@ -24,13 +24,13 @@ from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.inference.checkpoint import damage
 from selectit.inference.loading_report import refuse_incomplete
+from selectit.inference.memory import is_out_of_memory
 
 logging.disable_progress_bar()  # one bar per stage is drawn, by the tracker
 
 _CANNOT_BE_READ = (
     OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError, ImportError,
 )  # fmt: skip
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory")
 
 
 def device() -> torch.device:
@@ -117,10 +117,8 @@ def _load(model: ModelConfig, **placing: Any) -> PreTrainedModel:
             output_loading_info=True,
             **placing,
         )
-    except torch.OutOfMemoryError:
-        raise
     except _CANNOT_BE_READ as error:
-        if any(words in str(error) for words in _OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             raise
         raise _not_loaded(model, error) from error
     loaded, report = found

@@ -16,9 +16,8 @@ import torch
 from transformers import PreTrainedModel
 
 from selectit.inference.batch import Batch, Rater, Text
-from selectit.inference.halving import Halving
+from selectit.inference.kernels import linear
 from selectit.inference.loss_batch import LossText
-from selectit.inference.onednn import linear
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import StockRater
 
@@ -31,7 +30,7 @@ def make_loss_rater(model: PreTrainedModel) -> Rater:
     """Its `rate` gives float64 [num_texts, 2]: the sum over the scored tokens of each text, and over all tokens but
     the first.
     """
-    return Halving(PackedLossRater(model) if obstacle(model) is None else StockLossRater(model))
+    return PackedLossRater(model) if obstacle(model) is None else StockLossRater(model)
 
 
 class StockLossRater(StockRater):
@@ -73,12 +72,12 @@ class PackedLossRater(PackedRater):
         self._shared: tuple[tuple[int, ...], torch.Tensor] = ((), torch.empty(0))
 
     @torch.inference_mode()
-    def rate(self, batch: Batch) -> np.ndarray:
+    def rate(self, batch: Batch[Text]) -> np.ndarray:
         shared = self._losses_of(batch.prefix)
-        losses = self._own_losses([text.ids for text in batch.texts], batch.prefix[:-1])
-        lengths = [len(text.ids) - max(len(batch.prefix), 1) for text in batch.texts]
+        losses = self._own_losses([text.ids for text in batch.items], batch.prefix[:-1])
+        lengths = [len(text.ids) - max(len(batch.prefix), 1) for text in batch.items]
         whole = [torch.cat([shared, own]) for own in losses.split(lengths)]
-        return sums(torch.cat(whole), batch.texts)
+        return sums(torch.cat(whole), batch.items)
 
     def _losses_of(self, prefix: tuple[int, ...]) -> torch.Tensor:
         """Losses of the prefix's own tokens but the first: [max(len(prefix) - 1, 0)]."""

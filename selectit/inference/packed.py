@@ -17,9 +17,8 @@ from torch import nn
 from torch.nn.functional import rms_norm, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
-from selectit.inference.attention import attend
-from selectit.inference.batch import Batch
-from selectit.inference.onednn import linear
+from selectit.inference.batch import Batch, Text
+from selectit.inference.kernels import attend, linear
 from selectit.inference.probabilities import LENGTH_DEPENDENT_ROPE, rating_probabilities
 
 FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
@@ -95,9 +94,9 @@ class PackedRater:
         self._prefix = self._empty
 
     @torch.inference_mode()
-    def rate(self, batch: Batch) -> np.ndarray:
+    def rate(self, batch: Batch[Text]) -> np.ndarray:
         prefix = self._prefix_of(batch.prefix)
-        packed = self._pack([text.ids[len(prefix.ids) :] for text in batch.texts], len(prefix.ids))
+        packed = self._pack([text.ids[len(prefix.ids) :] for text in batch.items], len(prefix.ids))
         hidden = self._last_hidden(packed, prefix)
         logits = linear(
             self._norm(hidden, self._model.model.norm), self._model.lm_head.weight, self._model.lm_head.bias

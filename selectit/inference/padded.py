@@ -35,8 +35,8 @@ class StockRater:
         self._growing = [module for module in model.modules() if getattr(module, "rope_type", None) == "dynamic"]
         self.reads_alone = self._probe()
 
-    def rate(self, batch: Batch) -> np.ndarray:
-        texts, longest = batch.texts, max(len(text.ids) for text in batch.texts)
+    def rate(self, batch: Batch[Text]) -> np.ndarray:
+        texts, longest = batch.items, max(len(text.ids) for text in batch.items)
         if self.reads_alone and any(len(text.ids) < longest for text in texts):
             return np.concatenate([self._forward([text]) for text in texts])
         if self._uniform is not None and len(texts) > 1 and longest >= self._uniform:
@@ -52,9 +52,9 @@ class StockRater:
 
     @torch.inference_mode()
     def _forward(self, texts: Sequence[Text]) -> np.ndarray:
-        return rating_probabilities(self._last_logits([text.ids for text in texts]), self._rating_ids)
+        return rating_probabilities(self.next_logits([text.ids for text in texts]), self._rating_ids)
 
-    def _last_logits(self, rows: Sequence[np.ndarray], filling: int = 0) -> torch.Tensor:
+    def next_logits(self, rows: Sequence[np.ndarray], filling: int = 0) -> torch.Tensor:
         """[len(rows), vocabulary], after the last token of each. Args: filling: the id that stands in the padding."""
         self._forget_longer_texts()
         longest = max(len(row) for row in rows)
@@ -96,10 +96,10 @@ class StockRater:
                 "configured: what it says of a token changes with the tokens behind it, so there is no next token to "
                 "read a rating from. Rate with another model"
             )
-        if differ(self._last_logits([short])[0], plain, untouched):
+        if differ(self.next_logits([short])[0], plain, untouched):
             self._accepted = self._accepted - {"position_ids"}
-        [alone] = self._last_logits([short])
-        behind, other = (self._last_logits([short, long], filling)[0] for filling in (0, vocabulary - 1))
+        [alone] = self.next_logits([short])
+        behind, other = (self.next_logits([short, long], filling)[0] for filling in (0, vocabulary - 1))
         return differ(behind, alone, SAME_IN_HALF if half else SAME) or differ(behind, other, untouched)
 
     def _all_logits(self, row: np.ndarray) -> torch.Tensor:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from selectit.inference.batch import Rater
-from selectit.inference.halving import Halving
 
 
 def make_rater(model: PreTrainedModel, rating_ids: Sequence[int]) -> Rater:
@@ -19,5 +18,5 @@ def make_rater(model: PreTrainedModel, rating_ids: Sequence[int]) -> Rater:
     from selectit.inference.padded import StockRater
 
     if obstacle(model) is None:
-        return Halving(PackedRater(model, rating_ids))
-    return Halving(StockRater(model, rating_ids))
+        return PackedRater(model, rating_ids)
+    return StockRater(model, rating_ids)

@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
@@ -19,7 +20,9 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
+from selectit.config import ModelConfig
 from selectit.errors import UserError
+from selectit.inference.load import resolve_dtype
 
 SECONDS_TO_START = 60
 """Until the interpreter has opened the socket; loading comes later and may take as long as it takes."""
@@ -34,9 +37,9 @@ CURE = (
 )
 
 
-def _program(python: str) -> str:
-    """Not resolved: of a virtual environment the link counts. A bare name is looked up in PATH."""
-    path = os.path.expanduser(python)
+def _program(python: str | None) -> str:
+    """None: this interpreter. Links are kept, for one makes a virtual environment; PATH is searched for a bare name."""
+    path = os.path.expanduser(python or sys.executable)
     return os.path.abspath(path) if os.sep in path else path
 
 
@@ -45,8 +48,33 @@ def _clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
+def check_vllm(model: ModelConfig, python: str | None, section: str) -> None:
+    """What can be said before vLLM is started.
+
+    Args:   section: of the recipe, such as score.
+    Raises: UserError where vLLM is not in that Python, or the model's settings are not for it.
+    """
+    if model.max_memory is not None:
+        raise UserError(
+            f"max_memory {model.max_memory} is for {section}.backend transformers: vLLM takes what it needs of each "
+            "GPU and has no use for the model's max_memory; leave it out"
+        )
+    _find_vllm(python or sys.executable)
+
+
+def engine_settings(model: ModelConfig, max_model_len: int | None, num_gpus: int) -> dict[str, Any]:
+    """What vLLM's `LLM` takes. Args: max_model_len: tokens; None: the model's context; num_gpus: that it has."""
+    return {
+        "model": str(Path(model.path).resolve()) if Path(model.path).exists() else model.path,
+        "revision": model.revision,
+        "dtype": str(resolve_dtype(model)).removeprefix("torch."),
+        "tensor_parallel_size": num_gpus,
+        "max_model_len": max_model_len,
+    }
+
+
 @functools.cache  # every stage of a plan asks
-def find_vllm(python: str) -> None:
+def _find_vllm(python: str) -> None:
     """Raises: UserError where the interpreter cannot be started or has no vLLM; vLLM itself is not imported."""
     try:
         done = subprocess.run(
@@ -68,13 +96,15 @@ class VllmEngine:
     """A model in vLLM, until it is closed.
 
     Args:
-        python: an interpreter with vLLM.
-        settings: what vLLM's `LLM` takes: model, dtype, tensor_parallel_size and so on.
+        python: an interpreter with vLLM; None: this one.
+        settings: `engine_settings`.
         environment: variables beside those of this process.
     Raises: UserError where the interpreter or vLLM in it does not work, or does not take the model.
     """
 
-    def __init__(self, python: str, settings: dict[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, python: str | None, settings: dict[str, Any], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._python = _program(python)
         self._folder = tempfile.TemporaryDirectory(prefix="selectit-vllm-")
         self._log = Path(self._folder.name) / "log"

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import queue
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,15 +19,15 @@ import torch
 from selectit.config import ScoreStage
 from selectit.errors import UserError
 from selectit.inference.batch import Batch, Text
-from selectit.inference.load import load_outline, load_skeleton, not_finite, resolve_dtype
-from selectit.inference.pool import RaterFacts
-from selectit.inference.vllm_client import VllmEngine, find_vllm
+from selectit.inference.load import load_outline, load_skeleton, not_finite
+from selectit.inference.loaded import RaterFacts
+from selectit.inference.vllm_client import VllmEngine, engine_settings
 
 NAME = "vllm"
 
 
 class LoadedVllm:
-    """A `selectit.inference.pool.Loaded`; its engines stay until it is closed.
+    """A `selectit.inference.loaded.Loaded`; its engines stay until it is closed.
 
     Args:
         rating_ids: token ids of the ratings.
@@ -73,18 +71,18 @@ class LoadedVllm:
             engine.close()
         self._engines = []
 
-    def plan(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def plan(self, batches: Iterator[Batch[Text]]) -> Iterator[Batch[Text]]:
         return batches
 
-    def rate(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+    def rate(self, batches: Iterable[Batch[Text]]) -> Iterator[tuple[Batch[Text], np.ndarray]]:
         """Each batch with the ratings of its texts, in the order in which they come; the next batch is made meanwhile.
 
         Raises: UserError where a text is longer than vLLM takes, or vLLM fails or is killed.
         """
         idle: queue.SimpleQueue[VllmEngine] = queue.SimpleQueue()
-        pending: set[Future[tuple[Batch, np.ndarray]]] = set()
+        pending: set[Future[tuple[Batch[Text], np.ndarray]]] = set()
 
-        def ask(batch: Batch) -> tuple[Batch, np.ndarray]:
+        def ask(batch: Batch[Text]) -> tuple[Batch[Text], np.ndarray]:
             engine = idle.get()
             try:
                 return batch, self._ask(engine, batch)
@@ -97,7 +95,7 @@ class LoadedVllm:
                 for engine in self._engines:
                     idle.put(engine)
                 for batch in batches:
-                    refuse_beyond(self._longest, self._config, batch.texts)
+                    refuse_beyond(self._longest, self._config, batch.items)
                     pending.add(threads.submit(ask, batch))
                     if len(pending) > self.num_processes:
                         done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -112,44 +110,20 @@ class LoadedVllm:
 
     def _start(self, number: int) -> None:
         own = {} if self._spread or not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[number % len(self._gpus)]}
-        self._engines.append(VllmEngine(python_of(self._config), self._settings, own))
+        self._engines.append(VllmEngine(self._config.vllm_python, self._settings, own))
 
-    def _ask(self, engine: VllmEngine, batch: Batch) -> np.ndarray:
-        """float64 [len(batch.texts), NUM_RATINGS]."""
-        return self._probabilities(engine, [text.ids.tolist() for text in batch.texts])
+    def _ask(self, engine: VllmEngine, batch: Batch[Text]) -> np.ndarray:
+        """float64 [len(batch.items), NUM_RATINGS]."""
+        return self._probabilities(engine, [text.ids.tolist() for text in batch.items])
 
     def _probabilities(self, engine: VllmEngine, rows: list[list[int]]) -> np.ndarray:
         return np.exp(np.array(engine.ask("next_tokens", rows=rows, token_ids=self._rating_ids), dtype=np.float64))
 
 
-def check(config: ScoreStage) -> None:
-    """What can be said before vLLM is started.
-
-    Raises: UserError where vLLM is not in that Python, or the model's settings are not for it.
-    """
-    if config.model.max_memory is not None:
-        raise UserError(
-            "score.backend is vllm, which has no use for the model's max_memory: it takes what it needs of each GPU; "
-            "leave max_memory out, or rate with backend transformers"
-        )
-    find_vllm(python_of(config))
-
-
-def python_of(config: ScoreStage) -> str:
-    return config.vllm_python or sys.executable
-
-
 def settings_of(config: ScoreStage, num_gpus: int) -> dict[str, Any]:
-    """What vLLM's `LLM` takes. Args: num_gpus: that one engine has."""
-    model = config.model
+    """Args: num_gpus: that one engine has."""
     longest = longest_text(config)
-    return {
-        "model": str(Path(model.path).resolve()) if Path(model.path).exists() else model.path,
-        "revision": model.revision,
-        "dtype": str(resolve_dtype(model)).removeprefix("torch."),
-        "tensor_parallel_size": num_gpus,
-        "max_model_len": None if longest is None else longest + 1,
-    }
+    return engine_settings(config.model, None if longest is None else longest + 1, num_gpus)
 
 
 def longest_text(config: ScoreStage) -> int | None:

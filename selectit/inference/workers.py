@@ -7,6 +7,7 @@ them down. On a CPU processes beat as many threads, share the model's memory and
 from __future__ import annotations
 
 import ctypes
+import gc
 import itertools
 import multiprocessing
 import os
@@ -63,6 +64,58 @@ def counted_processes(items: Iterator[Item], device: torch.device, wanted: int |
 def in_order(items: Iterator[Item]) -> Callable[[Item | None], Item | None]:
     """A `take` of `Workers.run` that hands out one after the other."""
     return lambda last: next(items, None)
+
+
+class ModelWorkers(Generic[Item, Result]):
+    """What a loaded model does with items: in this process, in forks of it on a CPU, or in a process for each GPU.
+
+    The processes stay until it is closed.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        do: Callable[[Item], Result],
+        again: Callable[[int], Callable[[Item], Result]] | None,
+        give_way: Callable[[], None],
+        if_killed: str,
+    ) -> None:
+        """Args:
+        device: of the model.
+        do: the work, in this process and in its forks.
+        again: gives the process of GPU n what does its work, from a copy of its own; picklable. None: no GPU has one.
+        give_way: called before those start, for the first GPU is for one of them.
+        if_killed: the error's text where a process dies.
+        """
+        self._device, self._do, self._again, self._give_way = device, do, again, give_way
+        self._if_killed = if_killed
+        self._workers: Workers[Item, Result] | None = None
+
+    def run(self, take: Callable[[Item | None], Item | None], num_processes: int) -> Iterator[tuple[Item, Result]]:
+        """As `Workers.run`; one process is this one."""
+        if num_processes == 1:
+            last: Item | None = None
+            while (last := take(last)) is not None:
+                yield last, self._do(last)
+            return
+        if self._workers is None or not self._workers.open or self._workers.num_processes != num_processes:
+            self.close()
+            self._workers = self._start(num_processes)
+        yield from self._workers.run(take)
+
+    def _start(self, num_processes: int) -> Workers[Item, Result]:
+        if how_to_start(self._device) == "fork":
+            return Workers(lambda number: self._do, num_processes, "fork", self._if_killed)
+        assert self._again is not None
+        self._give_way()
+        gc.collect()
+        torch.cuda.empty_cache()
+        return Workers(self._again, num_processes, "spawn", self._if_killed)
+
+    def close(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
 
 class Workers(Generic[Item, Result]):
@@ -162,11 +215,14 @@ def _work(
     while True:
         try:
             item = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         try:
             do = do or make(number)
             found: Any = do(item)
         except Exception as error:
             found = error
-        connection.send(found)
+        try:
+            connection.send(found)
+        except BrokenPipeError:  # the parent was stopped while this was worked on
+            return

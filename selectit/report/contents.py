@@ -34,7 +34,7 @@ from selectit.report.tables.texts import Texts
 
 
 @dataclass(frozen=True)
-class Contents:
+class ReportContents:
     name: str
     description: str
     recipe_file: str
@@ -88,7 +88,7 @@ def gather(
     pairs: Sequence[Overlap],
     texts: Texts,
     contaminated: Contamination,
-) -> Contents:
+) -> ReportContents:
     evaluations = [result for result in results if not result.is_beside]
     config = recipe_of(plan).config
     arm_listing, arm_notes = arms(plan, outcomes)
@@ -97,7 +97,7 @@ def gather(
     differing, num_pairs_left_out = differing_rows(plan, evaluations)
     chosen, subset_numbers = composition(subsets, texts)
     contamination_listing, contamination_note = contamination.listing(contaminated, subsets, table.benchmarks)
-    return Contents(
+    return ReportContents(
         name=config.name,
         description=config.description,
         recipe_file=recipe_of(plan).path.name,

@@ -18,6 +18,8 @@ from typing import Any
 import selectit
 from selectit.store.names import REPORT_RECORD
 
+MARK = ".report"
+"""Stands in a report's folder from before its first file is written."""
 SEAL = "sha256"
 """Key of the record's own hash, over all its other keys."""
 LIBRARIES = ("matplotlib", "kiwisolver", "numpy", "scipy", "pyarrow", "jinja2", "markupsafe")
@@ -75,6 +77,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a report was written in the folder, or begun."""
+    return (folder / MARK).exists() or "fingerprint" in (read_record(folder) or {})
 
 
 def changed_files(folder: Path, record: Mapping[str, Any]) -> list[str]:

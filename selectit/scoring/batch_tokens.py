@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from selectit.config import LossStage, ScoreStage
+from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
-"""docs/performance.md has what was measured."""
 CPU_VLLM_TOKENS, GPU_VLLM_TOKENS = 16384, 131072
 """What vLLM is handed at once: it makes its own batches of it. What a kill loses is what it was handed."""
 

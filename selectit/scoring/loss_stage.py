@@ -16,14 +16,15 @@ import pyarrow.parquet as parquet
 from selectit.config import LossStage
 from selectit.errors import UserError
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
+from selectit.inference.loaded import Loaded, LoadedRater
 from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import make_loss_rater
-from selectit.inference.pool import Loaded, LoadedRater
 from selectit.inference.quantised import check_quantization
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
+from selectit.scoring.notes import READ_ALONE, failures_told
 from selectit.scoring.stage import value_counts
 from selectit.scoring.work import ShareTask, complete
 from selectit.store.names import LOSSES_RECORD
@@ -45,7 +46,7 @@ class LossJob:
         self.index = index_losses(config.pool)
         if not self.index.num_usable:
             raise UserError(
-                f"pool {config.pool.path}: every row has an empty instruction or response, so none has a loss"
+                f"pool {config.pool.path}: no row can be read for its loss: {failures_told(self.index.failures)}"
             )
         self.tokenizer = load_tokenizer(config.model)
         load_form(config.template, self.tokenizer)
@@ -68,7 +69,7 @@ class LossJob:
             advance(int((done & mine).sum()))
             pending = loss_batches(self.tokenizer, config, index, done, limit, rater.pads, share)
             for batch, sums in rater.rate(rater.plan(pending)):
-                records = [r for text, own in zip(batch.texts, sums, strict=True) for r in _records(config, text, own)]
+                records = [r for text, own in zip(batch.items, sums, strict=True) for r in _records(config, text, own)]
                 writer.add(records)
                 num_tokens += sum(record.num_tokens for record in records)
                 advance(len(records))
@@ -119,6 +120,10 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
         "failures": dict(failures),
     }
     (out / LOSSES_RECORD).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
+    if facts.reads_alone:
+        tracker.note(READ_ALONE)
+    if failures:
+        tracker.note(f"no loss: {failures_told(failures)}; these rows are ranked last and never selected")
     if summary["num_over_context"]:
         tracker.note(
             f"{summary['num_over_context']} rows are longer than the model's context of {facts.context} tokens; they "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,12 @@ from selectit.data.pool import Row
 from selectit.errors import UserError
 from selectit.inference.batch import Text
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.inference.pool import Loaded, LoadedRater
+from selectit.inference.loaded import Loaded, LoadedRater
 from selectit.inference.rater import make_rater
 from selectit.inference.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
+from selectit.scoring.notes import failures_told
 from selectit.scoring.ratings import RatingTokens, rating_tokens
 from selectit.scoring.reuse import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
@@ -43,7 +44,7 @@ class Rating:
         self.config, self._earlier = config, earlier
         self.index = index_ratings(config.pool, config.turns)
         self.tokenizer = load_tokenizer(config.model)
-        self.rating_tokens = rating_tokens_of(self.tokenizer, config, self.index.examples)
+        self.rating_tokens = rating_tokens_of(self.tokenizer, config, self.index.examples, self.index.failures)
         self.rating_ids = self.rating_tokens.ids
         self.groups = range(len(config.prompts))
         all_ids = (text.ids for number in self.groups for text in self._texts(number))
@@ -92,10 +93,10 @@ class Rating:
             limit = tokens_of_a_batch(config, facts.device)
             pending = rating_batches(self.tokenizer, config, index, done, limit, rater.pads, unanswered, share)
             for batch, probabilities in rater.rate(rater.plan(pending)):
-                records = [r for text, p in zip(batch.texts, probabilities, strict=True) for r in _records(text, p)]
+                records = [r for text, p in zip(batch.items, probabilities, strict=True) for r in _records(text, p)]
                 with written_down:
                     writer.add(records)
-                    watch.rated(records, sum(len(text.ids) for text in batch.texts))
+                    watch.rated(records, sum(len(text.ids) for text in batch.items))
         return {"num_tokens": watch.num_tokens, "peak_memory_mb": watch.peak_memory_mb}
 
 
@@ -106,10 +107,15 @@ def load_rater(config: ScoreStage, rating_ids: Sequence[int], num_processes: int
     return LoadedRater(config.model, make, num_processes, config.quantization)
 
 
-def rating_tokens_of(tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row]) -> RatingTokens:
-    """Args: rows: some usable ones, as `PoolIndex.examples` has them; the tokenizer is proven on all."""
+def rating_tokens_of(
+    tokenizer: PreTrainedTokenizerBase, config: ScoreStage, rows: Sequence[Row], failures: Mapping[str, int]
+) -> RatingTokens:
+    """Args:   rows: some usable ones, as `PoolIndex.examples` has them; the tokenizer is proven on all.
+            failures: why rows of the pool cannot be rated.
+    Raises: UserError where there is none, or the tokenizer cannot rate.
+    """
     if not rows:
-        raise UserError(f"pool {config.pool.path}: no row can be rated; every row has an empty instruction or response")
+        raise UserError(f"pool {config.pool.path}: no row can be rated: {failures_told(failures)}")
     endings = (ending(tokenizer, config.template, p, r.instruction, r.response) for r in rows for p in config.prompts)
     return rating_tokens(tokenizer, endings)
 

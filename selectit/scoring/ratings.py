@@ -44,7 +44,7 @@ def rating_tokens(
         if tokenizer.eos_token_id is not None and before[-1] == tokenizer.eos_token_id:
             raise UserError(
                 f"the tokenizer {tokenizer.name_or_path} ends every text with {tokenizer.eos_token!r}, so no "
-                "rating can follow; set add_eos_token to false in its tokenizer_config.json"
+                f"rating can follow; {_how_to_end_nothing(tokenizer)}"
             )
         for rating in range(1, NUM_RATINGS + 1):
             after = encode(f"{text}{rating}")
@@ -69,6 +69,13 @@ def rating_tokens(
             "rate with another model"
         )
     return RatingTokens(ids, text_alone)
+
+
+def _how_to_end_nothing(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Where the end token comes from: a setting, or the form of texts that a tokenizer.json was saved with."""
+    if getattr(tokenizer, "add_eos_token", False):
+        return "set add_eos_token to false in its tokenizer_config.json"
+    return f"take {tokenizer.eos_token!r} out of the post_processor in its tokenizer.json"
 
 
 def _parts_white_space_otherwise(

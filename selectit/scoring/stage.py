@@ -17,8 +17,9 @@ import pyarrow.parquet as parquet
 
 from selectit.config import ScoreStage
 from selectit.inference.quantised import check_quantization
-from selectit.inference.vllm_rater import check
+from selectit.inference.vllm_client import check_vllm
 from selectit.scoring.ledger import drop_parts, ratings_of
+from selectit.scoring.notes import notes
 from selectit.scoring.rated_rows import num_answers
 from selectit.scoring.rating import Rating
 from selectit.scoring.reuse import basis
@@ -27,15 +28,12 @@ from selectit.scoring.work import ShareTask, complete
 from selectit.store.names import SCORE_RECORD, VERIFICATION
 from selectit.tracking import Tracker
 
-NO_SPREAD = 1e-6
-"""Shares that differ by less are told apart by the rounding of float32."""
-
 
 def preflight(config: ScoreStage) -> None:
     """Raises: UserError for a pool that cannot be read, a tokenizer that cannot rate, texts that are too long, a
     quantised model that cannot be loaded here, or a Python without vLLM where it is to rate."""
     if config.backend == "vllm":
-        check(config)
+        check_vllm(config.model, config.vllm_python, "score")
     check_quantization(config)
     Rating(config).refuse_long()
 
@@ -85,25 +83,10 @@ def run(
         "prompts": list(config.prompts),
     }
     (out / SCORE_RECORD).write_text(json.dumps({**summary, **details}, indent=2, ensure_ascii=False) + "\n")
-    if facts.reads_alone:
-        tracker.note("texts were read one at a time: padding would change the numbers of this architecture")
-    if rating.rating_tokens.text_alone:
-        tracker.note(
-            f"the tokenizer of {config.model.path} parts the end of a rating text otherwise once a rating follows; the "
-            "text's own tokens are read, as the released code does"
-        )
     if facts.is_offloaded:
         tracker.note(f"the rater lies on {', '.join(facts.placement)}: a part of its weights is moved for every batch")
-    if summary["num_over_context"]:
-        tracker.note(
-            f"{summary['num_over_context']} rating texts are longer than the model's context of {facts.context} "
-            "tokens; they were rated whole, as the released code does. score.max_length cuts them."
-        )
-    if summary["num_ratings"] > len(config.prompts) and summary["answer_spread"] < NO_SPREAD:
-        tracker.note(
-            f"the rater answers every row alike (shares of the ratings differ by {summary['answer_spread']:.0e} at "
-            "most): its ratings carry no information about the rows"
-        )
+    for line in notes({**summary, **details}):
+        tracker.note(line)
     tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
     if config.verify:
         found = verify(config, out, config.verify, "corrected", tracker)  # as a selection that names no fidelity

@@ -22,7 +22,7 @@ from selectit.config import Config, LossStage, ScoreStage
 from selectit.data.index import PoolIndex
 from selectit.data.whole_files import write_whole
 from selectit.errors import NotRun, UserError
-from selectit.inference.pool import Loaded, RaterFacts
+from selectit.inference.loaded import Loaded, RaterFacts
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import PARTS, LedgerWriter
 from selectit.tracking import Tracker

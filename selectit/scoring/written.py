@@ -76,6 +76,11 @@ def ending(
 
 def chat_form(tokenizer: PreTrainedTokenizerBase) -> Form:
     """Raises: UserError where the tokenizer has no chat template that can be used."""
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"score.template is chat, and the tokenizer {tokenizer.name_or_path} has no chat template; set "
+            "score.template to plain, or rate with a model that was trained to chat"
+        )
     try:
         return load_form("chat", tokenizer)
     except UserError as error:

@@ -79,6 +79,8 @@ def num_selected(ratio: float, num_rows: int, num_eligible: int) -> int:
     count = int(ratio * num_rows)
     if count == 0:
         raise UserError(f"select.ratio {ratio} of {num_rows} rows is no row; raise it to at least {1 / num_rows:.3g}")
+    if num_eligible == 0:
+        raise UserError(f"none of the {num_rows} rows may be taken, so select.ratio {ratio} cannot be met")
     if count > num_eligible:
         raise UserError(
             f"select.ratio {ratio} of {num_rows} rows is {count} rows, and only {num_eligible} may be taken; "

@@ -32,8 +32,11 @@ def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> di
 
 
 def tie_lines(ties: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
-    """Sentences on a subset that its scores did not choose, or chose only in part."""
-    if not ties:
+    """Sentences on a subset that its scores did not choose, or chose only in part.
+
+    Args: ties: as `ties_of` gives it, or selection.json, which has it; summary: has `num_selected`.
+    """
+    if "all_scores_equal" not in ties:
         return []
     if ties["all_scores_equal"]:
         return [

@@ -34,6 +34,9 @@ from selectit.store.first_fields import FIRST_FIELDS, LATER_DEFAULTS
 CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
 T = TypeVar("T", bound=Config)
 COMMIT = re.compile(r"[0-9a-f]{40}")
+MEMORY_BEGINS = '{\n"'
+NUM_TIMES_AND_SIZES = 4
+"""Of a file that is remembered, behind its path in the key."""
 
 
 def canonical_json(value: Any) -> str:
@@ -69,13 +72,16 @@ class Hasher:
 
     A copy that keeps the modification time of another file (`cp -p`, `rsync -t`) still has a change time of its own.
 
-    Args: memory: the JSON file that keeps them between runs; weights of tens of GB are read once.
+    Args:   memory: the JSON file that keeps them between runs; weights of tens of GB are read once.
+    Raises: UserError where the file is not such a memory.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
         self._known: dict[str, str] = {}
         if memory and memory.is_file():
+            if not is_memory(memory):
+                raise UserError(f"{memory} is there and does not hold this project's hashes; name another folder")
             try:
                 self._known = json.loads(memory.read_text())
             except json.JSONDecodeError:
@@ -106,6 +112,24 @@ class Hasher:
             return
         self._memory.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._memory, json.dumps(self._known, indent=0), shared=True)
+
+
+def is_memory(path: Path) -> bool:
+    """Whether a file holds hashes as `Hasher` keeps them, or what is left of them where it was torn; True: no file."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        known = json.loads(text)
+    except json.JSONDecodeError:
+        left = text.strip("\0")  # what a power failure leaves
+        return left[: len(MEMORY_BEGINS)] == MEMORY_BEGINS[: len(left)]
+    return isinstance(known, dict) and all(
+        key.count("|") >= NUM_TIMES_AND_SIZES and isinstance(value, str) for key, value in known.items()
+    )
 
 
 def _visible_files(folder: Path) -> list[Path]:

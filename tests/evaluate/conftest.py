@@ -5,12 +5,13 @@ import io
 from pathlib import Path
 
 import pytest
-from judge_server import JudgeServer
+from judge_server import KEY, JudgeServer
 from lm_eval.api.model import LM
 from rich.console import Console
 
-from selectit.config import ModelConfig
+from selectit.config import JudgeConfig, ModelConfig
 from selectit.evaluate import stage
+from selectit.evaluate.judge.load import load_judge
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.tracking import Tracker
@@ -86,10 +87,35 @@ class OracleLM(LM):
 
 
 @pytest.fixture
-def server():
-    server = JudgeServer()
-    yield server
-    server.close()
+def serve(monkeypatch):
+    """serve(behave) is a server that answers as a judge's endpoint, with its key in the environment."""
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    servers = []
+
+    def make(behave=None):
+        servers.append(JudgeServer(behave))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """judge(server, **settings), as a recipe has it; a failed request is not repeated."""
+
+    def make(server, games=False, **settings):
+        usual = {"model": "judge-1", "base_url": server.url, "api_key_env": "JUDGE_KEY", "max_retries": 0}
+        usual |= {"cache": str(tmp_path / "paid"), "timeout_seconds": 20}
+        return load_judge(JudgeConfig(**{**usual, **settings}), games)
+
+    return make
 
 
 @pytest.fixture

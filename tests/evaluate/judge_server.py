@@ -7,6 +7,20 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from selectit.evaluate.judge.base import AnswerPair
+
+KEY = "sk-Very/Secret+0123456789"
+ONE = AnswerPair("Say 1.", reference="a", output="bb")
+
+
+def compare(judge, comparisons=(ONE,)):
+    return judge.compare(list(comparisons), lambda number: None)
+
+
+def kept_lines(folder):
+    """Of the judge's cache in a test's folder."""
+    return [line for path in (folder / "paid").glob("*.jsonl") for line in path.read_bytes().splitlines()]
+
 
 class JudgeServer:
     """Prefers the longer output, with probability 0.9.

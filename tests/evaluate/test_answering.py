@@ -23,17 +23,19 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from selectit.errors import UserError
 from selectit.evaluate.benchmarks.benchmark import ask, load_questions
-from selectit.evaluate.model.answerer import Answerer
-from selectit.evaluate.model.batches import ByPrefix, Limits, plan
 from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.model.lm import IF_KILLED, EvaluatedLM
 from selectit.evaluate.model.load import answering, load_answerer
-from selectit.evaluate.model.requests import Batch, Generation, GenerationSettings, Likelihood
 from selectit.evaluate.model.weights import Weights
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference.answerer import Answerer
+from selectit.inference.batch import Batch, Limits
 from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.request_batches import ByPrefix, plan
+from selectit.inference.requests import Generation, GenerationSettings, Likelihood
 from selectit.inference.workers import Workers
 
 SMALL = {
@@ -196,8 +198,8 @@ def test_rows_are_grouped_so_that_most_tokens_are_saved():
     random.Random(0).shuffle(rows)
     batches = plan(rows, LIMITS, share=True)
     assert {batch.prefix for batch in batches} == {(*physics, 5), law, ()}
-    assert sorted(r.ids for batch in batches for r in batch.requests) == sorted(r.ids for r in rows)
-    assert [len(batch.requests) for batch in batches if batch.prefix == law] == [3, 3]
+    assert sorted(r.ids for batch in batches for r in batch.items) == sorted(r.ids for r in rows)
+    assert [len(batch.items) for batch in batches if batch.prefix == law] == [3, 3]
     assert {batch.prefix for batch in plan(rows, LIMITS, share=False)} == {()}
 
 
@@ -205,7 +207,7 @@ def test_prompts_are_grouped_only_where_that_is_worth_the_batches_that_are_not_f
     settings = GenerationSettings(("x",), max_new_tokens=30)
     few, many = ([Generation((*[start] * 20, n), settings) for n in range(size)] for start, size in ((1, 2), (2, 8)))
     batches = plan([*few, *many], LIMITS, share=True)
-    assert [(batch.prefix, len(batch.requests)) for batch in batches] == [((2,) * 20, 4), ((2,) * 20, 4), ((), 2)]
+    assert [(batch.prefix, len(batch.items)) for batch in batches] == [((2,) * 20, 4), ((2,) * 20, 4), ((), 2)]
     batches = plan([*few, *many], replace(LIMITS, step_tokens=0), share=True)
     assert {batch.prefix for batch in batches} == {(1,) * 20, (2,) * 20}
 
@@ -213,16 +215,16 @@ def test_prompts_are_grouped_only_where_that_is_worth_the_batches_that_are_not_f
 def test_a_prefix_leaves_every_row_the_positions_that_are_scored():
     rows = [row(*[3] * 30), row(*[3] * 30, 4), Likelihood((*[3] * 30, 4, 5, 6), ((4, 5, 6, 7),))]
     for batch in plan(rows, LIMITS, share=True):
-        assert all(len(batch.prefix) + r.num_open <= len(r.ids) for r in batch.requests)
+        assert all(len(batch.prefix) + r.num_open <= len(r.ids) for r in batch.items)
 
 
 def test_batches_keep_within_the_limits():
     rows = [row(*random.Random(n).choices(range(50), k=n)) for n in range(1, 90)]
     for batch in plan(rows, LIMITS, share=True):
-        longest = max(len(r.ids) for r in batch.requests) - len(batch.prefix)
-        assert len(batch.requests) == 1 or len(batch.requests) * longest <= LIMITS.tokens
+        longest = max(len(r.ids) for r in batch.items) - len(batch.prefix)
+        assert len(batch.items) == 1 or len(batch.items) * longest <= LIMITS.tokens
     prompts = [Generation(r.ids, GenerationSettings(("x",), 400)) for r in rows]
-    assert max(len(batch.requests) for batch in plan(prompts, LIMITS, share=True)) == 2
+    assert max(len(batch.items) for batch in plan(prompts, LIMITS, share=True)) == 2
 
 
 class OutOfMemory:
@@ -232,8 +234,8 @@ class OutOfMemory:
         self._answer, self._error, self._most, self.rows = answerer._answer, error, most, []
 
     def __call__(self, batch):
-        self.rows.append(len(batch.requests))
-        if len(batch.requests) > self._most:
+        self.rows.append(len(batch.items))
+        if len(batch.items) > self._most:
             raise self._error
         return self._answer(batch)
 
@@ -253,7 +255,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(both, monke
     for one, other in zip(whole, halved, strict=True):
         assert [v for v, _ in one.value] == pytest.approx([v for v, _ in other.value], abs=1e-5)
     failing._most = 0
-    with pytest.raises(RuntimeError, match=str(error)):
+    with pytest.raises(UserError, match="a prompt of 22 tokens does not fit into memory, not even alone"):
         ours.answerer.answer(batch)
 
 

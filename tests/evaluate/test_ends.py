@@ -16,17 +16,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from selectit.config import ModelConfig
 from selectit.errors import UserError
-from selectit.evaluate.model import generation
 from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.model.ends import AnswerEnd, end_token_ids, split_stops, turn_end_ids
+from selectit.evaluate.model.ends import end_token_ids, split_stops, turn_end_ids
 from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.model.load import forget_lm, load_lm
-from selectit.evaluate.model.requests import Answer, Batch, Generation, GenerationSettings
-from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
 from selectit.evaluate.model.weights import Weights
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
+from selectit.inference import generation
+from selectit.inference.answer_end import AnswerEnd
+from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.requests import Answer, Generation, GenerationSettings
+from selectit.inference.vllm_answerer import VllmAnswerer, batches
 from selectit.templates import chat_template
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -302,7 +304,7 @@ def test_vllm_ends_answers_where_transformers_does(evaluated):
                 settings.stop, limit, ends=settings.ends, stop_ids=settings.stop_ids, marked_stop=settings.marked_stop
             )) for key in TEXTS
         ]  # fmt: skip
-        theirs = [a for batch in batches(requests, 4) for a in zip(batch.requests, answerer.answer(batch), strict=True)]
+        theirs = [a for batch in batches(requests, 4) for a in zip(batch.items, answerer.answer(batch), strict=True)]
         ours = {request: answer for request in requests for answer in lm.answerer.answer(Batch([request]))}
         assert {r: (a.value, a.ending) for r, a in theirs} == {r: (a.value, a.ending) for r, a in ours.items()}
     at_60 = {key: ours[request] for key, request in zip(TEXTS, requests, strict=True)}
@@ -324,7 +326,7 @@ def test_endings_outlive_a_kill_and_lines_without_them_are_asked_again(evaluated
     path.write_text("".join(json.dumps(line[:3]) + "\n" for line in lines))
     lm, again = use(2), []
     answer = lm.answerer.answer
-    monkeypatch.setattr(lm.answerer, "answer", lambda batch: again.extend(batch.requests) or answer(batch))
+    monkeypatch.setattr(lm.answerer, "answer", lambda batch: again.extend(batch.items) or answer(batch))
     lm.generate_until(asked(WANTED))
     assert len(again) == len(WANTED) and lm.endings == first
 
@@ -447,7 +449,7 @@ def test_vllm_whose_log_probabilities_are_not_finite_is_refused(evaluated):
         def next_of_each(self, rows, token_ids):
             return [(0, [float("nan")] * len(tokens)) for tokens in token_ids]
 
-    from selectit.evaluate.model.requests import Likelihood
+    from selectit.inference.requests import Likelihood
 
     answerer = VllmAnswerer(lambda: NotFinite(scripted), lm.tok_decode, "tiny")
     with pytest.raises(UserError, match="tiny gives logits that are NaN"):

@@ -163,3 +163,15 @@ def test_the_command_fetches_and_a_missing_file_names_it(hub, tmp_path):
 def test_without_the_hub_the_error_says_where_to_run_it(tmp_path):
     with pytest.raises(UserError, match=r"gsm8k: the hub could not be read .*where there is internet"):
         fetch_benchmark("gsm8k", tmp_path)
+
+
+def test_whatever_the_hubs_libraries_raise_is_one_sentence(tmp_path, monkeypatch):
+    """Without a network, huggingface_hub raises httpx.ConnectError, which is neither an OSError nor a ValueError."""
+    import httpx
+
+    def refuse(dataset):
+        raise httpx.ConnectError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr(fetch_data, "_commit", refuse)
+    with pytest.raises(UserError, match=r"gsm8k: the hub could not be read \(\[Errno -2\].*where there is internet"):
+        fetch_benchmark("gsm8k", tmp_path)

@@ -271,9 +271,9 @@ def test_regrading_what_is_no_evaluation_names_what_is(tmp_path, evaluated):
     assert "no finished evaluation there" in command("evaluate", "--regrade", tmp_path, "--out", tmp_path / "o", rc=1)
     copy = shutil.copytree(evaluated, tmp_path / "copy")
     for out in (copy, copy / "artifacts", copy / "artifacts" / "x"):
-        assert "which stay as they are" in command("evaluate", "--regrade", copy, "--out", out, rc=1)
+        assert "which --regrade reads" in command("evaluate", "--regrade", copy, "--out", out, rc=1)
     one = artifact(copy, "gsm8k")
-    assert "which stay as they are" in command("evaluate", "--regrade", one, "--out", copy, rc=1)
+    assert "which --regrade reads" in command("evaluate", "--regrade", one, "--out", copy, rc=1)
 
 
 def test_every_item_that_is_asked_can_be_written_for_another_engine(demo_data, tmp_path, evaluated):

@@ -1,5 +1,6 @@
 """A judge behind an endpoint, against a real server on this machine: what is asked, paid, kept, refused."""
 
+import functools
 import json
 import random
 import subprocess
@@ -8,42 +9,23 @@ import threading
 from pathlib import Path
 
 import pytest
-from judge_server import JudgeServer, completion, shown
+from judge_server import KEY, completion, shown
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.judge.endpoint import MOST_ASKED, is_switched_for
-from selectit.evaluate.judge.load import check_judge, load_judge
+from selectit.evaluate.judge.load import check_judge
 
 ROOT = Path(__file__).parents[2]
-COMPARISONS = [Comparison(f"Say {i}.", reference="a" * 10, output="b" * (5 + i)) for i in range(12)]
+COMPARISONS = [AnswerPair(f"Say {i}.", reference="a" * 10, output="b" * (5 + i)) for i in range(12)]
 """The first five outputs are shorter than their reference, one is as long, six are longer."""
 EXPECTED = [0.1 if 5 + i < 10 else 0.9 if 5 + i > 10 else None for i in range(12)]
 
 
 @pytest.fixture
-def serve(tmp_path, monkeypatch):
-    """server(behave) and judge(server, **settings), both as a user has them."""
-    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
-    servers = []
-
-    def make(behave=None):
-        servers.append(JudgeServer(behave))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def judge(tmp_path):
-    def make(server, **settings):
-        told = {"model": "judge-1", "base_url": server.url, "api_key_env": "JUDGE_KEY", "cache": str(tmp_path / "paid")}
-        return load_judge(JudgeConfig(**{**told, "max_retries": 2, "timeout_seconds": 5, **settings}))
-
-    return make
+def judge(judge):
+    return functools.partial(judge, max_retries=2, timeout_seconds=5)
 
 
 def compare(judge, comparisons=COMPARISONS):
@@ -76,7 +58,7 @@ def test_the_order_is_alpaca_evals_draw():
 
 def test_equal_outputs_are_a_draw_and_cost_nothing(serve, judge):
     server = serve()
-    assert compare(judge(server), [Comparison("x", "same", "same")]) == [0.5]
+    assert compare(judge(server), [AnswerPair("x", "same", "same")]) == [0.5]
     assert server.num_requests == 0
 
 
@@ -88,7 +70,7 @@ def test_nothing_is_paid_twice_across_judges_of_one_endpoint_and_any_change_of_t
     again = judge(server, max_concurrency=1, timeout_seconds=9, usd_per_million_input_tokens=10)
     assert compare(again) == preferred and server.num_requests == 12
     assert again.usage()["num_cached"] == 12 and again.usage()["num_asked"] == 0
-    compare(judge(server), [COMPARISONS[0], Comparison("Say 0.", "a" * 10, "other")])
+    compare(judge(server), [COMPARISONS[0], AnswerPair("Say 0.", "a" * 10, "other")])
     assert server.num_requests == 13
     for changes in ({"model": "judge-2"}, {"verdict": "text"}):
         before = server.num_requests
@@ -163,7 +145,7 @@ def test_a_server_that_dies_in_the_middle_leaves_a_refusal_and_the_next_run_asks
 
 def test_a_dead_server_is_given_up_before_every_comparison_was_tried(serve, judge):
     server = serve(lambda *_: {"status": 500, "body": {}})
-    many = [Comparison(f"Question {i}", "a", "bb") for i in range(50)]
+    many = [AnswerPair(f"Question {i}", "a", "bb") for i in range(50)]
     with pytest.raises(UserError, match=r"50 of 50 .*8 comparisons in a row failed"):
         compare(judge(server, max_retries=0, max_concurrency=4), many)
     assert server.num_requests < 15
@@ -199,9 +181,9 @@ def test_a_killed_run_loses_no_answer_that_it_got(serve, judge, tmp_path):
         "max_concurrency": 1,
     }  # fmt: skip
     code = (
-        "from selectit.config import JudgeConfig; from selectit.evaluate.judge.base import Comparison\n"
+        "from selectit.config import JudgeConfig; from selectit.evaluate.judge.base import AnswerPair\n"
         "from selectit.evaluate.judge.load import load_judge\n"
-        f"load_judge(JudgeConfig(**{settings!r})).compare([Comparison(f'Say {{i}}.', 'a' * 10, 'b' * (5 + i)) "
+        f"load_judge(JudgeConfig(**{settings!r})).compare([AnswerPair(f'Say {{i}}.', 'a' * 10, 'b' * (5 + i)) "
         "for i in range(12)], lambda n: None)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -222,7 +204,7 @@ def test_a_trial_finds_every_reason_why_a_judge_cannot_judge(serve, judge, monke
     wrong = {"status": 404, "body": {"error": {"message": "The model `judge-1` does not exist"}}}
     with pytest.raises(UserError, match=r"judge-1 at http.* does not judge: HTTP 404.*does not exist"):
         judge(serve(lambda *_: wrong)).check()
-    rejected = {"status": 401, "body": {"error": {"message": "Incorrect API key provided: sk-very-secret"}}}
+    rejected = {"status": 401, "body": {"error": {"message": f"Incorrect API key provided: {KEY}"}}}
     with pytest.raises(UserError, match="HTTP 401") as error:
         judge(serve(lambda *_: rejected)).check()
     assert "secret" not in str(error.value)
@@ -251,9 +233,9 @@ def test_a_judge_that_answers_is_tried_once_for_all_stages_and_its_trial_is_not_
 def test_the_key_stands_in_no_file(serve, judge, tmp_path):
     server = serve()
     compare(judge(server))
-    assert server.keys == {"Bearer sk-very-secret"}
+    assert server.keys == {f"Bearer {KEY}"}
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert files and not any("secret" in path.read_text() for path in files)
+    assert files and not any("secret" in path.read_text().lower() for path in files)
     for address in ("http://user:key@host/v1", "https://host/v1?key=abc", "host:8000"):
         with pytest.raises(ValueError, match="base_url"):
             JudgeConfig(model="x", base_url=address)
@@ -277,7 +259,7 @@ def test_a_prompt_in_chatml_is_asked_as_messages_and_a_ranking_is_a_verdict(serv
         return {"body": completion("[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]")}
 
     server = serve(behave)
-    questions = [Comparison("<|im_start|> {output_2}", "{instruction}", "b"), Comparison("Say 1.", "a", "b")]
+    questions = [AnswerPair("<|im_start|> {output_2}", "{instruction}", "b"), AnswerPair("Say 1.", "a", "b")]
     found = compare(judge(server, prompt=str(path), verdict="text"), questions)
     assert found == [0.0 if is_switched_for(one.instruction) else 1.0 for one in questions]
     system, user = next(b for b in server.bodies if "im_start" in b["messages"][1]["content"])["messages"]
@@ -292,7 +274,7 @@ def test_alpaca_evals_own_prompts_are_asked_as_they_are(serve, judge, data):
     """The messages of alpaca_eval 0.6.6 for the same rows: its templates, filled in and split at their marks."""
     references = json.loads((data / "alpaca_eval" / "text_davinci_003.json").read_text())[:10]
     outputs = json.loads((data / "alpaca_eval" / "gpt4.json").read_text())[:10]
-    pairs = [Comparison(r["instruction"], r["output"], o["output"]) for r, o in zip(references, outputs, strict=True)]
+    pairs = [AnswerPair(r["instruction"], r["output"], o["output"]) for r, o in zip(references, outputs, strict=True)]
     for name in ("alpaca_eval.txt", "alpaca_eval_clf.txt"):
         path = data / "alpaca_eval" / "prompts" / name
         server = serve()

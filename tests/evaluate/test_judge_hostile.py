@@ -8,56 +8,20 @@ import time
 
 import pytest
 from judge_bodies import CASES, ODD_BUT_WHOLE, SENT, M, changed, with_message
-from judge_server import JudgeServer, completion, good
+from judge_server import compare, completion, good, kept_lines
 
-from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.judge.bounded_http import MAX_BODY_BYTES
 from selectit.evaluate.judge.completion import NotACompletion, NoVerdict, read_completion, read_verdict
 from selectit.evaluate.judge.endpoint import MOST_ASKED, MOST_FAILED
-from selectit.evaluate.judge.load import load_judge
-
-KEY = "sk-Very/Secret+0123456789"
-ONE = Comparison("Say 1.", reference="a", output="bb")
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    monkeypatch.setenv("JUDGE_KEY", KEY)
-    servers = []
-
-    def make(behave=None):
-        servers.append(JudgeServer(behave))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def judge(tmp_path):
-    def make(server, games=False, **settings):
-        told = {"model": "judge-1", "base_url": server.url, "api_key_env": "JUDGE_KEY", "cache": str(tmp_path / "paid")}
-        return load_judge(JudgeConfig(**{**told, "max_retries": 0, "timeout_seconds": 20, **settings}), games)
-
-    return make
-
-
-def compare(judge, comparisons=(ONE,)):
-    return judge.compare(list(comparisons), lambda number: None)
-
-
-def kept_lines(tmp_path):
-    return [line for path in (tmp_path / "paid").glob("*.jsonl") for line in path.read_bytes().splitlines()]
 
 
 @pytest.mark.parametrize("verdict", ["logprobs", "text"])
 def test_a_body_without_a_verdict_is_counted_and_never_kept_and_asked_again(serve, judge, tmp_path, verdict):
     """Each odd body answers one comparison; after each a good one, so that the endpoint is not taken for dead."""
     bodies = CASES[verdict]
-    comparisons = [Comparison(f"Say {what}{i}.", "a", "bb") for i in range(len(bodies)) for what in ("odd ", "good ")]
+    comparisons = [AnswerPair(f"Say {what}{i}.", "a", "bb") for i in range(len(bodies)) for what in ("odd ", "good ")]
 
     def behave(server, number, body):
         found = re.search(r"Say odd (\d+)\.", body["messages"][-1]["content"])
@@ -138,13 +102,13 @@ def test_a_comparison_that_the_endpoint_refuses_is_left_out_and_the_others_are_j
             }
 
     asked = judge(serve(behave))
-    found = compare(asked, [Comparison(f"Say {i}.", "a", "bb") for i in range(50)])
+    found = compare(asked, [AnswerPair(f"Say {i}.", "a", "bb") for i in range(50)])
     assert [i for i, probability in enumerate(found) if probability is None] == [7]
     left_out = asked.left_out()
     assert (left_out.num_refused, left_out.num_unreadable, left_out.is_too_many) == (1, 0, False)
     assert f"HTTP {status}" in left_out.note() and "at most 2.00% may be" in left_out.note()
     asked = judge(asked_server := serve(behave), max_missing=0.01)
-    compare(asked, [Comparison(f"Say {i}.", "a", "bb") for i in range(50)])
+    compare(asked, [AnswerPair(f"Say {i}.", "a", "bb") for i in range(50)])
     assert asked.left_out().is_too_many and asked_server.num_requests == 50
 
 
@@ -152,7 +116,7 @@ def test_a_comparison_that_the_endpoint_refuses_is_left_out_and_the_others_are_j
 def test_a_status_that_every_request_would_meet_ends_the_asking(serve, judge, status):
     server = serve(lambda *_: {"status": status, "body": {"error": {"message": "no credit"}}})
     with pytest.raises(UserError, match=rf"HTTP {status}.*no credit"):
-        compare(judge(server, max_concurrency=1), [Comparison(f"Say {i}.", "a", "bb") for i in range(20)])
+        compare(judge(server, max_concurrency=1), [AnswerPair(f"Say {i}.", "a", "bb") for i in range(20)])
     assert server.num_requests == 1
 
 
@@ -160,7 +124,7 @@ def test_an_endpoint_that_sends_pages_instead_of_completions_is_taken_for_dead_a
     """So that the same command asks again, instead of a result without a rate."""
     server = serve(lambda *_: {"body": "<html>Please log in</html>"})
     with pytest.raises(UserError, match=rf"{MOST_FAILED} comparisons in a row failed.*the same command asks for these"):
-        compare(judge(server, max_concurrency=1), [Comparison(f"Say {i}.", "a", "bb") for i in range(20)])
+        compare(judge(server, max_concurrency=1), [AnswerPair(f"Say {i}.", "a", "bb") for i in range(20)])
     assert server.num_requests == MOST_FAILED * MOST_ASKED
 
 
@@ -221,7 +185,7 @@ def test_every_value_of_a_body_may_be_another_one():
 def test_what_is_kept_of_damaged_bodies_is_read_again(serve, judge, tmp_path):
     draw = random.Random(1)
     server = serve(lambda *_: {"body": damage(draw, draw.choice(WHOLE))})
-    comparisons = [Comparison(f"Say {i}.", "a", "bb") for i in range(60)]
+    comparisons = [AnswerPair(f"Say {i}.", "a", "bb") for i in range(60)]
     for settings in ({"verdict": "text"}, {"games": True}):
         asked = judge(server, max_concurrency=4, max_missing=0.99, **settings)
         try:
@@ -282,7 +246,7 @@ def test_a_redirect_to_another_host_is_not_followed_and_the_key_stays(serve, jud
         with pytest.raises(
             UserError, match=rf"HTTP {status}, a redirect to another host.*127\.0\.0\.1:.*set evaluate\.judge\.base_url"
         ):
-            compare(judge(here, max_retries=3), [Comparison(f"Say {i}.", "a", "bb") for i in range(20)])
+            compare(judge(here, max_retries=3), [AnswerPair(f"Say {i}.", "a", "bb") for i in range(20)])
         assert other.num_requests == 0 and here.num_requests <= 8, "the first answer ends the asking"
 
 

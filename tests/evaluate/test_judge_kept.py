@@ -7,51 +7,16 @@ from urllib.parse import quote
 
 import pytest
 from judge_bodies import M, changed, with_message
-from judge_server import JudgeServer, completion
+from judge_server import KEY, ONE, compare, completion
 
 from selectit.config import JudgeConfig
 from selectit.errors import UserError
-from selectit.evaluate.judge.base import Comparison
+from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.judge.key import KeyMask
-from selectit.evaluate.judge.load import load_judge
-
-KEY = "sk-Very/Secret+0123456789"
-ONE = Comparison("Say 1.", reference="a", output="bb")
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    monkeypatch.setenv("JUDGE_KEY", KEY)
-    servers = []
-
-    def make(behave=None):
-        servers.append(JudgeServer(behave))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def judge(tmp_path):
-    def make(server, games=False, **settings):
-        told = {"model": "judge-1", "base_url": server.url, "api_key_env": "JUDGE_KEY", "cache": str(tmp_path / "paid")}
-        return load_judge(JudgeConfig(**{**told, "max_retries": 0, "timeout_seconds": 20, **settings}), games)
-
-    return make
-
-
-def compare(judge, comparisons=(ONE,)):
-    return judge.compare(list(comparisons), lambda number: None)
-
-
-def kept_lines(tmp_path):
-    return [line for path in (tmp_path / "paid").glob("*.jsonl") for line in path.read_bytes().splitlines()]
 
 
 def test_a_cache_of_damaged_lines_costs_their_answers_and_no_more(serve, judge, tmp_path):
-    comparisons = [Comparison(f"Say {i}.", "a", "bb") for i in range(30)]
+    comparisons = [AnswerPair(f"Say {i}.", "a", "bb") for i in range(30)]
     server = serve()
     expected = compare(judge(server), comparisons)
     [path] = (tmp_path / "paid").glob("*.jsonl")

@@ -124,10 +124,10 @@ def test_a_generated_answer_has_its_text_what_was_read_and_its_health(run):
 
 
 def test_a_metric_in_points_is_divided_by_its_scale(run, own, monkeypatch):
-    from selectit.evaluate.model.answerer import Answerer
-    from selectit.evaluate.model.requests import Answer
+    from selectit.inference.answerer import Answerer
+    from selectit.inference.requests import Answer
 
-    monkeypatch.setattr(Answerer, "answer", lambda self, batch: [Answer("4", 3, "end") for _ in batch.requests])
+    monkeypatch.setattr(Answerer, "answer", lambda self, batch: [Answer("4", 3, "end") for _ in batch.items])
     metrics, _, lines = run("sums_points", "points,none", scale=100)
     right = sum(json.loads(line)["answer"] == "4" for line in (own / "sums.jsonl").read_text().splitlines())
     assert right == 1 and metrics["value"] == pytest.approx(right / 20)
@@ -174,10 +174,10 @@ def test_what_is_asked_of_vllm_gives_the_same_items(run, monkeypatch, demo_model
     """With an engine of plain transformers at the other end of vLLM's socket."""
     from test_vllm import PlainEngine, assert_equal_items
 
-    from selectit.evaluate.model.answerer import Answerer
     from selectit.evaluate.model.load import load_lm
-    from selectit.evaluate.model.vllm_answerer import VllmAnswerer
     from selectit.evaluate.model.weights import Weights
+    from selectit.inference.answerer import Answerer
+    from selectit.inference.vllm_answerer import VllmAnswerer
 
     _, _, ours = run(task, metric, limit=6)
     lm = load_lm(demo_model, Weights())

@@ -12,9 +12,10 @@ import time
 import pytest
 
 from selectit.evaluate.grading.sandbox import unavailable
-from selectit.evaluate.model.answerer import Answerer
 from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
-from selectit.evaluate.model.requests import Answer, Batch, FirstTokens, Generation, GenerationSettings, Likelihood
+from selectit.inference.answerer import Answerer
+from selectit.inference.batch import Batch
+from selectit.inference.requests import Answer, FirstTokens, Generation, GenerationSettings, Likelihood
 
 RUN = """
 import io, sys
@@ -33,7 +34,7 @@ def asked(monkeypatch):
     """The requests that the model was asked in this process."""
     requests = []
     answer = Answerer.answer
-    monkeypatch.setattr(Answerer, "answer", lambda self, batch: requests.extend(batch.requests) or answer(self, batch))
+    monkeypatch.setattr(Answerer, "answer", lambda self, batch: requests.extend(batch.items) or answer(self, batch))
     return requests
 
 
@@ -129,7 +130,7 @@ def test_an_answer_is_found_again_by_its_whole_content(tmp_path):
     Answers(tmp_path, {"dtype": "float32"}).add(BATCH, ANSWERS)
     kept = Answers(tmp_path, {"dtype": "float32"})
     assert kept.of(BATCH) == ANSWERS
-    assert kept.of(Batch(BATCH.requests[:1])) == ANSWERS[:1]
+    assert kept.of(Batch(BATCH.items[:1])) == ANSWERS[:1]
     assert kept.of(Batch([Likelihood((1, 2), ((3,),))])) is None, "other continuations"
     assert Answers(tmp_path, {"dtype": "bfloat16"}).of(BATCH) is None, "another number format"
     settings = GenerationSettings(("\n",), 8, temperature=0.8, top_p=0.9, seed=1)
@@ -147,7 +148,7 @@ def test_a_line_that_was_being_written_is_left_out_and_its_batch_asked_again(tmp
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
     kept = Answers(tmp_path, {})
-    assert kept.of(BATCH) is None and kept.of(Batch(BATCH.requests[:1])) == ANSWERS[:1]
+    assert kept.of(BATCH) is None and kept.of(Batch(BATCH.items[:1])) == ANSWERS[:1]
     kept.add(BATCH, ANSWERS)
     assert Answers(tmp_path, {}).of(BATCH) == ANSWERS
 
@@ -174,7 +175,7 @@ def test_damaged_lines_are_left_out_and_their_batches_asked_again(tmp_path):
     for line in lines:
         path.write_bytes(line + b"\n" + b"".join(json.dumps(one).encode() + b"\n" for one in whole[1:]))
         kept = Answers(tmp_path, {})
-        assert kept.of(BATCH) is None and kept.of(Batch(BATCH.requests[1:])) == ANSWERS[1:], line[:60]
+        assert kept.of(BATCH) is None and kept.of(Batch(BATCH.items[1:])) == ANSWERS[1:], line[:60]
         assert kept.of(Batch([PROMPT])) == [Answer("Paris.", 5, "end")]
         kept.add(BATCH, ANSWERS)
         assert Answers(tmp_path, {}).of(BATCH) == ANSWERS

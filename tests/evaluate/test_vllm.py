@@ -21,10 +21,11 @@ from selectit.evaluate import stage
 from selectit.evaluate.model import vllm_lm
 from selectit.evaluate.model.answers import ANSWERS_FILE, Answers
 from selectit.evaluate.model.load import forget_lm, load_lm
-from selectit.evaluate.model.requests import Batch, FirstTokens, Generation, GenerationSettings, Likelihood
-from selectit.evaluate.model.vllm_answerer import VllmAnswerer, batches
 from selectit.evaluate.model.weights import Weights
+from selectit.inference.batch import Batch
 from selectit.inference.load import load_model
+from selectit.inference.requests import FirstTokens, Generation, GenerationSettings, Likelihood
+from selectit.inference.vllm_answerer import VllmAnswerer, batches
 
 PYTHON = os.environ.get("SELECTIT_VLLM_PYTHON")
 with_vllm = pytest.mark.skipif(PYTHON is None, reason="SELECTIT_VLLM_PYTHON names no Python with vLLM")
@@ -172,7 +173,7 @@ def assert_same(found, expected):
 
 def answer_all(answer, requests):
     """{request: its answer}"""
-    return {r: a for batch in batches(requests, 8) for r, a in zip(batch.requests, answer(batch), strict=True)}
+    return {r: a for batch in batches(requests, 8) for r, a in zip(batch.items, answer(batch), strict=True)}
 
 
 def transformers_answers(lm, requests):
@@ -224,10 +225,10 @@ def test_batches_hold_equal_settings_and_rows_that_start_alike_together():
     rows = [(1, 2, 3), (9, 9), (1, 2, 4), (9, 8)]
     requests = [Generation(ids, one) for ids in rows for one in (short, long)] + [Likelihood((1,), ((2,),))]
     made = batches(requests, 3)
-    assert sorted(map(len, (b.requests for b in made))) == [1, 1, 1, 3, 3]
-    assert all(len({request.settings for request in batch.requests}) == 1 for batch in made)
-    assert [request.ids for request in made[0].requests] == [(1, 2, 3), (1, 2, 4), (9, 8)]
-    assert sorted(map(repr, requests)) == sorted(repr(request) for batch in made for request in batch.requests)
+    assert sorted(map(len, (b.items for b in made))) == [1, 1, 1, 3, 3]
+    assert all(len({request.settings for request in batch.items}) == 1 for batch in made)
+    assert [request.ids for request in made[0].items] == [(1, 2, 3), (1, 2, 4), (9, 8)]
+    assert sorted(map(repr, requests)) == sorted(repr(request) for batch in made for request in batch.items)
 
 
 # Real vLLM. Its engine takes long to start, so tests of the same model follow each other.
@@ -288,9 +289,7 @@ def test_samples_belong_to_a_seed_and_a_number_and_not_to_their_company(theirs):
     def samples(seed, size):
         settings = GenerationSettings(("\n\n",), 24, temperature=0.8, top_p=0.95, seed=seed)
         asked = [Generation(ids, settings, number) for ids in prompts(theirs) for number in range(4)]
-        found = {
-            r: a.value for b in batches(asked, size) for r, a in zip(b.requests, theirs._vllm.answer(b), strict=True)
-        }
+        found = {r: a.value for b in batches(asked, size) for r, a in zip(b.items, theirs._vllm.answer(b), strict=True)}
         return [found[request] for request in asked]
 
     once = samples(seed=1, size=16)
@@ -303,7 +302,7 @@ def test_a_run_that_was_interrupted_asks_only_what_is_missing(evaluate, monkeypa
     fields = {"backend": "vllm", "vllm_python": PYTHON, "batch_size": 3}
     asked = []
     answer = VllmAnswerer.answer
-    monkeypatch.setattr(VllmAnswerer, "answer", lambda self, batch: asked.extend(batch.requests) or answer(self, batch))
+    monkeypatch.setattr(VllmAnswerer, "answer", lambda self, batch: asked.extend(batch.items) or answer(self, batch))
     _, out = evaluate("gsm8k", **fields)
     whole, num_asked = items(out), len(asked)
     asked.clear()

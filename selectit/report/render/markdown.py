@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from selectit.report.contents import Contents
+from selectit.report.contents import ReportContents
 from selectit.report.render.formats import Listing
 from selectit.report.sections.composition import CORRELATIONS_NOTE
 from selectit.report.sections.composition import RULE as CALCULATION_RULE
@@ -18,7 +18,7 @@ from selectit.report.tables.significance import LISTING_NOTE
 from selectit.report.tables.table import Table
 
 
-def markdown(contents: Contents) -> str:
+def markdown(contents: ReportContents) -> str:
     table = contents.table
     blocks = [f"# {_text(contents.name)}"]
     if table.demonstration:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from selectit.report.contents import Contents
+from selectit.report.contents import ReportContents
 from selectit.report.render.formats import ABSENT
 from selectit.report.sections.composition import CORRELATIONS_NOTE
 from selectit.report.sections.composition import RULE as CALCULATION_RULE
@@ -30,7 +30,7 @@ ARTIFACTS = f"../{ARTIFACTS_FOLDER}"
 """From the folder of a report, in a runs folder and in an exported pack alike."""
 
 
-def page(contents: Contents) -> str:
+def page(contents: ReportContents) -> str:
     options: dict[str, Any] = {
         "autoescape": True,
         "undefined": StrictUndefined,

@@ -28,7 +28,7 @@ def caption(plan: Plan, results: Sequence[Result], table: Table, comparisons: Co
         _draws(plan),
         _metrics(results, table),
         _average(plan, table),
-        _difference(plan, table),
+        _difference(plan),
         *significance(comparisons),
         _items(results, table),
         *_protocols(results, table),
@@ -100,11 +100,11 @@ def _average(plan: Plan, table: Table) -> str:
     return sentence + "."
 
 
-def _difference(plan: Plan, table: Table) -> str:
+def _difference(plan: Plan) -> str:
     arm = recipe_of(plan).config.baselines[0]
     sentence = f"difference: the row's average minus that of the baseline row (arm {arm}), in points"
-    if sum(line.is_baseline for line in table.lines) > 1:
-        arms = [row.arm for row in plan.rows]
+    arms = [row.arm for row in plan.rows]
+    if arms.count(arm) > 1:
         alone = [row for row in plan.rows if arms.count(row.arm) == 1]
         bases = {row.label: plan.rows[baseline_of(plan, row)].label for row in alone}
         sentence += " at the same point of the grid"

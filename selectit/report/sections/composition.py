@@ -18,7 +18,7 @@ from selectit.config import FullSelect, RandomMatchedSelect, RandomRestSelect, R
 from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT, Listing
 from selectit.report.tables.subsets import Subset, first_seed
-from selectit.report.tables.texts import Text, Texts
+from selectit.report.tables.texts import RowText, Texts
 from selectit.selection.strategies import ranking
 
 COLUMNS = (
@@ -60,7 +60,7 @@ class Sample:
     rank: int
     score: float
     row_id: str
-    text: Text | None
+    text: RowText | None
     """Cut; None where no arm selected the row."""
 
 
@@ -70,7 +70,7 @@ class ArmSamples:
     samples: tuple[Sample, ...]
 
 
-def is_calculation(text: Text) -> bool:
+def is_calculation(text: RowText) -> bool:
     if not re.search(r"\d", text.instruction):
         return False
     return bool(EXPRESSION.search(text.whole) or KEYWORDS.search(text.instruction))
@@ -109,7 +109,7 @@ def composition(subsets: Sequence[Subset], texts: Texts) -> tuple[Listing, dict[
     return Listing(COLUMNS, tuple(rows)), means
 
 
-def _measure(row_ids: Sequence[str], texts: Mapping[str, Text]) -> np.ndarray:
+def _measure(row_ids: Sequence[str], texts: Mapping[str, RowText]) -> np.ndarray:
     """float64 [num_rows, 3]: words of the response, characters of the instruction, 1 if a calculation; NaN: no text."""
     found = np.full((len(row_ids), 3), np.nan)
     for at, row_id in enumerate(row_ids):
@@ -163,7 +163,7 @@ def _samples(subset: Subset, texts: Texts) -> tuple[Sample, ...]:
         for rank, index in enumerate(order[start : start + NUM_SAMPLES], start=start + 1):
             row_id = subset.all_ids[index]
             text = texts[subset.pool].get(row_id)
-            cut = None if text is None else Text(_cut(text.instruction), _cut(text.response))
+            cut = None if text is None else RowText(_cut(text.instruction), _cut(text.response))
             found.append(Sample(place, rank, float(subset.scores[index]), row_id, cut))
     return tuple(found)
 

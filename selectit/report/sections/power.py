@@ -58,7 +58,7 @@ class Stated:
 
 
 @dataclass(frozen=True)
-class Line:
+class BenchmarkPower:
     """A benchmark. Fractions, not percent."""
 
     benchmark: str
@@ -76,7 +76,7 @@ class Power:
     points: float
     alpha: float
     """Of the first step of Holm's correction; 5 % where the recipe names a primary comparison."""
-    lines: tuple[Line, ...]
+    lines: tuple[BenchmarkPower, ...]
     notes: tuple[str, ...]
 
     @property
@@ -128,7 +128,7 @@ def power(plan: Plan, outcomes: Mapping[Stage, Outcome], points: float, stated: 
         if planned.spread(2).error == 0:
             raise UserError("plan --power: with no spread over seeds and no disagreement every difference is found")
         lines.append(
-            Line(
+            BenchmarkPower(
                 benchmark, planned, seeds_needed(points / 100, planned, alpha),
                 items_needed(points / 100, seeds, planned, alpha),
                 detectable(planned.spread(seeds), alpha) if seeds > 1 else None,

@@ -22,6 +22,7 @@ from selectit.report.render import formats
 from selectit.report.render.formats import Listing
 from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
 from selectit.report.tables.subsets import Subset, selection_of
+from selectit.scoring.notes import answers_alike
 from selectit.store.names import SCORE_RECORD, VERIFICATION
 
 MOST_UNSCORED_SHOWN = 20
@@ -73,6 +74,7 @@ def _text_told(told: Mapping[str, Any]) -> str:
             *(["last answer"] if told["turns"] == "last" else []),
             *(["read one at a time"] if told["reads_alone"] else []),
             *(["whitespace before a digit is tokenized differently"] if told["text_alone"] else []),
+            *(["answers every row alike: no information about the rows"] if answers_alike(told) else []),
         ]
     )
 

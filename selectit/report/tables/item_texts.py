@@ -28,7 +28,7 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Answer:
+class GradedAnswer:
     text: str
     read_as: str
     """What the grader read in it; empty where that is the text itself, or where nothing is read."""
@@ -44,8 +44,8 @@ class ItemPair:
     prompt: str
     """Without what all prompts of its task begin with: instructions and worked examples."""
     target: str
-    ours: Answer
-    theirs: Answer
+    ours: GradedAnswer
+    theirs: GradedAnswer
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _shared_starts(path: Path, tasks: Collection[str]) -> dict[str, int]:
     return {task: prompt.rfind("\n", 0, end) + 1 for task, (prompt, end) in ends.items()}
 
 
-def _answer(line: Mapping[str, Any], most: int | None) -> Answer:
+def _answer(line: Mapping[str, Any], most: int | None) -> GradedAnswer:
     outputs = line.get("outputs") or []
     text, answer = "", _text(line.get("answer"))
     if not outputs:
@@ -143,7 +143,7 @@ def _answer(line: Mapping[str, Any], most: int | None) -> Answer:
         told = [f"{x:.2f}" if isinstance(x, int | float) else f"{x[0]!r} {x[1]:.2f}" for x in outputs]
         text = f"{answer or 'no choice'} (log-probabilities {', '.join(told)})"
         answer = ""
-    return Answer(shortened(text, most), "" if answer == text.strip() else shortened(answer, most), line["score"])
+    return GradedAnswer(shortened(text, most), "" if answer == text.strip() else shortened(answer, most), line["score"])
 
 
 def _text(value: Any) -> str:

@@ -16,7 +16,7 @@ from selectit.store.names import MESSAGES_FILE
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class RowText:
     """What a row of the pool says."""
 
     instruction: str
@@ -29,19 +29,19 @@ class Text:
         return f"{self.instruction}\n{self.response}"
 
 
-Texts = Mapping[PoolConfig, Mapping[str, Text]]
+Texts = Mapping[PoolConfig, Mapping[str, RowText]]
 """Pool -> row id -> text."""
 
 
 def read_texts(subsets: Sequence[Subset]) -> Texts:
     """Every row that some arm selected; the largest subset of a pool first, for it mostly holds the others."""
-    texts: dict[PoolConfig, dict[str, Text]] = {}
+    texts: dict[PoolConfig, dict[str, RowText]] = {}
     for subset in sorted(subsets, key=lambda s: -len(s.row_ids)):
         known = texts.setdefault(subset.pool, {})
         if subset.row_ids <= known.keys():
             continue
         for line in read_jsonl(subset.artifact.path / MESSAGES_FILE):
-            known[line["row_id"]] = Text(_said(line["messages"], "user"), _said(line["messages"], "assistant"))
+            known[line["row_id"]] = RowText(_said(line["messages"], "user"), _said(line["messages"], "assistant"))
     return texts
 
 

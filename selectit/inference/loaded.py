@@ -1,13 +1,11 @@
-"""A rater at work: in this process, in several forked ones on a CPU, or in a process for each GPU.
-
-The stage asks what the model is and gives batches; in how many copies the model stands, and where, is decided here.
+"""A rater that is loaded and ready. The stage asks what it is and gives batches; in how many processes the model
+stands is decided here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,8 +16,9 @@ import torch
 from transformers import PreTrainedModel
 
 from selectit.config import ModelConfig, Quantization
+from selectit.errors import UserError
 from selectit.inference.ahead import ahead
-from selectit.inference.batch import Batch, Rater
+from selectit.inference.batch import Batch, Rater, Text, num_tokens
 from selectit.inference.load import (
     is_offloaded,
     load_model,
@@ -29,8 +28,9 @@ from selectit.inference.load import (
     refuse_not_finite,
     take_gpu,
 )
+from selectit.inference.memory import Halving
 from selectit.inference.quantised import bitsandbytes_config, method_of, told_dtype
-from selectit.inference.workers import Workers, counted_processes, how_to_start, in_order
+from selectit.inference.workers import ModelWorkers, counted_processes, in_order
 
 IF_KILLED = (
     "a scoring process was killed, most likely for memory; what is scored is kept. "
@@ -71,9 +71,9 @@ class Loaded(Protocol):
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None: ...
 
-    def plan(self, batches: Iterator[Batch]) -> Iterator[Batch]: ...
+    def plan(self, batches: Iterator[Batch[Text]]) -> Iterator[Batch[Text]]: ...
 
-    def rate(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]: ...
+    def rate(self, batches: Iterable[Batch[Text]]) -> Iterator[tuple[Batch[Text], Iterable[np.ndarray]]]: ...
 
 
 class LoadedRater:
@@ -93,17 +93,23 @@ class LoadedRater:
         wanted: int | None,
         quantization: Quantization = "none",
     ) -> None:
-        self._config, self._make, self._quantization = config, make, quantization
         self._wanted = 1 if config.device_map == "auto" else wanted  # one copy has all devices
         model = load_model(config, quantization=bitsandbytes_config(quantization, config))
         is_quantised = quantization != "none" or method_of(config) is not None
         refuse_without_numbers(model)
-        self._rater: Any = make(model)
+        rater: Any = make(model)
+        self.pads: bool = rater.pads
         self._device = model.device
-        self._workers: Workers[Batch, np.ndarray] | None = None
-        self.pads: bool = self._rater.pads
+        self._halving: Any = halving(rater)
+        self._workers: ModelWorkers[Batch[Text], list[np.ndarray]] = ModelWorkers(
+            model.device,
+            lambda batch: self._halving.read(batch),
+            functools.partial(_reading, config, make, self._halving.fits, quantization),
+            self._give_way,
+            IF_KILLED,
+        )
         self.facts = RaterFacts(
-            rater=self._rater.name,
+            rater=rater.name,
             dtype=told_dtype(model.dtype, quantization, config),
             device=model.device.type,
             # packed weights are fewer numbers than the model has parameters
@@ -111,7 +117,7 @@ class LoadedRater:
             placement=placement(model),
             is_offloaded=is_offloaded(model),
             context=getattr(model.config, "max_position_embeddings", None),
-            reads_alone=getattr(self._rater, "reads_alone", False),
+            reads_alone=getattr(rater, "reads_alone", False),
         )
         self.num_processes = 1
 
@@ -119,38 +125,25 @@ class LoadedRater:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self._workers is not None:
-            self._workers.close()
+        self._workers.close()
 
-    def plan(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def plan(self, batches: Iterator[Batch[Text]]) -> Iterator[Batch[Text]]:
         """Settle the number of processes by the work that there is. Returns: the same batches."""
         self.num_processes, batches = counted_processes(batches, self._device, self._wanted)
         return batches
 
-    def rate(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+    def rate(self, batches: Iterable[Batch[Text]]) -> Iterator[tuple[Batch[Text], Iterable[np.ndarray]]]:
         """Each batch with what the rater says of its texts, in the order in which they come; batches are made in a
         thread meanwhile.
 
-        Raises: what the rater raises; RuntimeError where a process was killed.
+        Raises: what the rater raises; UserError where a text does not fit into memory; RuntimeError where a process
+            was killed.
         """
-        if self.num_processes > 1 and self._workers is None:
-            self._workers = self._start()
         with contextlib.closing(ahead(iter(batches))) as made:
-            if self.num_processes == 1:
-                for batch in made:
-                    yield batch, self._rater.rate(batch)
-                return
-            assert self._workers is not None
-            yield from self._workers.run(in_order(made))
+            yield from self._workers.run(in_order(made), self.num_processes)
 
-    def _start(self) -> Workers[Batch, np.ndarray]:
-        if how_to_start(self._device) == "fork":
-            return Workers(lambda number: self._rater.rate, self.num_processes, "fork", IF_KILLED)
-        again = functools.partial(_rating, self._config, self._make, self._rater.fits, self._quantization)
-        self._rater = None  # the first GPU is for its process
-        gc.collect()
-        torch.cuda.empty_cache()
-        return Workers(again, self.num_processes, "spawn", IF_KILLED)
+    def _give_way(self) -> None:
+        self._halving = None
 
 
 @torch.inference_mode()
@@ -162,24 +155,23 @@ def refuse_without_numbers(model: Any) -> None:
     refuse_not_finite(model(input_ids=ids, use_cache=False).logits, model)
 
 
-def _rating(
-    config: ModelConfig, make: Callable[[PreTrainedModel], Any], fits: Any, quantization: Quantization, number: int
-) -> Callable[[Batch], np.ndarray]:
+def _reading(
+    config: ModelConfig, make: Callable[[PreTrainedModel], Rater], fits: Any, quantization: Quantization, number: int
+) -> Callable[[Batch[Text]], list[np.ndarray]]:
     """What process `number` rates with, from its own copy. Args: fits: `Halving.fits`, shared by all."""
     take_gpu(number)
     rater = make(load_model(config, quantization=bitsandbytes_config(quantization, config)))
-    rater.fits = fits
-    return rater.rate
+    return halving(rater, fits).read
 
 
-def rate_all(rater: Rater, batches: Iterable[Batch], num_processes: int) -> Iterator[tuple[Batch, np.ndarray]]:
-    """The same for a rater in this process's memory and so many forks of it."""
-    if num_processes == 1:
-        for batch in batches:
-            yield batch, rater.rate(batch)
-        return
-    workers: Workers[Batch, np.ndarray] = Workers(lambda number: rater.rate, num_processes, "fork", IF_KILLED)
-    try:
-        yield from workers.run(in_order(iter(batches)))
-    finally:
-        workers.close()
+def halving(rater: Rater, fits: Any = None) -> Halving[Text, np.ndarray]:
+    return Halving(rater.rate, functools.partial(num_tokens, pads=rater.pads), _too_large, fits)
+
+
+def _too_large(text: Text) -> UserError:
+    row_id, prompt = text.keys[0]
+    return UserError(
+        f"row {row_id}: its text under rating prompt {prompt + 1} has {len(text.ids)} tokens and does not fit into "
+        f"memory, not even alone; what is scored is kept. Set score.max_length below {len(text.ids)} (score.long_rows "
+        "says whether such rows are cut or skipped), free memory, or on a CPU set score.num_processes to 1."
+    )

@@ -13,8 +13,8 @@ from peft import PeftModel
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from selectit.evaluate.model.requests import Ids
 from selectit.inference.probabilities import uniform_context
+from selectit.inference.requests import Ids
 
 
 def shares_prefixes(model: PreTrainedModel | PeftModel) -> bool:

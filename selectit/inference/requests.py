@@ -6,13 +6,13 @@ A request is its content, so that equal ones are asked once and an answer on dis
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from selectit.evaluate.results import Ending
+from typing import Any, Literal
 
 Ids = tuple[int, ...]
+Ending = Literal["end", "stop", "limit"]
+"""By an end token, by a stop string, or at the limit of new tokens."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,6 @@ class Answer:
     """Tokens of the request and of what was generated."""
     ending: Ending | None = None
     """Of a text."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one forward pass, or one call of `generate`, answers."""
-
-    requests: Sequence[Request]
-    prefix: Ids = ()
-    """Tokens with which all of them start."""
 
 
 def request_key(request: Request, model: Mapping[str, Any]) -> str:

@@ -1,13 +1,38 @@
-"""Causal attention of one packed row over a shared prefix and itself, without a materialised mask."""
+"""What computes attention and matrix products, chosen by device and number type, for inference and training.
+
+The packed path's attention is causal attention of one packed row over a shared prefix and itself, without a
+materialised mask. Its matrix products on a CPU go through oneDNN, which takes the widest vectors of every maker's
+cores: torch's own linear layers go to MKL, which does so on Intel's; on an AMD EPYC oneDNN was 2.2 times as fast.
+"""
 
 from __future__ import annotations
 
+import platform
+
 import torch
+from torch.nn import functional
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.utils import is_flash_attn_2_available
 
 QUERY_BLOCK = 64
 """Queries per matrix product on CPU: no key behind the block's last query is multiplied."""
+_ONEDNN = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+
+
+def training_attention(packs: bool, dtype: torch.dtype) -> str | None:
+    """transformers' name of what computes attention in training; None: its own choice. Packed rows do not see each
+    other with either; FlashAttention also leaves out the work between them.
+    """
+    return "flash_attention_2" if packs and is_flash_attn_2_available() and dtype != torch.float32 else None
+
+
+def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """As torch's. Args: rows: [num_rows, in]; weight: [out, in]; bias: [out]. Returns: [num_rows, out]."""
+    if _ONEDNN and rows.device.type == "cpu" and rows.dtype == torch.float32:
+        # what torch.compile takes for a linear layer on a CPU
+        return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+    return functional.linear(rows, weight, bias)
 
 
 def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:

@@ -11,9 +11,9 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from selectit.evaluate.model.prefix import SharedPrefix, accepts
-from selectit.evaluate.model.requests import Answer, FirstTokens, Ids, Likelihood
 from selectit.inference.load import refuse_not_finite
+from selectit.inference.prefix import SharedPrefix, accepts
+from selectit.inference.requests import Answer, FirstTokens, Ids, Likelihood
 
 
 @torch.no_grad()

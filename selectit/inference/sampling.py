@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
-from selectit.evaluate.model.requests import Generation
+from selectit.inference.requests import Generation
 
 
 def sampling(requests: Sequence[Generation], device: torch.device) -> LogitsProcessorList:

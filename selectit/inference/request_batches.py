@@ -8,48 +8,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 
 import torch
 
-from selectit.evaluate.model.requests import Batch, Generation, GenerationSettings, Ids, Request
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of one batch."""
-
-    rows: int
-    tokens: int
-    """Read in one forward pass, padding included and the shared prefix not."""
-    cached_tokens: int
-    """Whose keys and values are held: prefix and new tokens count for every row."""
-    shared_tokens: int
-    """What a forward pass for a shared prefix costs, in tokens read: it must save more."""
-    step_tokens: int
-    """What one new token for a whole batch costs, in tokens read: more batches than needed take that much more."""
+from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Batch, Limits, cut
+from selectit.inference.requests import Generation, GenerationSettings, Ids, Request
 
 
 def limits(device: torch.device, batch_size: int | None) -> Limits:
     """Args: batch_size: rows at most; None: as many as the limits on tokens allow."""
     if device.type == "cuda":  # counted from launches and FLOPs of a 7B model, not measured
-        return Limits(batch_size or 64, tokens=16384, cached_tokens=65536, shared_tokens=2048, step_tokens=512)
-    return Limits(batch_size or 32, tokens=1024, cached_tokens=16384, shared_tokens=64, step_tokens=16)
+        return Limits(batch_size or 64, GPU_BATCH_TOKENS, cached_tokens=65536, shared_tokens=2048, step_tokens=512)
+    return Limits(batch_size or 32, CPU_BATCH_TOKENS, cached_tokens=16384, shared_tokens=64, step_tokens=16)
 
 
-def plan(requests: Sequence[Request], limits: Limits, share: bool) -> list[Batch]:
+def plan(requests: Sequence[Request], limits: Limits, share: bool) -> list[Batch[Request]]:
     """Args: requests: each once; share: False where the model cannot go on from cached keys and values."""
     by_settings: dict[GenerationSettings | None, dict[Ids, list[Request]]] = {}
     for request in requests:
         by_settings.setdefault(request.settings, {}).setdefault(request.ids, []).append(request)
     batches = []
     for settings, alike in by_settings.items():
+        num_new = 0 if settings is None else settings.max_new_tokens
         open_tokens = {ids: max(request.num_open for request in same) for ids, same in alike.items()}
         cost = _group_cost(limits, max(map(len, alike)), settings) if share else None
         for prefix, rows in _groups(open_tokens, cost):
             ordered = sorted(rows, key=lambda ids: (-len(ids), ids))  # longest first: memory is found wanting at once
             members = [request for ids in ordered for request in alike[ids]]
-            batches += [Batch(part, prefix) for part in _cut(members, len(prefix), limits)]
+            batches += [Batch(part, prefix) for part in cut(members, _evenly(members, limits), len(prefix), num_new)]
     return batches
 
 
@@ -58,13 +46,13 @@ class ByPrefix:
     prefix is computed once.
     """
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._queues: dict[Ids, deque[Batch]] = {}
+    def __init__(self, batches: Sequence[Batch[Request]]) -> None:
+        self._queues: dict[Ids, deque[Batch[Request]]] = {}
         for batch in batches:
             self._queues.setdefault(batch.prefix, deque()).append(batch)
         self._untouched = deque(self._queues)
 
-    def take(self, last: Batch | None) -> Batch | None:
+    def take(self, last: Batch[Request] | None) -> Batch[Request] | None:
         """One with the prefix of the last, else of a prefix that no process has, else of what is most left."""
         prefix = None if last is None else last.prefix
         if prefix is None or not self._queues[prefix]:
@@ -86,22 +74,11 @@ def _group_cost(limits: Limits, longest: int, settings: GenerationSettings | Non
     return lambda num_rows: limits.shared_tokens + (-num_rows % full) / full * new * limits.step_tokens
 
 
-def _cut(requests: Sequence[Request], num_shared: int, limits: Limits) -> Iterator[list[Request]]:
-    """Parts within the limits, of about equal numbers of rows."""
+def _evenly(requests: Sequence[Request], limits: Limits) -> Limits:
+    """Such that parts have about equal numbers of rows."""
     num_parts = -(-len(requests) // limits.rows)
-    most = -(-len(requests) // num_parts)
-    part: list[Request] = []
-    for request in requests:
-        longest = max(len(one.ids) for one in [*part[:1], request])
-        new = request.settings.max_new_tokens if isinstance(request, Generation) else 0
-        read = 0 if isinstance(request, Generation) else longest - num_shared  # generating is bound by what it holds
-        rows = len(part) + 1
-        if part and (rows > most or rows * read > limits.tokens or rows * (longest + new) > limits.cached_tokens):
-            yield part
-            part = []
-        part.append(request)
-    if part:
-        yield part
+    generates = isinstance(requests[0], Generation)  # which is bound by what it holds, not by what it reads
+    return replace(limits, rows=-(-len(requests) // num_parts), tokens=inf if generates else limits.tokens)
 
 
 @dataclass

@@ -18,11 +18,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from selectit.evaluate.model.ends import AnswerEnd, Decode
-from selectit.evaluate.model.prefix import SharedPrefix, accepts
-from selectit.evaluate.model.requests import Answer, Generation, Ids
-from selectit.evaluate.model.sampling import sampling
+from selectit.inference.answer_end import AnswerEnd, Decode
 from selectit.inference.load import num_embeddings, refuse_not_finite
+from selectit.inference.prefix import SharedPrefix, accepts
+from selectit.inference.requests import Answer, Generation, Ids
+from selectit.inference.sampling import sampling
 
 
 @torch.no_grad()

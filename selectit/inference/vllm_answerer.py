@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from selectit.evaluate.model.ends import AnswerEnd, Decode
-from selectit.evaluate.model.requests import (
+from selectit.inference.answer_end import AnswerEnd, Decode
+from selectit.inference.batch import Batch
+from selectit.inference.load import not_finite
+from selectit.inference.requests import (
     Answer,
-    Batch,
     FirstTokens,
     Generation,
     GenerationSettings,
@@ -21,8 +22,7 @@ from selectit.evaluate.model.requests import (
     Likelihood,
     Request,
 )
-from selectit.evaluate.model.sampling import seed_of
-from selectit.inference.load import not_finite
+from selectit.inference.sampling import seed_of
 from selectit.inference.vllm_client import VllmEngine
 
 REQUESTS_AT_A_TIME = 1024
@@ -46,17 +46,17 @@ class VllmAnswerer:
             "device": engine.device,
         }
 
-    def answer(self, batch: Batch) -> list[Answer]:
+    def answer(self, batch: Batch[Request]) -> list[Answer]:
         """Raises: UserError where vLLM fails or is killed, or log-probabilities are not finite."""
         self._engine = self._engine or self._start()
         try:
-            if isinstance(batch.requests[0], Likelihood):
-                rows = [r for r in batch.requests if isinstance(r, Likelihood)]
+            if isinstance(batch.items[0], Likelihood):
+                rows = [r for r in batch.items if isinstance(r, Likelihood)]
                 return _log_likelihoods(self._engine, self._name, rows)
-            if isinstance(batch.requests[0], FirstTokens):
-                asked = [r for r in batch.requests if isinstance(r, FirstTokens)]
+            if isinstance(batch.items[0], FirstTokens):
+                asked = [r for r in batch.items if isinstance(r, FirstTokens)]
                 return _first_tokens(self._engine, self._name, asked)
-            return self._generate(self._engine, [r for r in batch.requests if isinstance(r, Generation)])
+            return self._generate(self._engine, [r for r in batch.items if isinstance(r, Generation)])
         except BaseException:  # what it was about to say would be the next question's answer
             self.close()
             raise
@@ -100,7 +100,7 @@ class VllmAnswerer:
         ]
 
 
-def batches(requests: Sequence[Request], num_requests: int | None) -> list[Batch]:
+def batches(requests: Sequence[Request], num_requests: int | None) -> list[Batch[Request]]:
     """Batches of equal settings, in which rows that start alike follow each other.
 
     Args: num_requests: of one batch at most; default: REQUESTS_AT_A_TIME.
