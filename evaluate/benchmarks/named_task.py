@@ -117,11 +117,11 @@ DEFAULT_MAX_GEN_TOKS = 256
 
 def write_task(tasks: Mapping[str, Task], benchmark: NamedTaskConfig, out: Path) -> None:
     """The task as lm-eval has it: its settings, with what the entry sets, and the commits of its data sets."""
-    told = {
+    described = {
         "task": benchmark.task, "lm_eval": version("lm_eval"), "datasets": dict(benchmark.commits),
         "configs": {name: task.dump_config() for name, task in tasks.items()},
     }  # fmt: skip
-    text = json.dumps(told, indent=2, ensure_ascii=False, default=_source)
+    text = json.dumps(described, indent=2, ensure_ascii=False, default=_source)
     (out / TASK_FILE).write_text(text + "\n", encoding="utf-8")
 
 
