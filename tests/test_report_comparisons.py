@@ -11,6 +11,8 @@ from scipy.stats import binomtest, t, ttest_rel
 from test_report import PROMPT, World, line_of, terminal
 
 from selectit.plan.outcome import Outcome
+from selectit.report.tables.comparisons import Comparison, Comparisons
+from selectit.report.tables.significance import significance
 from selectit.report.write import read_table
 
 ONE_SEED = {"seeds": {"select": [7], "train": [1], "eval": [42]}}
@@ -22,6 +24,10 @@ ARMS = {"full": "full", "random": "random", "selectit": "selectit"}
 def world(tmp_path, demo, monkeypatch):
     monkeypatch.setattr("selectit.report.contents.draw", lambda *_: [])  # test_report.py has the plots
     return lambda **changes: World(tmp_path, demo, **changes)
+
+
+def caption_of(made) -> tuple[str, ...]:
+    return read_table(made.plan, made.outcomes)[1].caption
 
 
 def comparisons(made):
@@ -288,3 +294,32 @@ def test_the_spread_is_split_by_purpose_where_the_recipe_varies_two(world):
     text = made.text("report.md")
     assert "| random | selection seed | 7.07 |" in text and "| random | training seed | 0.00 |" in text
     assert "| random | rest | 0.00 |" in text and "Spread over seeds by purpose" in made.text("report.html")
+
+
+def test_two_baselines_without_a_grid_are_not_said_to_be_points_of_one(world):
+    made = world(baseline=None, baselines=["random", "full"])
+    [told] = [sentence for sentence in caption_of(made) if sentence.startswith("difference: ")]
+    assert "(arm random), in points." in told and "grid" not in told
+
+
+def test_a_row_with_one_draw_of_its_subset_is_named(world):
+    once = [s for s in caption_of(world(seeds={"select": [1], "train": [1, 2], "eval": [42]})) if "One draw" in s]
+    assert len(once) == 1 and "random" in once[0] and "selectit" not in once[0] and "full" not in once[0]
+    assert not [s for s in caption_of(world(seeds={"select": [1, 2], "train": [1], "eval": [42]})) if "One draw" in s]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ((0.05, 0.05), "could have shown (80% power): 5.0 points"),
+        ((0.05, 1.7), "could have shown (80% power): 5.0 to over 100 points"),
+        ((1.2, 1.7), "No difference on the average, however large, would have been shown with 80% power"),
+    ],
+)
+def test_a_difference_that_no_table_could_show_is_no_number(sizes, told):
+    found = [
+        Comparison(f"row {at}", "base", "average", difference=0.0, error=0.1, p=1.0, p_holm=1.0, items_p=1.0,
+                   word="not significant", detectable=size)
+        for at, size in enumerate(sizes)
+    ]  # fmt: skip
+    assert any(told in sentence for sentence in significance(Comparisons(tuple(found), (), len(found))))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from test_report import EVIL, World
 
 from selectit.report.render.display_names import column_names, row_names
 from selectit.report.render.latex import breakable, escape, latex
+from selectit.report.write import read_table
 
 
 @pytest.fixture
@@ -45,6 +47,7 @@ def check(text: str) -> list[list[str]]:
     outside = (
         re.sub(r"\$[^$]*\$", "", re.sub(r"\\[^a-zA-Z]", "", body))
         .replace(r"\wd0>", "")
+        .replace(r"\relax>", "")
         .replace("{%", "{")
         .replace("}%", "}")
     )
@@ -204,3 +207,20 @@ def test_a_description_without_a_stop_does_not_run_into_the_caption(world):
     made = world(description="A small table")
     made.report()
     assert "A small table. In percent" in made.text("table.tex")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_a_table_of_sixty_rows_fits_the_page(world, tmp_path):
+    made = world()
+    _, table, _ = read_table(made.plan, made.outcomes)
+    text = latex("small", "Sixty rows.", replace(table, lines=table.lines * (60 // len(table.lines))))
+    (tmp_path / "table.tex").write_text(text)
+    document = [
+        r"\documentclass{article}", r"\usepackage[T1]{fontenc}", r"\usepackage{booktabs,graphicx}",
+        r"\begin{document}", r"Text.\input{table}", r"\end{document}",
+    ]  # fmt: skip
+    (tmp_path / "paper.tex").write_text("\n".join(document))
+    command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
+    assert answer.returncode == 0 and not re.findall("Overfull|Float too large", answer.stdout), answer.stdout[-2000:]

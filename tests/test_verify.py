@@ -255,3 +255,16 @@ def test_what_is_no_result_is_refused(tmp_path):
 def test_hashes_of_files_are_no_part_of_a_fingerprint(work):
     manifest = json.loads((work.path("score") / "manifest.json").read_text())
     assert set(manifest["hashes"]) == set(manifest["files"]) and "hashes" not in manifest["identity"]
+
+
+@pytest.mark.parametrize("file", ["result.json", "items.jsonl", "score.json", "selection.json", "scores.jsonl"])
+def test_a_damaged_artifact_is_a_finding_and_no_traceback(work, file):
+    kind = {"score.json": "score", "selection.json": "select", "scores.jsonl": "select"}.get(file, "evaluate")
+    path = work.path(kind) / file
+    content = path.read_bytes()
+    path.write_bytes(b"\xff" + content[1:])
+    told = verify(work, rc=1)
+    assert file in told and "Traceback" not in told and "changed" in told
+    (work.runs / "small" / REPORT_RECORD).unlink()
+    told = call("report", work.recipe, "--runs-dir", work.runs, rc=1)
+    assert "a file of an artifact behind it is damaged" in told and "selectit verify" in told

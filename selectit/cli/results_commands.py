@@ -5,6 +5,7 @@ Start-up imports nothing heavy; a command imports what it runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,8 @@ from selectit.store.names import RESULTS_CSV
 if TYPE_CHECKING:
     from selectit.audit.trace import ResultsFolder
     from selectit.audit.verify import Finding, WrongNumber
+
+    MakeAgain = Callable[[], tuple[list[WrongNumber], list[Finding]]]
 
 results_app = typer.Typer()
 console = make_console()
@@ -46,8 +49,9 @@ def verify(
     results: ResultsFolder | None = None
     wrong: list[WrongNumber] = []
     made_again: list[Finding] = []
+    make_again: MakeAgain | None = None
     if is_recipe(target):
-        names, results, wrong, made_again = _of_recipe(target, runs_dir, set_)
+        names, results, make_again = _of_recipe(target, runs_dir, set_)
         artifacts = results.artifacts
     elif set_:
         raise UserError(f"--set changes a recipe, and {target} is a folder")
@@ -62,6 +66,14 @@ def verify(
     checked = [check_artifact(artifacts / name, absent, hasher) for name in names]
     print_checked(checked, console)
     findings: list[Finding] = []
+    if make_again is not None:
+        try:
+            wrong, made_again = make_again()
+        except Exception as error:
+            if not any(one.differs for one in checked):
+                raise
+            why = f"not made again, because an artifact is damaged ({error})"
+            made_again = [Finding("not verifiable", "", why)]
     if results is not None:
         num_numbers, own = check_numbers(results)
         wrong = list(dict.fromkeys([*own, *wrong]))
@@ -206,10 +218,8 @@ def gc(
         console.print("Nothing was removed; add --yes to free them.", highlight=False)
 
 
-def _of_recipe(
-    recipe: Path, runs_dir: Path, set_: list[str]
-) -> tuple[list[str], ResultsFolder, list[WrongNumber], list[Finding]]:
-    """The finished folders of a recipe's plan, its results folder, and where its report is not the recipe's."""
+def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str], ResultsFolder, MakeAgain]:
+    """The finished folders of a recipe's plan, its results folder, and what finds where its report is another one."""
     from selectit.audit.trace import open_results, with_inputs
     from selectit.audit.verify import PACK, left_out
     from selectit.audit.verify_report import as_reported, check_made_again
@@ -222,6 +232,6 @@ def _of_recipe(
     results = open_results(runs_dir / loaded.config.name)
     plan = build(as_reported(loaded, results.path) if (runs_dir / PACK).is_file() else loaded)
     outcomes = found(plan, Store(runs_dir, absent=left_out(results.artifacts)))
-    wrong, findings = check_made_again(results, plan, outcomes)
     finished = [o.artifact.path.name for o in outcomes.values() if o.artifact is not None]
-    return with_inputs(results.artifacts, [*finished, *results.names]), results, wrong, findings
+    names = with_inputs(results.artifacts, [*finished, *results.names])
+    return names, results, lambda: check_made_again(results, plan, outcomes)

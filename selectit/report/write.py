@@ -7,15 +7,20 @@ depends on nothing new and is as it was written is left as it is.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from selectit.data.whole_files import write_whole
+from selectit.errors import UserError
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.published import read_published
+from selectit.recipe.rows import Recipe
 from selectit.report.record import MARK, changed_files, files_of, made_with, read_record, sealed, sha256
 from selectit.report.sections.caption import DEMONSTRATION, caption
 from selectit.report.tables.comparisons import Comparisons
@@ -49,9 +54,26 @@ class Report:
 def write_report(plan: Plan, outcomes: Mapping[Stage, Outcome], runs_dir: Path) -> Report:
     """Write the report where it is not there already.
 
-    Args: outcomes: what became of each stage; a stage that is not among them counts as not run.
+    Args:   outcomes: what became of each stage; a stage that is not among them counts as not run.
+    Raises: UserError where an artifact is damaged.
     """
-    folder = runs_dir / recipe_of(plan).config.name
+    with _whole_artifacts(recipe_of(plan)):
+        return _write(plan, outcomes, runs_dir / recipe_of(plan).config.name)
+
+
+@contextmanager
+def _whole_artifacts(recipe: Recipe) -> Iterator[None]:
+    """Raises: UserError where a file of an artifact is no longer what its stage wrote."""
+    try:
+        yield
+    except (json.JSONDecodeError, UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise UserError(
+            f"the report of {recipe.path} is not made: a file of an artifact behind it is damaged ({error}). "
+            f"selectit verify {recipe.path} names it; remove its folder, and selectit run makes it again"
+        ) from error
+
+
+def _write(plan: Plan, outcomes: Mapping[Stage, Outcome], folder: Path) -> Report:
     depends_on = _depends_on(plan, outcomes)
     record = read_record(folder) or {}
     is_same = record.get("fingerprint") == digest(depends_on) and set(files_of(record)) == set(REPORT_FILES)

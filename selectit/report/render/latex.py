@@ -1,7 +1,7 @@
 """table.tex, the table for a paper, and table_notes.tex, what must be read with it (booktabs, graphicx).
 
 Text from data is escaped, so that both can be put in with \\input as they are. The table spans both columns of a
-two-column paper and is shrunk where it is wider than the page.
+two-column paper and is shrunk where it is wider, or much higher, than the page allows.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ def latex(name: str, description: str, table: Table) -> str:
         if any(errors):
             lines.append(_row(["", *errors, ""]))
     lines += [r"\bottomrule", r"\end{tabular}}%"]
-    lines += [r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi", r"\end{table*}"]
+    lines += [
+        r"\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi",
+        r"\ifdim\dimexpr\ht0+\dp0\relax>0.75\textheight\resizebox*{!}{0.75\textheight}{\usebox0}\else\usebox0\fi",
+        r"\end{table*}",
+    ]
     return "\n".join(lines) + "\n"
 
 
