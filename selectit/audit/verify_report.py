@@ -20,7 +20,7 @@ from selectit.audit.verify import Finding, What, WrongNumber, compare_tables
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import Recipe
-from selectit.report.record import LIBRARIES, changed_files, files_of, is_sealed, read_record
+from selectit.report.record import LIBRARIES, MARK, changed_files, files_of, is_sealed, read_record
 from selectit.report.write import make_report
 from selectit.store.names import (
     COMPARISONS_CSV,
@@ -57,7 +57,7 @@ def check_written(folder: Path) -> list[Finding]:
             findings.append(Finding("changed", name, "not as it was written: its sha256 is another one"))
         else:
             findings.append(Finding("missing", name, "it was written with the report"))
-    extras = sorted(path.name for path in folder.iterdir() if path.name not in (REPORT_RECORD, *files))
+    extras = sorted(path.name for path in folder.iterdir() if path.name not in (REPORT_RECORD, MARK, *files))
     return findings + [Finding("extra", name, "no file of the report; it is not packed") for name in extras]
 
 

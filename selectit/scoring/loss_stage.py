@@ -15,9 +15,9 @@ import pyarrow.parquet as parquet
 
 from selectit.config import LossStage
 from selectit.errors import UserError
+from selectit.inference.batch import LossText
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.inference.loaded import Loaded, LoadedRater
-from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.quantised import check_quantization
 from selectit.scoring.batch_tokens import tokens_of_a_batch
