@@ -21,9 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from selectit.config import LossStage, ModelConfig, PoolConfig
 from selectit.data.pool import read_pool
-from selectit.inference.batch import CPU_BATCH_TOKENS, Rater
+from selectit.inference.batch import CPU_BATCH_TOKENS, LossText, Rater
 from selectit.inference.load import load_tokenizer
-from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import PackedLossRater, StockLossRater
 from selectit.scoring.loss_texts import index_losses, loss_batches
 

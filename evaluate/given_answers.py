@@ -152,7 +152,7 @@ def check_unchanged(folder: Path) -> None:
     """Args:   folder: an artifact, with result.json and items.jsonl.
     Raises: UserError where its answers are not those that were graded when it was written.
     """
-    result = _result_beside(folder / ITEMS_FILE)
+    result = _result_next_to(folder / ITEMS_FILE)
     expected = result.get("answers_sha256")
     if not expected:  # of a release that did not keep it
         return
@@ -173,17 +173,17 @@ def check_unchanged(folder: Path) -> None:
 
 def kept_model(answers: Path) -> dict[str, Any]:
     """What an evaluation said of the model whose answers it kept; empty for answers of another engine."""
-    found = _result_beside(answers).get("model") if answers.name == ITEMS_FILE else None
+    found = _result_next_to(answers).get("model") if answers.name == ITEMS_FILE else None
     return found if isinstance(found, dict) else {}
 
 
 def kept_notes(folder: Path, beginning: str) -> tuple[str, ...]:
     """The notes of an artifact's result with this beginning."""
-    notes = _result_beside(folder / ITEMS_FILE).get("notes")
+    notes = _result_next_to(folder / ITEMS_FILE).get("notes")
     return tuple(n for n in notes if str(n).startswith(beginning)) if isinstance(notes, list) else ()
 
 
-def _result_beside(answers: Path) -> dict[str, Any]:
+def _result_next_to(answers: Path) -> dict[str, Any]:
     path = answers.with_name(RESULT_FILE)
     if not path.is_file():
         return {}

@@ -29,9 +29,8 @@ from selectit.data.conversations import as_conversation
 from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.finetune.dataset import IGNORED_LABEL, tokenize
-from selectit.inference.batch import Batch, batches, common_prefix
+from selectit.inference.batch import Batch, LossText, batches, common_prefix
 from selectit.inference.load import load_model, load_tokenizer
-from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import StockLossRater, head_alone, make_loss_rater
 from selectit.inference.memory import Halving
 from selectit.inference.padded import StockRater

@@ -355,14 +355,14 @@ def test_any_file_of_a_pool_folder_counts_and_a_readme_beside_weights_does_not(t
     assert Hasher().dataset(tmp_path) != pool and Hasher().checkpoint(tmp_path) == model
 
 
-def test_planning_imports_nothing_heavy(root):
+def test_planning_imports_nothing_heavy(root, tmp_path):
     import subprocess
 
     code = (
         "import sys; from pathlib import Path; from selectit.cli.app import app; from selectit.recipe.load import load;"
         "from selectit.plan.build import build; from selectit.plan.status import inspect;"
         "from selectit.store.artifact import Store; import selectit.report;"
-        f"inspect(build(load(Path({str(root / 'recipes' / 'quickstart.yaml')!r}))), Store(Path('/nonexistent')));"
+        f"inspect(build(load(Path({str(root / 'recipes' / 'quickstart.yaml')!r}))), Store(Path({str(tmp_path)!r})));"
         "heavy = {'torch','transformers','lm_eval','trl','deepspeed','wandb','datasets','peft'} & set(sys.modules);"
         "print(sorted(heavy))"
     )

@@ -255,8 +255,8 @@ def test_replayed_and_held_out_rows_and_kept_epochs_are_in_the_price(work):
     from selectit.plan.build import build
     from selectit.recipe.load import load
 
-    def stage(*overrides):
-        plan = build(load(work.recipe, ("finetune.num_train_epochs=2", *overrides)))
+    def stage(*overrides, num_epochs=2):
+        plan = build(load(work.recipe, (f"finetune.num_train_epochs={num_epochs}", *overrides)))
         return next(s for s in plan.stages if s.kind == "finetune-lora" and plan.title(s).startswith("finetune random"))
 
     def priced(*overrides) -> float:
@@ -273,7 +273,7 @@ def test_replayed_and_held_out_rows_and_kept_epochs_are_in_the_price(work):
     share = forward / matrices.training_flops(row.mean, row.mean_square, adapter, recomputes=True)
     assert priced("finetune.validation={share: 0.25}") == pytest.approx(plain * (3 + share) / 4)
     disk = training_disk(stage().config, 4)
-    kept = training_disk(stage("evaluate.checkpoints=all", "finetune.num_train_epochs=4").config, 4)
+    kept = training_disk(stage("evaluate.checkpoints=all", num_epochs=4).config, 4)
     assert kept[0] == 4 * disk[0] and kept[1] == disk[1]
     few = training_disk(stage("finetune.optimizer=adafactor").config, 4)
     assert few[1] < 0.4 * disk[1]

@@ -21,8 +21,7 @@ from selectit.cost.score_estimate import estimate, matrices_of
 from selectit.cost.speed import stated
 from selectit.errors import UserError
 from selectit.inference import kernels
-from selectit.inference.batch import Batch, common_prefix
-from selectit.inference.loss_batch import LossText
+from selectit.inference.batch import Batch, LossText, common_prefix
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.packed import obstacle
 from selectit.inference.rater import make_rater

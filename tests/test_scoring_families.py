@@ -8,8 +8,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from selectit.errors import UserError
-from selectit.inference.batch import Batch, Text
-from selectit.inference.loss_batch import LossText
+from selectit.inference.batch import Batch, LossText, Text
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.rater import make_rater
 

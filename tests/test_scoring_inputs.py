@@ -21,7 +21,7 @@ from selectit.data.pool import read_pool, write_rows
 from selectit.errors import UserError
 from selectit.inference.batch import NO_RESPONSE_TOKEN
 from selectit.inference.load import load_tokenizer
-from selectit.report.sections.raters import _text_told
+from selectit.report.sections.raters import _text_form
 from selectit.scoring import stage
 from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
 from selectit.scoring.texts import rating_texts
@@ -339,8 +339,8 @@ def test_a_rater_that_answers_every_row_alike_is_named(small_pool, demo, tmp_pat
     assert "the rater answers every row alike" in text and "all scores are equal" in text
     [score] = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("artifacts/score-*/score.json")]
     assert score["answer_spread"] < 1e-6
-    assert "answers every row alike" in _text_told(score)
-    assert "answers every row alike" not in _text_told({**score, "answer_spread": 1e-3})
+    assert "answers every row alike" in _text_form(score)
+    assert "answers every row alike" not in _text_form({**score, "answer_spread": 1e-3})
     scored = ["score", small_pool, "--model", tmp_path / "model", "--num-rating-prompts", 2, "--out", tmp_path / "out"]
     for _ in range(2):
         assert "the rater answers every row alike" in " ".join(invoke(*scored).output.split())

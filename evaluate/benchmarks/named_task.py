@@ -117,11 +117,11 @@ DEFAULT_MAX_GEN_TOKS = 256
 
 def write_task(tasks: Mapping[str, Task], benchmark: NamedTaskConfig, out: Path) -> None:
     """The task as lm-eval has it: its settings, with what the entry sets, and the commits of its data sets."""
-    told = {
+    described = {
         "task": benchmark.task, "lm_eval": version("lm_eval"), "datasets": dict(benchmark.commits),
         "configs": {name: task.dump_config() for name, task in tasks.items()},
     }  # fmt: skip
-    text = json.dumps(told, indent=2, ensure_ascii=False, default=_source)
+    text = json.dumps(described, indent=2, ensure_ascii=False, default=_source)
     (out / TASK_FILE).write_text(text + "\n", encoding="utf-8")
 
 
@@ -245,6 +245,7 @@ def score_task(
     result.tasks = task_numbers(items)
     for name in result.tasks:
         result.tasks[name] |= {metric: one.value for metric, one in _metrics(answers["results"][name], items).items()}
+    result.notes += _undecided(items)
     found = _metrics(answers["results"][benchmark.task], items)
     found[benchmark.metric] = _scaled(found[benchmark.metric], items, benchmark.scale)
     outside = [item for item in items if item.score is not None and not 0 <= item.score <= 1 + 1e-9]
@@ -257,6 +258,12 @@ def score_task(
         )
         return
     result.score(found)
+
+
+def _undecided(items: Sequence[Item]) -> list[str]:
+    count = sum("choices" in item.details and len(set(item.outputs)) == 1 for item in items)
+    note = f"of {count} of {len(items)} items all choices are equally probable; lm-eval takes the first of them"
+    return [note] if count else []
 
 
 def _scaled(chosen: Metric, items: Sequence[Item], scale: float) -> Metric:

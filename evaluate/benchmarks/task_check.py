@@ -35,7 +35,7 @@ class KnownAnswersLM(LM):
     tasks: Mapping[str, Task]
     chat: Chat | None = None
     answers: bool = True
-    """False: every text is empty and every choice wrong but the first."""
+    """False: every text is empty, and of an item's choices the first, of every other item the last is taken."""
     requests: dict[str, list[Instance]] = field(default_factory=dict)
     """By prompt."""
     tokenizer_name = ""
@@ -55,7 +55,8 @@ class KnownAnswersLM(LM):
         found = []
         for request in requests:
             is_right = self.answers and request.idx in _right_choices(self.tasks[request.task_name], request.doc)
-            found.append((-1.0 if is_right else -2.0 - request.idx, is_right))
+            place = request.idx if (request.doc_id or 0) % 2 == 0 else -request.idx
+            found.append((0.0 if is_right else -100.0 - place, is_right))
         return found
 
     def generate_until(self, requests: list[Instance]) -> list[str]:

@@ -21,6 +21,7 @@ _NAME = re.compile(
 )
 _INCLUDE = re.compile(rb"""^["']?include["']?[ \t]*:([^\n]*(?:\n[ \t]*-[^\n]*)*)""", re.M)
 _FILE_NAME = re.compile(rb"[\w./-]+")
+_LARGEST_YAML_BYTES = 1 << 24
 _HIDDEN = ("__pycache__", ".ipynb_checkpoints")
 
 
@@ -57,7 +58,7 @@ class TaskFolder:
         """Task or group -> the first file that defines it."""
         for path in sorted(root.glob("**/*"), key=lambda path: path.as_posix()):
             # those without a suffix are there to be included
-            if path.suffix in (".yaml", ".yml", "") and path.is_file() and is_visible(path, root):
+            if path.suffix in (".yaml", ".yml", "") and is_visible(path, root) and _is_text(path):
                 content = self._contents[path] = path.read_bytes()
                 for name in _defined(content) if path.suffix == ".yaml" else ():
                     self.names.setdefault(name, path)
@@ -85,6 +86,10 @@ class TaskFolder:
             more = {path for path, included in self._includes.items() if not names.isdisjoint(included)} - found
             found = found | more
         return found
+
+
+def _is_text(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= _LARGEST_YAML_BYTES
 
 
 @cache

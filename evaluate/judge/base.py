@@ -1,6 +1,6 @@
 """Judges: which of two answers to an instruction is preferred, and which judge a setting names.
 
-`hf:<model>` is a model in this process (judge_hf.py), a mapping one behind an endpoint (judge_api.py). Imports neither.
+`hf:<model>` is a model in this process (local.py), a mapping one behind an endpoint (endpoint.py). Imports neither.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class EndpointJudge:
         self._stop = ""
 
     def describe(self) -> dict[str, str]:
-        told = {
+        described = {
             "name": self._config.model,
             "endpoint": self._config.base_url,
             "verdict": self._verdict,
@@ -85,7 +85,7 @@ class EndpointJudge:
             "settings": ", ".join(f"{name} {value}" for name, value in self._settings().items()),
             "max_missing": f"{self._config.max_missing:g}",
         }
-        return {**told, "answered_by": ", ".join(self._answered_by)} if self._answered_by else told
+        return {**described, "answered_by": ", ".join(self._answered_by)} if self._answered_by else described
 
     def usage(self) -> dict[str, Any]:
         return self._usage
@@ -234,7 +234,7 @@ class EndpointJudge:
         return NoAnswer("unreadable", f"{reason}, asked {MOST_ASKED} times")
 
     def _failed(self, error: openai.OpenAIError) -> NoAnswer:
-        reason = self._told(error)
+        reason = self._reason(error)
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         if status in _REFUSED:
             return NoAnswer("refused", reason)
@@ -274,7 +274,7 @@ class EndpointJudge:
             answered_by=self._mask.line(completion.model)[:MAX_REASON_CHARS] or self._config.model,
         )
 
-    def _told(self, error: openai.OpenAIError) -> str:
+    def _reason(self, error: openai.OpenAIError) -> str:
         if isinstance(error, openai.APITimeoutError):
             return f"no answer within {self._config.timeout_seconds:g} s"
         if isinstance(error, openai.APIStatusError):

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import datasets
+import lm_eval.api.metrics
 import lm_eval.utils
 import tqdm.std
 import transformers
 from lm_eval.api.model import CacheHook
 
+_ONE_PROCESS = "DISABLE_MULTIPROC"
+"""The variable that lm-eval's bootstrap reads."""
 _LOUD_LOGGERS = ("lm_eval", "datasets", "transformers", "accelerate", "peft")
 
 _compiled = functools.cache(lm_eval.utils.env.from_string)
@@ -32,6 +36,21 @@ def _compiled_once() -> Iterator[None]:
         yield
     finally:
         lm_eval.utils.env.from_string = compile_template
+
+
+@contextmanager
+def _bootstrapped_here() -> Iterator[None]:
+    """lm-eval's bootstrap prints a line, and forks a process for each core from one that may hold a GPU."""
+    names, before = vars(lm_eval.api.metrics), os.environ.get(_ONE_PROCESS)
+    names["print"], os.environ[_ONE_PROCESS] = lambda *texts: None, "1"
+    try:
+        yield
+    finally:
+        names.pop("print", None)
+        if before is None:
+            del os.environ[_ONE_PROCESS]
+        else:
+            os.environ[_ONE_PROCESS] = before
 
 
 @contextmanager
@@ -54,7 +73,7 @@ def quiet() -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     tqdm.std.tqdm.__init__ = without_bar
     try:
-        with warnings.catch_warnings(), _compiled_once():
+        with warnings.catch_warnings(), _compiled_once(), _bootstrapped_here():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -17,7 +17,7 @@ from selectit.plan.build import build
 from selectit.plan.graph import CONFIG_OF, Plan, Stage
 from selectit.plan.status import State, inspect
 from selectit.recipe.load import load
-from selectit.report.tables.results import column_of, metrics_beside
+from selectit.report.tables.results import column_of, secondary_metrics
 from selectit.store.artifact import Store, read_manifest
 from selectit.store.fingerprint import digest, identity, with_later_defaults
 from selectit.store.kinds import KINDS
@@ -86,7 +86,7 @@ def _of_recipe(path: Path, runs_dir: Path) -> Side:
             if artifact is not None:
                 record = json.loads((artifact.path / RESULT_FILE).read_text(encoding="utf-8"))
                 values[cell.benchmark] = record["value"]
-                for metric in metrics_beside(record):
+                for metric in secondary_metrics(record):
                     values[column_of(cell.benchmark, metric)] = record["metrics"][metric]["value"]
             for column, value in values.items():
                 key = (row.label, column, *map(str, (cell.select_seed, cell.train_seed, cell.eval_seed)))

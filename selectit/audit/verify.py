@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selectit.audit.trace import ResultsFolder
-from selectit.report.tables.results import BESIDE, record_of
+from selectit.report.tables.results import SECONDARY_METRICS, record_of
 from selectit.store.artifact import content_hash, listed_files, read_manifest
 from selectit.store.fingerprint import Hasher, digest
 from selectit.store.kinds import KINDS
@@ -168,7 +168,7 @@ def check_numbers(results: ResultsFolder) -> tuple[int, list[WrongNumber]]:
         except json.JSONDecodeError:
             wrong.append(_wrong(line, "artifact", f"{path / RESULT_FILE} is not JSON"))
             continue
-        if line["metric"] in BESIDE:
+        if line["metric"] in SECONDARY_METRICS:
             record = record_of(record, line["metric"])
         scored = record["status"] == "scored" and record["value"] is not None
         expected = {

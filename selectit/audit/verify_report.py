@@ -63,8 +63,8 @@ def check_written(folder: Path) -> list[Finding]:
 
 def as_reported(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe of a pack, which is `recipe.yaml` there, under the file name that the packed report was made with."""
-    told = _section(_section(read_record(folder), "depends_on"), "recipe").get("file")
-    return replace(recipe, path=recipe.path.with_name(Path(str(told)).name)) if told else recipe
+    file = _section(_section(read_record(folder), "depends_on"), "recipe").get("file")
+    return replace(recipe, path=recipe.path.with_name(Path(str(file)).name)) if file else recipe
 
 
 def check_made_again(

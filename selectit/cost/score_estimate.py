@@ -23,7 +23,7 @@ from selectit.errors import UserError
 from selectit.inference.batch import Batch, Text, batches, common_prefix
 from selectit.inference.load import device, load_skeleton, load_tokenizer, resolve_dtype
 from selectit.inference.packed import obstacle
-from selectit.inference.quantised import method_of, told_dtype
+from selectit.inference.quantised import dtype_text, method_of
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.rating import load_rater, rating_tokens_of
 from selectit.scoring.reuse import EarlierRatings, basis, digest_of
@@ -84,7 +84,7 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     count = BatchCount(matrices_of(skeleton), pads=rater == "stock")
     found = ScoreEstimate(index.num_rows, index.num_usable * len(config.prompts), rater, count)
     ratings = EarlierRatings(
-        earlier, basis(rating_ids, told_dtype(dtype, config.quantization, config.model), rater, kind)
+        earlier, basis(rating_ids, dtype_text(dtype, config.quantization, config.model), rater, kind)
     )
     draw = random.Random(SEED)
 

@@ -9,7 +9,7 @@ from selectit.errors import UserError
 from selectit.inference.answer_end import Decode
 from selectit.inference.batch import Batch
 from selectit.inference.generation import generate
-from selectit.inference.likelihood import first_tokens, log_likelihoods
+from selectit.inference.likelihood import read_ends
 from selectit.inference.memory import Halving
 from selectit.inference.prefix import SharedPrefix, shares_prefixes
 from selectit.inference.requests import Answer, FirstTokens, Generation, Likelihood, Request
@@ -32,13 +32,10 @@ class Answerer:
         return self._halving.read(batch)
 
     def _answer(self, batch: Batch[Request]) -> list[Answer]:
-        if isinstance(batch.items[0], Likelihood):
-            rows = [request for request in batch.items if isinstance(request, Likelihood)]
-            return log_likelihoods(self._model, self._prefix, rows, batch.prefix)
-        if isinstance(batch.items[0], FirstTokens):
-            asked = [request for request in batch.items if isinstance(request, FirstTokens)]
-            return first_tokens(self._model, self._prefix, asked, batch.prefix)
         prompts = [request for request in batch.items if isinstance(request, Generation)]
+        if not prompts:
+            asked = [request for request in batch.items if isinstance(request, Likelihood | FirstTokens)]
+            return read_ends(self._model, self._prefix, asked, batch.prefix)
         shared = self._prefix if self.shares else None
         return generate(self._model, self._tokenizer, self._decode, shared, prompts, batch.prefix)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
@@ -11,6 +11,8 @@ import numpy as np
 
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
 """Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
+NO_RESPONSE_TOKEN = "no_response_token"
+"""The prompt fills max_length, or the tokenizer drops the response's first character."""
 Item = TypeVar("Item")
 Key = tuple[str, int]
 """(row id, number of the rating prompt): what results are joined by."""
@@ -25,6 +27,15 @@ class Text:
     truncated: bool = False
     failure: str | None = None
     """Why it is not to be rated, such as `too_long`; None where it is."""
+
+
+@dataclass(frozen=True)
+class LossText(Text):
+    """`scored` are the response tokens whose loss counts; none of them where the row has no loss."""
+
+    scored: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))  # bool [num_tokens]
+    failure: str | None = NO_RESPONSE_TOKEN
+    """Why there is no loss, where no token is scored."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,3 @@ def common_prefix(texts: Sequence[Text]) -> tuple[int, ...]:
         if len(other):
             prefix = prefix[: other[0]]
     return tuple(prefix.tolist())
-
-
-NO_RESPONSE_TOKEN = "no_response_token"
-"""The prompt fills max_length, or the tokenizer drops the response's first character."""

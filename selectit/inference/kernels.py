@@ -30,7 +30,7 @@ def training_attention(packs: bool, dtype: torch.dtype) -> str | None:
 def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """As torch's. Args: rows: [num_rows, in]; weight: [out, in]; bias: [out]. Returns: [num_rows, out]."""
     if _ONEDNN and rows.device.type == "cpu" and rows.dtype == torch.float32:
-        # what torch.compile takes for a linear layer on a CPU
+        # what torch.compile takes for a linear layer on a CPU; torch has no public name for it
         return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return functional.linear(rows, weight, bias)
 

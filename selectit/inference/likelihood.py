@@ -17,11 +17,16 @@ from selectit.inference.requests import Answer, FirstTokens, Ids, Likelihood
 
 
 @torch.no_grad()
-def log_likelihoods(
-    model: PreTrainedModel | PeftModel, shared: SharedPrefix, requests: Sequence[Likelihood], prefix: Ids
+def read_ends(
+    model: PreTrainedModel | PeftModel,
+    shared: SharedPrefix,
+    requests: Sequence[Likelihood | FirstTokens],
+    prefix: Ids,
 ) -> list[Answer]:
-    """Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory; UserError where
-    logits are not finite.
+    """One forward pass, and what each request asks of the last `num_open` positions of its row.
+
+    Raises: torch.OutOfMemoryError, on CPU RuntimeError, where the batch does not fit into memory; UserError where
+        logits are not finite.
     """
     rows = [request.ids[len(prefix) :] for request in requests]
     wanted = [range(len(row) - request.num_open, len(row)) for row, request in zip(rows, requests, strict=True)]
@@ -32,33 +37,19 @@ def log_likelihoods(
     column = [place[position] for span in wanted for position in span]
     chosen = logits[owner, column].float()  # [sum of num_open, vocabulary]
     refuse_not_finite(chosen, model)
-    log_probs = chosen.log_softmax(dim=-1)
-    greedy = chosen.argmax(dim=-1).tolist()
-    answers, end = [], 0
-    for request in requests:
-        end += request.num_open
-        values = [_score(log_probs, greedy, end, continuation) for continuation in request.continuations]
-        answers.append(Answer(values, len(request.ids) + sum(map(len, request.continuations))))
-    return answers
+    lengths = [request.num_open for request in requests]
+    log_probs, greedy = chosen.log_softmax(dim=-1).split(lengths), chosen.argmax(dim=-1).split(lengths)
+    return [_answer(*of_row) for of_row in zip(requests, log_probs, greedy, strict=True)]
 
 
-@torch.no_grad()
-def first_tokens(
-    model: PreTrainedModel | PeftModel, shared: SharedPrefix, requests: Sequence[FirstTokens], prefix: Ids
-) -> list[Answer]:
-    """Raises: as `log_likelihoods`."""
-    rows = [request.ids[len(prefix) :] for request in requests]
-    last = [len(row) - 1 for row in rows]
-    logits, place = _logits(model, shared, _padded(rows), prefix, sorted(set(last)))
-    chosen = logits[range(len(rows)), [place[position] for position in last]].float()  # [num_rows, vocabulary]
-    refuse_not_finite(chosen, model)
-    log_probs = chosen.log_softmax(dim=-1)
-    answers = []
-    for request, row in zip(requests, log_probs, strict=True):
-        values, tokens = row.topk(min(request.most, len(row)))
-        found = [[token, value] for token, value in zip(tokens.tolist(), values.tolist(), strict=True)]
-        answers.append(Answer(found, len(request.ids) + 1))
-    return answers
+def _answer(request: Likelihood | FirstTokens, log_probs: torch.Tensor, greedy: torch.Tensor) -> Answer:
+    """Args: log_probs: [num_open, vocabulary]; greedy: [num_open], the most probable tokens."""
+    if isinstance(request, FirstTokens):
+        values, tokens = log_probs[0].topk(min(request.most, log_probs.shape[1]))
+        pairs = zip(tokens.tolist(), values.tolist(), strict=True)
+        return Answer([[token, value] for token, value in pairs], len(request.ids) + 1)
+    found = [_score(log_probs, greedy.tolist(), continuation) for continuation in request.continuations]
+    return Answer(found, len(request.ids) + sum(map(len, request.continuations)))
 
 
 def _padded(rows: Sequence[Ids]) -> torch.Tensor:
@@ -68,10 +59,11 @@ def _padded(rows: Sequence[Ids]) -> torch.Tensor:
     return padded
 
 
-def _score(log_probs: torch.Tensor, greedy: list[int], end: int, continuation: Ids) -> list[Any]:
+def _score(log_probs: torch.Tensor, greedy: list[int], continuation: Ids) -> list[Any]:
+    end = len(greedy)
     start = end - len(continuation)
     total = float(log_probs[range(start, end), list(continuation)].sum())
-    return [total, greedy[start:end] == list(continuation)]
+    return [total, greedy[start:] == list(continuation)]
 
 
 def _logits(

@@ -29,7 +29,7 @@ from selectit.inference.load import (
     take_gpu,
 )
 from selectit.inference.memory import Halving
-from selectit.inference.quantised import bitsandbytes_config, method_of, told_dtype
+from selectit.inference.quantised import bitsandbytes_config, dtype_text, method_of
 from selectit.inference.workers import ModelWorkers, counted_processes, in_order
 
 IF_KILLED = (
@@ -110,7 +110,7 @@ class LoadedRater:
         )
         self.facts = RaterFacts(
             rater=rater.name,
-            dtype=told_dtype(model.dtype, quantization, config),
+            dtype=dtype_text(model.dtype, quantization, config),
             device=model.device.type,
             # packed weights are fewer numbers than the model has parameters
             num_parameters=sum(p.numel() for p in (load_skeleton(config) if is_quantised else model).parameters()),

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from selectit.inference.batch import Batch, Rater, Text
+from selectit.inference.batch import Batch, LossText, Rater, Text
 from selectit.inference.kernels import linear
-from selectit.inference.loss_batch import LossText
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import StockRater
 

@@ -73,7 +73,7 @@ def check_quantization(config: ScoreStage | LossStage) -> None:
         ) from error
 
 
-def told_dtype(dtype: torch.dtype, bits: Quantization, model: ModelConfig) -> str:
+def dtype_text(dtype: torch.dtype, bits: Quantization, model: ModelConfig) -> str:
     """The number type as ledgers and reports name it, such as `bfloat16, 4bit weights`."""
     how = method_of(model) if bits == "none" else bits
     return str(dtype).removeprefix("torch.") + (f", {how} weights" if how else "")

@@ -32,8 +32,8 @@ def placed(fault: str, written: Written, recipe: Path) -> str:
     where, line = next((where, line) for where, lines in reversed(written) if (line := _line(key, lines)) is not None)
     if where == SET:
         return f"{SET}: {fault}"
-    told = with_line(fault, line)
-    return told if where == str(recipe) else f"{where}, {told}"
+    placed = with_line(fault, line)
+    return placed if where == str(recipe) else f"{where}, {placed}"
 
 
 def _line(key: str, lines: Mapping[str, int]) -> int | None:

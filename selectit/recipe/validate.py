@@ -169,8 +169,8 @@ def check_profiles(rows: Sequence[ArmPoint], faults: list[str]) -> dict[str, Pro
         try:
             profile = profiles[row.arm] = load_profile(evaluate.profile)
         except UserError as error:
-            told = str(error)
-            faults.append(told if told.startswith("evaluate.profile:") else f"evaluate.profile: {told}")
+            message = str(error)
+            faults.append(message if message.startswith("evaluate.profile:") else f"evaluate.profile: {message}")
             continue
         faults += check_benchmarks(evaluate, profile)
     faults[:] = list(dict.fromkeys(faults))

@@ -89,7 +89,7 @@ def gather(
     texts: Texts,
     contaminated: Contamination,
 ) -> ReportContents:
-    evaluations = [result for result in results if not result.is_beside]
+    evaluations = [result for result in results if not result.is_secondary]
     config = recipe_of(plan).config
     arm_listing, arm_notes = arms(plan, outcomes)
     cost_listing, cost_note = costs(plan, outcomes)

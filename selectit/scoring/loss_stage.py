@@ -15,16 +15,16 @@ import pyarrow.parquet as parquet
 
 from selectit.config import LossStage
 from selectit.errors import UserError
+from selectit.inference.batch import LossText
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.inference.loaded import Loaded, LoadedRater
-from selectit.inference.loss_batch import LossText
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.quantised import check_quantization
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import LedgerWriter, drop_parts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
-from selectit.scoring.notes import READ_ALONE, failures_told
+from selectit.scoring.notes import READ_ALONE, failures_text
 from selectit.scoring.stage import value_counts
 from selectit.scoring.work import ShareTask, complete
 from selectit.store.names import LOSSES_RECORD
@@ -46,7 +46,7 @@ class LossJob:
         self.index = index_losses(config.pool)
         if not self.index.num_usable:
             raise UserError(
-                f"pool {config.pool.path}: no row can be read for its loss: {failures_told(self.index.failures)}"
+                f"pool {config.pool.path}: no row can be read for its loss: {failures_text(self.index.failures)}"
             )
         self.tokenizer = load_tokenizer(config.model)
         load_form(config.template, self.tokenizer)
@@ -123,7 +123,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     if facts.reads_alone:
         tracker.note(READ_ALONE)
     if failures:
-        tracker.note(f"no loss: {failures_told(failures)}; these rows are ranked last and never selected")
+        tracker.note(f"no loss: {failures_text(failures)}; these rows are ranked last and never selected")
     if summary["num_over_context"]:
         tracker.note(
             f"{summary['num_over_context']} rows are longer than the model's context of {facts.context} tokens; they "

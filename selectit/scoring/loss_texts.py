@@ -17,8 +17,7 @@ from selectit.data.conversations import as_conversation
 from selectit.data.index import PoolIndex
 from selectit.data.pool import Row
 from selectit.data.turns import Message, texts_of
-from selectit.inference.batch import Batch, batches, common_prefix
-from selectit.inference.loss_batch import LossText
+from selectit.inference.batch import Batch, LossText, batches, common_prefix
 from selectit.templates import response_marker
 from selectit.templates.form import BadRow, load_form
 

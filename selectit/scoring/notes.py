@@ -26,7 +26,7 @@ def notes(told: Mapping[str, Any]) -> list[str]:
             "tokens; they were rated whole, as the released code does. score.max_length cuts them."
         )
     if told["failures"]:
-        found.append(f"not rated: {failures_told(told['failures'])}; these rows are ranked last and never selected")
+        found.append(f"not rated: {failures_text(told['failures'])}; these rows are ranked last and never selected")
     if answers_alike(told):
         found.append(
             f"the rater answers every row alike (shares of the ratings differ by {told['answer_spread']:.0e} at "
@@ -40,7 +40,7 @@ def answers_alike(told: Mapping[str, Any]) -> bool:
     return told["num_ratings"] > len(told["prompts"]) and told["answer_spread"] < NO_SPREAD
 
 
-def failures_told(failures: Mapping[str, int]) -> str:
+def failures_text(failures: Mapping[str, int]) -> str:
     """Such as `5 no_response_token, 1 lone_surrogate`, the most frequent first."""
     ordered = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {code}" for code, count in ordered)

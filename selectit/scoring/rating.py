@@ -20,7 +20,7 @@ from selectit.inference.rater import make_rater
 from selectit.inference.vllm_rater import LoadedVllm, longest_text, refuse_beyond
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
-from selectit.scoring.notes import failures_told
+from selectit.scoring.notes import failures_text
 from selectit.scoring.ratings import RatingTokens, rating_tokens
 from selectit.scoring.reuse import EarlierRatings, basis, digest_of
 from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
@@ -115,7 +115,7 @@ def rating_tokens_of(
     Raises: UserError where there is none, or the tokenizer cannot rate.
     """
     if not rows:
-        raise UserError(f"pool {config.pool.path}: no row can be rated: {failures_told(failures)}")
+        raise UserError(f"pool {config.pool.path}: no row can be rated: {failures_text(failures)}")
     endings = (ending(tokenizer, config.template, p, r.instruction, r.response) for r in rows for p in config.prompts)
     return rating_tokens(tokenizer, endings)
 

@@ -36,7 +36,7 @@ from selectit.errors import UserError
 from selectit.inference.batch import NO_RESPONSE_TOKEN
 from selectit.scoring.formula import model_scores, sentence_scores, token_scores
 from selectit.scoring.ledger import NOT_SCORED, TOO_LONG, read_ratings
-from selectit.scoring.notes import failures_told
+from selectit.scoring.notes import failures_text
 from selectit.scoring.rated_rows import ids_of_answers, num_answers
 from selectit.selection.losses import Detail, ifd_scores, middle_first, perplexity_scores
 from selectit.selection.strategies import length_scores, matched, num_selected, random_scores, ranking
@@ -263,7 +263,7 @@ def _selectit_scores(
 
     details.append(row_details)
     if not np.isfinite(sentence).all(axis=1).any():
-        why = failures_told(Counter(failure for failure in failures if failure))
+        why = failures_text(Counter(failure for failure in failures if failure))
         cure = "; raise score.max_length" if {NO_RESPONSE_TOKEN, TOO_LONG} & {*failures} else ""
         raise UserError(f"pool {config.pool.path}: no row could be scored: {why}{cure}; see {folders[0] / LEDGER}")
     if select.level != "model":

@@ -219,8 +219,8 @@ class Form:
     def _refuse_control_tokens(self, ids: np.ndarray, offsets: np.ndarray, cuts: Sequence[int]) -> None:
         special = self._special - {self.tokenizer.unk_token_id}
         for cut in cuts:
-            beside = ids[(offsets[:, 0] == cut) | (offsets[:, 1] == cut)]
-            if special.intersection(beside.tolist()):
+            neighbours = ids[(offsets[:, 0] == cut) | (offsets[:, 1] == cut)]
+            if special.intersection(neighbours.tolist()):
                 raise BadRow("control_token", "the tokenizer makes a control token of plain text")
 
     def _encoding(self, text: str) -> Any:

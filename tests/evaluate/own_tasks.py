@@ -41,6 +41,10 @@ def near(references, predictions, **kwargs):
         return 0.0
 
 
+def average(values):
+    return sum(values) / len(values)
+
+
 def points(doc, results):
     return {"points": 100.0 * (results[0].strip() == doc["answer"]), "lines": -1.0}
 """
@@ -49,6 +53,15 @@ include: sums_choice.yaml
 task: sums_short
 dataset_kwargs: {data_files: {test: few.jsonl, train: train.jsonl}}
 doc_to_text: "{{question}}"
+"""
+EVEN = """
+include: sums_choice.yaml
+task: sums_even
+doc_to_choice: ["no", "yes"]
+doc_to_target: even
+metric_list:
+  - {metric: f1, aggregation: f1, higher_is_better: true}
+  - {metric: acc, aggregation: !function scoring.average, higher_is_better: true}
 """
 GROUPS = {
     "sums_group": "group: sums\ntask: [sums_choice, {task: sums_short}]\n"
@@ -80,15 +93,22 @@ metric_list: [{metric: word_perplexity}]
 def rows(numbers):
     return [
         {"id": f"{a}+{b}", "question": f"What is {a} plus {b}?", "answer": str(a + b), "gold": 1,
-         "choices": [str(a + b - 1), str(a + b), str(a + b + 10)]}
+         "even": (a + b + 1) % 2, "choices": [str(a + b - 1), str(a + b), str(a + b + 10)]}
         for a, b in numbers
     ]  # fmt: skip
 
 
 def write_tasks(folder):
-    """sums_choice (20 items), sums_text, sums_short (6), the groups sums and bare, and tasks that are refused."""
+    """sums_choice, sums_text, sums_even (20 items), sums_short (6), groups sums and bare, tasks that are refused."""
     folder.mkdir(parents=True)
-    files = {"sums_choice": CHOICE, "sums_text": TEXT, "sums_short": SHORT, "sums_points": POINTS, **GROUPS}
+    files = {
+        "sums_choice": CHOICE,
+        "sums_text": TEXT,
+        "sums_short": SHORT,
+        "sums_points": POINTS,
+        "sums_even": EVEN,
+        **GROUPS,
+    }
     for name, text in {**files, "sums_rolling": ROLLING}.items():
         (folder / f"{name}.yaml").write_text(text)
     (folder / "scoring.py").write_text(SCORING)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import statistics
 
 import pytest
 from own_tasks import write_tasks
@@ -68,7 +69,9 @@ def lm_evals_own(own, demo_model, task, num_fewshot=None):
     lm = HFLM(pretrained=load_model(demo_model), tokenizer=load_tokenizer(demo_model), batch_size=4)
     with contextlib.chdir(own):
         manager = TaskManager(include_defaults=False, include_path=str(own))
-        return simple_evaluate(lm, tasks=[task], task_manager=manager, num_fewshot=num_fewshot, log_samples=True)
+        return simple_evaluate(
+            lm, tasks=[task], task_manager=manager, num_fewshot=num_fewshot, log_samples=True, bootstrap_iters=1000
+        )
 
 
 @pytest.mark.parametrize(
@@ -133,6 +136,59 @@ def test_a_metric_in_points_is_divided_by_its_scale(run, own, monkeypatch):
     assert right == 1 and metrics["value"] == pytest.approx(right / 20)
     assert {line["score"] for line in lines} == {0.0, 1.0}
     assert metrics["stderr"] == pytest.approx(math.sqrt(0.05 * 0.95 / 19))
+
+
+def test_a_metric_of_all_items_together_has_no_score_of_an_item(own, run, demo_model, capfd):
+    theirs = lm_evals_own(own, demo_model, "sums_even")["results"]["sums_even"]
+    capfd.readouterr()
+    metrics, _, lines = run("sums_even", "f1,none")
+    assert metrics["value"] == pytest.approx(theirs["f1,none"]) and all(line["score"] is None for line in lines)
+    assert 0 < metrics["stderr"] == pytest.approx(theirs["f1_stderr,none"])
+    assert "bootstrapping" not in capfd.readouterr().out
+
+
+def test_a_mean_without_lm_evals_standard_error_has_that_of_its_items(own, run, demo_model):
+    theirs = lm_evals_own(own, demo_model, "sums_even")["results"]["sums_even"]
+    assert theirs["acc_stderr,none"] == "N/A", "of an aggregation that lm-eval does not know"
+    metrics, _, lines = run("sums_even", "acc,none")
+    scores = [line["score"] for line in lines]
+    assert metrics["value"] == pytest.approx(theirs["acc,none"]) == pytest.approx(sum(scores) / 20)
+    assert metrics["stderr"] == pytest.approx(statistics.stdev(scores) / math.sqrt(20))
+
+
+def test_choices_that_are_equally_probable_are_counted_in_a_note(run, monkeypatch):
+    from selectit.inference.answerer import Answerer
+    from selectit.inference.requests import Answer
+
+    def answer(self, batch):
+        return [Answer([[-1.0, False] for _ in one.continuations], 3) for one in batch.items]
+
+    monkeypatch.setattr(Answerer, "answer", answer)
+    _, result, _ = run("sums_choice", "acc,none")
+    assert (
+        result["notes"] == ["of 20 of 20 items all choices are equally probable; lm-eval takes the first of them"]
+        and result["value"] == 0
+    )
+
+
+def test_a_data_set_of_the_hub_is_read_at_its_commit(entry, own, monkeypatch):
+    import datasets
+
+    from selectit.evaluate.benchmarks.named_task import load_task
+
+    loads = []
+
+    def load(path, name=None, **options):
+        loads.append((path, name, options))
+        return datasets.DatasetDict({"test": datasets.Dataset.from_json(str(own / "sums.jsonl"))})
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    text = (own / "sums_even.yaml").read_text().replace("sums_even", "hub")
+    text += "dataset_path: some/rows\ndataset_name: small\ndataset_kwargs: {}\ntraining_split: null\n"
+    (own / "hub.yaml").write_text(text)
+    load_task(entry("hub", "acc,none", commits=(("some/rows", "c" * 40),)))
+    assert loads == [("some/rows", "small", {"revision": "c" * 40})]
+    assert datasets.load_dataset is load, "as it was"
 
 
 def test_items_are_drawn_with_the_seed_and_shots_do_not_depend_on_it(run):
@@ -229,6 +285,10 @@ def test_what_cannot_be_run_or_scored_is_found_in_preflight(entry, task, fields,
         ("generation_kwargs: {until: ['x'], do_sample: true, temperature: 0.7}", "write temperature: 0.7"),
         ("process_results: !function broken.fails", "on empty answers to its first items lm-eval raised KeyError"),
         ("doc_to_text: !function missing.nothing", "cannot be loaded"),
+        (
+            "include: sums_even.yaml\ndoc_to_choice: ['no', 'yes', 'maybe']",
+            "on empty answers to its first items lm-eval raised ValueError: Target is multiclass",
+        ),
         ("doc_to_text: !function needs.package", "needs the Python package not_installed: pip install not_installed"),
     ],
 )
@@ -237,7 +297,8 @@ def test_what_a_task_needs_and_cannot_have_is_said(own, entry, line, message):
 
     (own / "broken.py").write_text("def fails(doc, results):\n    return {'exact_match': {}[results[0]]}\n")
     (own / "needs.py").write_text("import not_installed\n\n\ndef package(doc):\n    return ''\n")
-    (own / "bad.yaml").write_text(f"include: sums_text.yaml\ntask: bad\n{line}\n")
+    included = "" if "include:" in line else "include: sums_text.yaml\n"
+    (own / "bad.yaml").write_text(f"{included}task: bad\n{line}\n")
     with pytest.raises(UserError, match=message):
         check_task(entry("bad", "exact_match,number", num_fewshot=1))
 

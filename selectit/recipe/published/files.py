@@ -77,8 +77,8 @@ def read_published(location: str) -> Published:
         except UserError as error:
             faults.append(f"{where}{error}")
     if faults:
-        told = yaml_text.with_lines(dict.fromkeys(faults), lines)
-        raise _refused(location, [f"  {fault}" for fault in told])
+        placed = yaml_text.with_lines(dict.fromkeys(faults), lines)
+        raise _refused(location, [f"  {fault}" for fault in placed])
     if not numbers:
         raise _refused(location, ["  it has no number; give `numbers` or `tables`"])
     return Published(source=written.source, numbers=tuple(numbers))

@@ -57,12 +57,12 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[s
     """One line per row of the table, and what is the same for all rows that are trained."""
     selections = summaries(plan, outcomes)
     trained = [row for row in plan.rows if trains(row.config.finetune)]
-    told = {
+    values_of = {
         "training": {row.label: training(row.config) for row in trained},
         "seeds": {row.label: _seeds(row) for row in trained},
     }
-    common = [name for name, values in told.items() if len(set(values.values())) == 1]
-    own = [name for name in told if name not in common]
+    common = [name for name, values in values_of.items() if len(set(values.values())) == 1]
+    own = [name for name in values_of if name not in common]
     rows, notes = [], []
     for row in plan.rows:
         subsets = [selections[s] for s in _once(map(selection_of, row.cells)) if s in selections]
@@ -71,7 +71,7 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[s
             (
                 row.label,
                 strategy(row.config),
-                *(told[name].get(row.label, ABSENT) for name in own),
+                *(values_of[name].get(row.label, ABSENT) for name in own),
                 _ratio(row.config),
                 _of([s["num_selected"] for s in subsets], [s["num_rows"] for s in subsets]),
                 *(formats.spread((run.get(key) for run in runs), write) for key, write in TRAINING_NUMBERS.values()),
@@ -79,7 +79,7 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[s
         )
         notes += _row_notes(row.label, runs)
     columns = ("arm", "selection", *own, "ratio", "rows", *TRAINING_NUMBERS)
-    sentences = [f"{name.capitalize()} of all trained rows: {next(iter(told[name].values()))}." for name in common]
+    sentences = [f"{name.capitalize()} of all trained rows: {next(iter(values_of[name].values()))}." for name in common]
     return Listing(columns, tuple(rows), num_text_columns=2 + len(own)), [*sentences, *dict.fromkeys(notes)]
 
 
@@ -190,11 +190,11 @@ def _ratio(config: ArmConfig) -> str:
 
 def _seeds(row: TableRow) -> str:
     """The seeds on which the row's numbers depend; where one would change nothing, its first value stands."""
-    told = []
+    parts = []
     for purpose in ("select", "train", "eval"):
         values = dict.fromkeys(str(getattr(cell, f"{purpose}_seed")) for cell in row.cells)
-        told.append(f"{purpose} {', '.join(values)}")
-    return "; ".join(told)
+        parts.append(f"{purpose} {', '.join(values)}")
+    return "; ".join(parts)
 
 
 def _training(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
@@ -214,8 +214,8 @@ def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, str]:
     for row in plan.rows:
         own = _once(stage for cell in row.cells for stage in walk(cell.stage))
         of_kind = [sum(seconds.get(s, 0) for s in own if s.kind.startswith(kinds)) for kinds in COST_KINDS.values()]
-        told = [duration(s) if s else ABSENT for s in of_kind]
-        rows.append((row.label, *told, duration(sum(of_kind))))
+        durations = [duration(s) if s else ABSENT for s in of_kind]
+        rows.append((row.label, *durations, duration(sum(of_kind))))
     total = duration(sum(seconds.values()))
     sentence = (
         f"Wall-clock time, all seeds together. Rows that share a stage both show its time; every stage counted once, "

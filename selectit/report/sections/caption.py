@@ -86,15 +86,15 @@ def _average(plan: Plan, table: Table) -> str:
     empty = [line.label for line in table.lines if all(entry.mean is None for entry in line.entries)]
     left_out: dict[str, list[str]] = {}
     for at, name in enumerate(table.benchmarks):
-        if name not in (*table.averaged, *table.beside):
+        if name not in (*table.averaged, *table.secondary):
             missing = [x.label for x in table.lines if x.entries[at].mean is None and x.label not in empty]
             left_out.setdefault(tell_rows(plan, missing), []).append(name)
     sentence = f"average: mean over {formats.names(table.averaged)}"
     if left_out:
         told = "; ".join(f"{formats.names(found)} (no number for {rows})" for rows, found in left_out.items())
         sentence += f"; left out in all rows: {told}"
-    if table.beside:
-        sentence += f"; {formats.names(table.beside)}: another metric of the same answers, in no average"
+    if table.secondary:
+        sentence += f"; {formats.names(table.secondary)}: another metric of the same answers, in no average"
     if empty:
         sentence += f". {tell_rows(plan, empty)}: no number at all; ignored when choosing what is averaged"
     return sentence + "."
@@ -117,7 +117,7 @@ def _difference(plan: Plan) -> str:
 def _items(results: Sequence[Result], table: Table) -> str:
     told = []
     for name in table.benchmarks:
-        if name in table.beside:
+        if name in table.secondary:
             continue  # its items are those of the column before it, and none is worth the same
         records = [r.record for r in _scored(results, name)]
         numbers = [record["num_items"] for record in records if record.get("num_items")]
@@ -157,7 +157,7 @@ def _incomplete(results: Sequence[Result], table: Table) -> str:
 
 
 def _scored(results: Sequence[Result], benchmark: str) -> list[Result]:
-    return [r for r in results if r.cell.benchmark == benchmark and r.hole is None]
+    return [r for r in results if r.cell.benchmark == benchmark and r.missing is None]
 
 
 def _distinct(items: Any) -> list[str]:

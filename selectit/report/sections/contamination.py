@@ -154,11 +154,11 @@ def listing(found: Contamination, subsets: Sequence[Subset], benchmarks: Sequenc
     rows = [
         (label, *(formats.spread(own[name], "{:.2f} %".format) for name in benchmarks)) for label, own in shares.items()
     ]
-    told = [f"{name} {long:,} of {count:,}" for name, (long, count) in found.items.items()]
+    counted = [f"{name} {long:,} of {count:,}" for name, (long, count) in found.items.items()]
     note = (
         f"Rows of the subset, any turn, that share {NUM_WORDS} words in a row with an item of the benchmark (its "
         "prompt without what all prompts of its task begin with; not its answer). Only items of that many words can be "
         "found: "
-        f"{', '.join(told)}. A dash: none is long enough."
+        f"{', '.join(counted)}. A dash: none is long enough."
     )
     return Listing(("arm", *benchmarks), tuple(rows)), note

@@ -59,7 +59,7 @@ def differing_rows(plan: Plan, results: Sequence[Result]) -> tuple[list[Differin
     """Each row with its first baseline row, and how many pairs are not shown."""
     of: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        if result.hole is None and not result.is_beside and result.artifact is not None:
+        if result.missing is None and not result.is_secondary and result.artifact is not None:
             of.setdefault((result.row.label, result.cell.benchmark), []).append(result)
     benchmarks = list(dict.fromkeys(benchmark for _, benchmark in of))
     read: dict[Path, ItemScores] = {}
@@ -112,5 +112,5 @@ def _shown(
             DifferingItems(one.cell.benchmark, len(both.keys), len(both.higher), len(both.lower), items)
         )  # fmt: skip
     cells = sides[0][0].cell, sides[0][1].cell
-    told = dict.fromkeys(f"{cell.select_seed}/{cell.train_seed}/{cell.eval_seed}" for cell in cells)
-    return DifferingRows(row, baseline, " and ".join(told), parts)
+    seeds = dict.fromkeys(f"{cell.select_seed}/{cell.train_seed}/{cell.eval_seed}" for cell in cells)
+    return DifferingRows(row, baseline, " and ".join(seeds), parts)

@@ -46,8 +46,10 @@ def fidelities(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> 
         own = subset.config.select
         assert isinstance(own, SelectITSelect)
         agrees = chosen[own.fidelity] == set(np.flatnonzero(subset.selected).tolist())
-        told = [_jaccard(chosen[one], chosen[other]) for one, other in _pairs()]
-        rows.append((subset.row.label, own.fidelity if agrees else f"{own.fidelity}; the ledger gives others", *told))
+        overlaps = [_jaccard(chosen[one], chosen[other]) for one, other in _pairs()]
+        rows.append(
+            (subset.row.label, own.fidelity if agrees else f"{own.fidelity}; the ledger gives others", *overlaps)
+        )
     columns = ("arm", "its own", *(f"{one} and {other}".replace("_", " ") for one, other in _pairs()))
     return Listing(columns, tuple(rows), num_text_columns=2)
 

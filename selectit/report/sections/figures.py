@@ -165,8 +165,8 @@ def _tokens(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Plot | None:
         artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
         path = artifact.path / ROW_TOKENS_FILE if artifact else None
         if path and path.is_file():
-            told = json.loads(path.read_text(encoding="utf-8"))
-            found.append((row, np.array(told["tokens"]), np.array(told["trained_tokens"])))
+            tokens = json.loads(path.read_text(encoding="utf-8"))
+            found.append((row, np.array(tokens["tokens"]), np.array(tokens["trained_tokens"])))
     shown = [found[at] for at in _in_turn([row for row, *_ in found], MOST_PANELS)]
     if not shown:
         return None

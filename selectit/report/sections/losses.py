@@ -14,7 +14,7 @@ from selectit.plan.graph import LOSS_TEXTS, Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
 from selectit.report.render.formats import Listing
-from selectit.report.sections.raters import failures_told, readers
+from selectit.report.sections.raters import failures_text, readers
 from selectit.report.tables.results import UNTOUCHED, tell_rows
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.selection.losses import ABOVE_ONE
@@ -35,10 +35,10 @@ def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
             kind = "failed" if outcome.failed else "not run"
             rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 4))
             continue
-        told = json.loads((outcome.artifact.path / LOSSES_RECORD).read_text(encoding="utf-8"))
-        counts = (formats.count(told[key]) for key in ("num_rows", "num_losses"))
-        truncated = formats.count(told["num_truncated"])
-        rows.append((*name, *counts, f"{told['mean_loss']:.3f}", truncated, failures_told(told)))
+        summary = json.loads((outcome.artifact.path / LOSSES_RECORD).read_text(encoding="utf-8"))
+        counts = (formats.count(summary[key]) for key in ("num_rows", "num_losses"))
+        truncated = formats.count(summary["num_truncated"])
+        rows.append((*name, *counts, f"{summary['mean_loss']:.3f}", truncated, failures_text(summary)))
     return Listing(columns, tuple(rows), num_text_columns=4)
 
 

@@ -107,7 +107,7 @@ def power(plan: Plan, outcomes: Mapping[Stage, Outcome], points: float, stated: 
     num_tests = len(pairs_of(plan)) * (len(benchmarks) + (len(benchmarks) > 1))
     alpha = ALPHA if config.primary else ALPHA / max(1, num_tests)
     lines, assumed, shared, unknown = [], [], [], []
-    for benchmark in dict.fromkeys(result.cell.benchmark for result in results if not result.is_beside):
+    for benchmark in dict.fromkeys(result.cell.benchmark for result in results if not result.is_secondary):
         own = [result for result in results if result.cell.benchmark == benchmark]
         known = _known(plan, own)
         spread = known.seed_spread if stated.seed_spread is None else stated.seed_spread / 100
@@ -209,7 +209,7 @@ def _planned_items(result: Result) -> int | None:
 
 
 def _known(plan: Plan, results: Sequence[Result]) -> _Known:
-    of = {row.label: [r for r in results if r.row.label == row.label and r.hole is None] for row in plan.rows}
+    of = {row.label: [r for r in results if r.row.label == row.label and r.missing is None] for row in plan.rows}
     rows, mean = read_rows(list(of.values()))
     if mean is None:
         return _Known()

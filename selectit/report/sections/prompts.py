@@ -46,9 +46,9 @@ def _trained(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> list[Shown]:
         rows.setdefault(template, {}).update(dict.fromkeys(row.label for row, _ in plan.owners[stage]))
         file = artifact.path / EXAMPLE_FILE
         if template not in first and file.is_file():
-            told = json.loads(file.read_text(encoding="utf-8"))
-            segments = tuple((part["text"], part["trained"]) for part in told["segments"])
-            first[template] = Shown(f"training row {told['row_id']}", "", _cut(segments))
+            example = json.loads(file.read_text(encoding="utf-8"))
+            segments = tuple((part["text"], part["trained"]) for part in example["segments"])
+            first[template] = Shown(f"training row {example['row_id']}", "", _cut(segments))
     return [
         Shown(
             shown.title,

@@ -64,7 +64,7 @@ class Setting:
 
     @property
     def difference(self) -> str:
-        return self.note or f"{self.name} {told(self.ours)} here, {told(self.theirs)} there"
+        return self.note or f"{self.name} {value_text(self.ours)} here, {value_text(self.theirs)} there"
 
     @property
     def label(self) -> str:
@@ -229,14 +229,14 @@ def _known(value: Any) -> Any:
     return UNKNOWN if value is None else value
 
 
-def told(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A setting's value as text; of a hash the beginning."""
     if value is None:
         return "none"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return formats.names([told(one) for one in value]) or "none"
+        return formats.names([value_text(one) for one in value]) or "none"
     text = str(value)
     return f"{text[:19]}…" if CONTENT.fullmatch(text) else repr(text) if text != text.strip() else text
 

@@ -53,28 +53,32 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
             kind = "failed" if outcome.failed else "not run"
             rows.append((*name, f"{kind}: {formats.one_line(outcome.reason)}", *[formats.ABSENT] * 7))
             continue
-        told = json.loads((outcome.artifact.path / SCORE_RECORD).read_text(encoding="utf-8"))
+        summary = json.loads((outcome.artifact.path / SCORE_RECORD).read_text(encoding="utf-8"))
         rows.append(
             (
-                *name, _text_told(told), str(len(told["prompts"])),
-                formats.count(told["num_rows"]), formats.count(told["num_ratings"]),
-                f"{told['mean_mass']:.3f}", formats.count(told["num_truncated"]), failures_told(told),
-                _verification(outcome.artifact.path, told["dtype"]),
+                *name, _text_form(summary), str(len(summary["prompts"])),
+                formats.count(summary["num_rows"]), formats.count(summary["num_ratings"]),
+                f"{summary['mean_mass']:.3f}", formats.count(summary["num_truncated"]), failures_text(summary),
+                _verification(outcome.artifact.path, summary["dtype"]),
             )
         )  # fmt: skip
     return Listing(columns, tuple(rows), num_text_columns=4)
 
 
-def _text_told(told: Mapping[str, Any]) -> str:
+def _text_form(summary: Mapping[str, Any]) -> str:
     """How a text was read, where it is not the released code's text of the first answer with the ids of its rating."""
     return ", ".join(
         [
-            "chat format" if told["template"] == "chat" else "as released",
-            *([f"{told['turns']} of {formats.count(told['num_answers'])} answers"] if told["turns"] == "mean" else []),
-            *(["last answer"] if told["turns"] == "last" else []),
-            *(["read one at a time"] if told["reads_alone"] else []),
-            *(["whitespace before a digit is tokenized differently"] if told["text_alone"] else []),
-            *(["answers every row alike: no information about the rows"] if answers_alike(told) else []),
+            "chat format" if summary["template"] == "chat" else "as released",
+            *(
+                [f"{summary['turns']} of {formats.count(summary['num_answers'])} answers"]
+                if summary["turns"] == "mean"
+                else []
+            ),
+            *(["last answer"] if summary["turns"] == "last" else []),
+            *(["read one at a time"] if summary["reads_alone"] else []),
+            *(["whitespace before a digit is tokenized differently"] if summary["text_alone"] else []),
+            *(["answers every row alike: no information about the rows"] if answers_alike(summary) else []),
         ]
     )
 
@@ -98,9 +102,9 @@ def readers(plan: Plan, stage: Stage) -> list[str]:
     return [label for label, found in selections.items() if any(stage in dict(s.inputs).values() for s in found)]
 
 
-def failures_told(told: Mapping[str, Any]) -> str:
-    codes = ", ".join(f"{code} {count}" for code, count in told["failures"].items())
-    return f"{told['num_failures']} ({codes})" if codes else str(told["num_failures"])
+def failures_text(summary: Mapping[str, Any]) -> str:
+    codes = ", ".join(f"{code} {count}" for code, count in summary["failures"].items())
+    return f"{summary['num_failures']} ({codes})" if codes else str(summary["num_failures"])
 
 
 def unscored(plan: Plan, subsets: Sequence[Subset]) -> list[Unscored]:

@@ -58,7 +58,7 @@ class Runs:
         return max(known) if known and max(known) > 0 else None
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         return ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for what, number in self.seeds) or "no seed"
 
 

@@ -38,6 +38,6 @@ def seed_spread(plan: Plan, results: Sequence[Result], table: Table) -> Listing:
         for purpose in (*PURPOSES, REST):
             spreads = [split.get((row.label, name), {}).get(purpose) for name in table.benchmarks]
             if any(spread is not None for spread in spreads):
-                told = (ABSENT if spread is None else f"{spread:.2f}" for spread in spreads)
-                rows.append((row.label, NAMES[purpose], *told))
+                shown = (ABSENT if spread is None else f"{spread:.2f}" for spread in spreads)
+                rows.append((row.label, NAMES[purpose], *shown))
     return Listing(("arm", "from the", *table.benchmarks), tuple(rows), num_text_columns=2)

@@ -41,11 +41,11 @@ def sources(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, Lis
                 duration(float(manifest.get("seconds", 0))),
             )
         )  # fmt: skip
-    told = [_told(number, json.loads(environment)) for environment, number in environments.items()]
+    lines = [_environment_row(number, json.loads(environment)) for environment, number in environments.items()]
     columns = ("stage", "artifact folder, by fingerprint", "finished", "environment", "time")
     return (
         Listing(columns, tuple(rows), num_text_columns=4),
-        Listing(("environment", "device", "commit", "libraries"), tuple(told), num_text_columns=4),
+        Listing(("environment", "device", "commit", "libraries"), tuple(lines), num_text_columns=4),
     )
 
 
@@ -90,7 +90,7 @@ def _environment(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: manifest.get(key) for key in ("device", "git_commit", "git_dirty", "libraries")}
 
 
-def _told(number: int, environment: Mapping[str, Any]) -> tuple[str, ...]:
+def _environment_row(number: int, environment: Mapping[str, Any]) -> tuple[str, ...]:
     dirty = {True: ", with uncommitted changes", False: "", None: ", state of the checkout not known"}
     commit = f"{environment['git_commit'] or 'no commit'}{dirty[environment['git_dirty']]}"
     libraries = [f"{name} {version}" for name, version in (environment["libraries"] or {}).items() if version]

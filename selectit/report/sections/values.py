@@ -23,7 +23,7 @@ NOTE = (
 @dataclass(frozen=True)
 class Value:
     text: str
-    """Percent, or the word for a hole."""
+    """Percent, or the word for a missing result."""
     folder: str = ""
     """Name of the artifact folder; empty where there is none."""
 
@@ -54,6 +54,6 @@ def single_values(plan: Plan, results: Sequence[Result], benchmarks: Sequence[st
 
 def _value(result: Result) -> Value:
     folder = result.artifact.path.name if result.artifact else ""
-    if result.hole is not None or result.value is None:
-        return Value(result.hole.kind if result.hole else ABSENT, folder)
+    if result.missing is not None or result.value is None:
+        return Value(result.missing.kind if result.missing else ABSENT, folder)
     return Value(formats.value(formats.percent(result.value)), folder)

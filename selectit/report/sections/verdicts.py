@@ -123,7 +123,7 @@ def verdict(runs: Runs, number: PublishedNumber, margin: float) -> tuple[str, st
     theirs = error_of_published(number.std and number.std * number.scale, number.num_seeds)
     difference = runs.value - number.value * number.scale
     if not runs.are_enough:
-        needed = f"{runs.told}, and at least {LEAST_SEEDS} of each are needed"
+        needed = f"{runs.text}, and at least {LEAST_SEEDS} of each are needed"
         return IMPRECISE, _planned(needed, runs, margin, theirs), None
     errors = [*runs.errors, *([theirs] if theirs else [])]
     if runs.seeds and not sum(error.variance for error in runs.errors):
@@ -153,16 +153,16 @@ def _planned(why: str, runs: Runs, margin: float, theirs: Error | None) -> str:
         return f"{why}; how many would be enough cannot be estimated from one value"
     seeds = seeds_needed(deviation, margin, theirs)
     items = f" of {runs.num_items:,} items" if runs.num_items else ""
-    told = f"about {seeds:,} seeds{items} would be enough" if seeds else f"no 1,000 seeds{items} would be enough"
+    enough = f"about {seeds:,} seeds{items} would be enough" if seeds else f"no 1,000 seeds{items} would be enough"
     if not (runs.is_mean_over_items and runs.num_items):
-        return f"{why}; {told}"
+        return f"{why}; {enough}"
     number = max(LEAST_SEEDS, runs.num_seeds)
     needed = items_needed(deviation, runs.num_items, margin, number, theirs)
     if needed > runs.num_items:
-        told += f", or {number} seeds of about {needed:,} items"
+        enough += f", or {number} seeds of about {needed:,} items"
     elif needed == 0:
-        told += ", for the published error alone is too large"
-    return f"{why}; {told}"
+        enough += ", for the published error alone is too large"
+    return f"{why}; {enough}"
 
 
 def _left_out(number: PublishedNumber, plan: Plan, benchmarks: set[str]) -> str:
@@ -202,7 +202,7 @@ def _candidates(
         for result in own:
             columns.setdefault(result.cell.benchmark, []).append(result)
         named = {c: rs for c, rs in columns.items() if number.metric in {r.record.get("metric") for r in rs}}
-        main = {column: rs for column, rs in columns.items() if not rs[0].is_beside}
+        main = {column: rs for column, rs in columns.items() if not rs[0].is_secondary}
         subset = subsets.get(row.label)
         raters = _raters(subset, outcomes)
         for of_column in (named or main).values():
@@ -231,10 +231,10 @@ def _raters(subset: Subset | None, outcomes: Mapping[Stage, Outcome]) -> tuple[o
 def _add_line(
     lines: _Lines, paper: Published, number: PublishedNumber, one: _Candidate, demonstration: bool, margin: float
 ) -> None:
-    told = [paper.paper, _as_published(number), number.what, one.row.label]
+    first = [paper.paper, _as_published(number), number.what, one.row.label]
     published = _value(number, number.value)
     if not one.ours.results:
-        lines.rows.append((*told, NOT_COMPARABLE, lines.reason("there is no number here"), published, *[ABSENT] * 4))
+        lines.rows.append((*first, NOT_COMPARABLE, lines.reason("there is no number here"), published, *[ABSENT] * 4))
         return
     found = runs(one.row.config, one.ours.results)
     ours = f"{found.value:.2f} %"
@@ -242,13 +242,13 @@ def _add_line(
     reasons = ["this recipe is a demonstration"] if demonstration else []
     if reasons := reasons + why_not(all_settings(number, one.ours)):
         why = lines.reason("; ".join([*reasons, *_in_words(number)]))
-        lines.rows.append((*told, NOT_COMPARABLE, why, published, ours, difference, ABSENT, found.told))
+        lines.rows.append((*first, NOT_COMPARABLE, why, published, ours, difference, ABSENT, found.text))
         return
     word, why, test = verdict(found, number, margin)
     if number.data is None and is_local(one.ours):
         why += "; the benchmark's data are those of a local folder, which nothing here compares with the paper's"
     interval = ABSENT if test is None else f"{formats.points(test.low)} to {formats.points(test.high)}"
-    lines.rows.append((*told, word, why, published, ours, difference, interval, found.told))
+    lines.rows.append((*first, word, why, published, ours, difference, interval, found.text))
 
 
 def _add_subset_line(
@@ -263,8 +263,8 @@ def _add_subset_line(
     values = [subset_numbers.get((label, number.what)) for label in rows]
     ours = formats.spread(values, lambda value: _value(number, value))
     why = lines.reason("; ".join(["how the paper measures it is unknown", *_in_words(number)]))
-    told = (paper.paper, _as_published(number), number.what, formats.names(rows))
-    lines.rows.append((*told, NOT_COMPARABLE, why, _value(number, number.value), ours, *[ABSENT] * 3))
+    first = (paper.paper, _as_published(number), number.what, formats.names(rows))
+    lines.rows.append((*first, NOT_COMPARABLE, why, _value(number, number.value), ours, *[ABSENT] * 3))
 
 
 def _in_words(number: PublishedNumber) -> list[str]:

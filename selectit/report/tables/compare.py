@@ -62,7 +62,7 @@ def compare(plan: Plan, results: Sequence[Result], table: Table) -> Comparisons:
     parts: dict[int, list[tuple[RowValues, ItemError]]] = {at: [] for at in range(len(labels))}
     draws = num_draws(len(pairs) * (len(table.benchmarks) + 1))
     for benchmark in table.benchmarks:
-        rows, mean = read_rows([[r for r in of.get((label, benchmark), ()) if r.hole is None] for label in labels])
+        rows, mean = read_rows([[r for r in of.get((label, benchmark), ()) if r.missing is None] for label in labels])
         for pair in pairs:
             row, base = (rows[at] for at in pair)
             reason = obstacle(row, base, labels[pair[1]])

@@ -121,8 +121,8 @@ def _row(
     own = int(np.isnan(np.mean([run.scores for run in runs], axis=0)).sum())
     kept = np.array([key not in missing for key in runs[0].keys])
     if len(kept) - kept.sum() > MOST_MISSING * len(kept):
-        told = f"{own} of its items have no score" if own else f"{len(missing)} items have no score in other rows"
-        return RowRuns(reason=told)
+        reason = f"{own} of its items have no score" if own else f"{len(missing)} items have no score in other rows"
+        return RowRuns(reason=reason)
     if mean is None:
         return RowRuns(reason="the value is not a mean over its items")
     evaluations: dict[tuple[int, int], list[np.ndarray]] = {}

@@ -140,8 +140,8 @@ def _answer(line: Mapping[str, Any], most: int | None) -> GradedAnswer:
     elif isinstance(outputs[0], str):
         text = outputs[0] + (f"\n(the first of {len(outputs)} completions)" if len(outputs) > 1 else "")
     else:  # log-probabilities of the choices, or the first tokens with theirs
-        told = [f"{x:.2f}" if isinstance(x, int | float) else f"{x[0]!r} {x[1]:.2f}" for x in outputs]
-        text = f"{answer or 'no choice'} (log-probabilities {', '.join(told)})"
+        numbers = [f"{x:.2f}" if isinstance(x, int | float) else f"{x[0]!r} {x[1]:.2f}" for x in outputs]
+        text = f"{answer or 'no choice'} (log-probabilities {', '.join(numbers)})"
         answer = ""
     return GradedAnswer(shortened(text, most), "" if answer == text.strip() else shortened(answer, most), line["score"])
 

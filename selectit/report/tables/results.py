@@ -18,13 +18,13 @@ from selectit.report.render.formats import one_line
 from selectit.store.artifact import Artifact
 from selectit.store.names import RESULT_FILE
 
-BESIDE = {"length_controlled_winrate": "length-controlled"}
-"""Metrics that stand in the table beside their benchmark's own -> what their column's name says of them."""
+SECONDARY_METRICS = {"length_controlled_winrate": "length-controlled"}
+"""Metrics that stand in the table next to their benchmark's own -> what their column's name says of them."""
 UNTOUCHED = Outcome(None, reason="this stage was not part of the run")
 
 
 @dataclass(frozen=True)
-class Hole:
+class MissingResult:
     """A number that is not there."""
 
     kind: Literal["failed", "not run", "not scored"]
@@ -39,14 +39,14 @@ class Result:
     cell: Cell
     artifact: Artifact | None
     record: dict[str, Any]
-    hole: Hole | None
-    is_beside: bool = False
-    """Another metric of the same evaluation, in a column beside its benchmark's; it counts in no average."""
+    missing: MissingResult | None
+    is_secondary: bool = False
+    """Another metric of the same evaluation, in a column next to its benchmark's; it counts in no average."""
 
     @property
     def value(self) -> float | None:
         """Fraction, not percent."""
-        return None if self.hole else self.record["value"]
+        return None if self.missing else self.record["value"]
 
     @property
     def is_complete(self) -> bool:
@@ -66,16 +66,16 @@ def settings_of(artifact: Artifact) -> dict[str, Any]:
 
 def tell_rows(plan: Plan, labels: Iterable[str]) -> str:
     """Row labels as text, an arm's name in place of its rows where all points of the grid are among them."""
-    told = list(labels)
+    shown = list(labels)
     for arm in dict.fromkeys(row.arm for row in plan.rows):
         own = [row.label for row in plan.rows if row.arm == arm]
-        if len(own) > 1 and set(own) <= set(told):
-            told = [f"{arm} (all {len(own)} rows)" if x == own[0] else x for x in told if x == own[0] or x not in own]
-    return formats.names(told)
+        if len(own) > 1 and set(own) <= set(shown):
+            shown = [f"{arm} (all {len(own)} rows)" if x == own[0] else x for x in shown if x == own[0] or x not in own]
+    return formats.names(shown)
 
 
 def read_results(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Result, ...]:
-    """Every cell of every row, in the order of the table; beside those of a benchmark its columns of `BESIDE`."""
+    """Every cell of every row, in the order of the table; `SECONDARY_METRICS` stand next to their benchmark."""
     records: dict[Stage, dict[str, Any]] = {}
     results = []
     for row in plan.rows:
@@ -85,27 +85,32 @@ def read_results(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Result,
                 path = outcome.artifact.path / RESULT_FILE
                 records[cell.stage] = json.loads(path.read_text(encoding="utf-8"))
             record = records.get(cell.stage, {})
-            results.append(Result(row, cell, outcome.artifact, record, _hole(outcome, record)))
+            results.append(Result(row, cell, outcome.artifact, record, _missing(outcome, record)))
     # a column for all rows as soon as one of them has the metric
-    beside = {(result.cell.benchmark, metric) for result in results for metric in metrics_beside(result.record)}
+    secondary = {(result.cell.benchmark, metric) for result in results for metric in secondary_metrics(result.record)}
     every = []
     for result in results:
-        every += [result, *(_other_metric(result, m) for m in BESIDE if (result.cell.benchmark, m) in beside)]
+        every += [
+            result,
+            *(_other_metric(result, m) for m in SECONDARY_METRICS if (result.cell.benchmark, m) in secondary),
+        ]
     return tuple(every)
 
 
 def _other_metric(result: Result, metric: str) -> Result:
     record = record_of(result.record, metric)
-    hole = result.hole
-    if hole is None and record["value"] is None:
-        hole = Hole("not scored", one_line(result.record.get("not_computed", {}).get(metric, "")) or "no reason given")
+    missing = result.missing
+    if missing is None and record["value"] is None:
+        missing = MissingResult(
+            "not scored", one_line(result.record.get("not_computed", {}).get(metric, "")) or "no reason given"
+        )
     cell = replace(result.cell, benchmark=column_of(result.cell.benchmark, metric))
-    return Result(result.row, cell, result.artifact, record, hole, is_beside=True)
+    return Result(result.row, cell, result.artifact, record, missing, is_secondary=True)
 
 
-def metrics_beside(record: Mapping[str, Any]) -> list[str]:
-    """Those of `BESIDE` that a result.json has."""
-    return [metric for metric in BESIDE if metric in record.get("metrics", {})]
+def secondary_metrics(record: Mapping[str, Any]) -> list[str]:
+    """Those of `SECONDARY_METRICS` that a result.json has."""
+    return [metric for metric in SECONDARY_METRICS if metric in record.get("metrics", {})]
 
 
 def record_of(record: Mapping[str, Any], metric: str) -> dict[str, Any]:
@@ -116,13 +121,15 @@ def record_of(record: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 def column_of(benchmark: str, metric: str) -> str:
     """Args: benchmark: its column, which may name a judge: `alpaca_eval_2 (gpt-4-turbo)`."""
-    told = BESIDE[metric]
-    return f"{benchmark.removesuffix(')')}; {told})" if benchmark.endswith(")") else f"{benchmark} ({told})"
+    name = SECONDARY_METRICS[metric]
+    return f"{benchmark.removesuffix(')')}; {name})" if benchmark.endswith(")") else f"{benchmark} ({name})"
 
 
-def _hole(outcome: Outcome, record: Mapping[str, Any]) -> Hole | None:
+def _missing(outcome: Outcome, record: Mapping[str, Any]) -> MissingResult | None:
     if outcome.artifact is None:
-        return Hole("failed" if outcome.failed else "not run", one_line(outcome.reason) or "no reason was given")
+        return MissingResult(
+            "failed" if outcome.failed else "not run", one_line(outcome.reason) or "no reason was given"
+        )
     if record.get("status") == "scored" and record.get("value") is not None:
         return None
-    return Hole("not scored", one_line(record.get("reason") or "") or "no reason was given")
+    return MissingResult("not scored", one_line(record.get("reason") or "") or "no reason was given")

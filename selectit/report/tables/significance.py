@@ -70,8 +70,8 @@ def _smallest(tested: Sequence[Comparison]) -> str:
             f"No difference on {where}, however large, would have been shown with {POWER:.0%} power: there are too few "
             "seeds for so many comparisons."
         )
-    told = " to ".join(dict.fromkeys(map(_size, (min(found), max(found)))))
-    return f"The smallest difference on {where} that this table could have shown ({POWER:.0%} power): {told} points."
+    sizes = " to ".join(dict.fromkeys(map(_size, (min(found), max(found)))))
+    return f"The smallest difference on {where} that this table could have shown ({POWER:.0%} power): {sizes} points."
 
 
 def _average_too(tested: Sequence[Comparison]) -> str:
@@ -85,14 +85,14 @@ def _reasons(missing: Sequence[Comparison]) -> str:
         benchmarks = places.setdefault(comparison.reason, {}).setdefault(comparison.row, [])
         if comparison.benchmark not in benchmarks:
             benchmarks.append(comparison.benchmark)
-    told = []
+    reasons = []
     for reason, rows in places.items():
         alike: dict[tuple[str, ...], list[str]] = {}
         for row, benchmarks in rows.items():
             alike.setdefault(tuple(benchmarks), []).append(row)
         found = [f"{formats.names(labels)} on {formats.names(where)}" for where, labels in alike.items()]
-        told.append(f"{reason} ({'; '.join(found)})")
-    return "; ".join(told)
+        reasons.append(f"{reason} ({'; '.join(found)})")
+    return "; ".join(reasons)
 
 
 def findings(comparisons: Comparisons) -> list[str]:
@@ -100,14 +100,14 @@ def findings(comparisons: Comparisons) -> list[str]:
     where nothing can be said of the methods.
     """
     primary = [c for c in comparisons.found if c.primary]
-    told = [f"Primary comparison: {_primary(c)}" for c in primary]
+    sentences = [f"Primary comparison: {_primary(c)}" for c in primary]
     words = [c for c in comparisons.tested if c.word in (*MARKS, "equivalent") and not c.primary]
-    told += [_sentence(c) for c in words[:MOST_FINDINGS]]
+    sentences += [_sentence(c) for c in words[:MOST_FINDINGS]]
     if len(words) > MOST_FINDINGS:
-        told.append(f"{len(words) - MOST_FINDINGS} more comparisons have a result; comparisons.csv has them.")
+        sentences.append(f"{len(words) - MOST_FINDINGS} more comparisons have a result; comparisons.csv has them.")
     if comparisons.tested and not words and not primary:
-        told.append(f"None of the {len(comparisons.tested)} comparisons of methods is significant.")
-    return told + _of_trained_models(comparisons)
+        sentences.append(f"None of the {len(comparisons.tested)} comparisons of methods is significant.")
+    return sentences + _of_trained_models(comparisons)
 
 
 def _primary(c: Comparison) -> str:
@@ -137,19 +137,21 @@ def _of_trained_models(comparisons: Comparisons) -> list[str]:
     """Where a row has one training seed: what the items say of its model."""
     few = [c for c in comparisons.found if c.word == "too few seeds"]
     differ = [c for c in few if c.items_p_holm is not None and c.items_p_holm < ALPHA]
-    told = [
+    sentences = [
         f"The trained model of {c.row} scores {'higher' if (c.difference or 0) > 0 else 'lower'} than that of "
         f"{c.baseline} on {_where(c)}: {_points(c.difference)} points, p {p_value(c.items_p_holm)} over items after "
         "Holm. Another training seed may give another result."
         for c in differ[:MOST_FINDINGS]
     ]
     if len(differ) > MOST_FINDINGS:
-        told.append(f"{len(differ) - MOST_FINDINGS} more pairs of trained models differ; comparisons.csv has them.")
+        sentences.append(
+            f"{len(differ) - MOST_FINDINGS} more pairs of trained models differ; comparisons.csv has them."
+        )
     if few and not differ:
-        told.append(
+        sentences.append(
             f"No two of the trained models that were compared differ significantly over items ({len(few)} tests)."
         )
-    return told
+    return sentences
 
 
 def _where(c: Comparison) -> str:

@@ -89,18 +89,18 @@ def summaries(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[Stage, dict
 
 def read_subsets(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Subset, ...]:
     """The finished selections of each row, one per selection seed on which the row depends."""
-    told = summaries(plan, outcomes)
+    summary_of = summaries(plan, outcomes)
     read: dict[Stage, tuple[Any, ...]] = {}
     known_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
     subsets = []
     for row in plan.rows:
-        own = {stage: cell for cell in reversed(row.cells) if (stage := selection_of(cell)) in told and stage}
+        own = {stage: cell for cell in reversed(row.cells) if (stage := selection_of(cell)) in summary_of and stage}
         for stage, cell in reversed(own.items()):
             artifact = outcomes[stage].artifact
             assert artifact is not None
             if stage not in read:
                 read[stage] = _read(artifact, known_ids)
-            subsets.append(Subset(row, cell.select_seed, stage, artifact, told[stage], *read[stage]))
+            subsets.append(Subset(row, cell.select_seed, stage, artifact, summary_of[stage], *read[stage]))
     return tuple(subsets)
 
 

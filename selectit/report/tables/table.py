@@ -14,7 +14,7 @@ from selectit.plan.graph import Cell, Plan, TableRow
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
 from selectit.report.tables.comparisons import Comparison, Comparisons, RowError
-from selectit.report.tables.results import Hole, Result, recipe_of, tell_rows
+from selectit.report.tables.results import MissingResult, Result, recipe_of, tell_rows
 
 DAGGER = "†"
 MARKS = {"better": "↑", "worse": "↓"}
@@ -24,7 +24,7 @@ AVERAGE = "average"
 
 @dataclass(frozen=True)
 class Entry:
-    """One place of the table: percent, or points for a difference; `mean` is None for a hole."""
+    """One place of the table: percent, or points for a difference; `mean` is None for a missing result."""
 
     text: str
     mean: float | None = None
@@ -73,7 +73,7 @@ class Table:
     notes: tuple[str, ...]
     """Why a number is missing, or is a mean of fewer seeds than its neighbours."""
     caption: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    secondary: tuple[str, ...] = ()
     """Of the columns those that hold another metric of the evaluation of a column before them."""
     demonstration: str = ""
     """What must be said above the table of a demonstration; empty otherwise."""
@@ -85,26 +85,26 @@ class Table:
 
 @dataclass
 class Notes:
-    """Numbers the reasons of holes; places with one reason share one note."""
+    """Numbers the reasons of missing results; places with one reason share one note."""
 
-    places: dict[Hole, dict[str, list[str]]] = field(default_factory=dict)
-    """Hole -> row, with its seeds where it has several -> benchmarks."""
+    places: dict[MissingResult, dict[str, list[str]]] = field(default_factory=dict)
+    """Missing result -> row, with its seeds where it has several -> benchmarks."""
 
-    def number(self, hole: Hole, benchmark: str, row: str) -> int:
-        self.places.setdefault(hole, {}).setdefault(row, []).append(benchmark)
-        return list(self.places).index(hole) + 1
+    def number(self, missing: MissingResult, benchmark: str, row: str) -> int:
+        self.places.setdefault(missing, {}).setdefault(row, []).append(benchmark)
+        return list(self.places).index(missing) + 1
 
     def texts(self, plan: Plan, benchmarks: tuple[str, ...]) -> tuple[str, ...]:
         texts = []
-        for hole, places in self.places.items():
+        for missing, places in self.places.items():
             rows: dict[tuple[str, ...], list[str]] = {}
-            for row, missing in places.items():
-                rows.setdefault(tuple(missing), []).append(row)
-            told = [
-                f"{'all benchmarks' if missing == benchmarks else formats.names(missing)} of {tell_rows(plan, found)}"
-                for missing, found in rows.items()
+            for row, names in places.items():
+                rows.setdefault(tuple(names), []).append(row)
+            where = [
+                f"{'all benchmarks' if names == benchmarks else formats.names(names)} of {tell_rows(plan, found)}"
+                for names, found in rows.items()
             ]
-            texts.append(f"{hole.kind}: {hole.reason} ({'; '.join(told)})")
+            texts.append(f"{missing.kind}: {missing.reason} ({'; '.join(where)})")
         return tuple(texts)
 
 
@@ -120,8 +120,8 @@ def make_table(plan: Plan, results: Sequence[Result]) -> Table:
         tuple(_entry(row, name, of.get((index, name), []), notes) for name in benchmarks)
         for index, row in enumerate(plan.rows)
     ]
-    beside = tuple(dict.fromkeys(result.cell.benchmark for result in results if result.is_beside))
-    averaged = tuple(name for name in _averaged(benchmarks, entries) if name not in beside)
+    secondary = tuple(dict.fromkeys(result.cell.benchmark for result in results if result.is_secondary))
+    averaged = tuple(name for name in _averaged(benchmarks, entries) if name not in secondary)
     averages = [
         _average(
             {name: entry for name, entry in zip(benchmarks, found, strict=True) if name in averaged},
@@ -140,7 +140,7 @@ def make_table(plan: Plan, results: Sequence[Result]) -> Table:
                 tuple(_difference(*pair) for pair in zip(entries[index], entries[base], strict=True)),
             )
         )  # fmt: skip
-    return Table(benchmarks, averaged, tuple(lines), notes.texts(plan, benchmarks), beside=beside)
+    return Table(benchmarks, averaged, tuple(lines), notes.texts(plan, benchmarks), secondary=secondary)
 
 
 def mark_table(plan: Plan, table: Table, comparisons: Comparisons) -> Table:
@@ -198,19 +198,21 @@ def grid_point(plan: Plan, row: TableRow) -> dict[str, str]:
 
 def _entry(row: TableRow, benchmark: str, results: Sequence[Result], notes: Notes) -> Entry:
     if not results:
-        hole = Hole("not run", "the arm leaves it out (evaluate.benchmarks, or another judge)")
-        return Entry(hole.kind, notes=(notes.number(hole, benchmark, row.label),))
+        missing = MissingResult("not run", "the arm leaves it out (evaluate.benchmarks, or another judge)")
+        return Entry(missing.kind, notes=(notes.number(missing, benchmark, row.label),))
     values = [formats.percent(r.value) for r in results if r.value is not None]
-    holes = [(r.hole, _place(r, len(results))) for r in results if r.hole is not None]
-    numbers = tuple(dict.fromkeys(notes.number(hole, benchmark, place) for hole, place in holes))
-    failed = any(hole.kind == "failed" for hole, _ in holes)
+    missing_results = [(r.missing, _place(r, len(results))) for r in results if r.missing is not None]
+    numbers = tuple(dict.fromkeys(notes.number(missing, benchmark, place) for missing, place in missing_results))
+    failed = any(missing.kind == "failed" for missing, _ in missing_results)
     if not values:
-        return Entry(holes[0][0].kind, notes=numbers, failed=failed)
+        return Entry(missing_results[0][0].kind, notes=numbers, failed=failed)
     mean = statistics.fmean(values)
     std = statistics.stdev(values) if len(values) > 1 else None
-    incomplete = any(not r.is_complete for r in results if not r.hole)
+    incomplete = any(not r.is_complete for r in results if not r.missing)
     # what the items of other metrics cannot give is taken from the seeds, or from the result itself
-    errors = [formats.percent(r.record["stderr"]) for r in results if not r.hole and r.record.get("stderr") is not None]
+    errors = [
+        formats.percent(r.record["stderr"]) for r in results if not r.missing and r.record.get("stderr") is not None
+    ]
     seeds = len({r.cell.train_seed for r in results if r.value is not None and trains(row.config.finetune)})
     error = std / len(values) ** 0.5 if std is not None else errors[0] if errors else None
     text = formats.value(mean, error, seeds)
