@@ -172,8 +172,8 @@ def _notes(
         notes.append("`primary` in the recipe names one comparison that is tested alone and needs less.")
     if draws > 1:
         notes.append(
-            f"The recipe combines {draws} selection seeds with every training seed, so a draw of the subset is known "
-            f"with {draws - 1} degrees of freedom, however many training seeds there are."
+            f"The recipe combines {draws} selection seeds with every training seed, so the spread of the draws rests "
+            f"on {draws - 1} degree{'s' if draws > 2 else ''} of freedom, however many training seeds there are."
         )
     if assumed:
         notes.append(
