@@ -343,3 +343,13 @@ def test_no_number_of_items_makes_up_for_seeds_that_are_too_few():
     assert items_needed(0.01, 3, far) is None and items_needed(0.05, 1, near) is None
     needed = items_needed(0.05, 5, near)
     assert detectable(near.spread(5, needed)) <= 0.05 < detectable(near.spread(5, needed - 1))
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)])
+def test_one_item_has_an_error_an_interval_and_a_p(values):
+    """`evaluate.limit: 1`: nothing is left over for degrees of freedom, and the report must be written all the same."""
+    one, other = (np.array([[value]]) for value in values)
+    items = item_error(units_of(one, other), range(1), range(1, 2))
+    found = infer(values[0] - values[1], spread((), items))
+    assert items.over_items > 0 and items.degrees_of_freedom == 1
+    assert np.isfinite([found.error, found.low, found.high]).all() and 0.05 < found.p <= 1

@@ -190,7 +190,10 @@ def item_error(units: Units, columns: Sequence[int], base: Sequence[int] = (), *
         total = paired_variance(value, units.num_items) if len(base) else alike
     noise = sum(_run_noise(units, side) for side in ([ours - theirs] if by_run else [ours, theirs]))
     counts = np.bincount(units.strata)
-    return ItemError(total, noise, float((counts[counts > 1] - 1).sum()))
+    freedom = float((counts[counts > 1] - 1).sum())
+    return ItemError(
+        total, noise, max(freedom, 1.0)
+    )  # one item of a task has none of its own, and an error all the same
 
 
 def mean_item_error(parts: Sequence[ItemError]) -> ItemError:
