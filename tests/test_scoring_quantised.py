@@ -16,7 +16,7 @@ from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
 from selectit.inference import loaded, quantised
 from selectit.inference.load import load_model
-from selectit.inference.quantised import bitsandbytes_config, check_quantization, told_dtype
+from selectit.inference.quantised import bitsandbytes_config, check_quantization, dtype_text
 from selectit.inference.rater import make_rater
 from selectit.scoring import loss_stage, stage
 from selectit.store.fingerprint import Hasher, identity
@@ -107,7 +107,7 @@ def test_what_a_quantised_rater_lacks_is_said_before_weights_are_loaded(small_po
 def test_a_quantised_checkpoint_without_its_package_is_refused_by_name(small_pool, gptq):
     with pytest.raises(UserError, match=r"is quantised \(gptq\) and cannot be loaded here: "):
         check_quantization(config_of(small_pool, gptq))
-    assert told_dtype(torch.float16, "none", ModelConfig(path=str(gptq))) == "float16, gptq weights"
+    assert dtype_text(torch.float16, "none", ModelConfig(path=str(gptq))) == "float16, gptq weights"
     with pytest.raises(UserError, match="no model could be loaded from"):
         load_model(ModelConfig(path=str(gptq)))
 

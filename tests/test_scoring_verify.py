@@ -95,11 +95,11 @@ def test_a_stage_that_verifies_itself_may_be_verified_again(small_pool, demo, tm
     }  # fmt: skip
     arm = resolve_arm(raw)
     [stage] = score_stages(arm, needed_prompts([arm], [0]))
-    folder = run_alone(stage, tmp_path / "runs", False)
+    folder = run_alone(stage, tmp_path / "runs", False, quiet=False, verbose=False)
     found = json.loads((folder / "verification.json").read_text())
     assert (found["num_rows"], found["dtype"]) == (10, "bfloat16") and not (folder / "ledger").exists()
     verify(stage.config, folder, 40, "corrected", Tracker(folder, Console(quiet=True)))
-    assert run_alone(stage, tmp_path / "runs", False) == folder
+    assert run_alone(stage, tmp_path / "runs", False, quiet=False, verbose=False) == folder
     assert json.loads((folder / "verification.json").read_text())["num_rows"] == 40
 
 

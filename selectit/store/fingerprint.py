@@ -264,16 +264,17 @@ def pinned(config: T) -> T:
 
     A stage loads this one: a branch may have moved on since it was resolved.
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {
+        name: pinned(value) for name in type(config).model_fields if isinstance(value := getattr(config, name), Config)
+    }
     for name in type(config).model_fields:
-        value = getattr(config, name)
-        if isinstance(value, Config):
-            changes[name] = pinned(value)
-        elif name == "revision" and isinstance(config, ModelConfig | PoolConfig) and not Path(config.path).exists():
+        if name in changes:
+            continue
+        if name == "revision" and isinstance(config, ModelConfig | PoolConfig) and not Path(config.path).exists():
             changes[name] = resolve_revision(config.path, *_revision_and_type(config))
         elif (named := config.hub_dataset(name)) is not None:
-            _, holder = named
-            changes[holder] = getattr(config, holder).model_copy(update={"revision": _commit(config, *named)})
+            _, holder = named  # whose own field may come before this one or after it
+            changes[holder] = changes[holder].model_copy(update={"revision": _commit(config, *named)})
         elif (contents := config.contents(name)) is not None:
             changes["commits"] = tuple(_commits(contents).items())
     return config.model_copy(update=changes)

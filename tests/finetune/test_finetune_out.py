@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from selectit.cli.app import app
 from selectit.errors import UserError
-from selectit.finetune.card import NOTICES, base_licence, told_licence
+from selectit.finetune.card import NOTICES, base_licence, licence_text
 from selectit.finetune.merge import merge
 from selectit.finetune.publish import push
 from selectit.inference import merge as merging
@@ -59,7 +59,7 @@ def test_the_card_states_strategy_ratio_and_task(train_tiny, subset):
     ],
 )
 def test_bases_that_ask_for_a_notice_get_it(base, licence, words):
-    assert base_licence(base) == licence and words in told_licence(licence)
+    assert base_licence(base) == licence and words in licence_text(licence)
 
 
 def test_the_card_of_a_whole_model_is_one_of_a_model(train_tiny):
