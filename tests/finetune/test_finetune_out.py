@@ -106,7 +106,7 @@ def test_a_merged_model_that_says_something_else_is_refused_and_removed(train_ti
 
     def damaged(config):
         model = load(config)
-        if config.path.endswith(".part"):
+        if config.path.endswith("selectit-unfinished"):
             model.lm_head.weight.data *= 1.01
         return model
 
