@@ -65,8 +65,8 @@ def main() -> None:
         if arguments.only and not name.startswith(arguments.only):
             continue
         size = {"micro_batch_size": arguments.micro_batch_size, "length": arguments.length}
-        told = json.dumps({**size, **setting, "model": str(arguments.model) if arguments.model else None})
-        done = subprocess.run([sys.executable, __file__, "--child", told], capture_output=True, text=True, check=False)
+        setup = json.dumps({**size, **setting, "model": str(arguments.model) if arguments.model else None})
+        done = subprocess.run([sys.executable, __file__, "--child", setup], capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
         found = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
 """Write the demonstration pool and the miniature benchmarks; the same bytes on every run.
 
-Writes pool.json, pool_labels.json and benchmarks/ beside this file. From the project's root:
+Writes pool.json, pool_labels.json and benchmarks/ next to this file. From the project's root:
     python -m demo.make_data            # write
     python -m demo.make_data --check    # compare the files on disk with what would be written
 """

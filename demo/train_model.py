@@ -1,6 +1,6 @@
 """Train the demonstration's tokenizer and model, on one CPU thread, from text that mixture.py makes.
 
-Writes model/ beside this file: a LLaMA of 1.1 million parameters, stored in float16, and a LLaMA-2-like
+Writes model/ next to this file: a LLaMA of 1.1 million parameters, stored in float16, and a LLaMA-2-like
 tokenizer. From the project's root:
     OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 python -m demo.train_model
 """

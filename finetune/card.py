@@ -1,4 +1,4 @@
-"""The model card, README.md beside an adapter or a model: what was trained, on what, how, and whose licence holds.
+"""The model card, README.md next to an adapter or a model: what was trained, on what, how, and whose licence holds.
 
 Nothing in it decides what the weights are: it never enters a fingerprint.
 """
@@ -195,7 +195,7 @@ def read_card(folder: Path) -> str:
     """Raises: UserError where there is none."""
     path = folder / CARD_FILE
     if not path.is_file():
-        raise UserError(f"{folder} holds no {CARD_FILE}; a training or a merge writes it beside the weights")
+        raise UserError(f"{folder} holds no {CARD_FILE}; a training or a merge writes it next to the weights")
     return path.read_text(encoding="utf-8")
 
 

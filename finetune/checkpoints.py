@@ -27,7 +27,7 @@ NUM_KEPT_CHECKPOINTS = 2
 SLACK_BYTES = 16 * 2**20
 LARGEST_SHARE = 0.1
 """Of a training's time that goes into checkpoints which are due by the clock."""
-"""For what a checkpoint holds beside tensors: tokenizer, state, log."""
+"""For what a checkpoint holds in addition to tensors: tokenizer, state, log."""
 
 
 def mark_complete(checkpoint: Path, finetune: FinetuneConfig) -> None:

@@ -1,6 +1,6 @@
 """One training row as text, with what is trained on marked: a person sees at a glance what a model was taught.
 
-Writes trained_row.json, which the report puts beside the benchmarks' prompts, and row_tokens.json, which it plots.
+Writes trained_row.json, which the report puts next to the benchmarks' prompts, and row_tokens.json, which it plots.
 """
 
 from __future__ import annotations

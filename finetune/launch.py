@@ -113,7 +113,7 @@ def external_command(run_file: Path, num_processes: int) -> str:
 
 
 def launch(run: TrainingRun, run_file: Path, tracker: Tracker, stop: StopRequest) -> None:
-    """Start the processes and wait for them; where `stop` is made, they are told.
+    """Start the processes and wait for them; where `stop` is made, they are asked to stop.
 
     Raises: UserError that a process raised; RuntimeError with the end of a failed process's log; Preempted where
         SIGTERM or Ctrl-C came and a checkpoint was saved.

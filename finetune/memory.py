@@ -57,7 +57,7 @@ def room_now() -> Room:
 def steady_allocation() -> None:
     """Have glibc give every tensor of 1 MiB or more pages of its own, which go back when it is freed.
 
-    By itself it keeps tensors of up to 32 MiB in its heap, where the holes that training leaves cost half as much
+    By itself it keeps tensors of up to 32 MiB in its heap, where the gaps that training leaves cost half as much
     again. On a GPU PyTorch has an allocator of its own.
     """
     if device().type == "cpu" and sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""The proof, before training, that packed rows are blind to each other in this model, with this attention."""
+"""The proof, before training, that packed rows have no cross-example attention in this model, with this attention."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refuse_leaks(model: Any, rows: Sequence[TrainingRow]) -> None:
     difference = ((together - alone).abs().max() / alone.abs().max()).item()
     if difference > TOLERANCE.get(model.dtype, HALF_TOLERANCE):
         raise UserError(
-            f"finetune.packing: rows are not blind to each other in {type(model).__name__} with "
+            f"finetune.packing: there is cross-example attention in {type(model).__name__} with "
             f"{model.config._attn_implementation} attention: behind another row, a row's logits differ by "
             f"{difference:.1%} of the largest. Set finetune.packing to false."
         )

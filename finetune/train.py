@@ -191,7 +191,7 @@ def _note_beginnings(
     if rows.num_also_in_validation:
         tracker.note(f"fine-tune: {rows.num_also_in_validation} rows are left out, since the same ones are held out")
     if training_set.num_truncated:
-        tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows lost their end to max_length")
+        tracker.note(f"fine-tune: {training_set.num_truncated} of {num_rows} rows truncated to max_length")
     if training_set.left_out:
         tracker.note(f"fine-tune: {unusable_rows_text(training_set.left_out, num_rows + len(training_set.left_out))}")
     if training_set.control_tokens:
@@ -202,7 +202,7 @@ def _note_beginnings(
     if device().type == "cpu" and dtype != torch.float32:
         tracker.note(f"fine-tune: {dtype} on a CPU is many times slower than float32; set model.dtype to float32")
     if done.global_step:
-        tracker.note(f"fine-tune: going on after step {done.global_step}")
+        tracker.note(f"fine-tune: resuming after step {done.global_step}")
 
 
 def _refuse_rows_beyond_context(training_set: TrainingSet, model: PreTrainedModel) -> None:

@@ -1,7 +1,7 @@
 """One of several training processes, as the stage that started them sees it.
 
 Writes its output to logs/rank<k>.log and how it ended to .launch/rank<k>.json, and ends with the stage's process:
-a training that nobody watches would go on writing into a folder that another run has taken over.
+a training that nobody watches would go on writing into a folder that another run uses.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ WANDB_INIT_TIMEOUT_SECONDS = 20
 
 
 class Advance(Protocol):
-    """Moves a progress bar on; `description` and `detail` (such as the speed) replace what stands beside it."""
+    """Moves a progress bar on; `description` and `detail` (such as the speed) replace what stands next to it."""
 
     def __call__(self, n: int, *, description: str | None = None, detail: str | None = None) -> None: ...
 

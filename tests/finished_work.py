@@ -16,8 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from selectit.cli import app as cli
-from selectit.cli import results_commands as cli_results
-from selectit.cli import stage_commands as cli_files
+from selectit.cli.consoles import console
 from selectit.data.pool import read_pool
 from selectit.plan.build import build
 from selectit.plan.graph import Stage
@@ -152,8 +151,7 @@ class Work:
 
 def call(*arguments: object, rc: int = 0) -> str:
     """What one command prints, without a process of its own; an error's text where it ends in one."""
-    for console in (cli.console, cli_files.console, cli_results.console):
-        console.width = WIDTH  # workers of xdist have a width of their own
+    console.width = WIDTH  # workers of xdist have a width of their own
     answer = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
     assert answer.exit_code == rc, f"{answer.output}\n{answer.exception!r}"
     is_error = answer.exception is not None and not isinstance(answer.exception, SystemExit)

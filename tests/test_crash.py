@@ -209,7 +209,7 @@ def resized(disk: Path, size: str) -> None:
 @pytest.mark.slow
 def test_a_disk_without_room_for_the_weights_is_told_before_anything_is_started(recipe, whole, small_disk):
     text = finished(recipe, small_disk, rc=1)
-    assert "nothing was started" in text and "GB free, and 2 trainings write" in text
+    assert "preflight failed, no stage was run" in text and "GB free, and 2 trainings write" in text
     assert not list((small_disk / "artifacts").glob("*"))
     resized(small_disk, "100m")
     finished(recipe, small_disk)

@@ -159,7 +159,7 @@ def test_a_failing_arm_leaves_a_labelled_hole_and_the_rest_goes_on(recipe, whole
 def test_what_cannot_work_is_told_before_anything_runs(recipe, tmp_path, tmp_path_factory, override, wanted):
     override = override.format(empty=tmp_path_factory.mktemp("empty"))
     text = finished(recipe, tmp_path, "--set", override, rc=1)
-    assert "nothing was started" in text and wanted in text and "Traceback" not in text
+    assert "preflight failed, no stage was run" in text and wanted in text and "Traceback" not in text
     assert not manifests(tmp_path)
 
 

@@ -103,7 +103,7 @@ REFUSED = {
     "a shard of the pool": ("select {t}/pools --strategy random --out {t}/pools/new.jsonl", "would become a part"),
     "score into its model": ("score {t}/pool.json --model {t}/model --out {t}/model", "--model reads"),
     "score over its pool": ("score {t}/scored/score.json --model {t}/model --out {t}/scored", "POOL reads"),
-    "score beside a folder that it would remove": (
+    "score next to a folder that it would remove": (
         "score {t}/pool.json --model {t}/model --out {t}/busy", "ledger is there",
     ),
     "score below its model": ("score {t}/pool.json --model {t}/model --out {t}/model/new", "would become a part of it"),

@@ -267,7 +267,7 @@ BESIDE = {
     "budget": {"max_steps": 9}, "budget_tokens": {"budget": "tokens", "budget_tokens": 9},
     "curriculum": {"order": "curriculum", "curriculum": "ascending"}, "early_stopping": {"validation": {"share": 0.5}},
 }  # fmt: skip
-"""What a field needs beside it to be allowed."""
+"""What a field needs next to it to be allowed."""
 
 
 def test_every_training_field_is_identity_unless_it_is_marked(recipe):
@@ -347,7 +347,7 @@ def test_a_stage_loads_the_commit_that_its_fingerprint_names(tmp_path, monkeypat
     assert pinned(local).model.revision is None
 
 
-def test_any_file_of_a_pool_folder_counts_and_a_readme_beside_weights_does_not(tmp_path):
+def test_any_file_of_a_pool_folder_counts_and_a_readme_next_to_weights_does_not(tmp_path):
     (tmp_path / "rows.csv").write_text("a\n1\n")
     pool, model = Hasher().dataset(tmp_path), Hasher().checkpoint(tmp_path)
     (tmp_path / "rows.csv").write_text("a\n2\n")
@@ -377,7 +377,7 @@ def test_finetune_and_evaluate_do_not_import_each_other(root):
 
 
 def test_an_explanation_reads_each_finished_manifest_once(tmp_path, monkeypatch):
-    """Else a plan of hundreds of arms beside hundreds of finished ones takes minutes."""
+    """Else a plan of hundreds of arms next to hundreds of finished ones takes minutes."""
     import selectit.store.artifact as artifact
 
     store, reads = Store(tmp_path), []

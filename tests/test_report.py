@@ -334,7 +334,7 @@ def test_a_report_is_written_again_when_a_file_is_gone_or_a_stage_is(world):
     assert made.report().written
 
 
-def test_a_verification_beside_a_ledger_is_told_and_is_reason_for_a_new_report(world):
+def test_a_verification_next_to_a_ledger_is_told_and_is_reason_for_a_new_report(world):
     made = world()
     made.report()
     assert "bfloat16, not verified" in made.text("report.md")

@@ -1,4 +1,4 @@
-"""The report shows a training row beside what each benchmark asked, in every form."""
+"""The report shows a training row next to what each benchmark asked, in every form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRAINED = {
 }  # fmt: skip
 
 
-def test_a_training_row_stands_beside_the_prompts_and_what_is_trained_on_is_marked(tmp_path, demo):
+def test_a_training_row_stands_next_to_the_prompts_and_what_is_trained_on_is_marked(tmp_path, demo):
     world = World(tmp_path, demo)
     for stage, outcome in world.outcomes.items():
         if stage.kind == "finetune-lora":

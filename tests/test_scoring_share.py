@@ -138,7 +138,7 @@ def test_the_place_of_a_process_is_what_its_launcher_says():
     assert place_in({}) == Place(0, 1, 0, 1)
 
 
-def test_a_task_that_is_not_there_or_is_none_and_a_spread_model_beside_another_are_refused(
+def test_a_task_that_is_not_there_or_is_none_and_a_spread_model_next_to_another_are_refused(
     config, tmp_path, monkeypatch
 ):
     with pytest.raises(UserError, match="does not exist: the stage writes it"):

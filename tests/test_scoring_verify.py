@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from selectit.cli.app import app
-from selectit.cli.stage_commands import run_alone
+from selectit.cli.single_stage import run_alone
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data.pool import read_pool
 from selectit.plan.stages import needed_prompts, score_stages

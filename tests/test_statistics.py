@@ -59,7 +59,7 @@ def test_sign_flips_of_zero_or_one_are_mcnemar():
     assert flip_p(one - base, draws=200_000) == pytest.approx(mcnemar(one, base), abs=0.003)
 
 
-def test_drawn_sign_flips_agree_with_enumeration_beside_them():
+def test_drawn_sign_flips_agree_with_enumeration_next_to_them():
     differences = rng(3).normal(0.3, 1, MOST_ENUMERATED)
     found = sign_flips(differences[:, None], 100_000, rng(1))
     drawn = drawn_p(differences.sum(keepdims=True), found.draws, np.abs(differences).sum(keepdims=True))

@@ -31,7 +31,7 @@ from selectit.evaluate.benchmarks.files import (
     needs_tokenizer,
     task_file,
 )
-from selectit.evaluate.benchmarks.named_task import BOOTSTRAP_ITERS, load_task, set_up
+from selectit.evaluate.benchmarks.named_task import BOOTSTRAP_ITERS, generation_settings, load_task, set_up
 from selectit.evaluate.benchmarks.readers import read_mmlu, tydiqa_languages
 from selectit.evaluate.benchmarks.released import ReleasedTask
 from selectit.evaluate.benchmarks.task import DataDirTask
@@ -252,14 +252,7 @@ def _set(task: Task, benchmark: BenchmarkConfig) -> None:
     task.set_config("repeats", benchmark.num_samples)
     if task.get_config("output_type") != "generate_until":
         return
-    settings: dict[str, Any] = {"do_sample": benchmark.temperature > 0, "temperature": benchmark.temperature}
-    if benchmark.temperature > 0:
-        settings["top_p"] = benchmark.top_p
-    if benchmark.max_gen_toks is not None:
-        settings["max_gen_toks"] = benchmark.max_gen_toks
-    if benchmark.until is not None:
-        settings["until"] = list(benchmark.until)
-    task.set_config("generation_kwargs", settings, update=True)
+    task.set_config("generation_kwargs", generation_settings(benchmark), update=True)
 
 
 def _draw(tasks: Mapping[str, Task], benchmark: BenchmarkConfig, limit: int | None) -> dict[str, list[int]] | None:

@@ -18,10 +18,10 @@ from typing import Any
 from datasets import load_dataset
 from huggingface_hub import HfApi, hf_hub_download
 
-from selectit.data.fetch import Source, fetch
+from selectit.data.fetch import Source, fetch, reason_of
 from selectit.data.jsonl import jsonl_lines
 from selectit.data.whole_files import write_whole
-from selectit.errors import UserError, did_you_mean, is_full
+from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.files import (
     BENCHMARKS,
     COMET,
@@ -78,11 +78,9 @@ def fetch_benchmark(name: str, out: Path) -> str:
     try:
         files, origin = _from_hub(name)
     except Exception as error:  # the hub's libraries have an exception for each of its moods
-        if isinstance(error, OSError) and is_full(error):
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{name}: the hub could not be read ({reason}). Run this where there is internet, and take the folder along"
+            f"{name}: the hub could not be read ({reason_of(error)}). Run this where there is internet, and take the "
+            "folder along"
         ) from error
     written = [path for path, content in files.items() if _write(out / path, content)]
     _note(out, name, origin)

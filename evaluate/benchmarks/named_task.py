@@ -21,6 +21,7 @@ from lm_eval.api.group import Group
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
+from selectit.config import BenchmarkConfig
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import TaskFiles, find_task
@@ -34,6 +35,8 @@ from selectit.store.names import TASK_FILE
 
 BOOTSTRAP_ITERS = 1000
 """Of lm-eval's standard errors of metrics that are not means; those of means need none."""
+DEFAULT_MAX_GEN_TOKS = 256
+"""lm-eval's, where neither the task nor the entry has a limit."""
 NO_ANSWER = "[invalid]"
 """What lm-eval's filters give where they read nothing out of a text."""
 
@@ -101,18 +104,19 @@ def set_up(task: Task, benchmark: NamedTaskConfig) -> None:
         return
     settings = {key: value for key, value in own.items() if key not in ("num_beams", "top_p")}
     settings["max_gen_toks"] = settings.pop("max_new_tokens", settings.pop("max_gen_toks", DEFAULT_MAX_GEN_TOKS))
-    settings |= {"do_sample": benchmark.temperature > 0, "temperature": benchmark.temperature}
+    task.set_config("generation_kwargs", settings | generation_settings(benchmark))
+
+
+def generation_settings(benchmark: BenchmarkConfig) -> dict[str, Any]:
+    """What an entry of a profile sets of lm-eval's generation_kwargs."""
+    settings: dict[str, Any] = {"do_sample": benchmark.temperature > 0, "temperature": benchmark.temperature}
     if benchmark.temperature > 0:
         settings["top_p"] = benchmark.top_p
     if benchmark.max_gen_toks is not None:
         settings["max_gen_toks"] = benchmark.max_gen_toks
     if benchmark.until is not None:
         settings["until"] = list(benchmark.until)
-    task.set_config("generation_kwargs", settings)
-
-
-DEFAULT_MAX_GEN_TOKS = 256
-"""lm-eval's, where neither the task nor the entry has a limit."""
+    return settings
 
 
 def write_task(tasks: Mapping[str, Task], benchmark: NamedTaskConfig, out: Path) -> None:

@@ -1,7 +1,7 @@
 """Prompts of released evaluation scripts: the task classes of evaluate/benchmarks/tasks/<benchmark>_<prompts>.yaml.
 
 `selectit`: the scripts that Blue-Raincoat/SelectIT releases with its paper, which are open-instruct's of 2023. A class
-builds the whole prompt of an item as one text, which lm-eval asks as it is. Reads tydiqa_words.yaml beside it.
+builds the whole prompt of an item as one text, which lm-eval asks as it is. Reads tydiqa_words.yaml next to it.
 `instructdiff`: zhuchichi56/Instruct-diff, whose medical script reads the first token alone.
 """
 

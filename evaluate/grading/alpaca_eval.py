@@ -41,7 +41,7 @@ def write_outputs(items: Sequence[Item], generator: str, out: Path) -> None:
 
 
 def output_length(items: Sequence[Item]) -> dict[str, Metric]:
-    """Judges like long answers, so a win rate is read beside the mean length."""
+    """Judges like long answers, so a win rate is read together with the mean length."""
     return {"output_chars": mean_metric([len(item.outputs[0]) for item in items])}
 
 

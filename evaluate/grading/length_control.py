@@ -36,7 +36,7 @@ NUM_FOLDS = 5
 STRENGTHS = np.logspace(-4, 4, 10)
 """Inverse strengths of the l1 penalty that are tried."""
 SEED = 123
-NO_FILE = f"{FILE} is not there (`selectit data fetch --benchmarks {BENCHMARK}` puts it beside the references)"
+NO_FILE = f"{FILE} is not there (`selectit data fetch --benchmarks {BENCHMARK}` puts it next to the references)"
 
 
 @dataclass(frozen=True)

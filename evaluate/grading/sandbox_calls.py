@@ -35,7 +35,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
 }  # fmt: skip
 _NEWEST = 457
-"""Calls with higher numbers are newer than these tables: the program is told that they do not exist."""
+"""Calls with higher numbers are newer than these tables: the program gets the answer that they do not exist."""
 
 _LOAD, _EQUAL, _ABOVE, _HAS_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # bytes into what the kernel shows the filter

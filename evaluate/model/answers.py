@@ -21,7 +21,7 @@ ANSWERS_FILE = "answers.jsonl"
 class Answers:
     """Args:
     out: the stage's folder.
-    model: what answers depend on beside the fingerprint: the number format and the device that a run found.
+    model: what answers depend on in addition to the fingerprint: the number format and the device that a run found.
     """
 
     def __init__(self, out: Path, model: Mapping[str, Any]) -> None:

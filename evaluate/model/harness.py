@@ -87,7 +87,7 @@ def quiet() -> Iterator[None]:
 
 
 class ProgressHook(CacheHook):
-    """Stands where lm-eval's response cache would: it is told of every finished request."""
+    """Stands where lm-eval's response cache would: every finished request is passed to it."""
 
     def __init__(self, advance: Callable[[int], None]) -> None:
         super().__init__(None)

@@ -63,7 +63,7 @@ class EvaluatedLM(HFLM):
     ) -> None:
         """Args:
         load_again: what the process of GPU n answers with, from its own copy; None: there is one process.
-        ends: ids that end an answer, beside those of the model and its tokenizer.
+        ends: ids that end an answer, in addition to those of the model and its tokenizer.
         """
         super().__init__(pretrained=model, tokenizer=tokenizer)
         self.truncated_prompts: set[str] = set()
@@ -193,8 +193,8 @@ class EvaluatedLM(HFLM):
         asked: list[Request] = []
         encoded: dict[str, list[int]] = {}
         seen: Counter[tuple[Ids, GenerationSettings]] = Counter()
-        for context, told in (request.args for request in requests):
-            settings = self._settings(told, eos)
+        for context, own in (request.args for request in requests):
+            settings = self._settings(own, eos)
             room = self.max_length - settings.max_new_tokens
             assert room > 0, f"{settings.max_new_tokens} new tokens leave no room in a context of {self.max_length}"
             if context not in encoded:
@@ -212,9 +212,9 @@ class EvaluatedLM(HFLM):
             self.endings.setdefault(request.args[0], []).append((answer.value, answer.ending))
         return [found[request].value for request in asked]
 
-    def _settings(self, told: dict[str, Any], eos: str | None) -> GenerationSettings:
+    def _settings(self, own: dict[str, Any], eos: str | None) -> GenerationSettings:
         """lm-eval's generation settings, read as its Hugging Face model reads them."""
-        settings: Any = normalize_gen_kwargs(told, self.max_gen_toks)
+        settings: Any = normalize_gen_kwargs(own, self.max_gen_toks)
         stop = handle_stop_sequences(settings.pop("until", None), eos=eos)
         sampled = settings.pop("do_sample")
         temperature, top_p = settings.pop("temperature"), settings.pop("top_p", 1.0)
@@ -225,7 +225,7 @@ class EvaluatedLM(HFLM):
         return replace(greedy, temperature=temperature, top_p=top_p, seed=self._seed) if sampled else greedy
 
     def _ask(self, requests: list[Request], arguments: Sequence[Any]) -> dict[Request, Answer]:
-        """Args: arguments: lm-eval's own of each request, told to its hook when the request is answered."""
+        """Args: arguments: lm-eval's own of each request, passed to its hook when the request is answered."""
         assert self._answers is not None
         refuse_ids_beyond_embedding(self.tokenizer, self.model, (ids for request in requests for ids in _read(request)))
         of: dict[Request, list[Any]] = {}

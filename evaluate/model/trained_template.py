@@ -1,6 +1,6 @@
 """Chat format is the form that a model was trained in, or its answers are worth nothing: refuse any other.
 
-Reads the chat template that fine-tuning leaves beside its weights.
+Reads the chat template that fine-tuning leaves next to its weights.
 """
 
 from __future__ import annotations

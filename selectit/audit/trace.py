@@ -18,7 +18,7 @@ from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST, RESULTS_CSV
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """A report's folder, and the artifact folders beside it."""
+    """A report's folder, and the artifact folders next to it."""
 
     path: Path
     lines: tuple[dict[str, str], ...]

@@ -41,7 +41,7 @@ def find_unused(plans: Sequence[Plan], store: Store) -> tuple[list[Unused], dict
     """What neither the recipes of `plans` nor a report needs, largest first.
 
     Returns: it, and for each report the folders that are kept for it alone.
-    Raises: UserError where it cannot be told what they need, or a run is at work on something else.
+    Raises: UserError where what they need is not known, or a run is at work on something else.
     """
     needed = _needed(plans, store)
     behind = {name: folders - needed for name, folders in _behind_reports(store).items() if folders - needed}
@@ -83,7 +83,7 @@ def _needed(plans: Sequence[Plan], store: Store) -> set[str]:
     for plan in plans:
         for stage, now in inspect(plan, store).items():
             if now.status == "blocked":
-                raise UserError(f"nothing is freed: it cannot be told what {plan.title(stage)} needs ({now.why})")
+                raise UserError(f"nothing is freed: what {plan.title(stage)} needs is not known ({now.why})")
             if now.fingerprint is not None:
                 kept.add(store.folder(stage.kind, now.fingerprint).name)
                 continue
@@ -149,7 +149,7 @@ def _describe(path: Path) -> Unused:
 
 
 def _left_checkpoints(path: Path) -> Path | None:
-    """Checkpoints beside finished weights that the manifest does not count as part of the artifact."""
+    """Checkpoints next to finished weights that the manifest does not count as part of the artifact."""
     manifest, folder = read_manifest(path), path / CHECKPOINTS_FOLDER
     if (
         manifest is None

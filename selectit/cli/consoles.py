@@ -10,17 +10,17 @@ import typer
 from rich.console import Console
 
 UNFOLDED = 10_000
-"""Columns of what is no terminal: no name is broken over two lines in a pipe or a file."""
+"""Columns where the output is not a terminal: no name is broken over two lines in a pipe or a file."""
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print the result only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Also what libraries report, and tracebacks.")]
 
 
-def make_console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else UNFOLDED)
+console = Console(width=None if sys.stdout.isatty() else UNFOLDED)
+"""The one to which every command prints."""
 
 
-def watched(console: Console, quiet: bool, verbose: bool) -> Console:
+def watched(quiet: bool, verbose: bool) -> Console:
     """Where a command prints while it works; `verbose` lets libraries print too."""
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")

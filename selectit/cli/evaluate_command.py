@@ -12,7 +12,7 @@ import typer
 
 from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.grade_command import judge_setting, regrade, report
-from selectit.cli.stage_commands import FILES, check_revision, run_stages
+from selectit.cli.single_stage import FILES, check_revision, run_stages
 from selectit.errors import UserError
 from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER
 

@@ -13,8 +13,8 @@ import typer
 from rich.table import Table
 
 from selectit import yaml_text
-from selectit.cli.consoles import Quiet, Verbose
-from selectit.cli.stage_commands import FILES, console, run_stages
+from selectit.cli.consoles import Quiet, Verbose, console
+from selectit.cli.single_stage import FILES, run_stages
 from selectit.errors import UserError
 from selectit.store.names import ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from selectit.cli.consoles import Quiet, Verbose
-from selectit.cli.stage_commands import BAD_ROWS, FILES, PoolFile, console, judge_verification, run_alone
+from selectit.cli.consoles import Quiet, Verbose, console
+from selectit.cli.single_stage import BAD_ROWS, FILES, PoolFile, judge_verification, run_alone
 from selectit.errors import UserError, did_you_mean
 from selectit.store.names import LEDGER
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selectit.cli.consoles import make_console
+from selectit.cli.consoles import console
+from selectit.cli.recipe_commands import Override, RunsDir
 from selectit.errors import UserError
 from selectit.store.names import RESULTS_CSV
 
@@ -22,11 +23,8 @@ if TYPE_CHECKING:
     MakeAgain = Callable[[], tuple[list[WrongNumber], list[Finding]]]
 
 results_app = typer.Typer()
-console = make_console()
 
 FINISHED = "Finished work"
-RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
-Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the recipe.")]
 
 
 def is_recipe(path: Path) -> bool:

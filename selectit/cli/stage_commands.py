@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from selectit.cli.consoles import Quiet, Verbose, make_console, watched
+from selectit.cli.consoles import Quiet, Verbose, console
+from selectit.cli.recipe_commands import RunsDir
+from selectit.cli.single_stage import BAD_ROWS, FILES, PoolFile, check_revision, judge_verification, run_alone
 from selectit.errors import UserError
 from selectit.store.names import (
     ADAPTER_FOLDER,
@@ -27,13 +28,8 @@ from selectit.store.names import (
 )
 
 files_app = typer.Typer()
-console = make_console()
 
-FILES = "One stage, on files"
-RunsDir = Annotated[Path, typer.Option(help="Folder of the finished stages; shared by recipes.")]
-PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
 REUSE = "Runs folder, or --out of an earlier score: what it rated is not rated again."
-BAD_ROWS = "Rows that cannot be used, such as those with an empty response: refuse or exclude."
 Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line, or 'default'.")]
 
 
@@ -272,14 +268,6 @@ def finetune(
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 
-def check_revision(model: str, revision: str | None) -> None:
-    """Raises: UserError for a revision of a folder, which has none."""
-    if revision is not None and Path(model).exists():
-        raise UserError(
-            f"--revision {revision} is of a hub model, and --model {model} is a folder here; leave one of them out"
-        )
-
-
 def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
     from selectit.cost.score_estimate import estimate, estimate_lines, measured
     from selectit.cost.speed import stated
@@ -315,57 +303,6 @@ def _existing(reuse: list[Path]) -> list[Path]:
     return reuse
 
 
-def run_stages(
-    stages: list[Any],
-    runs_dir: Path,
-    wandb: bool,
-    placed: dict[str, Path] | None = None,
-    reuse: Sequence[Path] = (),
-    *,
-    quiet: bool,
-    verbose: bool,
-) -> dict[Any, Any]:
-    """Run stages that belong to no recipe."""
-    from selectit.config import WandbConfig
-    from selectit.plan.graph import alone
-    from selectit.run.engine import run_plan
-    from selectit.run.stage_runner import Session
-    from selectit.store.artifact import Store
-
-    store = Store(runs_dir, placed, reuse)
-    shown = watched(console, quiet, verbose)
-    session = Session(store, shown, WandbConfig(enabled=wandb), group=runs_dir.name, tracebacks=verbose)
-    return run_plan(alone(*stages), session)
-
-
-def run_alone(
-    stage: Any,
-    runs_dir: Path,
-    wandb: bool,
-    placed: dict[str, Path] | None = None,
-    reuse: Sequence[Path] = (),
-    *,
-    quiet: bool,
-    verbose: bool,
-    notes: Callable[[Path], list[str]] = lambda path: [],
-) -> Path:
-    """Run one stage; the folder it wrote.
-
-    Args:   notes: what a person has to know of a stage that was finished before; one that runs states it itself.
-
-    Raises: typer.Exit where it left no artifact.
-    """
-    outcome = run_stages([stage], runs_dir, wandb, placed, reuse, quiet=quiet, verbose=verbose)[stage]
-    if outcome.artifact is None:
-        if quiet:  # else it stands there already
-            typer.echo(f"error: {outcome.reason}", err=True)
-        raise typer.Exit(1)
-    path = Path(outcome.artifact.path)
-    for line in [] if outcome.ran or quiet else notes(path):
-        console.print(line, highlight=False, soft_wrap=True)
-    return path
-
-
 def _selection(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / SELECTION_FILE).read_text(encoding="utf-8"))
     return found
@@ -387,20 +324,6 @@ def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: 
         soft_wrap=True,
     )
     judge_verification(result)
-
-
-def judge_verification(result: dict[str, Any]) -> None:
-    """Print whether a ledger agrees with what was computed again, and if not, the rows that differ most.
-
-    Raises: typer.Exit with code 1 where it does not.
-    """
-    if result["agrees"]:
-        console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
-        return
-    lines = [f"  {row['row_id']}: {row['ledger']:.6f}, again {row['again']:.6f}" for row in result["most_different"]]
-    heading = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
-    console.print("\n".join([heading, *lines]), highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(1)
 
 
 def _check_suffix(pool: Path, out: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from selectit.cli.stage_commands import check_revision, console
+from selectit.cli.consoles import console
+from selectit.cli.single_stage import check_revision
 from selectit.errors import UserError, did_you_mean
 
 weights_app = typer.Typer()

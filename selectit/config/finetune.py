@@ -96,7 +96,7 @@ class FinetuneConfig(Config):
     """Rows per forward pass on one device, with packing on average; gradient accumulation is derived, a remainder
     refused."""
     packing: bool = False
-    """Rows of a forward pass stand one behind the other, without padding and blind to each other; those of an
+    """Rows of a forward pass are concatenated, without padding and without cross-example attention; those of an
     optimiser step stay the same."""
     max_length: int = Field(2048, ge=16)
     """Tokens per row; longer rows lose their end."""
@@ -226,7 +226,7 @@ class FinetuneConfig(Config):
 
 def _micro_batch_sizes(batch: int, processes: int) -> str:
     if batch % processes:
-        return f"none, for {batch} rows cannot be shared out evenly; change global_batch_size or num_processes"
+        return f"none, for {batch} rows cannot be divided evenly; change global_batch_size or num_processes"
     share = batch // processes
     return "micro_batch_size " + ", ".join(str(size) for size in range(1, share + 1) if share % size == 0)
 

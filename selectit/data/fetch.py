@@ -121,13 +121,17 @@ def _written(name: str, out: Path, write: Callable[[Path], object], failure: str
     except UserError:
         raise
     except Exception as error:  # the hub's libraries have an exception for each of its moods
-        if isinstance(error, OSError) and is_full(error):
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{name}: {failure} ({reason}). On a machine with internet: "
+            f"{name}: {failure} ({reason_of(error)}). On a machine with internet: "
             f"selectit data fetch {name} --out {out}; without the same home folder, copy the file to {path} here"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path
+
+
+def reason_of(error: Exception) -> str:
+    """Why reading from the hub failed, in one line. Raises: the error itself where the disk is full."""
+    if isinstance(error, OSError) and is_full(error):
+        raise error
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -57,7 +57,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"no tokenizer could be loaded from {model.path}: {str(error).splitlines()[0]}\n"
-            "A model folder needs tokenizer.json or tokenizer.model and tokenizer_config.json beside config.json."
+            "A model folder needs tokenizer.json or tokenizer.model and tokenizer_config.json next to config.json."
         ) from error
     if len(tokenizer) < 10:  # transformers builds a 3-token vocabulary where the vocabulary file is missing
         raise UserError(
@@ -163,7 +163,7 @@ def _is_quantised(model: ModelConfig) -> bool:
 
 
 def _placing(model: ModelConfig, quantized: bool) -> dict[str, Any]:
-    """What transformers is told of where the weights go while they are loaded."""
+    """What transformers is given for where the weights go while they are loaded."""
     if quantized:  # while they are loaded
         return {"device_map": {"": f"cuda:{torch.cuda.current_device()}" if device().type == "cuda" else "cpu"}}
     if model.device_map == "none":

@@ -18,7 +18,7 @@ from selectit.inference.requests import Ids
 
 
 def shares_prefixes(model: PreTrainedModel | PeftModel) -> bool:
-    """Whether going on from cached keys and values is computing the same: not with sliding windows or recurrent
+    """Whether continuing from cached keys and values is computing the same: not with sliding windows or recurrent
     states, with rotary embeddings that depend on the length of a text, or behind learned prompt tokens.
     """
     base = _base(model)

@@ -80,7 +80,7 @@ def _find_vllm(python: str) -> None:
         done = subprocess.run(
             [_program(python), "-c", FIND],
             env=_clean_environment(),
-            cwd="/",  # a folder of that name beside the user is no vLLM
+            cwd="/",  # a folder of that name next to the user is no vLLM
             capture_output=True,
             timeout=SECONDS_TO_FIND,
         )
@@ -98,7 +98,7 @@ class VllmEngine:
     Args:
         python: an interpreter with vLLM; None: this one.
         settings: `engine_settings`.
-        environment: variables beside those of this process.
+        environment: variables in addition to those of this process.
     Raises: UserError where the interpreter or vLLM in it does not work, or does not take the model.
     """
 

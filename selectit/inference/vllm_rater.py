@@ -127,7 +127,7 @@ def settings_of(config: ScoreStage, num_gpus: int) -> dict[str, Any]:
 
 
 def longest_text(config: ScoreStage) -> int | None:
-    """Tokens that vLLM takes at most: beside them it keeps room for one that it writes. None: vLLM says it."""
+    """Tokens that vLLM takes at most: in addition it keeps room for one that it writes. None: vLLM says it."""
     limits = [_context(load_skeleton(config.model).config)]
     if config.max_length is not None:
         limits.append(config.max_length + 1)

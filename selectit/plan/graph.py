@@ -122,7 +122,7 @@ class Plan:
         return {stage: list(rows.items()) for stage, rows in owners.items()}
 
     def title(self, stage: Stage) -> str:
-        """Such as `evaluate gsm8k of length (train seed 2)`; seeds are told where the row has several."""
+        """Such as `evaluate gsm8k of length (train seed 2)`; seeds are named where the row has several."""
         config = stage.config
         if isinstance(config, ScoreStage):
             return f"score {Path(config.pool.path).name} with {Path(config.model.path).name}"

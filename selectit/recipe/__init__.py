@@ -1,1 +1,1 @@
-"""Reading a recipe: YAML files, their parents, arms and grid, and every fault at once."""
+"""Reading a recipe: YAML files, their parents, arms and grid, and all errors together."""

@@ -1,4 +1,4 @@
-"""Reading a recipe: YAML with one parent, `--set` on top, arms and grid resolved, every error at once.
+"""Reading a recipe: YAML with one parent, `--set` on top, arms and grid resolved, all errors together.
 
 Reads recipe files; yields a `Recipe` whose rows are fully resolved `ArmConfig`s. Imports nothing heavy.
 """

@@ -59,7 +59,7 @@ def validate(schema: type[Any], raw: Any, prefix: str, faults: list[str], top: A
         found = error.errors()
         for fault in found:
             if fault["type"] == "too_short" and any(f["loc"][:-1] == fault["loc"] for f in found):
-                continue  # the list has elements, and each wrong one is told
+                continue  # the list has elements, and each wrong one is reported
             location = [str(part) for part in fault["loc"]]
             strategy = None
             if len(location) > 1 and location[0] == "select" and location[1] in strategies():

@@ -119,19 +119,19 @@ def read_table(
 
         comparisons = compare(plan, results, table)
     demonstration = DEMONSTRATION if recipe_of(plan).config.demonstration else ""
-    told = caption(plan, results, table, comparisons)
+    text = caption(plan, results, table, comparisons)
     table = mark_table(plan, table, comparisons)
-    return results, replace(table, caption=told, demonstration=demonstration), comparisons
+    return results, replace(table, caption=text, demonstration=demonstration), comparisons
 
 
 def _depends_on(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
     """All that can change a byte of the report."""
     config = recipe_of(plan).config
-    told = {"name", "description", "demonstration", "baselines", "primary", "margin", "seeds", "grid"}
+    shown = {"name", "description", "demonstration", "baselines", "primary", "margin", "seeds", "grid"}
     number = {stage: index for index, stage in enumerate(plan.stages)}
     return {
         "made_with": made_with(),
-        "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=told)},
+        "recipe": {"file": recipe_of(plan).path.name, **config.model_dump(mode="json", include=shown)},
         "published": [read_published(location).model_dump(mode="json") for location in config.published_files],
         "rows": [
             {

@@ -38,7 +38,7 @@ def preflight(pending: Sequence[Stage], states: Mapping[Stage, State], runs_dir:
         if isinstance(stage.config, FinetuneStage):
             faults.update(dict.fromkeys(training_faults(stage, states)))
     if faults:
-        raise UserError("nothing was started:\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise UserError("preflight failed, no stage was run:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def training_faults(stage: Stage, states: Mapping[Stage, State]) -> list[str]:

@@ -33,7 +33,7 @@ from selectit.tracking import Tracker, wandb_run
 
 @dataclass(frozen=True)
 class Session:
-    """Where a plan runs and who is told."""
+    """Where a plan runs and where it reports."""
 
     store: Store
     console: Console
@@ -65,7 +65,7 @@ def execute(
         if (artifact := store.find(stage.kind, now.fingerprint)) is not None:
             return Outcome(artifact)
         _claim(path, stage, now.fingerprint)
-        going_on = f" (going on: {now.why})" if now.status == "resume" else ""
+        going_on = f" (resuming: {now.why})" if now.status == "resume" else ""
         console.print(f"{title}{going_on}", highlight=False, soft_wrap=True)
         started = time.monotonic()
         try:
@@ -104,7 +104,7 @@ def _message(error: Exception, path: Path) -> str:
 
 
 def _keep(path: Path) -> str:
-    """Write the traceback of the error at hand beside the work, or say it where the disk does not take it."""
+    """Write the traceback of the current error next to the work, or say it where the disk does not take it."""
     text = traceback.format_exc()
     try:
         (path / ERROR).write_text(text)

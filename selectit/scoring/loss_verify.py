@@ -1,6 +1,6 @@
 """Checks a finished ledger of losses against the plain way: one row at a time by transformers in float32.
 
-Reads the ledger, the pool and the model; writes verification.json beside the ledger.
+Reads the ledger, the pool and the model; writes verification.json next to the ledger.
 """
 
 from __future__ import annotations

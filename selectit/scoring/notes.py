@@ -7,37 +7,37 @@ from typing import Any
 
 READ_ALONE = "texts were read one at a time: padding would change the numbers of this architecture"
 NO_SPREAD = 1e-6
-"""Shares that differ by less are told apart by the rounding of float32."""
+"""Shares that differ by less differ by the rounding of float32 alone."""
 
 
-def notes(told: Mapping[str, Any]) -> list[str]:
-    """What a person has to know of finished ratings. Args: told: what score.json holds."""
+def notes(summary: Mapping[str, Any]) -> list[str]:
+    """What a person has to know of finished ratings. Args: summary: what score.json holds."""
     found = []
-    if told["reads_alone"]:
+    if summary["reads_alone"]:
         found.append(READ_ALONE)
-    if told["text_alone"]:
+    if summary["text_alone"]:
         found.append(
             "the rater's tokenizer parts the end of a rating text otherwise once a rating follows; the text's own "
             "tokens are read, as the released code does"
         )
-    if told["num_over_context"]:
+    if summary["num_over_context"]:
         found.append(
-            f"{told['num_over_context']} rating texts are longer than the model's context of {told['context']} "
+            f"{summary['num_over_context']} rating texts are longer than the model's context of {summary['context']} "
             "tokens; they were rated whole, as the released code does. score.max_length cuts them."
         )
-    if told["failures"]:
-        found.append(f"not rated: {failures_text(told['failures'])}; these rows are ranked last and never selected")
-    if answers_alike(told):
+    if summary["failures"]:
+        found.append(f"not rated: {failures_text(summary['failures'])}; these rows are ranked last and never selected")
+    if answers_alike(summary):
         found.append(
-            f"the rater answers every row alike (shares of the ratings differ by {told['answer_spread']:.0e} at "
+            f"the rater answers every row alike (shares of the ratings differ by {summary['answer_spread']:.0e} at "
             "most): its ratings carry no information about the rows"
         )
     return found
 
 
-def answers_alike(told: Mapping[str, Any]) -> bool:
-    """Whether more than one row was rated, and all alike. Args: told: what score.json holds."""
-    return told["num_ratings"] > len(told["prompts"]) and told["answer_spread"] < NO_SPREAD
+def answers_alike(summary: Mapping[str, Any]) -> bool:
+    """Whether more than one row was rated, and all alike. Args: summary: what score.json holds."""
+    return summary["num_ratings"] > len(summary["prompts"]) and summary["answer_spread"] < NO_SPREAD
 
 
 def failures_text(failures: Mapping[str, int]) -> str:

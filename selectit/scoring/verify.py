@@ -1,6 +1,6 @@
 """Checks a finished ledger against the plain way of rating: one row at a time by transformers in float32.
 
-Reads the ledger, the pool and the model; writes verification.json beside the ledger.
+Reads the ledger, the pool and the model; writes verification.json next to the ledger.
 """
 
 from __future__ import annotations

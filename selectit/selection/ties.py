@@ -10,7 +10,7 @@ import numpy as np
 from selectit.config import IFDSelect, LengthSelect, PerplexitySelect, SelectITSelect, SelectStage
 
 EQUAL_WITHIN = 1e-6
-"""Relative; scores of float32 models that differ by less are told apart by rounding alone."""
+"""Relative; scores of float32 models that differ by less differ by rounding alone."""
 
 
 def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:

@@ -191,9 +191,7 @@ def item_error(units: Units, columns: Sequence[int], base: Sequence[int] = (), *
     noise = sum(_run_noise(units, side) for side in ([ours - theirs] if by_run else [ours, theirs]))
     counts = np.bincount(units.strata)
     freedom = float((counts[counts > 1] - 1).sum())
-    return ItemError(
-        total, noise, max(freedom, 1.0)
-    )  # one item of a task has none of its own, and an error all the same
+    return ItemError(total, noise, max(freedom, 1.0))  # with one item in each task nothing is left over
 
 
 def mean_item_error(parts: Sequence[ItemError]) -> ItemError:

@@ -13,7 +13,7 @@ QUESTION, ANSWER = "zebra", "quartz"
 def with_opening(text: str, tokenizer: Any) -> str:
     """The template with the words in front of an answer, such as `<|im_start|>assistant`, also behind a question whose
     answer is asked for (`add_generation_prompt`); the same text where it writes something there itself, where nothing
-    but blanks stands in front of an answer, or where it cannot be told.
+    but blanks stands in front of an answer, or where it cannot be found out.
     """
     import jinja2
 

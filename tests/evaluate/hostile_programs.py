@@ -117,7 +117,7 @@ READS_NO_TEST = {
     "by a trace": "    import sys\n    seen = []\n    sys.settrace(lambda frame, *_: seen.append(frame.f_code.co_name))\n    sys.setprofile(lambda frame, *_: seen.append(frame.f_code.co_name))\n    if 'check' in seen: return 2 * n\n",
     "by ptrace": call("ptrace", 16, "os.getppid() or 1", 0, 0),
     "by process_vm_readv": call("process_vm_readv", "os.getppid() or 1", 0, 0, 0, 0, 0),
-    "in a process beside it": attempt(
+    "in a process next to it": attempt(
         "import os",
         "others = [p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()]",
         "assert others",
@@ -211,12 +211,12 @@ TAKES_NO_TIME = {
 }
 
 REACHES_NOTHING = {
-    "a file beside Python's": attempt("open('/usr/lib/x', 'w').write('x')"),
+    "a file next to Python's": attempt("open('/usr/lib/x', 'w').write('x')"),
     "a file in the root": attempt("open('/x', 'w').write('x')"),
     "the interpreter": attempt("import sys, os", "open(os.path.realpath(sys.executable), 'ab').write(b'x')"),
     "the standard library": attempt("import json", "open(json.__file__, 'a').write('raise SystemExit(0)')"),
     "numpy's files": attempt("import numpy", "open(numpy.__file__, 'a').write('raise SystemExit(0)')"),
-    "a module beside it": outside("open('random.py', 'w').write('raise SystemExit(0)')"),
+    "a module next to it": outside("open('random.py', 'w').write('raise SystemExit(0)')"),
     "a home": attempt("import os", "os.listdir(os.path.expanduser('~root') + '/.ssh')"),
     "the users": attempt("open('/etc/passwd').read()"),
     "a setting of the kernel": attempt("open('/proc/sys/kernel/core_pattern', 'w')"),

@@ -154,7 +154,7 @@ def judge(tmp_path):
     server.close()
 
 
-def test_the_result_has_it_beside_the_win_rate_and_items_keep_the_judges_preferences(oracle, evaluate, small, judge):
+def test_the_result_has_it_next_to_the_win_rate_and_items_keep_the_judges_preferences(oracle, evaluate, small, judge):
     oracle.answer = lambda doc: doc["output"] + " And more." * len(doc["instruction"])
     settings = {"profile": "chat", "data": str(small), "judge": JudgeConfig(**judge)}
     metrics, out = evaluate("alpaca_eval_2", **settings)

@@ -263,7 +263,7 @@ def test_a_template_that_writes_no_opening_of_an_answer_is_asked_in_the_one_that
     assert chat_template("chat", tokenizer_of("mistral")) == MISTRAL, "a blank is no opening"
 
 
-def test_characters_for_private_use_in_a_row_stay_beside_control_tokens():
+def test_characters_for_private_use_in_a_row_stay_next_to_control_tokens():
     form = load_form("chat", tokenizer_of("mistral"))
     words = "\ue000 costs <s>10</s> \ue001"
     encoded = form.encode([{"role": "user", "content": words}, {"role": "assistant", "content": words}])

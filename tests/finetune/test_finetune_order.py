@@ -63,7 +63,7 @@ def test_the_length_of_a_sampler_is_the_number_of_its_passes():
     ("settings", "told"),
     [
         ({"num_processes": 3}, "global_batch_size 8 is not a multiple of micro_batch_size 2 x num_processes 3 = 6; "
-         "allowed with 3 processes: none, for 8 rows cannot be shared out evenly"),
+         "allowed with 3 processes: none, for 8 rows cannot be divided evenly"),
         ({"num_processes": 4, "micro_batch_size": 4}, "allowed with 4 processes: micro_batch_size 1, 2"),
         ({"launcher": "none", "num_processes": 2}, "num_processes 2 needs a launcher; set launcher to torchrun"),
         ({"launcher": "none", "deepspeed": "zero2"}, "deepspeed zero2 needs a launcher"),

@@ -75,7 +75,7 @@ def test_a_model_whose_packed_rows_see_each_other_is_refused(tiny_llama, train_t
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(LlamaForCausalLM, "forward", without_positions)
-    with pytest.raises(UserError, match=r"rows are not blind to each other in LlamaForCausalLM with sdpa attention"):
+    with pytest.raises(UserError, match=r"there is cross-example attention in LlamaForCausalLM with sdpa attention"):
         train_tiny("out", packing=True)
 
 

@@ -299,7 +299,7 @@ def test_notes_progress_and_metrics_of_another_process_reach_console_and_wandb(t
         reader.show_new()  # before the other process has begun
         (tmp_path / "other").mkdir()
         other = EventTracker(tmp_path / "other", events)
-        other.note("fine-tune: going on after step 2")
+        other.note("fine-tune: resuming after step 2")
         with other.progress("fine-tune", 5) as advance:
             advance(2)
         other.log({"train/loss": 1.5}, step=3)
@@ -308,7 +308,7 @@ def test_notes_progress_and_metrics_of_another_process_reach_console_and_wandb(t
         reader.show_new()
         reader.show_new()
     assert sent == [{"train/loss": 1.5, "stage_step": 3}]
-    assert console.file.getvalue().count("going on after step 2") == 1
+    assert console.file.getvalue().count("resuming after step 2") == 1
     assert logged_lines(tmp_path / "other") == [(3, 1.5)] and not (tmp_path / "metrics.jsonl").exists()
 
 

@@ -13,7 +13,7 @@ from selectit.report.write import Report
 WIDTH = 100
 WIDEST_LABEL = 34
 FAILED, MISSING = "✗", "–"
-"""Marks of a hole: a stage that failed, and a number that is missing for any other reason."""
+"""Marks of a missing result: a stage that failed, and a number that is missing for any other reason."""
 
 
 BASELINE = "*"

@@ -39,17 +39,17 @@ def caption(plan: Plan, results: Sequence[Result], table: Table, comparisons: Co
 
 def _seeds(plan: Plan, results: Sequence[Result]) -> str:
     seeds = recipe_of(plan).config.seeds
-    told = "; ".join(f"{name} {', '.join(map(str, getattr(seeds, name)))}" for name in ("select", "train", "eval"))
+    stated = "; ".join(f"{name} {', '.join(map(str, getattr(seeds, name)))}" for name in ("select", "train", "eval"))
     if seeds.combine == "in_step":
-        told += "; the lists in step"
+        stated += "; the lists in step"
     if len(seeds.train) == 1:
         return (
             "All values are percent ± the standard error over items (in brackets: training seeds). There is one "
-            f"training seed ({told}), so the errors do not include the spread over training seeds."
+            f"training seed ({stated}), so the errors do not include the spread over training seeds."
         )
     return (
         f"All values are percent ± the standard error over training seeds and items (in brackets: training seeds). "
-        f"Seeds: {told}; a value is the mean over their combinations."
+        f"Seeds: {stated}; a value is the mean over their combinations."
     )
 
 
@@ -69,15 +69,15 @@ def _draws(plan: Plan) -> str:
 
 
 def _metrics(results: Sequence[Result], table: Table) -> str:
-    told = []
+    stated = []
     for name in table.benchmarks:
         metrics = _distinct(r.record["metric"] for r in _scored(results, name) if r.record.get("metric"))
         if metrics:
-            told.append(f"{name}: {' or '.join(metrics)}")
+            stated.append(f"{name}: {' or '.join(metrics)}")
     configs = [result.cell.stage.config for result in results]
     profiles = _distinct(c.profile for c in configs if isinstance(c, EvaluateStage) and c.profile)
     protocol = f" Profile: {', '.join(profiles)}." if profiles else ""
-    return f"Metrics: {'; '.join(told)}.{protocol}" if told else protocol.strip()
+    return f"Metrics: {'; '.join(stated)}.{protocol}" if stated else protocol.strip()
 
 
 def _average(plan: Plan, table: Table) -> str:
@@ -91,8 +91,8 @@ def _average(plan: Plan, table: Table) -> str:
             left_out.setdefault(tell_rows(plan, missing), []).append(name)
     sentence = f"average: mean over {formats.names(table.averaged)}"
     if left_out:
-        told = "; ".join(f"{formats.names(found)} (no number for {rows})" for rows, found in left_out.items())
-        sentence += f"; left out in all rows: {told}"
+        stated = "; ".join(f"{formats.names(found)} (no number for {rows})" for rows, found in left_out.items())
+        sentence += f"; left out in all rows: {stated}"
     if table.secondary:
         sentence += f"; {formats.names(table.secondary)}: another metric of the same answers, in no average"
     if empty:
@@ -115,7 +115,7 @@ def _difference(plan: Plan) -> str:
 
 
 def _items(results: Sequence[Result], table: Table) -> str:
-    told = []
+    stated = []
     for name in table.benchmarks:
         if name in table.secondary:
             continue  # its items are those of the column before it, and none is worth the same
@@ -125,9 +125,9 @@ def _items(results: Sequence[Result], table: Table) -> str:
         if numbers:
             worth = formats.spread((100 / n for n in numbers), lambda points: f"{points:.{1 if points >= 1 else 3}f}")
             error = f"; {max(errors):.1f}" if errors else ""
-            told.append(f"{name} {worth} ({formats.spread(numbers)}{error})")
+            stated.append(f"{name} {worth} ({formats.spread(numbers)}{error})")
     what = "One item in points (number of items; largest standard error over the items)"
-    return f"{what}: {', '.join(told)}." if told else ""
+    return f"{what}: {', '.join(stated)}." if stated else ""
 
 
 def _protocols(results: Sequence[Result], table: Table) -> list[str]:
@@ -138,22 +138,22 @@ def _protocols(results: Sequence[Result], table: Table) -> list[str]:
         keys = sorted({key for settings in found for key in settings})
         differ = [key for key in keys if len({canonical_json(settings.get(key)) for settings in found}) > 1]
         if differ:
-            told = ", ".join(differ)
-            sentences.append(f"{name}: not run alike in all rows ({told}), so its differences compare protocols too.")
+            stated = ", ".join(differ)
+            sentences.append(f"{name}: not run alike in all rows ({stated}), so its differences compare protocols too.")
     return sentences
 
 
 def _incomplete(results: Sequence[Result], table: Table) -> str:
-    told: dict[str, list[str]] = {}
+    stated: dict[str, list[str]] = {}
     """Note -> the benchmarks it was made of."""
     for name in table.benchmarks:
         for result in _scored(results, name):
             if not result.is_complete:
                 for note in result.record.get("notes", ()) or ("not every item of the benchmark was scored",):
-                    benchmarks = told.setdefault(formats.one_line(note), [])
+                    benchmarks = stated.setdefault(formats.one_line(note), [])
                     benchmarks.extend({name}.difference(benchmarks))
-    notes = "; ".join(f"{formats.names(names)}: {note}" for note, names in told.items())
-    return f"{DAGGER} incomplete: {notes.removesuffix('.')}." if told else ""
+    notes = "; ".join(f"{formats.names(names)}: {note}" for note, names in stated.items())
+    return f"{DAGGER} incomplete: {notes.removesuffix('.')}." if stated else ""
 
 
 def _scored(results: Sequence[Result], benchmark: str) -> list[Result]:

@@ -61,7 +61,7 @@ class PublishedSection:
 
 @dataclass
 class _Lines:
-    """Collects the lines; each reason of `not comparable` is told once and has a number."""
+    """Collects the lines; each reason of `not comparable` is stated once and has a number."""
 
     rows: list[tuple[str, ...]] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,89 @@
+"""Stages that belong to no recipe: the options that their commands share, and how one is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selectit.cli.consoles import console, watched
+from selectit.errors import UserError
+
+FILES = "One stage, on files"
+PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
+BAD_ROWS = "Rows that cannot be used, such as those with an empty response: refuse or exclude."
+
+
+def check_revision(model: str, revision: str | None) -> None:
+    """Raises: UserError for a revision of a folder, which has none."""
+    if revision is not None and Path(model).exists():
+        raise UserError(
+            f"--revision {revision} is of a hub model, and --model {model} is a folder here; leave one of them out"
+        )
+
+
+def run_stages(
+    stages: list[Any],
+    runs_dir: Path,
+    wandb: bool,
+    placed: dict[str, Path] | None = None,
+    reuse: Sequence[Path] = (),
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> dict[Any, Any]:
+    """Run stages that belong to no recipe."""
+    from selectit.config import WandbConfig
+    from selectit.plan.graph import alone
+    from selectit.run.engine import run_plan
+    from selectit.run.stage_runner import Session
+    from selectit.store.artifact import Store
+
+    store = Store(runs_dir, placed, reuse)
+    shown = watched(quiet, verbose)
+    session = Session(store, shown, WandbConfig(enabled=wandb), group=runs_dir.name, tracebacks=verbose)
+    return run_plan(alone(*stages), session)
+
+
+def run_alone(
+    stage: Any,
+    runs_dir: Path,
+    wandb: bool,
+    placed: dict[str, Path] | None = None,
+    reuse: Sequence[Path] = (),
+    *,
+    quiet: bool,
+    verbose: bool,
+    notes: Callable[[Path], list[str]] = lambda path: [],
+) -> Path:
+    """Run one stage; the folder it wrote.
+
+    Args:   notes: what a person has to know of a stage that was finished before; one that runs states it itself.
+
+    Raises: typer.Exit where it left no artifact.
+    """
+    outcome = run_stages([stage], runs_dir, wandb, placed, reuse, quiet=quiet, verbose=verbose)[stage]
+    if outcome.artifact is None:
+        if quiet:  # else it stands there already
+            typer.echo(f"error: {outcome.reason}", err=True)
+        raise typer.Exit(1)
+    path = Path(outcome.artifact.path)
+    for line in [] if outcome.ran or quiet else notes(path):
+        console.print(line, highlight=False, soft_wrap=True)
+    return path
+
+
+def judge_verification(result: dict[str, Any]) -> None:
+    """Print whether a ledger agrees with what was computed again, and if not, the rows that differ most.
+
+    Raises: typer.Exit with code 1 where it does not.
+    """
+    if result["agrees"]:
+        console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
+        return
+    lines = [f"  {row['row_id']}: {row['ledger']:.6f}, again {row['again']:.6f}" for row in result["most_different"]]
+    heading = f"does not agree: a difference is beyond {result['tolerance']:g} (--tolerance). Most different are"
+    console.print("\n".join([heading, *lines]), highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1)
