@@ -19,6 +19,7 @@ from selectit.statistics.method import (
     is_by_run,
     is_equivalent,
     item_error,
+    lacks_draws,
     own_error,
     seed_error,
     spread,
@@ -106,6 +107,18 @@ def test_crossed_selection_seeds_are_averaged_and_their_draw_is_added():
     expected = np.var(grid.mean(axis=0), ddof=1) / 3 + (draws - (rest**2).sum() / 2) / 6
     assert own.variance == pytest.approx(expected)
     assert seed_error(crossed, runs(THEIRS[:3])).errors[0].freedom == 1  # two draws of the subset
+
+
+def test_too_few_runs_of_every_draw_say_nothing_of_the_method():
+    """Without an error of the draw, rows that differ by their draws alone are called different."""
+    other = runs(THEIRS[:3], select=7)
+    whole = RowValues(tuple(itertools.product((0, 1), range(3))), np.arange(6.0))
+    missing = RowValues(((0, 0), (1, 0), (0, 1), (0, 2)), np.arange(4.0))  # one training seed has both draws
+    in_step = RowValues(((0, 0), (1, 1), (2, 2)), np.arange(3.0))
+    assert [lacks_draws(one) for one in (whole, missing, in_step, other)] == [False, True, False, False]
+    assert seed_error(missing, other) is None and seed_error(other, missing) is None
+    assert seed_error(missing, missing) is None and seed_error(missing, RowValues((), np.array([1.0]))) is None
+    assert seed_error(whole, other) is not None and seed_error(in_step, other) is not None
 
 
 def answers(draw, num_items, num_runs, interaction, noise_of_seeds=0.0, difficulty=None, shift=0.0):

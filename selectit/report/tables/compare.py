@@ -35,6 +35,7 @@ from selectit.statistics.method import (
 from selectit.statistics.paired import SignFlips, drawn_p, mcnemar, num_draws, sign_flips
 
 SEED = 0
+DRAWS_MISSING = "missing runs leave fewer than two training seeds with every draw of the subset"
 Pair = tuple[int, int]
 """Positions in the table of a row and of the baseline that it is compared with."""
 
@@ -184,7 +185,8 @@ def _fields(
         return {**on_items, "test": items_test, "p": items_p, **ends}, over_items
     seeds = seed_error(runs, base)
     if seeds is None:
-        return {**on_items, "reason": "one training seed"}, None
+        few = any(one.num_train_seeds == 1 for one in (runs, base))
+        return {**on_items, "reason": "one training seed" if few else DRAWS_MISSING}, None
     both = spread(seeds.errors, items)
     found = infer(seeds.difference, both)
     kind = "t test" if runs.is_fixed or base.is_fixed else "paired t test" if seeds.paired else "Welch's t test"
