@@ -66,8 +66,9 @@ def spans(page: Path) -> list[str]:
 
 
 def code(page: Path) -> list[str]:
-    """Lines of code, continued lines joined, and spans."""
-    return [line for text in blocks(page) for line in text.replace("\\\n", " ").splitlines()] + spans(page)
+    """Lines of code, continued lines joined, and spans; blocks without a language hold what a command printed."""
+    found = [text for name, text in FENCE.findall(page.read_text()) if name]
+    return [line for text in found for line in text.replace("\\\n", " ").splitlines()] + spans(page)
 
 
 def reference_table(page: Path, heading: str) -> list[list[str]]:
