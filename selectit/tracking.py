@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,6 +23,8 @@ from selectit.store.names import METRICS_FILE
 
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
 WANDB_INIT_TIMEOUT_SECONDS = 20
+HELD = "is in use"
+"""In W&B's error for the id of a run that its service holds, such as that of a killed process which shared it."""
 
 
 class Advance(Protocol):
@@ -148,6 +151,24 @@ def _read_netrc() -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
+def _started(start: Callable[[Any, str | None], Any], mode: Any, run_id: str | None) -> Any:
+    """A run, or None. Args: start: takes mode and id."""
+    try:
+        return start(mode, run_id)
+    except Exception as error:
+        if HELD in str(error):
+            warnings.warn(f"W&B holds this run already ({error}); the stage is logged as a new run", stacklevel=4)
+            run_id = f"{run_id}-{uuid4().hex[:8]}"
+        else:
+            warnings.warn(f"W&B is not reachable ({error}); from here on runs are logged offline", stacklevel=4)
+            os.environ["WANDB_MODE"] = mode = "offline"  # one wait for the whole command, not one per stage
+    try:
+        return start(mode, run_id)
+    except Exception as error:
+        warnings.warn(f"W&B starts no run ({error}); metrics.jsonl has what would be logged", stacklevel=4)
+        return None
+
+
 @contextmanager
 def wandb_run(
     *,
@@ -160,7 +181,7 @@ def wandb_run(
     config: dict[str, Any],
     run_id: str | None = None,
 ) -> Iterator[Any]:
-    """One W&B run for one stage; None where W&B is off or does not answer.
+    """One W&B run for one stage; None where W&B is off or starts no run. It never costs the stage.
 
     Args: run_id: the same for a stage that is resumed, which then continues its run; None: a new run each time.
     """
@@ -179,7 +200,7 @@ def wandb_run(
         x_disable_meta=True,  # the command line, the user and the host; the metrics of the system stay on
     )
 
-    def start(mode: Any) -> Any:
+    def start(mode: Any, run_id: str | None) -> Any:
         return wandb.init(
             mode=mode,
             settings=quiet,
@@ -195,12 +216,10 @@ def wandb_run(
             resume=None if run_id is None else "allow",
         )
 
-    try:
-        run = start(mode)
-    except Exception as error:
-        warnings.warn(f"W&B is not reachable ({error}); from here on runs are logged offline", stacklevel=3)
-        os.environ["WANDB_MODE"] = "offline"  # one wait for the whole command, not one per stage
-        run = start("offline")
+    run = _started(start, mode, run_id)
+    if run is None:
+        yield None
+        return
     for name in ("train/*", "validation/*", "score/*"):
         run.define_metric(name, step_metric="stage_step")
     exit_code = 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import wandb
 import wandb_offline
@@ -46,6 +49,39 @@ def test_a_resumed_stage_continues_the_run_that_it_began(work, tmp_path, monkeyp
     config = whole["config"]
     assert (config["arm"], config["row"], config["strategy"], config["ratio"]) == ("random", "random", "random", 0.2)
     assert config["select_seed"] == 42 and "train_seed" not in config and config["method"] == "lora"
+
+
+ONE_RUN = """
+import sys, time, warnings
+from pathlib import Path
+from selectit.tracking import wandb_run
+with wandb_run(directory=Path(sys.argv[1]), project="p", entity=None, group="g", job_type="select", name="n", config={},
+               run_id="select-1") as run:
+    print(run.id, flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_a_run_that_the_service_still_holds_for_a_killed_process_does_not_cost_the_stage(tmp_path):
+    """Processes share a service where their parent has used W&B: a notebook, or a launcher."""
+    wandb.setup()
+    command = [sys.executable, "-c", ONE_RUN, str(tmp_path)]
+    killed = subprocess.Popen([*command, "60"], stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None and killed.stdout.readline() == "select-1\n"
+    killed.kill()
+    killed.wait()
+    again = subprocess.run([*command, "0"], capture_output=True, text=True, check=True)
+    assert "W&B holds this run already" in again.stderr and again.stdout.startswith("select-1-")
+
+
+def test_a_stage_runs_where_wandb_starts_nothing(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(wandb, "init", lambda **_: 1 / 0)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    plan = build(load(work.recipe))
+    [stage] = [s for row in plan.rows if row.arm == "random" for s in row.stages("select")]
+    with pytest.warns(UserWarning, match="W&B starts no run"):
+        outcomes = run_plan(type(plan)(plan.rows, (stage,), plan.recipe), session(tmp_path))
+    assert outcomes[stage].artifact is not None
 
 
 def test_the_labels_of_a_stage_are_the_settings_of_the_rows_that_need_it(work):
