@@ -12,7 +12,7 @@ from golden import released_scripts
 from sentencepiece import SentencePieceProcessor
 
 from selectit.config import ModelConfig
-from selectit.evaluate.benchmarks.benchmark import load_questions
+from selectit.evaluate.benchmarks.questions import load_questions
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
 
