@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render.formats import Listing
-from selectit.report.sections import contamination
+from selectit.report.sections import contamination, result_figures, subset_figures, training_figures
 from selectit.report.sections.arms import arms, costs
 from selectit.report.sections.composition import ArmSamples, composition, correlations, samples
 from selectit.report.sections.contamination import Contamination
 from selectit.report.sections.differing import DifferingRows, differing_rows
 from selectit.report.sections.epochs import benchmarks_by_epoch, validation_losses
 from selectit.report.sections.fidelity import fidelities
-from selectit.report.sections.figures import Plot, draw
+from selectit.report.sections.figures import Plot
 from selectit.report.sections.health import answer_health
 from selectit.report.sections.losses import above_one, losses
 from selectit.report.sections.prompts import Shown, trained_and_asked
@@ -28,7 +28,7 @@ from selectit.report.sections.verdicts import PublishedSection, verdicts
 from selectit.report.tables.comparisons import Comparisons
 from selectit.report.tables.results import Result, recipe_of
 from selectit.report.tables.significance import findings, listing
-from selectit.report.tables.subsets import Overlap, Subset, ties
+from selectit.report.tables.subsets import Overlap, Subset, first_seed, ties
 from selectit.report.tables.table import Table
 from selectit.report.tables.texts import Texts
 
@@ -135,3 +135,27 @@ def gather(
         values=single_values(plan, results, table.benchmarks),
         shown=trained_and_asked(plan, outcomes, evaluations),
     )
+
+
+def draw(
+    plan: Plan,
+    outcomes: Mapping[Stage, Outcome],
+    table: Table,
+    comparisons: Comparisons,
+    subsets: Sequence[Subset],
+    pairs: Sequence[Overlap],
+) -> list[Plot]:
+    """Every plot for which there are numbers, in the order of the page."""
+    one_each = first_seed(subsets)
+    plots = (
+        result_figures.differences(plan, table, comparisons),
+        result_figures.ratio_curves(plan, table),
+        subset_figures.score_distributions(one_each),
+        subset_figures.response_lengths(one_each),
+        training_figures.tokens_per_row(plan, outcomes),
+        subset_figures.overlap(one_each, pairs),
+        training_figures.training_loss(plan, outcomes),
+        training_figures.validation_loss(plan, outcomes),
+        result_figures.epoch_curves(plan, outcomes),
+    )
+    return [plot for plot in plots if plot is not None]
