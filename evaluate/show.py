@@ -25,9 +25,9 @@ from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_check import KnownAnswersLM, chat_with, check_task
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import find_task
-from selectit.evaluate.grading import mathematics
+from selectit.evaluate.grading import mathematics, true_choices
 from selectit.evaluate.grading.graders import grade_items
-from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations
+from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations, TrueChoices
 from selectit.evaluate.results import CHOICES, Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
@@ -79,15 +79,15 @@ class KnowingLM(LM):
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
         right = [self.benchmark.right_answer(request.doc) for request in requests]
-        return [(0.0 if one.idx == place else -1.0, True) for one, place in zip(requests, right, strict=True)]
+        return [(0.0 if one.idx == place else -100.0, True) for one, place in zip(requests, right, strict=True)]
 
     def first_tokens(self, requests: list[Instance]) -> list[list[tuple[str, float]]]:
         self._remember(requests)
-        return [[(CHOICES[int(self.benchmark.right_answer(request.doc))], 0.0)] for request in requests]
+        return [[(CHOICES[int(self.benchmark.right_answer(request.doc) or 0)], 0.0)] for request in requests]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
-        return [str(self.benchmark.right_answer(request.doc)) for request in requests]
+        return [str(self.benchmark.right_answer(request.doc) or "") for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         raise NotImplementedError("no benchmark asks for it")
@@ -113,7 +113,9 @@ def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     if isinstance(grading, FinalAnswers):
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
-    elif isinstance(grading, Texts):
+    elif isinstance(grading, TrueChoices):
+        true_choices.score(items, benchmark.metric)
+    elif isinstance(grading, Texts) and not any(_lacks_answer(benchmark.name, item) for item in items):
         grade_items(items, grading.graders[grading.grader_name(benchmark)], benchmark.metric)
     return [one for one in found if one.item.task == items[0].task]
 
@@ -176,6 +178,10 @@ def _asked(item: Item, requests: list[Instance]) -> Asked:
     return Asked(item, (), tuple(settings["until"]), settings.get("max_gen_toks"))
 
 
+def _lacks_answer(benchmark: str, item: Item) -> bool:
+    return benchmark in benchmarks() and benchmarks()[benchmark].right_answer(item.doc) is None
+
+
 def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[str], None]) -> None:
     """Args: write: takes one block of text."""
     benchmark = config.benchmark
@@ -226,6 +232,8 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
 
 def _result_line(benchmark: str, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
+    if _lacks_answer(benchmark, one.item):
+        return f"no right answer is published; an answer is checked for {one.item.target}"
     if one.item.score is None:
         return f"right answer: {given!r}; {metric} is computed of all items together"
     if one.continuations or one.num_first_tokens is not None:

@@ -105,7 +105,7 @@ def questions_as_items(questions: Questions, benchmark: BenchmarkConfig, with_pr
         for at in ids:
             row = task.task_docs[at]
             target = task.doc_to_target(row)
-            if task.OUTPUT_TYPE == "multiple_choice":
+            if task.OUTPUT_TYPE == "multiple_choice" and isinstance(target, int):
                 target = CHOICES[target]
             prompt = ""
             if with_prompts:

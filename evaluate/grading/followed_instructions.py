@@ -7,6 +7,7 @@ Source: Zhou et al. 2023, arXiv 2311.07911: strict and loose accuracy over promp
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -19,9 +20,6 @@ from selectit.evaluate.grading.graded import Graded
 STRICT, LOOSE = "prompt_level_strict_acc", "prompt_level_loose_acc"
 PUNKT = "tokenizers/punkt_tab/english"
 """Below a folder of nltk's data."""
-PUNKT_FILES = tuple(
-    f"{PUNKT}/{name}" for name in ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt")
-)
 _PACKAGES = ("nltk", "langdetect", "immutabledict")
 _LANGUAGE = "language:response_language"
 
@@ -63,7 +61,7 @@ def _checks() -> Mapping[str, Any]:
 def grade_ifeval(text: str, doc: Mapping[str, Any]) -> Graded:
     """Right where all instructions of a prompt are followed; loose: by the text or by one of its looser forms.
 
-    Args: doc: with `instruction_id_list` and, as long as it, `kwargs`; those that are None are left out.
+    Args: doc: with `instruction_id_list` and `kwargs`, JSON of the settings of each.
     """
     strict = _followed([text], doc)
     loose = _followed(_looser(text), doc)
@@ -74,7 +72,7 @@ def grade_ifeval(text: str, doc: Mapping[str, Any]) -> Graded:
 def _followed(texts: Sequence[str], doc: Mapping[str, Any]) -> list[bool]:
     """Of each instruction, whether one of the texts follows it; an empty text follows none."""
     said = [text for text in texts if text.strip()]
-    pairs = zip(doc["instruction_id_list"], doc["kwargs"], strict=True)
+    pairs = zip(doc["instruction_id_list"], json.loads(doc["kwargs"]), strict=True)
     return [any(_follows(text, _check(name, settings)) for text in said) for name, settings in pairs]
 
 
@@ -84,7 +82,7 @@ def _check(name: str, settings: Mapping[str, Any]) -> Any:
         raise UserError(f"ifeval: no instruction '{name}'; known are {', '.join(_checks())}")
     check = made(name)
     try:
-        check.build_description(**{key: value for key, value in settings.items() if value is not None})
+        check.build_description(**settings)
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"ifeval: {name} cannot be set up with {dict(settings)}: {error}") from error
     return check
