@@ -28,6 +28,7 @@ from selectit.evaluate.benchmarks.task_files import find_task
 from selectit.evaluate.grading import mathematics, true_choices
 from selectit.evaluate.grading.graders import grade_items
 from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations, TrueChoices
+from selectit.evaluate.model.conversation import rendered
 from selectit.evaluate.results import CHOICES, Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
@@ -64,14 +65,7 @@ class KnowingLM(LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         assert self.tokenizer is not None, "chat format is asked with a tokenizer"
-        return str(
-            self.tokenizer.apply_chat_template(
-                chat_history,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
+        return rendered(self.tokenizer, chat_history, add_generation_prompt)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return ""

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.named_task import LoadedTask, load_task, set_up
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+from selectit.evaluate.model.conversation import rendered
 from selectit.evaluate.model.harness import quiet
 
 NUM_TRIED = 2
@@ -88,18 +89,11 @@ def _right_text(task: Task, doc: Any) -> str:
 
 
 def chat_with(tokenizer: PreTrainedTokenizerBase, template: str) -> Chat:
-    """Args: template: Jinja text."""
+    """Args: tokenizer: takes the template; template: Jinja text."""
+    tokenizer.chat_template = template
 
     def chat(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return str(
-            tokenizer.apply_chat_template(
-                messages,
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
+        return rendered(tokenizer, messages, add_generation_prompt)
 
     return chat
 
