@@ -46,7 +46,7 @@ BENCHMARKS = (
         read=_read,
         source=HubFiles(HUB, {FILE: FILE}),
         grading=Texts(
-            {"options": TextGrader("selectit.evaluate.grading.option_answers:grade_options", ("exact_match",))}
+            {"gpqa_diamond": TextGrader("selectit.evaluate.grading.option_answers:grade_options", ("exact_match",))}
         ),
         right_answer=lambda row: f"The answer is ({row['answer']}).",
         size=Size(1, 198, 250),

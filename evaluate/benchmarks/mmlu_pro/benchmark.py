@@ -66,7 +66,7 @@ BENCHMARKS = (
         read=_read,
         source=HubFiles("TIGER-Lab/MMLU-Pro", {name: name for name in FILES.values()}),
         grading=Texts(
-            {"options": TextGrader("selectit.evaluate.grading.option_answers:grade_options", ("exact_match",))}
+            {"mmlu_pro": TextGrader("selectit.evaluate.grading.option_answers:grade_options", ("exact_match",))}
         ),
         right_answer=lambda row: f" The answer is ({row['answer']}).",
         size=Size(14, 12032, 1500),
