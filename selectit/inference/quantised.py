@@ -5,6 +5,7 @@ already (GPTQ, AWQ and what else transformers loads).
 from __future__ import annotations
 
 import importlib.util
+import logging
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ def bitsandbytes_config(bits: Quantization, model: ModelConfig) -> BitsAndBytesC
     """4 bits are NormalFloat, their scales quantised again, products in the model's dtype (QLoRA, arXiv 2305.14314)."""
     if bits == "none":
         return None
+    # of every product of float32 or bfloat16: that its input is cast to float16
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if bits == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -34,6 +37,18 @@ def method_of(model: ModelConfig) -> str | None:
     """What a checkpoint is quantised with, such as gptq; None where it is not."""
     settings = _settings(model)
     return None if settings is None else str(settings.get("quant_method", "bitsandbytes"))
+
+
+def is_quantised(model: Any) -> bool:
+    """Whether the weights of a loaded model are packed, whichever library did it."""
+    return getattr(model, "hf_quantizer", None) is not None
+
+
+def rounds_with_others(model: Any) -> bool:
+    """Whether a text has other numbers next to other texts: LLM.int8 keeps the columns in 16 bits in which any token of
+    the batch is large (arXiv 2208.07339)."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    return bool(getattr(getattr(quantizer, "quantization_config", None), "load_in_8bit", False))
 
 
 def check_quantization(config: ScoreStage | LossStage) -> None:
