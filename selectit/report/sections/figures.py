@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from selectit.plan.graph import TableRow
 from selectit.report.tables.subsets import Subset
@@ -15,6 +16,9 @@ MOST_CURVES = 24
 
 @dataclass(frozen=True)
 class Plot:
+    """A part of the page."""
+
+    macro: ClassVar[str] = "plot"
     title: str
     svg: str
     caption: str
