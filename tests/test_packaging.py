@@ -89,7 +89,7 @@ def test_a_wheel_holds_every_data_file_and_works_from_another_folder(root, tmp_p
         Path("selectit") / room / path.relative_to(root / room)
         for room in ("finetune", "evaluate")
         for path in (root / room).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".json")
+        if path.is_file() and path.suffix in (".py", ".yaml", ".md", ".txt", ".json")
     ]
     data += [
         p.relative_to(root)

@@ -85,7 +85,7 @@ def regrade(
     Raises: UserError where there is none or one was changed, or where `out` is where the old ones are or among them.
     """
     from selectit.config import GradingFields
-    from selectit.evaluate.benchmarks.files import BENCHMARKS
+    from selectit.evaluate.benchmarks.registry import benchmarks
     from selectit.evaluate.given_answers import check_unchanged, kept_notes
     from selectit.evaluate.stage import LOWERED
     from selectit.store.outputs import check_outputs, evaluation_folder
@@ -112,9 +112,8 @@ def regrade(
             f"--regrade {artifact}: no finished evaluation there; name the folder of one "
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
-    stages = dict(
-        sorted(stages.items(), key=lambda one: BENCHMARKS.index(one[0]) if one[0] in BENCHMARKS else len(BENCHMARKS))
-    )
+    names = [*benchmarks(), *stages]
+    stages = dict(sorted(stages.items(), key=lambda one: names.index(one[0])))
     report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
@@ -141,7 +140,7 @@ def _stage(**fields: Any) -> Any:
     from pydantic import ValidationError
 
     from selectit.config import BenchmarkConfig
-    from selectit.evaluate.benchmarks.files import JUDGED
+    from selectit.evaluate.benchmarks.registry import is_judged
     from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
     from selectit.evaluate.grading.graders import grader_of
     from selectit.evaluate.stage_config import GradeStage
@@ -155,7 +154,7 @@ def _stage(**fields: Any) -> Any:
             "(selectit evaluate), and leave this one out here (--benchmarks, or another folder for --regrade)"
         )
     benchmark = BenchmarkConfig.model_validate(kept)
-    judge = fields["judge"] if benchmark.name in JUDGED else None
+    judge = fields["judge"] if is_judged(benchmark.name) else None
     grader = grader_of(benchmark)
     named = "judge" if grader is None else f"{grader['name']} {grader['version']}"
     try:
