@@ -5,7 +5,6 @@ already (GPTQ, AWQ and what else transformers loads).
 from __future__ import annotations
 
 import importlib.util
-import logging
 from typing import Any
 
 import torch
@@ -21,8 +20,6 @@ def bitsandbytes_config(bits: Quantization, model: ModelConfig) -> BitsAndBytesC
     """4 bits are NormalFloat, their scales quantised again, products in the model's dtype (QLoRA, arXiv 2305.14314)."""
     if bits == "none":
         return None
-    # of every product of float32 or bfloat16: that its input is cast to float16
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if bits == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
