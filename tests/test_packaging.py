@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,8 +45,6 @@ def test_the_pins_are_what_these_tests_run_with(project, pins):
     from importlib.metadata import version
 
     for requirement in requirements(project):
-        if requirement.name == "bitsandbytes" and find_spec("bitsandbytes") is None:
-            continue  # needed for qlora only, which make setup leaves out
         found = Version(Version(version(requirement.name)).public)
         assert found == pins[canonicalize_name(requirement.name)], requirement
 
