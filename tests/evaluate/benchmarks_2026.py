@@ -115,3 +115,26 @@ def write_all(data):
     write_gpqa(data / "gpqa_diamond")
     write_truthfulqa(data / "truthfulqa")
     return data
+
+
+def write_rest(data):
+    """A row each of the profile's other benchmarks that the demonstration data lacks."""
+    plus = {
+        "task_id": "Made/0", "prompt": "def one():\n", "entry_point": "one", "canonical_solution": "    return 1\n",
+        "base_input": [[]], "plus_input": [[]], "atol": 0,
+    }  # fmt: skip
+    reference = {"dataset": "made", "instruction": "Say it.", "output": "It.", "generator": "gpt4_1106_preview"}
+    answer = {"question_id": "q", "model_id": "gpt-4-0314", "choices": [{"turns": [{"content": "It."}]}]}
+    files = {
+        "math500/test.jsonl": json.dumps({"problem": "What is 1 + 1?", "answer": "2", "unique_id": "made/0"}),
+        "humaneval_plus/HumanEvalPlus.jsonl": json.dumps(plus),
+        "mbpp_plus/MbppPlus.jsonl": json.dumps(plus),
+        "alpaca_eval_2/gpt4_1106_preview.json": json.dumps([reference]),
+        "arena_hard/question.jsonl": json.dumps({"question_id": "q", "turns": [{"content": "Say it."}]}),
+        "arena_hard/model_answer/gpt-4-0314.jsonl": json.dumps(answer),
+    }
+    for name, text in files.items():
+        path = data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return data
