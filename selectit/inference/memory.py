@@ -49,7 +49,7 @@ class Halving(Generic[Item]):
         self._num_tokens, self._too_large = num_tokens, too_large
         self.fits = fits or multiprocessing.RawValue(ctypes.c_double, float("inf"))  # tokens
 
-    def parts(self, batch: Batch[Item]) -> Iterator[Part[Item]]:
+    def parts(self, batch: Batch[Item]) -> Iterator[BatchPart[Item]]:
         """The batch, or its items in their order in smaller ones where it does not fit.
 
         Raises: `too_large`, where a single item does not fit.
@@ -59,7 +59,7 @@ class Halving(Generic[Item]):
             batch = waiting.pop()
             size, half = self._num_tokens(batch), len(batch.items) // 2
             if size <= self.fits.value or not half:
-                yield (part := Part(batch))
+                yield (part := BatchPart(batch))
                 if part.lack is None:
                     continue
                 if not half:
@@ -70,7 +70,7 @@ class Halving(Generic[Item]):
             waiting += [Batch(batch.items[half:], batch.prefix), Batch(batch.items[:half], batch.prefix)]
 
 
-class Part(Generic[Item]):
+class BatchPart(Generic[Item]):
     """A batch to be read within `with`, which keeps an error for want of memory from whoever reads."""
 
     def __init__(self, batch: Batch[Item]) -> None:

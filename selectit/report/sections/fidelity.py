@@ -16,7 +16,8 @@ from selectit.config import SelectITSelect
 from selectit.errors import UserError
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.scoring.formula import Fidelity, model_scores, sentence_scores, token_scores
@@ -33,8 +34,13 @@ NOTE = (
 Probabilities = dict[tuple[str, tuple[str, ...]], tuple[np.ndarray, float]]
 
 
+def section(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Section | None:
+    listing = fidelities(outcomes, subsets)
+    return Section("Sensitivity to the formula", (listing, Note(NOTE))) if listing.rows else None
+
+
 def fidelities(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Listing:
-    """One line per SelectIT arm whose ledgers are here."""
+    """One line per SelectIT arm whose ledgers are available."""
     read: Probabilities = {}
     rows = []
     for subset in [s for s in first_seed(subsets) if isinstance(s.config.select, SelectITSelect)][:MOST_ROWS]:

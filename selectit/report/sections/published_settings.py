@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 
 from selectit.config import ArmConfig, Config, JudgeConfig, PoolConfig, is_execution
 from selectit.data.fetch import SOURCES
-from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.evaluate.grading.kinds import Judged
 from selectit.recipe.published import PublishedJudge, PublishedNumber
 from selectit.recipe.published.numbers import CONTENT, HUB_ID, STRATEGIES
 from selectit.recipe.rows import trains
@@ -37,8 +38,6 @@ RATED = ("selectit", "perplexity", "ifd")
 """Strategies in which a model reads the rows."""
 OF_SEVERAL_PROMPTS = ("alpha", "num_rating_prompts")
 """Fields that the token level, which rates with one prompt, does not read."""
-REFERENCES = {"alpaca_eval": "text_davinci_003", "alpaca_eval_2": "gpt4_1106_preview", "arena_hard": "gpt-4-0314"}
-"""Whose answers the reference is, with the data of the hub."""
 
 
 class Unknown:
@@ -185,8 +184,9 @@ def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     yield Setting("limit", number.limit, asked.get("limit"))
     if number.unit == "number":
         yield Setting("unit", "number, of a scale of its own", "percent")
-    if number.benchmark in JUDGED:
-        yield from _judge(number, first.record.get("judge") or {}, asked)
+    declared = benchmarks().get(str(number.benchmark))
+    if declared is not None and isinstance(declared.grading, Judged):
+        yield from _judge(number, declared.grading, first.record.get("judge") or {}, asked)
     if any(not result.is_complete for result in ours.results):
         yield Setting("complete", True, False, "this result is incomplete (the notes of the evaluation say why)")
 
@@ -202,7 +202,9 @@ def _is_of_hub(data: Any) -> bool:
     return data == "hub" or (isinstance(data, Mapping) and "hub" in data)
 
 
-def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Setting]:
+def _judge(
+    number: PublishedNumber, grading: Judged, record: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Iterator[Setting]:
     theirs = number.judge or PublishedJudge()
     setting = asked.get("judge")
     endpoint = setting.get("model") if isinstance(setting, Mapping) else None
@@ -210,7 +212,7 @@ def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[st
         yield Setting("judge.model", _known(theirs.model), endpoint)
         asked_for = {name: setting[name] for name in JudgeConfig.model_fields if name in setting and name != "prompt"}
         judge = JudgeConfig(**asked_for)
-        if number.benchmark != "arena_hard":
+        if not grading.games:
             yield Setting("judge.verdict", _known(theirs.verdict), judge.verdict)
         yield from _others("judge.", theirs.settings, judge, NOT_JUDGING)
     else:
@@ -219,7 +221,7 @@ def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[st
     yield Setting("judge.prompt", _known(theirs.prompt), f"sha256:{prompt}" if prompt else UNKNOWN)
     by_content = theirs.reference is not None and CONTENT.fullmatch(theirs.reference)
     digest, data = record.get("reference_sha256"), asked.get("data")
-    by_name = REFERENCES[str(number.benchmark)] if _is_of_hub(data) else None
+    by_name = grading.reference if _is_of_hub(data) else None
     mine = (f"sha256:{digest}" if digest else None) if by_content else by_name
     note = "" if mine or by_content else "of a local folder"
     yield Setting("judge.reference", _known(theirs.reference), _known(mine), note)
