@@ -1,4 +1,4 @@
-"""From `selectit run` to the packed forward pass and to a training step: at most six files, counted on the real stack."""
+"""From `selectit run` to the packed forward pass and a training step: at most six files, counted on the real stack."""
 
 from __future__ import annotations
 
