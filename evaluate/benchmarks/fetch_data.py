@@ -36,7 +36,7 @@ def fetch_benchmark(name: str, out: Path) -> str:
         return fetch_benchmark(benchmark.asked_as, out)
     source = benchmark.source
     if isinstance(source, Release):
-        of = f"{source.publisher}' release"
+        of = f"the release of {source.publisher}"
         fetch(source.file, out / benchmark.folder, {source.file: Source(source.url, source.sha256, of)})
         _note(out, name, {"url": source.url, "sha256": source.sha256})
         return f"{name}: {out / benchmark.folder / source.file}"

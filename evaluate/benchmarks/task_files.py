@@ -72,6 +72,8 @@ class _Finder:
         if (path := self._file(name)) is None:
             raise self._unknown(name)
         self._add_member(name, ())
+        if not self._tasks:
+            raise UserError(f"{path}: the group {name} has no task; name some under `task:`")
 
     def _file(self, name: str) -> Path | None:
         if self._own_folder is not None and name in self._own_folder.names:

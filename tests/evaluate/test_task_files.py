@@ -36,6 +36,12 @@ def test_a_group_is_all_its_members(own):
     assert names(found.data) == ["few.jsonl", "sums.jsonl", "train.jsonl"]
 
 
+def test_a_group_without_a_task_is_refused(own):
+    (own / "none.yaml").write_text("group: none_yet\ntask: []\n")
+    with pytest.raises(UserError, match=r"none\.yaml: the group none_yet has no task"):
+        find_task("none_yet", str(own))
+
+
 def test_a_name_of_the_users_folder_comes_before_lm_evals(own):
     (own / "arc.yaml").write_text((own / "sums_choice.yaml").read_text().replace("sums_choice", "arc_challenge"))
     assert names(find_task("arc_challenge", str(own)).defining) == ["arc.yaml"]
