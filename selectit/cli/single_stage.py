@@ -56,7 +56,7 @@ def run_stages(
     from selectit.plan.graph import alone
     from selectit.run.engine import run_plan
     from selectit.run.stage_runner import Session
-    from selectit.store.artifact import Store
+    from selectit.store.runs_folder import Store
 
     store = Store(runs_dir, placed, reuse)
     shown = watched(quiet, verbose)

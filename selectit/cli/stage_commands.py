@@ -273,8 +273,8 @@ def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: 
     from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
-    from selectit.store.artifact import Store
     from selectit.store.kinds import KINDS
+    from selectit.store.runs_folder import Store
 
     if (tflops is None) != (utilisation is None):
         raise UserError("--tflops and --utilisation are given together, such as --tflops 989 --utilisation 0.4")
