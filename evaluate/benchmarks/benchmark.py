@@ -98,6 +98,9 @@ class Size:
     """Mean, by LLaMA-2's tokenizer, with the shots."""
 
 
+NOT_MEASURED = "its files were not available where the others were measured"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     name: str
@@ -117,8 +120,8 @@ class Benchmark:
     grading: Grading
     right_answer: Callable[[Row], str | int | None]
     """As a model with the examples writes it; of choices the place of the right one. None: none is published."""
-    size: Size | None
-    """None: not known, so its price is not."""
+    size: Size | str
+    """A text: why it is not known, so that the price is not."""
     archive: Archive | None = None
     """Fetched with the rest. None: its source has every file."""
     sizes: Mapping[str, Size] = field(default_factory=dict)
