@@ -14,6 +14,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import PreTrainedTokenizerBase
 
+from selectit.config import BenchmarkConfig
 from selectit.data.jsonl import write_jsonl
 from selectit.data.whole_files import whole_file
 from selectit.errors import UserError
@@ -97,7 +98,7 @@ def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     Raises: UserError where chat format is asked for and there is no tokenizer to render it with.
     """
     benchmark = config.benchmark
-    declared = None if isinstance(benchmark, NamedTaskConfig) else benchmarks()[benchmark.name]
+    declared = _declared(benchmark)
     if declared is not None and declared.available_tasks is None:  # else a data folder may lack the first ones
         alone = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
         benchmark = benchmark.model_copy(update={"tasks": tuple(alone) or None})
@@ -109,7 +110,7 @@ def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
         mathematics.score(items, benchmark.metric, lambda number: None)
     elif isinstance(grading, TrueChoices):
         true_choices.score(items, benchmark.metric)
-    elif isinstance(grading, Texts) and not any(_lacks_answer(benchmark.name, item) for item in items):
+    elif isinstance(grading, Texts) and not any(_lacks_answer(declared, item) for item in items):
         grade_items(items, grading.graders[grading.grader_name(benchmark)], benchmark.metric)
     return [one for one in found if one.item.task == items[0].task]
 
@@ -172,8 +173,12 @@ def _asked(item: Item, requests: list[Instance]) -> Asked:
     return Asked(item, (), tuple(settings["until"]), settings.get("max_gen_toks"))
 
 
-def _lacks_answer(benchmark: str, item: Item) -> bool:
-    return benchmark in benchmarks() and benchmarks()[benchmark].right_answer(item.doc) is None
+def _declared(benchmark: BenchmarkConfig) -> Benchmark | None:
+    return None if isinstance(benchmark, NamedTaskConfig) else benchmarks()[benchmark.name]
+
+
+def _lacks_answer(declared: Benchmark | None, item: Item) -> bool:
+    return declared is not None and declared.right_answer(item.doc) is None
 
 
 def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[str], None]) -> None:
@@ -186,7 +191,7 @@ def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[s
         write(f"---- {one.item.task}, item {one.item.item_id}: the prompt, {len(prompt)} characters")
         write(prompt)
         write("---- end of the prompt")
-        write(_result_line(benchmark.name, benchmark.metric, one) + "\n")
+        write(_result_line(_declared(benchmark), benchmark.metric, one) + "\n")
 
 
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
@@ -224,15 +229,15 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     return lines
 
 
-def _result_line(benchmark: str, metric: str, one: Asked) -> str:
+def _result_line(declared: Benchmark | None, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
-    if _lacks_answer(benchmark, one.item):
+    if _lacks_answer(declared, one.item):
         return f"no right answer is published; an answer is checked for {one.item.target}"
     if one.item.score is None:
         return f"right answer: {given!r}; {metric} is computed of all items together"
     if one.continuations or one.num_first_tokens is not None:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
-    grading = benchmarks()[benchmark].grading if benchmark in benchmarks() else None
+    grading = None if declared is None else declared.grading
     if isinstance(grading, Programs | Exported):
         return f"right answer:\n{given}\nread as a whole; its task's tests are run on it (not here)"
     if isinstance(grading, Translations):

@@ -65,7 +65,8 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
-        if (declared := benchmarks().get(config.benchmark.name)) is not None and declared.lm_eval is not None:
+        is_ours = not isinstance(config.benchmark, NamedTaskConfig)
+        if is_ours and benchmarks()[config.benchmark.name].lm_eval is not None:
             tokenizer.chat_template = text  # of lm-eval's tasks some have examples, others a text in front
             check_turns(tokenizer, template_name(config.template))
     if config.adapter is not None:

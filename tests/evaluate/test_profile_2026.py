@@ -30,6 +30,7 @@ from benchmarks_2026 import (
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.questions import load_questions
 from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.evaluate.benchmarks.task_check import check_task
 from selectit.evaluate.grading import followed_instructions
 from selectit.evaluate.grading.followed_instructions import grade_ifeval
 from selectit.evaluate.grading.true_choices import mc1, mc2
@@ -217,6 +218,18 @@ def test_without_a_package_or_nltks_model_it_is_refused_before_anything_runs(fol
     home.mkdir(parents=True)
     (home / "abbrev_types.txt").write_text("dr\n")
     check_benchmark(stage_of("ifeval", folder, demo_model))
+
+
+def test_lm_evals_own_task_is_refused_without_nltks_model_too(monkeypatch, tmp_path):
+    """It would be fetched when the task is loaded, or be missing when the first answer is scored."""
+    (tmp_path / "own.yaml").write_text(
+        "benchmarks:\n  ifeval: {task: ifeval, metric: 'prompt_level_strict_acc,none'}\n"
+    )
+    named = load_profile(str(tmp_path / "own.yaml")).benchmarks["ifeval"]
+    monkeypatch.setattr(nltk.data, "path", [])
+    monkeypatch.setattr(followed_instructions, "find_spec", lambda name: True)
+    with pytest.raises(UserError, match="counts sentences with nltk's punkt_tab, which is not here"):
+        check_task(named)
 
 
 def test_options_are_asked_in_an_order_of_their_own_that_is_always_the_same(folder, demo_model):

@@ -49,6 +49,6 @@ BENCHMARKS = (
             {"gpqa_diamond": TextGrader("selectit.evaluate.grading.option_answers:grade_options", ("exact_match",))}
         ),
         right_answer=lambda row: f"The answer is ({row['answer']}).",
-        size=Size(1, 198, 250),
+        size=Size(1, 198, 320),
     ),
 )

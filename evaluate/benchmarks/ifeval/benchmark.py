@@ -59,7 +59,7 @@ BENCHMARKS = (
             }
         ),
         right_answer=lambda row: None,
-        size=Size(1, 541, 45),
+        size=Size(1, 541, 95),
         item_file=FILE,
     ),
 )
