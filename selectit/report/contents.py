@@ -17,7 +17,7 @@ from selectit.report.sections.epochs import benchmarks_by_epoch, validation_loss
 from selectit.report.sections.fidelity import fidelities
 from selectit.report.sections.figures import Plot, draw
 from selectit.report.sections.health import answer_health
-from selectit.report.sections.losses import above_one, losses
+from selectit.report.sections.losses import above_one, chosen_notes, losses
 from selectit.report.sections.prompts import Shown, trained_and_asked
 from selectit.report.sections.raters import Unscored, judge_prompts, ledgers, rating_prompts, unscored
 from selectit.report.sections.rounding import rounding_notes
@@ -110,7 +110,7 @@ def gather(
         seed_spread=seed_spread(plan, results, table),
         published=verdicts(plan, outcomes, results, subsets, subset_numbers),
         arms=arm_listing,
-        arm_notes=[*arm_notes, *ties(subsets), *rounding_notes(plan, outcomes)],
+        arm_notes=[*arm_notes, *ties(subsets), *chosen_notes(subsets), *rounding_notes(plan, outcomes)],
         plots=draw(plan, outcomes, table, comparisons, subsets, pairs),
         composition=chosen,
         correlations=correlations(subsets),

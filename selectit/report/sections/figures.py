@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectConfig, SelectITSelect
 from selectit.data.jsonl import read_jsonl
 from selectit.plan.graph import Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
@@ -24,6 +23,7 @@ from selectit.report.tables.comparisons import Comparison, Comparisons
 from selectit.report.tables.results import UNTOUCHED, recipe_of
 from selectit.report.tables.subsets import Overlap, Subset, first_seed, training_of
 from selectit.report.tables.table import AVERAGE, Entry, Table, baseline_of, grid_point
+from selectit.selection.strategy import strategy_of
 from selectit.statistics import CONFIDENCE
 from selectit.store.names import METRICS_FILE, ROW_TOKENS_FILE
 
@@ -122,11 +122,11 @@ def _of_comparison(c: Comparison, at: Mapping[tuple[str, str], int]) -> plots.Di
 def _scores(subsets: Sequence[Subset]) -> Plot | None:
     from selectit.report.sections import plots
 
-    found = [s for s in subsets if isinstance(s.config.select, SelectITSelect | PerplexitySelect | IFDSelect)]
+    found = [s for s in subsets if s.config.select.score_name() is not None]
     panels = [
         plots.Distribution(
             s.row.label, s.scores[np.isfinite(s.scores)], s.scores[s.selected],
-            s.summary.get("lowest_selected_score"), _unit(s.config.select),
+            s.summary.get("lowest_selected_score"), s.config.select.score_name() or "",
         )
         for s in _shown(found, MOST_PANELS)
     ]  # fmt: skip
@@ -142,7 +142,7 @@ def _scores(subsets: Sequence[Subset]) -> Plot | None:
 def _lengths(subsets: Sequence[Subset]) -> Plot | None:
     from selectit.report.sections import plots
 
-    found = [s for s in subsets if not isinstance(s.config.select, FullSelect)]
+    found = [s for s in subsets if not strategy_of(s.config).takes_all]
     shown = _shown(found, MOST_PANELS)
     panels = [plots.Distribution(s.row.label, s.response_chars, s.response_chars[s.selected]) for s in shown]
     if not panels:
@@ -331,10 +331,3 @@ def _in_turn(rows: Sequence[TableRow], most: int) -> list[int]:
 
 def _shown(subsets: Sequence[Subset], most: int) -> list[Subset]:
     return [subsets[at] for at in _in_turn([s.row for s in subsets], most)]
-
-
-def _unit(select: SelectConfig) -> str:
-    """What the score of a row is."""
-    if isinstance(select, PerplexitySelect):
-        return f"{'minus the ' if select.order == 'low' else ''}mean loss (nats per token)"
-    return "IFD (ratio)" if isinstance(select, IFDSelect) else "SelectIT score"

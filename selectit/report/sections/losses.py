@@ -9,15 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from selectit.config import IFDSelect, LossStage
+from selectit.config import LossStage, NeedsLosses
 from selectit.plan.graph import LOSS_TEXTS, Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
 from selectit.report.render.formats import Listing
 from selectit.report.sections.raters import failures_text, readers
 from selectit.report.tables.results import UNTOUCHED, tell_rows
-from selectit.report.tables.subsets import Subset, first_seed
-from selectit.selection.losses import ABOVE_ONE
+from selectit.report.tables.subsets import Subset, first_seed, notes_of
 from selectit.store.names import LOSSES_RECORD
 from selectit.templates import template_name
 
@@ -43,10 +42,14 @@ def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
 
 
 def above_one(subsets: Sequence[Subset]) -> list[str]:
-    """One sentence for each ifd arm: how many rows were left out because their instruction hinders."""
-    return [
-        f"{subset.row.label}: {formats.count(subset.summary['failures'].get(ABOVE_ONE, 0))} of "
-        f"{formats.count(subset.summary['num_rows'])} rows have an IFD above 1 and are ranked last."
-        for subset in first_seed(subsets)
-        if isinstance(subset.config.select, IFDSelect)
-    ]
+    """The sentences of strategies that read losses, such as how many rows an ifd arm left out."""
+    return [sentence for subset in first_seed(subsets) if reads_losses(subset) for sentence in notes_of(subset)]
+
+
+def chosen_notes(subsets: Sequence[Subset]) -> list[str]:
+    """Those of all other strategies."""
+    return [sentence for subset in first_seed(subsets) if not reads_losses(subset) for sentence in notes_of(subset)]
+
+
+def reads_losses(subset: Subset) -> bool:
+    return any(isinstance(need, NeedsLosses) for need in subset.config.select.needs())
