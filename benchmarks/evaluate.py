@@ -29,8 +29,8 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from selectit.config import ModelConfig
-from selectit.evaluate.benchmarks.benchmark import ask, load_questions
 from selectit.evaluate.benchmarks.files import chosen_tasks
+from selectit.evaluate.benchmarks.questions import ask, load_questions
 from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.profile import load_profile

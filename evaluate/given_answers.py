@@ -15,7 +15,8 @@ from typing import Any, get_args
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.benchmarks.files import BENCHMARKS, lm_eval_tasks
+from selectit.evaluate.benchmarks.files import lm_eval_tasks
+from selectit.evaluate.benchmarks.registry import benchmark_named
 from selectit.evaluate.grading.graders import grader_of
 from selectit.evaluate.results import CHOICES, Ending, Item, answers_digest, choose
 from selectit.store.names import ITEMS_FILE, RESULT_FILE
@@ -104,11 +105,10 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check(row: Mapping[str, Any], where: str) -> None:
     _check_keys(row, KEYS, where)
-    if row["benchmark"] not in BENCHMARKS:
-        raise UserError(
-            f"{where}: no benchmark '{row['benchmark']}'.{did_you_mean(row['benchmark'], BENCHMARKS)} "
-            f"Known: {', '.join(BENCHMARKS)}"
-        )
+    try:
+        benchmark_named(row["benchmark"])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _check_kept(row: Mapping[str, Any], where: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from selectit.evaluate.benchmarks.benchmark import HUB, LM_EVAL_VERSION, load_questions, questions_as_items
-from selectit.evaluate.benchmarks.files import ON_HUB
+from selectit.evaluate.benchmarks.questions import HUB, LM_EVAL_VERSION, load_questions, questions_as_items
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.given_answers import answered, kept_model, read_answers, read_choices
 from selectit.evaluate.grading import alpaca_eval, length_control
 from selectit.evaluate.grading.grade import check_can_run, check_means, grade
@@ -41,7 +41,7 @@ def run(config: GradeStage, inputs: Mapping[str, Path], out: Path, tracker: Trac
     result = BenchmarkResult(benchmark.name, config.profile, benchmark.metric, lm_eval_version=LM_EVAL_VERSION)
     result.protocol_notes = list(benchmark.notes)
     if config.data == HUB:
-        result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
+        result.data = {"hub": benchmarks()[benchmark.name].hub, "revision": benchmark.revision}
     check_can_run(config)
     judge = load_judge_of(config)
     gamed = length_control.find_gamed(config)

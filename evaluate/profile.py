@@ -19,47 +19,15 @@ from selectit import yaml_text
 from selectit.config import BenchmarkConfig, as_written
 from selectit.config.evaluate import PROFILES
 from selectit.errors import UserError, did_you_mean
-from selectit.evaluate.benchmarks.files import (
-    BENCHMARKS,
-    CHOICE,
-    CODE,
-    COMET,
-    EXPORTED,
-    MATHEMATICS,
-    TRANSLATION,
-    chosen_tasks,
-    data_files,
-    prompt_forms,
-)
+from selectit.evaluate.benchmarks.files import chosen_tasks, data_files, prompt_forms
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_config import NOT_OF_TASKS, NamedTaskConfig
-from selectit.evaluate.grading.graders import GRADERS, grader_name
+from selectit.evaluate.grading.kinds import Grading
 
 __all__ = ["Profile", "data_files", "load_profile"]
 
-_OWN_SHOTS = ("mmlu", "mmlu_medical", "tydiqa")
-"""Benchmarks whose number of shots can be chosen; the others fix theirs in the task."""
-_NUM_DEMONSTRATIONS = {"mmlu": 5, "mmlu_medical": 5}
-"""Of a subject: its dev file. TyDiQA's depend on the language and the data, and are counted before anything runs."""
 _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
 """Outside of which logits overflow, or every token is as probable as any other."""
-_PASS_AT_K = (*CODE, *EXPORTED)
-_SAMPLED = (*_PASS_AT_K, *MATHEMATICS)
-"""Benchmarks that take several samples of an item."""
-
-
-_METRICS = {
-    "mmlu": ("acc",),
-    "alpaca_eval": ("win_rate",),
-    "alpaca_eval_2": ("win_rate",),
-    "arena_hard": ("win_rate",),
-    **dict.fromkeys(TRANSLATION, ("bleu", "chrf")),
-    **dict.fromkeys(COMET, ("comet",)),
-    "medqa": ("acc",),
-    "medmcqa": ("acc",),
-    "mmlu_medical": ("acc",),
-}
-"""What may stand in the table; those of benchmarks that are sampled follow from `pass_at` and `num_samples`, those of
-answers that are read out of texts from the grader."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +61,7 @@ def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
     name = path.name.removesuffix(path.suffix)
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), dict) or not content["benchmarks"]:
         raise UserError(
-            f"profile {name}: it needs `benchmarks:` with some of {', '.join(BENCHMARKS)}; or {_any_task()}"
+            f"profile {name}: it needs `benchmarks:` with some of {', '.join(benchmarks())}; or {_any_task()}"
         )
     faults = [
         f"{key}: not a key of a profile.{did_you_mean(key, ('description', 'benchmarks'))}"
@@ -102,23 +70,23 @@ def _parse(path: Path, content: Any, lines: dict[str, int]) -> Profile:
     ]
     if not isinstance(content.get("description", ""), str):
         faults.append(f"description: expected text, found {content['description']!r}")
-    benchmarks = {}
+    entries = {}
     for key, entry in content["benchmarks"].items():
         is_named = isinstance(entry, Mapping) and "task" in entry
         benchmark, found = _named_task(str(key), entry, path.parent) if is_named else _benchmark(str(key), entry)
         faults += [f"benchmarks.{key}{fault}" for fault in found]
         if benchmark is not None:
-            benchmarks[str(key)] = benchmark
+            entries[str(key)] = benchmark
     if faults:
         faults = yaml_text.with_lines(faults, lines)
         raise UserError("\n".join([f"profile {name}:", *(f"  {fault}" for fault in faults)]))
-    return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=benchmarks)
+    return Profile(name=name, description=str(content.get("description", "")).strip(), benchmarks=entries)
 
 
 def _benchmark(key: str, entry: Any) -> tuple[BenchmarkConfig | None, list[str]]:
-    if key not in BENCHMARKS:
-        known = f"Known: {', '.join(BENCHMARKS)}; or {_any_task(key)}"
-        return None, [f": no such benchmark.{did_you_mean(key, BENCHMARKS)} {known}"]
+    if key not in benchmarks():
+        known = f"Known: {', '.join(benchmarks())}; or {_any_task(key)}"
+        return None, [f": no such benchmark.{did_you_mean(key, benchmarks())} {known}"]
     if not isinstance(entry, Mapping):
         return None, [": needs at least `metric`"]
     if "name" in entry:
@@ -140,7 +108,7 @@ def _any_task(name: str = "arc_challenge") -> str:
 
 def _named_task(key: str, entry: Mapping[str, Any], folder: Path) -> tuple[BenchmarkConfig | None, list[str]]:
     """Args: folder: from which a relative `include_path` is read."""
-    if key in BENCHMARKS:
+    if key in benchmarks():
         return None, [f": a benchmark of this project; call an entry with `task` otherwise, such as {key}_lm_eval"]
     if faults := [f".{one}: not a setting of an entry with `task`" for one in (*NOT_OF_TASKS, "name") if one in entry]:
         return None, faults
@@ -168,11 +136,13 @@ def _fault(error: Any, schema: type[BenchmarkConfig]) -> str:
 
 def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
     """Settings that are each valid and make no sense together."""
-    faults = [*_without_effect(benchmark), *_twice(benchmark)]
-    if benchmark.num_fewshot is not None and benchmark.name not in _OWN_SHOTS:
+    declared = benchmarks()[benchmark.name]
+    grading, shots = declared.grading, declared.shots
+    faults = [*_without_effect(benchmark, grading), *_twice(benchmark)]
+    if benchmark.num_fewshot is not None and shots is None:
         faults.append(f".num_fewshot: the shots of {benchmark.name} are fixed by its task; leave it out")
-    elif (most_shots := _NUM_DEMONSTRATIONS.get(benchmark.name)) and (benchmark.num_fewshot or 0) > most_shots:
-        faults.append(f".num_fewshot: {benchmark.num_fewshot}, and {benchmark.name} has {most_shots} demonstrations")
+    elif shots is not None and shots.most is not None and (benchmark.num_fewshot or 0) > shots.most:
+        faults.append(f".num_fewshot: {benchmark.num_fewshot}, and {benchmark.name} has {shots.most} demonstrations")
     if benchmark.prompts is not None and not (known := prompt_forms(benchmark.name)):
         faults.append(f".prompts: {benchmark.name} has one form of prompts; leave it out")
     elif benchmark.prompts is not None and benchmark.prompts not in known:
@@ -181,14 +151,15 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
         faults.append(
             f".chat_template: prompts of {benchmark.prompts} are whole; leave out `prompts` for the training template"
         )
-    if benchmark.name in _PASS_AT_K and (most := max(benchmark.pass_at)) > benchmark.num_samples:
+    if grading.TAKES_PASS_AT and (most := max(benchmark.pass_at)) > benchmark.num_samples:
         faults.append(f".pass_at: pass@{most} needs num_samples of at least {most}")
-    if benchmark.num_samples > 1 and benchmark.name not in _SAMPLED:
+    if benchmark.num_samples > 1 and not grading.TAKES_SAMPLES:
         faults.append(f".num_samples: {benchmark.name} is scored on one answer; leave it out")
     elif benchmark.num_samples > 1 and benchmark.temperature == 0:
         faults.append(".temperature: 0 is greedy, all samples would be equal; raise it or set num_samples to 1")
     try:
-        metrics = _metrics(benchmark)
+        metrics = grading.metrics(benchmark)
+        grading.grader_name(benchmark)
     except UserError as error:
         return [*faults, f".grader: {error}"]
     if benchmark.metric not in metrics:
@@ -196,16 +167,16 @@ def _contradictions(benchmark: BenchmarkConfig) -> list[str]:
     return faults
 
 
-def _without_effect(benchmark: BenchmarkConfig) -> list[str]:
+def _without_effect(benchmark: BenchmarkConfig, grading: Grading) -> list[str]:
     """Settings that were given and that nothing would read."""
     given = benchmark.model_fields_set
-    if benchmark.name in CHOICE:
+    if not grading.GENERATES:
         generation = ("max_gen_toks", "until", "temperature", "top_p", "num_samples")
         named = [name for name in generation if name in given]
         faults = [f".{name}: {benchmark.name} is answered by its choices, nothing is generated" for name in named]
     else:
         faults = _of_sampling(benchmark)
-    if "pass_at" in given and benchmark.name not in _PASS_AT_K:
+    if "pass_at" in given and not grading.TAKES_PASS_AT:
         faults.append(f".pass_at: {benchmark.name} runs no programs; leave it out")
     return faults
 
@@ -231,13 +202,3 @@ def _twice(benchmark: BenchmarkConfig) -> list[str]:
         if repeated := [repr(one) for one in dict.fromkeys(values) if values.count(one) > 1]:
             faults.append(f".{name}: {', '.join(repeated)} twice; name each once")
     return faults
-
-
-def _metrics(benchmark: BenchmarkConfig) -> tuple[str, ...]:
-    if benchmark.name in MATHEMATICS:
-        return (f"avg@{benchmark.num_samples}",)
-    if benchmark.name in _PASS_AT_K:
-        return tuple(f"pass@{k}" for k in benchmark.pass_at)
-    if (grader := grader_name(benchmark)) is not None:
-        return GRADERS[grader].metrics
-    return _METRICS[benchmark.name]

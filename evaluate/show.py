@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
@@ -18,24 +17,18 @@ from transformers import PreTrainedTokenizerBase
 from selectit.data.jsonl import write_jsonl
 from selectit.data.whole_files import whole_file
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.benchmark import ask, load_questions
-from selectit.evaluate.benchmarks.files import (
-    CODE,
-    COMET,
-    EXPORTED,
-    JUDGED,
-    MATHEMATICS,
-    TRANSLATION,
-    chosen_tasks,
-    needs_tokenizer,
-)
+from selectit.evaluate.benchmarks.benchmark import Benchmark
+from selectit.evaluate.benchmarks.files import chosen_tasks, needs_tokenizer
 from selectit.evaluate.benchmarks.named_task import read_task_items
+from selectit.evaluate.benchmarks.questions import ask, load_questions
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_check import KnownAnswersLM, chat_with, check_task
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import find_task
 from selectit.evaluate.grading import mathematics
-from selectit.evaluate.grading.graders import grade_items, grader_name
-from selectit.evaluate.results import Item, read_items
+from selectit.evaluate.grading.graders import grade_items
+from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations
+from selectit.evaluate.results import CHOICES, Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
 from selectit.store.fingerprint import pinned
@@ -60,6 +53,7 @@ class Asked:
 class KnowingLM(LM):
     """Answers every request rightly, in the words that the benchmark's examples use, and remembers the requests."""
 
+    benchmark: Benchmark
     tokenizer: PreTrainedTokenizerBase | None
     requests: dict[str, list[Instance]] = field(default_factory=dict)
     """By prompt."""
@@ -84,15 +78,16 @@ class KnowingLM(LM):
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
-        return [(0.0 if request.idx == right_choice(request.doc) else -1.0, True) for request in requests]
+        right = [self.benchmark.right_answer(request.doc) for request in requests]
+        return [(0.0 if one.idx == place else -1.0, True) for one, place in zip(requests, right, strict=True)]
 
     def first_tokens(self, requests: list[Instance]) -> list[list[tuple[str, float]]]:
         self._remember(requests)
-        return [[("ABCD"[right_choice(request.doc)], 0.0)] for request in requests]
+        return [[(CHOICES[int(self.benchmark.right_answer(request.doc))], 0.0)] for request in requests]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
-        return [right_answer(request.doc) for request in requests]
+        return [str(self.benchmark.right_answer(request.doc)) for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         raise NotImplementedError("no benchmark asks for it")
@@ -102,46 +97,24 @@ class KnowingLM(LM):
             self.requests.setdefault(request.args[0], []).append(request)
 
 
-def right_choice(doc: dict[str, Any]) -> int:
-    """Args: doc: a row of a multiple-choice benchmark."""
-    return int(next(doc[key] for key in ("answer", "label", "cop") if key in doc))
-
-
-def right_answer(doc: dict[str, Any]) -> str:
-    """As a model that follows the examples would write it. Args: doc: a row of a generation benchmark."""
-    if "canonical_solution" in doc:
-        return doc["canonical_solution"]
-    if "code" in doc:
-        return doc["code"].replace("\r", "")
-    if "reference" in doc:
-        return f" {doc['reference']}"
-    if "final_answers" in doc:
-        return mathematics.boxed(doc["final_answers"][0])
-    if "answers" in doc:
-        return f" {doc['answers'][0] if isinstance(doc['answers'], list) else doc['answers']['text'][0]}"
-    if "target" in doc:
-        return f" So the answer is {doc['target']}."
-    if "output" in doc:
-        return doc["output"]
-    return f" The answer is {doc['answer'].split('####')[-1].strip()}."
-
-
 def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     """The first items of its first task that has data; None: all of that task.
 
     Raises: UserError where chat format is asked for and there is no tokenizer to render it with.
     """
     benchmark = config.benchmark
-    if benchmark.name != "tydiqa":  # whose data folder may lack its first languages
+    declared = None if isinstance(benchmark, NamedTaskConfig) else benchmarks()[benchmark.name]
+    if declared is not None and declared.available_tasks is None:  # else a data folder may lack the first ones
         alone = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
         benchmark = benchmark.model_copy(update={"tasks": tuple(alone) or None})
     found = _asked_of(config.model_copy(update={"benchmark": benchmark}), num_items)
     items = [one.item for one in found]
-    if benchmark.name in MATHEMATICS:
+    grading = None if declared is None else declared.grading
+    if isinstance(grading, FinalAnswers):
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
-    elif (grader := grader_name(benchmark)) is not None:
-        grade_items(items, grader, benchmark.metric)
+    elif isinstance(grading, Texts):
+        grade_items(items, grading.graders[grading.grader_name(benchmark)], benchmark.metric)
     return [one for one in found if one.item.task == items[0].task]
 
 
@@ -157,7 +130,7 @@ def _asked_of(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     if isinstance(benchmark, NamedTaskConfig):
         return _asked_of_named(config, pinned(benchmark), num_items, tokenizer)
     questions = load_questions(config.model_copy(update={"limit": num_items}), tokenizer)
-    lm = KnowingLM(tokenizer)
+    lm = KnowingLM(benchmarks()[benchmark.name], tokenizer)
     items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None)))
     return [_asked(item, lm.requests[item.prompt]) for item in items]
 
@@ -257,12 +230,13 @@ def _result_line(benchmark: str, metric: str, one: Asked) -> str:
         return f"right answer: {given!r}; {metric} is computed of all items together"
     if one.continuations or one.num_first_tokens is not None:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
-    if benchmark in (*CODE, *EXPORTED):
+    grading = benchmarks()[benchmark].grading if benchmark in benchmarks() else None
+    if isinstance(grading, Programs | Exported):
         return f"right answer:\n{given}\nread as a whole; its task's tests are run on it (not here)"
-    if benchmark in (*TRANSLATION, *COMET):
+    if isinstance(grading, Translations):
         return f"reference translation: {given!r}\nthe first line with anything in it is compared with it"
-    if benchmark in JUDGED:
+    if isinstance(grading, Judged):
         return f"reference answer: {given!r}\nnothing is read out of an answer; a judge compares it with the reference"
-    if benchmark in MATHEMATICS:
+    if isinstance(grading, FinalAnswers):
         return f"right answer: {given!r}; compared by math-verify with {one.item.target!r}; {metric} {one.item.score:g}"
     return f"right answer: {given!r}; read as {one.item.answer!r}; {metric} {one.item.score:g}"

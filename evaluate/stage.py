@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from selectit.errors import NotRun, UserError
-from selectit.evaluate.benchmarks.benchmark import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
-from selectit.evaluate.benchmarks.files import JUDGED, ON_HUB, data_files, needs_tokenizer
+from selectit.evaluate.benchmarks.files import data_files, needs_tokenizer
 from selectit.evaluate.benchmarks.named_task import (
     data_set,
     leave_room,
@@ -21,11 +20,14 @@ from selectit.evaluate.benchmarks.named_task import (
     untracked_notes,
     write_task,
 )
+from selectit.evaluate.benchmarks.questions import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_check import chat_with, check_task
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.grading import alpaca_eval, arena_hard, length_control
 from selectit.evaluate.grading.arena_hard import GamesJudge
 from selectit.evaluate.grading.grade import check_can_run, check_means, grade
+from selectit.evaluate.grading.kinds import Judged
 from selectit.evaluate.grading.length_control import GamedAnswers
 from selectit.evaluate.judge.base import Judge
 from selectit.evaluate.judge.load import check_judge, load_judge
@@ -104,7 +106,7 @@ def run(config: EvaluateStage, inputs: Mapping[str, Path], out: Path, tracker: T
         result.protocol_notes += untracked_notes(benchmark)
         result.data = data_set(benchmark)
     elif config.data == HUB:
-        result.data = {"hub": ON_HUB.get(benchmark.name), "revision": benchmark.revision}
+        result.data = {"hub": benchmarks()[benchmark.name].hub, "revision": benchmark.revision}
     if benchmark.chat_template and config.template is None:
         raise UserError(f"{benchmark.name} asks for chat format, and no template is set (finetune.template)")
     if config.adapter is not None and "model" in inputs:
@@ -173,10 +175,12 @@ def trained_folder(inputs: Mapping[str, Path], epoch: int | None) -> Path | None
 
 
 def load_judge_of(config: EvaluateStage | GradeStage) -> Judge | None:
-    is_arena = config.benchmark.name == "arena_hard"
-    if config.judge is None or config.benchmark.name not in JUDGED or (is_arena and isinstance(config.judge, str)):
+    if config.judge is None or isinstance(config.benchmark, NamedTaskConfig):
         return None
-    return load_judge(config.judge, games=is_arena)
+    grading = benchmarks()[config.benchmark.name].grading
+    if not isinstance(grading, Judged) or (grading.games and isinstance(config.judge, str)):
+        return None
+    return load_judge(config.judge, games=grading.games)
 
 
 def judge_items(
@@ -195,7 +199,7 @@ def judge_items(
             found = arena_hard.win_rate(items, judge, advance)
         else:
             found = alpaca_eval.win_rate(items, judge, advance)
-        if found and result.benchmark == length_control.BENCHMARK:
+        if found and length_control.is_length_controlled(result.benchmark):
             controlled, why_not = length_control.length_controlled(items, gamed)
             found |= controlled
             result.not_computed = {length_control.METRIC: why_not} if why_not else {}

@@ -7,7 +7,8 @@ from pathlib import Path
 from selectit.config.evaluate import AnsweringFields, BenchmarkConfig, GradingFields
 from selectit.config.inputs import ModelConfig
 from selectit.config.schema import Location, Seed, Template, execution
-from selectit.evaluate.benchmarks.files import ON_HUB, data_files
+from selectit.evaluate.benchmarks.files import data_files
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 
 
@@ -24,8 +25,9 @@ class _OneBenchmark(GradingFields):
         return data_files(self.benchmark, Path(self.data))
 
     def hub_dataset(self, field: str) -> tuple[str, str] | None:
-        dataset = ON_HUB.get(self.benchmark.name) if field == "data" and self.data == "hub" else None
-        return None if dataset is None else (dataset, "benchmark")
+        if field != "data" or self.data != "hub" or (declared := benchmarks().get(self.benchmark.name)) is None:
+            return None
+        return None if declared.hub is None else (declared.hub, "benchmark")
 
 
 class EvaluateStage(_OneBenchmark, AnsweringFields):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 
@@ -12,3 +13,5 @@ def prepare_process() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # OpenMP threads that spin while they wait make two processes on two cores many times slower than one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # peft imports it where it is installed: it warns of a kernel that it does not find, and of each product in 8 bits
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -78,8 +78,8 @@ def test_select_with_two_models_writes_scores_of_each_model_and_prompt(small_poo
     small_pool.write_text(json.dumps(raw))
     scores = tmp_path / "scores.jsonl"
     selectit(
-        "select", small_pool, "--model", demo / "model", "--model", demo / "model", "--set", "level=model", "--ratio", 0.5,
-        "--set", "num_rating_prompts=2", "--out", tmp_path / "subset.json", "--scores", scores,
+        "select", small_pool, "--model", demo / "model", "--model", demo / "model", "--ratio", 0.5,
+        "--set", "level=model", "--set", "num_rating_prompts=2", "--out", tmp_path / "subset.json", "--scores", scores,
         "--runs-dir", tmp_path / "runs",
     )  # fmt: skip
     lines = [json.loads(line) for line in scores.read_text().splitlines()]

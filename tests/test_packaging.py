@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,8 +45,6 @@ def test_the_pins_are_what_these_tests_run_with(project, pins):
     from importlib.metadata import version
 
     for requirement in requirements(project):
-        if requirement.name == "bitsandbytes" and find_spec("bitsandbytes") is None:
-            continue  # needed for qlora only, which make setup leaves out
         found = Version(Version(version(requirement.name)).public)
         assert found == pins[canonicalize_name(requirement.name)], requirement
 
@@ -89,7 +86,7 @@ def test_a_wheel_holds_every_data_file_and_works_from_another_folder(root, tmp_p
         Path("selectit") / room / path.relative_to(root / room)
         for room in ("finetune", "evaluate")
         for path in (root / room).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".json")
+        if path.is_file() and path.suffix in (".py", ".yaml", ".md", ".txt", ".json")
     ]
     data += [
         p.relative_to(root)

@@ -18,13 +18,18 @@ def tree(root: Path) -> str:
     return text[text.index("## The tree") :].split("```")[1]
 
 
+def benchmark_folders(root: Path) -> set[Path]:
+    """Each has a README of its own, and one line in the tree."""
+    return {path.parent for path in (root / "evaluate" / "benchmarks").glob("*/benchmark.py")}
+
+
 def files(root: Path) -> set[str]:
     found = set()
     for room in ROOMS:
         for path in (root / room).rglob("*"):
             relative = path.relative_to(root)
             through_a_link = relative.parts[:2] in (("selectit", "finetune"), ("selectit", "evaluate"))
-            told_by_folder = path.parent.name in ("profiles", "tasks", "deepspeed")
+            told_by_folder = path.parent.name in ("profiles", "deepspeed") or path.parent in benchmark_folders(root)
             if path.is_file() and path.suffix in SUFFIXES and not through_a_link and not told_by_folder:
                 found.add(str(relative))
     return {name for name in found if Path(name).name not in NOT_LISTED}
@@ -50,3 +55,8 @@ def test_the_tree_is_that_of_the_rooms(root, tree):
     told = {name for name in listed(tree) if name.split("/")[0] in ROOMS}
     assert files(root) - told == set(), "add a line for each to the tree in README.md"
     assert told - files(root) == set(), "these are not there"
+
+
+def test_each_benchmark_has_one_line(root, tree):
+    inside = tree[tree.index("  benchmarks/") : tree.index("  model/")]
+    assert sorted(re.findall(r"^    (\w+)/ +\S", inside, re.M)) == sorted(p.name for p in benchmark_folders(root))

@@ -424,7 +424,7 @@ def test_plots_take_the_colour_of_the_text_so_that_dark_mode_shows_them(world):
 
 def test_plots_that_cannot_show_all_rows_show_some_of_each_arm():
     rows = [SimpleNamespace(arm=arm) for arm in "aaabbbc"]
-    assert figures._in_turn(rows, 4) == [0, 1, 3, 6] and figures._in_turn(rows, 9) == list(range(7))
+    assert figures.in_turn(rows, 4) == [0, 1, 3, 6] and figures.in_turn(rows, 9) == list(range(7))
 
 
 def test_curves_differ_in_more_than_their_colour():

@@ -30,7 +30,7 @@ def world(tmp_path, demo, monkeypatch):
 
 def cells(text: str, heading: str) -> dict[str, list[str]]:
     """First cell -> the others, of the table under a heading of report.md."""
-    lines = text.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
+    lines = text.split(f"## {heading}\n")[1].split("\n#")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
     return {row[0]: row[1:] for row in rows[2:]}
 

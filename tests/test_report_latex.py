@@ -112,14 +112,6 @@ def test_names_are_shown_as_papers_write_them_and_two_never_alike():
     assert row_names(["a_b", "a b"]) == ["a_b", "a b"]
 
 
-def test_every_shipped_benchmark_has_a_name_for_papers(root):
-    from selectit.config.evaluate import PROFILES
-    from selectit.evaluate.profile import load_profile
-    from selectit.report.render.display_names import BENCHMARKS
-
-    assert {name for profile in PROFILES for name in load_profile(profile).benchmarks} <= set(BENCHMARKS)
-
-
 def test_a_long_word_of_the_notes_may_be_broken():
     path = "/data/" + "f" * 64 + "/model_1.bin"
     broken = breakable(f"of {path} 1.5")

@@ -7,7 +7,8 @@ import re
 import pytest
 from test_report import World, line_of
 
-from selectit.report.sections import figures, plots
+from selectit.report import contents
+from selectit.report.sections import plots
 from selectit.report.write import read_table
 
 THREE = {"seeds": {"select": [7], "train": [1, 2, 3], "eval": [42]}}
@@ -24,7 +25,7 @@ def drawn(made, monkeypatch, name: str):
     draw = getattr(plots, name)
     monkeypatch.setattr(plots, name, lambda *arguments: given.append(arguments) or draw(*arguments))
     _, table, comparisons = read_table(made.plan, made.outcomes)
-    found = figures.draw(made.plan, made.outcomes, table, comparisons, [], [])
+    found = contents.draw(made.plan, made.outcomes, table, comparisons, [], [])
     return found[0], given[0], table, comparisons
 
 
@@ -75,7 +76,7 @@ def test_a_primary_comparison_with_a_second_baseline_is_in_the_forest_plot(world
 def test_a_report_without_a_comparison_has_no_forest_plot(world):
     made = world(arms={"base": {"finetune": {"method": "none"}}}, baseline="base")
     _, table, comparisons = read_table(made.plan, made.outcomes)
-    assert figures.draw(made.plan, made.outcomes, table, comparisons, [], []) == []
+    assert contents.draw(made.plan, made.outcomes, table, comparisons, [], []) == []
 
 
 def test_bands_of_the_ratio_curves_are_the_errors_of_the_table(world, monkeypatch):
@@ -83,7 +84,7 @@ def test_bands_of_the_ratio_curves_are_the_errors_of_the_table(world, monkeypatc
     _, table, comparisons = read_table(made.plan, made.outcomes)
     given = []
     monkeypatch.setattr(plots, "ratio_curves", lambda panels: given.append(panels) or "")
-    figures.draw(made.plan, made.outcomes, table, comparisons, [], [])
+    contents.draw(made.plan, made.outcomes, table, comparisons, [], [])
     [panels] = given
     mmlu = next(panel for panel in panels if panel.title == "mmlu")
     curve = next(curve for curve in mmlu.curves if curve.label == "selectit")

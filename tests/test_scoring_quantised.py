@@ -1,6 +1,6 @@
-"""Raters in 8 or 4 bits: how they are loaded, what is refused before weights are, and what is said of them.
+"""Raters in 8 or 4 bits: what they rate, how they are loaded, and what is refused before weights are.
 
-bitsandbytes, GPTQ and AWQ are not needed here: the loading is watched, not done.
+bitsandbytes computes for real; GPTQ and AWQ are not installed, and only their refusal is tested.
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
 from selectit.inference import loaded, quantised
+from selectit.inference.batch import Batch, LossText, Text
 from selectit.inference.load import load_model
+from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.quantised import bitsandbytes_config, check_quantization, dtype_text
 from selectit.inference.rater import make_rater
 from selectit.scoring import loss_stage, stage
@@ -26,6 +29,71 @@ def config_of(pool, model, **settings) -> ScoreStage:
     return ScoreStage(
         pool=PoolConfig(path=str(pool)), model=ModelConfig(path=str(model)), prompts=("Rate it.\n\n",), **settings
     )  # fmt: skip
+
+
+BITS = {
+    "8bit": BitsAndBytesConfig(load_in_8bit=True),
+    "4bit": BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    ),
+}  # fmt: skip
+LENGTHS = (21, 5, 12, 12)
+
+
+@pytest.fixture(scope="module")
+def even_llama(demo, tmp_path_factory):
+    """A random LLaMA whose matrices divide into blocks of 64, as bitsandbytes wants them on a CPU."""
+    folder = tmp_path_factory.mktemp("even_llama")
+    tokenizer = AutoTokenizer.from_pretrained(demo / "model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        initializer_range=0.2, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def texts_of(kind, **settings):
+    draws = np.random.default_rng(0)
+    return [
+        kind(((f"row{n}", 0),), draws.integers(10, 200, size), **{k: v(size) for k, v in settings.items()})
+        for n, size in enumerate(LENGTHS)
+    ]
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_a_quantised_rater_rates_a_text_among_others_as_plain_transformers_rates_it_alone(even_llama, bits):
+    """LLM.int8 rounds a text by what else is in its batch: together, these texts' probabilities differ by a tenth."""
+    ids = [31, 32, 33, 34, 35]
+    texts = texts_of(Text)
+    model = ModelConfig(path=str(even_llama))
+    with loaded.LoadedRater(model, lambda model: make_rater(model, ids), 1, bits) as rater:
+        assert rater.facts.reads_alone == (bits == "8bit")
+        [(_, found)] = rater.rate([Batch(texts)])
+    plain = AutoModelForCausalLM.from_pretrained(even_llama, quantization_config=BITS[bits], device_map={"": "cpu"})
+    with torch.no_grad():
+        logits = [plain(input_ids=torch.tensor(text.ids)[None]).logits[0, -1].float() for text in texts]
+    expected = torch.stack([one.softmax(dim=0)[ids] for one in logits]).numpy()
+    assert np.allclose(np.array(list(found)), expected, rtol=1e-6 if bits == "8bit" else 0.02)
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_losses_of_a_quantised_model_are_those_of_plain_transformers(even_llama, bits):
+    texts = texts_of(LossText, scored=lambda size: np.arange(size) > size // 2)
+    with loaded.LoadedRater(ModelConfig(path=str(even_llama)), make_loss_rater, 1, bits) as rater:
+        [(_, found)] = rater.rate([Batch(texts)])
+    plain = AutoModelForCausalLM.from_pretrained(even_llama, quantization_config=BITS[bits], device_map={"": "cpu"})
+    with torch.no_grad():
+        for (response, whole), text in zip(found, texts, strict=True):
+            ids = torch.tensor(text.ids)[None]
+            for loss, kept in ((response, torch.tensor(text.scored)[None]), (whole, torch.ones_like(ids) > 0)):
+                labels = ids.masked_fill(~kept, -100)
+                num_scored = int((labels[:, 1:] != -100).sum())
+                expected = float(plain(input_ids=ids, labels=labels).loss) * num_scored
+                assert loss == pytest.approx(expected, rel=1e-5 if bits == "8bit" else 0.01)
 
 
 @pytest.fixture

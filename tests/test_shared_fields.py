@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from typer.main import get_command
 
+from selectit.cli.app import app
 from selectit.config import (
     AnsweringFields,
     ArmConfig,
@@ -66,3 +68,20 @@ def test_every_shared_field_reaches_its_stage():
 def test_a_judge_reaches_judged_benchmarks_only():
     stage = evaluate_stage(arm(strategy="full"), BenchmarkConfig(name="gsm8k", metric="exact_match"), "", 0)
     assert stage.config.judge is None
+
+
+@pytest.mark.parametrize(
+    ("command", "section", "least"),
+    [
+        ("grade", EvaluateConfig, 6),
+        ("evaluate", EvaluateConfig, 11),
+        ("losses", ReadingFields, 4),
+        ("score", ScoreConfig, 8),
+    ],
+)
+def test_an_option_that_is_a_field_has_the_fields_default(command, section, least):
+    options = {option.name: option.default for option in get_command(app).commands[command].params}
+    of_command = {"verify", "dtype"}  # a number of rows; that of the model
+    shared = options.keys() & section.model_fields.keys() - of_command
+    assert len(shared) >= least
+    assert {name: options[name] for name in shared} == {name: section.model_fields[name].default for name in shared}

@@ -1,284 +1,151 @@
-"""One benchmark as lm-eval tasks: built from tasks/*.yaml, set as the profile says, and asked to a model.
+"""What is known of one benchmark that ships: evaluate/benchmarks/<folder>/benchmark.py declares it.
 
-Reads benchmark data from the hub or a folder. The questions of a profile's `items_per_task` are drawn here.
+A field without a default must be given; what a declaration forgets is refused when it is read. Imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import lm_eval.tasks
-from lm_eval.api.group import Group
-from lm_eval.api.model import LM
-from lm_eval.api.task import Task
-from lm_eval.evaluator import evaluate
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._yaml_loader import load_yaml
-from transformers import PreTrainedTokenizerBase, set_seed
+from selectit.evaluate.grading.kinds import Grading
 
-from selectit.config import BenchmarkConfig
-from selectit.errors import UserError
-from selectit.evaluate.benchmarks.files import (
-    ON_HUB,
-    chosen_tasks,
-    data_files,
-    lm_eval_tasks,
-    needs_tokenizer,
-    task_file,
-)
-from selectit.evaluate.benchmarks.named_task import BOOTSTRAP_ITERS, generation_settings, load_task, set_up
-from selectit.evaluate.benchmarks.readers import read_mmlu, tydiqa_languages
-from selectit.evaluate.benchmarks.released import ReleasedTask
-from selectit.evaluate.benchmarks.task import DataDirTask
-from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
-from selectit.evaluate.model.harness import ProgressHook, quiet
-from selectit.evaluate.results import CHOICES, Item
-from selectit.evaluate.stage_config import EvaluateStage, GradeStage
-
-HUB = "hub"
-LM_EVAL_VERSION = version("lm_eval")
-
-# all of lm-eval's 14,683 tasks take half a minute to index; these folders take a quarter of a second
-_STOCK_FOLDERS = {
-    "mmlu": "mmlu/default", "mmlu_medical": "mmlu/default", "bbh": "bbh/cot_fewshot", "gsm8k": "gsm8k",
-    "tydiqa": "tydiqa", "medqa": "medqa", "medmcqa": "medmcqa",
-}  # fmt: skip
+Row = dict[str, Any]
+Rows = list[Row]
+Find = Callable[[str], Path]
+"""(name of a file in the benchmark's folder of `evaluate.data`) -> its path. Raises: UserError where there is none."""
+Read = Callable[[Find, str], dict[str, Rows]]
+"""(find, `dataset_name` of the task or "") -> {split: rows as the task reads them}"""
+ReadHub = Callable[[str | None, str], Rows]
+"""(configuration, split) -> rows of the data set on the hub"""
 
 
 @dataclass(frozen=True)
-class Questions:
-    """The tasks of one benchmark and which of their items are asked."""
+class HubRows:
+    """A data set of the hub whose rows are written in the authors' layout when they are fetched."""
 
-    tasks: dict[str, Task]
-    groups: dict[str, Group]
-    drawn: dict[str, list[int]] | None
-    """Task -> item ids in the order in which they were drawn; None: the first `limit` items, or all."""
-    limit: int | None
-    notes: list[str] = field(default_factory=list)
-    """What is missing of the benchmark."""
+    dataset: str
+    to_files: Callable[[ReadHub, Sequence[str]], dict[str, bytes]]
+    """(the hub's rows, every task that a form of the prompts asks) -> content by the name in the data folder."""
+    to_splits: Callable[[Mapping[str, Sequence[Row]], str], dict[str, Rows]] | None = None
+    """(the hub's splits, `dataset_name`) -> splits as the reader gives them; None: the hub's rows are these."""
 
-    def num_items(self, task: str) -> int:
-        if self.drawn is not None:
-            return len(self.drawn[task])
-        return min(len(self.tasks[task].task_docs), self.limit or len(self.tasks[task].task_docs))
+
+@dataclass(frozen=True)
+class HubFiles:
+    """A data set of the hub that holds the authors' own files."""
+
+    dataset: str
+    names: Mapping[str, str]
+    """Name in the data folder -> name on the hub."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A file that is published elsewhere; the hub has nothing that can be graded."""
+
+    file: str
+    url: str
+    sha256: str
+    publisher: str
+    """Whose release it is: evalplus."""
+
+
+@dataclass(frozen=True)
+class LmEvalTasks:
+    """Tasks of lm-eval that the benchmark's group is over."""
+
+    folder: str
+    """Below lm-eval's tasks: indexing all of its 14,683 takes half a minute, a folder a quarter of a second."""
+    prefix: str | None = None
+    """Of the tasks' names, which a profile leaves out; None: the benchmark is one task, and a profile names none."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """A task as lm-eval spells it behind the prefix -> as a profile spells it, where that differs."""
+    called: str = "tasks"
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Of a benchmark whose number of shots a profile chooses."""
+
+    most: int | None = None
+    """Demonstrations of each task; None: that depends on the data."""
+    file: str = ""
+    """That holds those of {task}, in the split `split`."""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a whole test set; docs/performance.md says where the figures are from."""
+
+    num_tasks: int
+    num_items: int
+    prompt_tokens: int
+    """Mean, by LLaMA-2's tokenizer, with the shots."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    name: str
+    """In profiles and tables."""
+    display_name: str
+    """In a paper's table, which shows no underscores."""
+    folder: str
+    """Here and of its files in `evaluate.data`; several benchmarks may share it."""
+    published_at: str
+    """Where its authors publish the files."""
+    files: tuple[str, ...]
+    """That must be there, below the data folder; {task} stands for each task that is asked."""
+    optional_files: tuple[str, ...] = ()
+    """Without which it is scored, but for one metric."""
+    read: Read
+    source: HubRows | HubFiles | Release
+    grading: Grading
+    right_answer: Callable[[Row], str | int]
+    """As a model that follows the examples writes it; of choices the place of the right one."""
+    size: Size | None
+    """None: not known, so its price is not."""
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    """By form of the prompts, where that changes the items."""
+    item_file: str | None = None
+    """The file whose lines, list or `examples` are the items, where a file has no others."""
+    lm_eval: LmEvalTasks | None = None
+    """None: the task is its own."""
+    asked_as: str | None = None
+    """Another benchmark of the folder that asks the same."""
+    shots: Shots | None = None
+    """None: fixed by the task."""
+    cut_prompts: tuple[str, ...] = ()
+    """Forms of the prompts that are cut to a number of tokens of the evaluated model."""
+    mean_of: Literal["items", "tasks"] = "items"
+    """tasks: the number is the plain mean over tasks; items: every question counts alike."""
+    available_tasks: Callable[[Find, int], set[str]] | None = None
+    """(find, number of shots) -> the tasks that a data folder has, where it may lack some; None: it must have all."""
+    places: Callable[[Mapping[str, Sequence[Any]], Mapping[str, Any]], Sequence[int]] | None = None
+    """(columns of the rows that are asked, all splits) -> the place of each in its authors' file, from 0; None: a task
+    is a whole file."""
+
+    def __post_init__(self) -> None:
+        texts = ("name", "display_name", "folder", "published_at")
+        if empty := [name for name in (*texts, "files") if not getattr(self, name)]:
+            raise ValueError(f"benchmark {self.name or self.folder}: {', '.join(empty)} must be given")
+        if "_" in self.display_name:
+            raise ValueError(f"benchmark {self.name}: display_name {self.display_name!r} must have no underscore")
 
     @property
-    def samples(self) -> dict[str, list[int]] | None:
-        """As lm-eval wants them: it labels the items wrongly in any order but the ascending one."""
-        return None if self.drawn is None else {name: sorted(ids) for name, ids in self.drawn.items()}
+    def hub(self) -> str | None:
+        """Its data set on the hub."""
+        return None if isinstance(self.source, Release) else self.source.dataset
 
-    def in_order(self, items: Sequence[Item]) -> list[Item]:
-        """Items in the order in which they were drawn, task by task, named by their places in the authors' files."""
-        found = list(items)
-        if self.drawn is not None:
-            place = {(name, item_id): at for name, ids in self.drawn.items() for at, item_id in enumerate(ids)}
-            tasks = {name: at for at, name in enumerate(dict.fromkeys(item.task for item in items))}
-            found.sort(key=lambda item: (tasks[item.task], place[item.task, item.item_id]))
-        places = {name: places_in_file(self.tasks[name]) for name in {item.task for item in found}}
-        for item in found:
-            item.item_id = places[item.task][item.item_id]
-        return found
-
-    @property
-    def until(self) -> list[str]:
-        """Stop strings; none where nothing is generated."""
-        settings = next(iter(self.tasks.values())).get_config("generation_kwargs") or {}
-        return list(settings.get("until") or [])
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """Of all tasks, whatever is asked of them."""
-        return [row for task in self.tasks.values() for row in task.task_docs]
-
-    @property
-    def num_requests(self) -> int:
-        return sum(self.num_items(name) * _requests_per_item(task) for name, task in self.tasks.items())
+    def task_file(self, prompts: str | None = None) -> Path:
+        """Args: prompts: the released form of the prompts (`BenchmarkConfig.prompts`); None: the usual one."""
+        form = "" if prompts is None else f"_{prompts}"
+        return home(self.folder) / f"{self.asked_as or self.name}{form}.yaml"
 
 
-def questions_as_items(questions: Questions, benchmark: BenchmarkConfig, with_prompts: bool) -> list[Item]:
-    """Every item that is asked, without an answer, in the order of an evaluation's items.
-
-    Args: with_prompts: False, or prompts that a tokenizer goes into: they are left empty.
-    """
-    with_prompts = with_prompts and not needs_tokenizer(benchmark)
-    items = []
-    for name, task in questions.tasks.items():
-        ids = range(questions.num_items(name)) if questions.drawn is None else sorted(questions.drawn[name])
-        for at in ids:
-            row = task.task_docs[at]
-            target = task.doc_to_target(row)
-            if task.OUTPUT_TYPE == "multiple_choice":
-                target = CHOICES[target]
-            prompt = ""
-            if with_prompts:
-                prompt = str(task.fewshot_context(row, num_fewshot=task.get_config("num_fewshot")))
-            items.append(Item(name, at, row, prompt, [], None, target, None))
-    return questions.in_order(items)
-
-
-def places_in_file(task: Task) -> Sequence[int]:
-    """The place of each of a task's items in its authors' file, counted from 0.
-
-    Most tasks are whole files. A language of TyDiQA is a part of one, and MBPP's tasks 11 to 510 are of one that starts
-    with task 1.
-    """
-    rows, dataset = task.task_docs, task.DATASET_PATH
-    if not isinstance(task, DataDirTask):
-        return range(len(rows))
-    if dataset == ON_HUB["tydiqa"]:
-        place = {row_id: at for at, row_id in enumerate(task.dataset["validation"]["id"])}
-        return [place[row_id] for row_id in rows["id"]]
-    if dataset == ON_HUB["mbpp"]:
-        return [task_id - 1 for task_id in rows["task_id"]]
-    return range(len(rows))
-
-
-def load_questions(config: EvaluateStage | GradeStage, tokenizer: PreTrainedTokenizerBase | None = None) -> Questions:
-    """Args:   tokenizer: the evaluated model's; None: no prompt is cut to a number of tokens (`needs_tokenizer`).
-    Raises: UserError where data is missing or cannot be fetched.
-    """
-    benchmark = config.benchmark
-    if isinstance(benchmark, NamedTaskConfig):
-        return _named_questions(benchmark, config.limit)
-    folder = None if config.data == HUB else Path(config.data)
-    if folder is not None:
-        data_files(benchmark, folder)
-    names, notes = _available(benchmark, folder)
-    # lm-eval looks a group's tasks up by name, so both folders are indexed
-    folders = [task_file(benchmark.name, benchmark.prompts).parent]
-    if benchmark.name in _STOCK_FOLDERS:
-        folders.insert(0, Path(lm_eval.tasks.__file__).parent / _STOCK_FOLDERS[benchmark.name])
-    with quiet():
-        manager = TaskManager(
-            include_defaults=False,
-            include_path=folders,
-            metadata={"data_dir": None if folder is None else str(folder), "revision": benchmark.revision},
-        )
-        loaded = manager.load([_specification(benchmark, names)])
-    for task in loaded["tasks"].values():
-        _set(task, benchmark)
-        if isinstance(task, ReleasedTask):
-            task.tokenizer = tokenizer
-    return _questions(loaded["tasks"], loaded["groups"], benchmark, config.limit, notes)
-
-
-def _named_questions(benchmark: NamedTaskConfig, limit: int | None) -> Questions:
-    loaded = load_task(benchmark)
-    for task in loaded.tasks.values():
-        set_up(task, benchmark)
-    return _questions(loaded.tasks, loaded.groups, benchmark, limit, [])
-
-
-def _questions(
-    tasks: dict[str, Task], groups: dict[str, Group], benchmark: BenchmarkConfig, limit: int | None, notes: list[str]
-) -> Questions:
-    drawn = _draw(tasks, benchmark, limit)
-    if limit is not None:
-        notes.append(f"limited to {limit} items per task (evaluate.limit)")
-    return Questions(tasks, groups, drawn, None if drawn else limit, notes)
-
-
-def ask(lm: LM, questions: Questions, config: EvaluateStage, advance: Callable[[int], None]) -> dict[str, Any]:
-    """lm-eval's results, with one sample per item and filter."""
-    with quiet():
-        set_seed(config.seed)
-        lm.set_cache_hook(ProgressHook(advance))
-        return evaluate(
-            lm,
-            {"tasks": questions.tasks, "groups": questions.groups},
-            limit=questions.limit,
-            samples=questions.samples,
-            bootstrap_iters=BOOTSTRAP_ITERS,
-            apply_chat_template=config.benchmark.chat_template,
-            fewshot_as_multiturn=True,
-        )
-
-
-def check_demonstrations(benchmark: BenchmarkConfig, folder: Path) -> None:
-    """Raises: UserError where a data folder has fewer demonstrations than the profile asks for."""
-    _available(benchmark, folder)
-    wanted = benchmark.num_fewshot or 0
-    for subject in chosen_tasks(benchmark) if benchmark.name in ("mmlu", "mmlu_medical") and wanted else ():
-        found = len(read_mmlu(folder, subject)["dev"])
-        if found < wanted:
-            path = folder / "mmlu" / "dev" / f"{subject}_dev.csv"
-            raise UserError(f"{path} has {found} demonstrations, and num_fewshot is {wanted}")
-
-
-def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[str], list[str]]:
-    """lm-eval's names of the tasks that can be run, and notes on those that cannot."""
-    wanted = chosen_tasks(benchmark)
-    if benchmark.name != "tydiqa" or folder is None:
-        return [_tasks(benchmark)[task] for task in wanted], []
-    present = tydiqa_languages(folder, _num_fewshot(benchmark))
-    if not present.intersection(wanted):
-        raise UserError(
-            f"{folder / 'tydiqa'} has no language with a question and {_num_fewshot(benchmark)} demonstration(s) "
-            f"among {', '.join(wanted)}. Put the official files there or set num_fewshot: 0 in the profile."
-        )
-    missing = [language for language in wanted if language not in present]
-    notes = [f"languages without questions or demonstrations in the data folder: {', '.join(missing)}"]
-    return [_tasks(benchmark)[language] for language in wanted if language in present], notes if missing else []
-
-
-def _tasks(benchmark: BenchmarkConfig) -> dict[str, str]:
-    return lm_eval_tasks(benchmark.name, benchmark.prompts)
-
-
-def _num_fewshot(benchmark: BenchmarkConfig) -> int:
-    return 1 if benchmark.num_fewshot is None else benchmark.num_fewshot
-
-
-def _specification(benchmark: BenchmarkConfig, names: list[str]) -> str | dict[str, Any]:
-    """The task or group of evaluate/benchmarks/tasks/<benchmark>.yaml; of a group, the tasks that are run."""
-    config = load_yaml(task_file(benchmark.name, benchmark.prompts))  # lm-eval has no public reader of task files
-    if "group" not in config:
-        return config["task"]
-    members = {key: value for key, value in config["task"][0].items() if key != "group"}
-    return {**config, "task": [{**members, "task": name} for name in names or members["task"]]}
-
-
-def _set(task: Task, benchmark: BenchmarkConfig) -> None:
-    if benchmark.num_fewshot is not None:
-        task.set_config("num_fewshot", benchmark.num_fewshot)
-    elif task.get_config("num_fewshot") is None:
-        task.set_config("num_fewshot", 0)
-    task.set_fewshot_seed(benchmark.sample_seed)
-    task.set_config("repeats", benchmark.num_samples)
-    if task.get_config("output_type") != "generate_until":
-        return
-    task.set_config("generation_kwargs", generation_settings(benchmark), update=True)
-
-
-def _draw(tasks: Mapping[str, Task], benchmark: BenchmarkConfig, limit: int | None) -> dict[str, list[int]] | None:
-    """The items that the profile draws, cut at the limit; and where one generator draws, demonstrations after them."""
-    size, seed = benchmark.items_per_task, benchmark.sample_seed
-    if benchmark.draws == "each_task":
-        if size is None:
-            return None
-        drawn = {name: sample_ids(len(task.task_docs), size, random.Random(seed)) for name, task in tasks.items()}
-    else:
-        generator = random.Random(seed)
-        drawn = {name: sample_ids(len(tasks[name].task_docs), size, generator) for name in sorted(tasks)}
-        for name in sorted(tasks):
-            if isinstance(task := tasks[name], ReleasedTask):
-                task.draw_demonstrations(generator)
-    return {name: ids[:limit] for name, ids in drawn.items()}
-
-
-def sample_ids(num_items: int, size: int | None, generator: random.Random) -> list[int]:
-    """Item ids in the order in which they are drawn; all of them, undrawn, where no more than `size` are there."""
-    if size is None or num_items <= size:
-        return list(range(num_items))
-    return generator.sample(range(num_items), size)
-
-
-def _requests_per_item(task: Task) -> int:
-    if task.OUTPUT_TYPE == "multiple_choice":
-        return len(task.doc_to_choice(task.task_docs[0]))
-    return task.get_config("repeats") or 1
+def home(folder: str) -> Path:
+    """Of the declaration, the task files and the README."""
+    return Path(__file__).parent / folder

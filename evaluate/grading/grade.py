@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from selectit.errors import NotRun, UserError
-from selectit.evaluate.benchmarks.files import CODE, COMET, EXPORTED, FOLDER_ONLY, JUDGED, MATHEMATICS, TRANSLATION
+from selectit.errors import NotRun
+from selectit.evaluate.benchmarks.files import refuse_hub
+from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.grading import alpaca_eval, arena_hard, mathematics, programs, translation
-from selectit.evaluate.grading.graders import GRADERS, grade_items, grader_name, grader_of
+from selectit.evaluate.grading.graders import grade_items, grader_of
 from selectit.evaluate.grading.health import answer_health
+from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations
 from selectit.evaluate.grading.metrics import metrics_of, task_numbers
 from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.judge.base import JUDGE_AGAIN
@@ -28,23 +31,24 @@ NO_GAMES += f"behind an endpoint (evaluate.judge.model). {JUDGE_AGAIN}"
 
 def check_means(config: EvaluateStage | GradeStage) -> None:
     """Raises: UserError where what the answers are graded with is not here."""
-    name = config.benchmark.name
-    if name in MATHEMATICS:
+    if isinstance(config.benchmark, NamedTaskConfig):
+        return
+    benchmark = benchmarks()[config.benchmark.name]
+    if isinstance(benchmark.grading, FinalAnswers):
         mathematics.check_installed()
-    if name in FOLDER_ONLY and config.data == "hub":
-        raise UserError(
-            f"{name} is graded with evalplus' release file, which the hub does not have; set evaluate.data to a folder "
-            f"with it: selectit data fetch --benchmarks {name} --out DIR"
-        )
+    if config.data == "hub":
+        refuse_hub(benchmark)
 
 
 def check_can_run(config: EvaluateStage | GradeStage) -> None:
     """Raises: NotRun where programs or COMET cannot be run here; UserError as `check_means`."""
-    name = config.benchmark.name
-    if name in CODE and (reason := unavailable(config.sandbox)):
-        raise NotRun(reason)
-    if name in COMET and (reason := translation.comet_unavailable(config.comet_python)):
-        raise NotRun(reason)
+    if not isinstance(config.benchmark, NamedTaskConfig):
+        grading = benchmarks()[config.benchmark.name].grading
+        if isinstance(grading, Programs) and (reason := unavailable(config.sandbox)):
+            raise NotRun(reason)
+        uses_comet = isinstance(grading, Translations) and grading.comet
+        if uses_comet and (reason := translation.comet_unavailable(config.comet_python)):
+            raise NotRun(reason)
     check_means(config)
 
 
@@ -60,40 +64,42 @@ def grade(
 
     Args: generator: whose answers they are, in files for graders of others. out: where those files are written.
     """
-    benchmark = config.benchmark
+    benchmark, declared = config.benchmark, benchmarks()[config.benchmark.name]
+    grading, metric = declared.grading, benchmark.metric
     result.num_items = len(items)
     result.tasks = task_numbers(items)
     result.grader = grader_of(benchmark)
     result.answers_sha256 = answers_sha256(items)
     num_answers = sum(len(item.outputs) for item in items)
-    if benchmark.name in CODE:
+    if isinstance(grading, Programs):
         with tracker.progress(f"{benchmark.name}: running the programs", num_answers) as advance:
-            found = programs.score(items, benchmark.name, benchmark.pass_at, benchmark.metric, config.sandbox, advance)
+            found = programs.score(items, grading, benchmark.pass_at, metric, config.sandbox, advance)
         result.score(found)
-        result.notes.extend(programs.notes(items, benchmark.name, config.sandbox))
-    elif benchmark.name in EXPORTED:
-        programs.write_samples(items, out)
-        result.reason = programs.EXPORTED_NOT_GRADED
-    elif benchmark.name in (*TRANSLATION, *COMET):
-        scores, result.scorers = translation.score(items, benchmark.name, config.comet_python)
+        result.notes.extend(programs.notes(items, declared, grading, config.sandbox))
+    elif isinstance(grading, Exported):
+        programs.write_samples(items, grading.prompt, out)
+        result.reason = grading.reason
+    elif isinstance(grading, Translations):
+        scores, result.scorers = translation.score(items, grading, config.comet_python)
         result.score(scores)
-    elif benchmark.name in MATHEMATICS:
+    elif isinstance(grading, FinalAnswers):
         with tracker.progress(f"{benchmark.name}: grading", num_answers) as advance:
-            result.score(mathematics.score(items, benchmark.metric, advance))
+            result.score(mathematics.score(items, metric, advance))
         result.notes.extend(mathematics.notes(items))
-    elif benchmark.name in JUDGED:
-        write = arena_hard.write_answers if benchmark.name == "arena_hard" else alpaca_eval.write_outputs
+    elif isinstance(grading, Judged):
+        write = arena_hard.write_answers if grading.games else alpaca_eval.write_outputs
         write(items, generator, out)
         result.metrics, result.reason = alpaca_eval.output_length(items), NO_GAMES if config.judge else NO_JUDGE
     else:
         others: list[str] = []
-        if (grader := grader_name(benchmark)) is not None:
-            grade_items(items, grader, benchmark.metric)
-            others = [name for name in GRADERS[grader].metrics if name != benchmark.metric]
+        if isinstance(grading, Texts):
+            grader = grading.graders[grading.grader_name(benchmark)]
+            grade_items(items, grader, metric)
+            others = [name for name in grader.metrics if name != metric]
         else:
             result.notes.extend(choice_notes(items))
-        result.score(metrics_of(items, benchmark.name, benchmark.metric, others))
-        result.tasks = task_numbers(items, benchmark.metric, others)
+        result.score(metrics_of(items, declared.mean_of, metric, others))
+        result.tasks = task_numbers(items, metric, others)
     result.answer_health = answer_health(items)
     result.outcomes = count_outcomes(items)
 

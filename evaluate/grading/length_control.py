@@ -19,12 +19,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.files import ON_HUB
 from selectit.evaluate.benchmarks.hub import file_at
+from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.evaluate.grading.kinds import Judged
 from selectit.evaluate.results import Item, Metric
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 
-BENCHMARK, FILE = "alpaca_eval_2", "df_gamed.csv"
 METRIC = "length_controlled_winrate"
 NUM_ITEMS = 805
 INSTRUCTIONS_SHA256 = "18511e7a68c0c5d7ca1ae779f0bb11ec4fce7fb81828dce171c2658e332a69b1"
@@ -36,7 +36,7 @@ NUM_FOLDS = 5
 STRENGTHS = np.logspace(-4, 4, 10)
 """Inverse strengths of the l1 penalty that are tried."""
 SEED = 123
-NO_FILE = f"{FILE} is not there (`selectit data fetch --benchmarks {BENCHMARK}` puts it next to the references)"
+NO_FILE = "df_gamed.csv is not there (`selectit data fetch --benchmarks alpaca_eval_2` puts it next to the references)"
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,25 @@ class GamedAnswers:
     sha256: str
 
 
+def is_length_controlled(name: str) -> bool:
+    grading = benchmarks()[name].grading if name in benchmarks() else None
+    return isinstance(grading, Judged) and grading.length_control is not None
+
+
 def find_gamed(config: EvaluateStage | GradeStage) -> GamedAnswers | None:
     """df_gamed.csv from where the references come from; None where it is not there or nobody judges.
 
     Raises: UserError for a file of another form, or a hub that does not answer.
     """
-    if config.benchmark.name != BENCHMARK or config.judge is None:
+    if config.judge is None or not is_length_controlled(config.benchmark.name):
         return None
+    benchmark = benchmarks()[config.benchmark.name]
+    assert isinstance(benchmark.grading, Judged) and benchmark.grading.length_control is not None
+    name = benchmark.grading.length_control
     if config.data == "hub":
-        path = file_at(ON_HUB[BENCHMARK], FILE, config.benchmark.revision)
+        path = file_at(str(benchmark.hub), name, config.benchmark.revision)
     else:
-        path = Path(config.data) / BENCHMARK / FILE
+        path = Path(config.data) / benchmark.folder / name
     return read_gamed(path) if path is not None and path.is_file() else None
 
 

@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from selectit.errors import UserError
+from selectit.evaluate.benchmarks.final_answers import boxed
 from selectit.evaluate.grading.answer_phrases import without
 from selectit.evaluate.results import Item, Metric, mean_metric
 
@@ -86,12 +87,6 @@ def notes(items: Sequence[Item]) -> list[str]:
         f"{len(names)} of {len(items)} items count as wrong whatever is answered, for math-verify does not find their "
         f"published answer equal to itself: {'items' if len(names) > 1 else 'item'} {shown}"
     ]
-
-
-def boxed(final_answer: str) -> str:
-    """A published answer as a model that follows the request would give it."""
-    written = final_answer.lstrip("$ \n").rstrip("$. \n").replace("\\$", "").replace("$", "")
-    return f"The final answer is $\\boxed{{{written}}}$."
 
 
 def grade_all(answers: Sequence[tuple[tuple[str, ...], str]], advance: Callable[[int], None]) -> list[Grade]:

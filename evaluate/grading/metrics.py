@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from selectit.evaluate.results import Item, Metric, mean_metric
 
-MEAN_OF_TASKS = ("bbh", "tydiqa")
-"""Benchmarks whose number is the plain mean over tasks or languages; of the others every question counts alike."""
+MeanOf = Literal["items", "tasks"]
 
 
-def metrics_of(items: Sequence[Item], benchmark: str, metric: str, others: Sequence[str] = ()) -> dict[str, Metric]:
+def metrics_of(items: Sequence[Item], mean_of: MeanOf, metric: str, others: Sequence[str] = ()) -> dict[str, Metric]:
     """Args: metric: whose values are the items' scores; others: metrics whose values stand in the items' details."""
-    return {name: _of_tasks(by_task(items, metric, name), benchmark) for name in (metric, *others)}
+    return {name: _mean(by_task(items, metric, name), mean_of) for name in (metric, *others)}
 
 
 def by_task(items: Sequence[Item], metric: str, name: str) -> dict[str, list[float]]:
@@ -46,12 +46,12 @@ def task_numbers(
     return found
 
 
-def _of_tasks(values: Mapping[str, Sequence[float]], benchmark: str) -> Metric:
+def _mean(values: Mapping[str, Sequence[float]], mean_of: MeanOf) -> Metric:
     tasks = {task: mean_metric(of_task) for task, of_task in values.items()}
     every = [value for of_task in values.values() for value in of_task]
     errors = [metric.stderr for metric in tasks.values()]
     known = [error for error in errors if error is not None]
-    if benchmark in MEAN_OF_TASKS:
+    if mean_of == "tasks":
         mean = statistics.fmean(metric.value for metric in tasks.values())
         stderr = math.sqrt(sum(error**2 for error in known)) / len(tasks)
     else:  # pooled within tasks, as lm-eval has it

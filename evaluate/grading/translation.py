@@ -17,7 +17,7 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.files import COMET, languages
+from selectit.evaluate.grading.kinds import Translations
 from selectit.evaluate.results import Item, Metric, mean_metric
 
 COMET_MODEL = "Unbabel/wmt22-comet-da"
@@ -25,7 +25,9 @@ NUM_BOOTSTRAP = 1000
 _NORMAL_95 = 1.96
 
 
-def score(items: Sequence[Item], benchmark: str, comet_python: str | None) -> tuple[dict[str, Metric], dict[str, str]]:
+def score(
+    items: Sequence[Item], grading: Translations, comet_python: str | None
+) -> tuple[dict[str, Metric], dict[str, str]]:
     """The metrics, as fractions, and what made them: sacrebleu's signatures, COMET's version and model.
 
     BLEU and chrF are of the whole set, not means over sentences, so only COMET gives the items a score. Their standard
@@ -36,13 +38,13 @@ def score(items: Sequence[Item], benchmark: str, comet_python: str | None) -> tu
     for item, translation in zip(items, translations, strict=True):
         item.answer = translation
     metrics, made_by = {}, {}
-    tokenizer = "zh" if languages(benchmark)[1] == "zh" else "13a"
+    tokenizer = "zh" if grading.target == "zh" else "13a"
     for name, metric in (("bleu", BLEU(tokenize=tokenizer)), ("chrf", CHRF())):
         found: Any = metric.corpus_score(translations, [references], n_bootstrap=NUM_BOOTSTRAP if len(items) > 1 else 1)
         spread = float(found._ci) / _NORMAL_95 / 100 if len(items) > 1 else None
         metrics[name] = Metric(float(found.score) / 100, spread, len(items))
         made_by[name] = str(metric.get_signature())
-    if benchmark in COMET:
+    if grading.comet:
         assert comet_python is not None, "checked before anything was generated"
         rows = [
             {"src": item.doc["source"], "mt": translation, "ref": item.doc["reference"]}

@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from selectit.report.render import formats
-from selectit.report.render.formats import ABSENT
+from selectit.report.render.formats import ABSENT, p_value
 from selectit.report.tables.item_texts import GradedAnswer
-from selectit.report.tables.significance import p_value
 from selectit.report.two_models import TwoModels
 from selectit.statistics import CONFIDENCE
 

@@ -12,7 +12,18 @@ import typer
 
 from selectit.cli.consoles import Quiet, Verbose
 from selectit.cli.grade_command import judge_setting, regrade, report
-from selectit.cli.single_stage import FILES, check_revision, run_stages
+from selectit.cli.single_stage import (
+    FILES,
+    BenchmarkData,
+    Benchmarks,
+    CometPython,
+    Judge,
+    Profile,
+    Sandbox,
+    check_revision,
+    options_of,
+    run_stages,
+)
 from selectit.errors import UserError
 from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER
 
@@ -33,16 +44,14 @@ def evaluate(
         str | None, typer.Option(help="Commit, tag or branch of a hub model; default: the adapter's base's, or main.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    profile: Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")] = "paper-2023",
-    data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
-    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
+    profile: Profile = "paper-2023",
+    data: BenchmarkData = "hub",
+    benchmarks: Benchmarks = None,
     limit: Annotated[int | None, typer.Option(help="At most this many items per task.")] = None,
-    judge: Annotated[
-        str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
-    ] = None,
+    judge: Judge = None,
     template: Annotated[str, typer.Option(help="Chat-format benchmarks: alpaca, llmzoo or chat.")] = "alpaca",
-    sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
-    comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
+    sandbox: Sandbox = "bwrap",
+    comet_python: CometPython = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a forward pass at most; default: what fits.")] = None,
     num_processes: Annotated[int | None, typer.Option(help="Default: one per GPU, on CPU one per core.")] = None,
     backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
@@ -59,6 +68,7 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
+    from selectit.config import EvaluateConfig
     from selectit.evaluate.profile import load_profile
     from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
@@ -66,7 +76,8 @@ def evaluate(
     from selectit.store.outputs import Output, check_outputs, evaluation_folder
 
     if regrade_ is not None:
-        regrade(regrade_, _check_regrade(context, out), judge, sandbox, comet_python, wandb, quiet, verbose)
+        given = {"sandbox": sandbox, "comet_python": comet_python, **({"judge": judge_setting(judge)} if judge else {})}
+        regrade(regrade_, _check_regrade(context, out), given, wandb, quiet, verbose)
         return
     if show is None and ((model is None and adapter is None) or out is None):
         raise UserError(
@@ -93,12 +104,12 @@ def evaluate(
             "select": {"strategy": "full"},
             "finetune": {"method": "none", "template": template},
             "evaluate": {
-                "profile": profile, "data": data, "benchmarks": chosen, "limit": limit, "judge": judge_setting(judge),
-                "sandbox": sandbox, "comet_python": comet_python, "batch_size": batch_size,
-                "num_processes": num_processes, "backend": backend, "vllm_python": vllm_python,
+                **options_of(context, EvaluateConfig),
+                "benchmarks": chosen,
+                "judge": judge_setting(judge),
             },
         }
-    )  # fmt: skip
+    )
     settings = load_profile(arm.evaluate.profile)
     if faults := check_benchmarks(arm.evaluate, settings):
         raise UserError("\n".join(faults))

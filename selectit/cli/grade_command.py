@@ -14,7 +14,17 @@ from rich.table import Table
 
 from selectit import yaml_text
 from selectit.cli.consoles import Quiet, Verbose, console
-from selectit.cli.single_stage import FILES, run_stages
+from selectit.cli.single_stage import (
+    FILES,
+    BenchmarkData,
+    Benchmarks,
+    CometPython,
+    Judge,
+    Profile,
+    Sandbox,
+    options_of,
+    run_stages,
+)
 from selectit.errors import UserError
 from selectit.store.names import ITEMS_FILE, MANIFEST, RESULT_FILE, RESULTS_FILE
 
@@ -23,23 +33,22 @@ grade_app = typer.Typer()
 
 @grade_app.command(rich_help_panel=FILES)
 def grade(
+    context: typer.Context,
     answers: Annotated[Path, typer.Option(help="Lines of JSON: benchmark, task, doc_id, answer.")],
     out: Annotated[Path, typer.Option(help="Folder for results.json and every item.")],
-    profile: Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")] = "paper-2023",
-    data: Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")] = "hub",
-    benchmarks: Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")] = None,
-    judge: Annotated[
-        str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
-    ] = None,
-    sandbox: Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")] = "bwrap",
-    comet_python: Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")] = None,
+    profile: Profile = "paper-2023",
+    data: BenchmarkData = "hub",
+    benchmarks: Benchmarks = None,
+    judge: Judge = None,
+    sandbox: Sandbox = "bwrap",
+    comet_python: CometPython = None,
     generator: Annotated[str, typer.Option(help="Whose answers they are, in files for other graders.")] = "",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Score answers that are there already, and generate none."""
-    from selectit.config import EvaluateConfig
+    from selectit.config import EvaluateConfig, GradingFields
     from selectit.evaluate.profile import load_profile
     from selectit.recipe.validate import check_benchmarks
     from selectit.store.outputs import check_outputs, evaluation_folder
@@ -53,31 +62,30 @@ def grade(
     asked = EvaluateConfig(profile=profile, data=data, benchmarks=chosen)
     if faults := check_benchmarks(asked, settings):
         raise UserError("\n".join(faults))
+    fields = {**options_of(context, GradingFields), "judge": judge_setting(judge)}
+    fields |= {"profile": settings.name, "answers": str(answers), "generator": generator or answers.stem}
     stages = {
-        name: _stage(
-            benchmark=benchmark, profile=settings.name, data=data, answers=str(answers), judge=judge_setting(judge),
-            sandbox=sandbox, comet_python=comet_python, generator=generator or answers.stem,
-        )
+        name: _stage(benchmark=benchmark, **fields)
         for name, benchmark in settings.benchmarks.items()
         if chosen is None or name in chosen
-    }  # fmt: skip
+    }
     report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
 def regrade(
     artifact: Path,
     out: Path,
-    judge: str | None,
-    sandbox: str,
-    comet_python: str | None,
+    given: dict[str, Any],
     wandb: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
     """Args:   artifact: the folder of one evaluation, or one that holds several.
+            given: fields of `GradingFields` in place of those of the evaluation.
     Raises: UserError where there is none or one was changed, or where `out` is where the old ones are or among them.
     """
-    from selectit.evaluate.benchmarks.files import BENCHMARKS
+    from selectit.config import GradingFields
+    from selectit.evaluate.benchmarks.registry import benchmarks
     from selectit.evaluate.given_answers import check_unchanged, kept_notes
     from selectit.evaluate.stage import LOWERED
     from selectit.store.outputs import check_outputs, evaluation_folder
@@ -95,20 +103,17 @@ def regrade(
         if benchmark in stages:
             raise UserError(f"{artifact} holds several evaluations of {benchmark}; name the folder of one of them")
         check_unchanged(folder)
-        stages[benchmark] = _stage(
-            benchmark=kept["benchmark"], profile=kept["profile"], data=kept["data"], limit=kept["limit"],
-            answers=str(folder / ITEMS_FILE), judge=judge_setting(judge) if judge else kept["judge"],
-            sandbox=sandbox, comet_python=comet_python, kept_notes=kept_notes(folder, LOWERED),
-            generator=kept.get("generator") or _generator(manifest),
-        )  # fmt: skip
+        fields = {name: kept[name] for name in ("benchmark", "profile", *GradingFields.model_fields)}
+        fields |= {"answers": str(folder / ITEMS_FILE), "kept_notes": kept_notes(folder, LOWERED)}
+        fields |= {"generator": kept.get("generator") or _generator(manifest)}
+        stages[benchmark] = _stage(**{**fields, **given})
     if not stages:
         raise UserError(
             f"--regrade {artifact}: no finished evaluation there; name the folder of one "
             "(runs/artifacts/evaluate-...), or the --out of an earlier `selectit evaluate`"
         )
-    stages = dict(
-        sorted(stages.items(), key=lambda one: BENCHMARKS.index(one[0]) if one[0] in BENCHMARKS else len(BENCHMARKS))
-    )
+    names = [*benchmarks(), *stages]
+    stages = dict(sorted(stages.items(), key=lambda one: names.index(one[0])))
     report(stages, run_stages(list(stages.values()), out, wandb, quiet=quiet, verbose=verbose), out)
 
 
@@ -135,7 +140,7 @@ def _stage(**fields: Any) -> Any:
     from pydantic import ValidationError
 
     from selectit.config import BenchmarkConfig
-    from selectit.evaluate.benchmarks.files import JUDGED
+    from selectit.evaluate.benchmarks.registry import is_judged
     from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
     from selectit.evaluate.grading.graders import grader_of
     from selectit.evaluate.stage_config import GradeStage
@@ -149,7 +154,7 @@ def _stage(**fields: Any) -> Any:
             "(selectit evaluate), and leave this one out here (--benchmarks, or another folder for --regrade)"
         )
     benchmark = BenchmarkConfig.model_validate(kept)
-    judge = fields["judge"] if benchmark.name in JUDGED else None
+    judge = fields["judge"] if is_judged(benchmark.name) else None
     grader = grader_of(benchmark)
     named = "judge" if grader is None else f"{grader['name']} {grader['version']}"
     try:

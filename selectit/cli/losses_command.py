@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from selectit.cli.consoles import Quiet, Verbose, console
-from selectit.cli.single_stage import BAD_ROWS, FILES, PoolFile, judge_verification, run_alone
+from selectit.cli.single_stage import BAD_ROWS, FILES, PoolFile, judge_verification, options_of, run_alone
 from selectit.errors import UserError, did_you_mean
 from selectit.store.names import LEDGER
 
@@ -20,6 +20,7 @@ losses_app = typer.Typer()
 
 @losses_app.command(rich_help_panel=FILES)
 def losses(
+    context: typer.Context,
     pool: PoolFile,
     model: Annotated[str, typer.Option(help="Model folder or hub id.")],
     out: Annotated[Path, typer.Option(help="Folder for ledger.parquet and losses.json.")],
@@ -41,6 +42,7 @@ def losses(
     verbose: Verbose = False,
 ) -> None:
     """Take the loss of every response of a pool."""
+    from selectit.config import ReadingFields
     from selectit.plan import stages as planning
     from selectit.plan.graph import LOSS_TEXTS
     from selectit.recipe.load import resolve_arm
@@ -56,12 +58,7 @@ def losses(
         {
             "pool": {"path": pool, "bad_rows": bad_rows},
             "model": {"path": model, "dtype": dtype},
-            "score": {
-                "max_length": max_length,
-                "num_processes": num_processes,
-                "launcher": launcher,
-                "quantization": quantization,
-            },
+            "score": options_of(context, ReadingFields),
             "select": {**select, "template": template},
         }
     )

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from selectit.cli.consoles import console, watched
 from selectit.errors import UserError
 
+if TYPE_CHECKING:
+    from selectit.config import Config
+
 FILES = "One stage, on files"
 PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
+Profile = Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")]
+BenchmarkData = Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")]
+Benchmarks = Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")]
+Judge = Annotated[
+    str | None, typer.Option(help="Of AlpacaEval: hf:<model>, or '{model: ..., base_url: ...}' of an endpoint.")
+]
+Sandbox = Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")]
+CometPython = Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")]
 BAD_ROWS = "Rows that cannot be used, such as those with an empty response: refuse or exclude."
+
+
+def options_of(context: typer.Context, section: type[Config]) -> dict[str, Any]:
+    """The options of a command that are fields of a section, by name."""
+    return {name: value for name, value in context.params.items() if name in section.model_fields}
 
 
 def check_revision(model: str, revision: str | None) -> None:

@@ -157,7 +157,7 @@ class BenchmarkConfig(Config):
     """How one benchmark is run: one entry of a profile."""
 
     name: str
-    """One of those in evaluate/benchmarks/files.py."""
+    """A folder of evaluate/benchmarks/ declares it."""
     tasks: tuple[str, ...] | None = Field(None, min_length=1)
     """MMLU subjects, BBH tasks or TyDiQA languages; default: all of the benchmark."""
     items_per_task: int | None = Field(None, ge=1)
@@ -168,7 +168,7 @@ class BenchmarkConfig(Config):
     """each_task: every task's sample starts from the seed; one_generator: one generator draws for all tasks, sorted by
     name, and then TyDiQA's demonstrations, as released scripts do; with `tasks` for those alone, so other items."""
     prompts: Literal["selectit", "instructdiff"] | None = None
-    """Whose released prompts are asked (tasks/<benchmark>_<prompts>.yaml); default: those of the benchmark."""
+    """Whose released prompts are asked (<benchmark>_<prompts>.yaml in its folder); default: those of the benchmark."""
     num_fewshot: int | None = Field(None, ge=0)
     """Only where the benchmark's shots are not fixed by its task."""
     max_gen_toks: int | None = Field(None, ge=1)
@@ -185,8 +185,8 @@ class BenchmarkConfig(Config):
     chat_template: bool = False
     """True: prompts stand in the training template; False: the benchmark's own base-model prompt."""
     grader: str | None = None
-    """What reads and scores answers that are texts, one of evaluate/grading/graders.py; default: that of the
-    benchmark."""
+    """What reads and scores answers that are texts, one of those that the benchmark declares; default: its
+    first."""
     metric: str
     """The metric that goes into the table."""
     revision: str | None = Field(None, min_length=1)

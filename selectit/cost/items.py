@@ -13,24 +13,21 @@ from pathlib import Path
 
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.files import MATHEMATICS, data_files
+from selectit.evaluate.benchmarks.files import chosen_tasks, in_data_folder
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
-
-ONE_FILE = ("gsm8k", "humaneval", "humaneval_plus", "alpaca_eval", "alpaca_eval_2", *MATHEMATICS, "medqa", "medmcqa")
-"""Benchmarks of one task whose first file holds an item a line, or a list of items."""
 
 
 def items_of_tasks(benchmark: BenchmarkConfig, data: str) -> list[int] | None:
     """Items of each chosen task; None where the data is on the hub, absent or of another layout."""
     if data == "hub" or isinstance(benchmark, NamedTaskConfig):
         return None
+    declared = benchmarks()[benchmark.name]
+    if declared.item_file is None:
+        return None
+    find = in_data_folder(declared, Path(data))
     try:
-        files = data_files(benchmark, Path(data))
-        if benchmark.name in ("mmlu", "mmlu_medical"):
-            return [_count(path) for path in files if path.name.endswith("_test.csv")]
-        if benchmark.name == "bbh":
-            return [_count(path) for path in files]
-        return [_count(files[0])] if benchmark.name in ONE_FILE else None
+        return [_count(find(declared.item_file.format(task=task))) for task in chosen_tasks(benchmark) or ("",)]
     except (UserError, OSError, ValueError, KeyError, TypeError):
         return None  # what is wrong with the file is reported by the preflight
 

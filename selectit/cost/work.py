@@ -6,7 +6,7 @@ Reads configurations, pools and model files through `passes`, `tokens` and `flop
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from selectit.config import (
     BenchmarkConfig,
@@ -24,6 +24,8 @@ from selectit.cost.items import items_of_tasks
 from selectit.cost.passes import loss_passes, rating_passes
 from selectit.cost.tokens import CHARS_PER_TOKEN, pool_rows, tokens_per_row
 from selectit.errors import UserError
+from selectit.evaluate.benchmarks.benchmark import Size
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.shape import Shape, bytes_per_parameter, shape_of
@@ -37,28 +39,6 @@ LEDGER_BYTES_PER_RECORD = 64
 ASSUMED_BATCH_SIZE = 8
 """Rows of an evaluation's forward pass where the recipe leaves it to the memory."""
 
-BENCHMARKS = {
-    "mmlu": (57, 14042, 766),
-    "bbh": (27, 6511, 1012),
-    "gsm8k": (1, 1319, 839),
-    "tydiqa": (9, 5077, 1106),
-    "humaneval": (1, 164, 160),
-    "humaneval_plus": (1, 164, 160),
-    "alpaca_eval": (1, 805, 70),
-    "alpaca_eval_2": (1, 805, 74),
-    "math500": (1, 500, 109),
-    "minerva": (1, 272, 176),
-    "olympiadbench": (1, 675, 134),
-    "aime24": (1, 30, 145),
-    "amc23": (1, 40, 122),
-    "medqa": (1, 1273, 264),
-    "medmcqa": (1, 4183, 73),
-    "mmlu_medical": (6, 1089, 702),
-    "mmlu_medical_instructdiff": (12, 2739, 101),
-}
-"""Tasks and items of the whole test set, and mean prompt tokens; with a form of prompts behind the name where that
-changes the items. docs/performance.md says where these are from.
-"""
 JUDGE_PROMPT_TOKENS = 200
 JUDGE_ANSWER_TOKENS = {"logprobs": 1, "text": 100}
 """Of one comparison at most, by `evaluate.judge.verdict`."""
@@ -231,29 +211,29 @@ def num_items(benchmark: BenchmarkConfig, limit: int | None, data: str = "hub") 
     """
     if (counted := items_of_tasks(benchmark, data)) is not None:
         return sum(min(count, benchmark.items_per_task or count, limit or count) for count in counted)
-    num_tasks, total, _ = _size(benchmark)
-    per_task = min(total / num_tasks, benchmark.items_per_task or total, limit or total)
-    return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else num_tasks))
+    size = _size(benchmark)
+    per_task = min(size.num_items / size.num_tasks, benchmark.items_per_task or inf, limit or inf)
+    return ceil(per_task * (len(benchmark.tasks) if benchmark.tasks else size.num_tasks))
 
 
-def _size(benchmark: BenchmarkConfig) -> tuple[int, int, int]:
-    """Its line of BENCHMARKS. Raises: UserError where it has none."""
+def _size(benchmark: BenchmarkConfig) -> Size:
+    """Raises: UserError where it is not known."""
     if isinstance(benchmark, NamedTaskConfig):
         raise UserError(
             f"{benchmark.name}: how many items {benchmark.task} of lm-eval has, and how long they are, is known once "
             f"they are loaded (selectit evaluate --show {benchmark.name} --items all --out FILE writes them)"
         )
-    for name in (f"{benchmark.name}_{benchmark.prompts}", benchmark.name):
-        if name in BENCHMARKS:
-            return BENCHMARKS[name]
-    raise UserError(f"how many items {benchmark.name} has, and how long they are, is not in selectit/cost/work.py")
+    declared = benchmarks()[benchmark.name]
+    if (size := declared.sizes.get(str(benchmark.prompts), declared.size)) is None:
+        raise UserError(f"how many items {benchmark.name} has, and how long they are, is not known here")
+    return size
 
 
 def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     benchmark, shape = config.benchmark, shape_of(config.model)
     items = num_items(benchmark, config.limit, config.data)
-    prompt_tokens = _size(benchmark)[2]
-    generated = (benchmark.max_gen_toks or 0) if benchmark.name != "mmlu" else 0
+    prompt_tokens = _size(benchmark).prompt_tokens
+    generated = benchmark.max_gen_toks or 0
     answers = items * benchmark.num_samples
     width = bytes_per_parameter(config.model, on_gpu)
     cache = (
@@ -265,7 +245,7 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
         * width
     )
     calls = 0 if config.judge is None else items if isinstance(config.judge, JudgeConfig) else 2 * items  # both orders
-    judge, unknown = _judge(config, calls, generated)
+    judge, unknown = _judge(config, calls, prompt_tokens + 2 * generated)
     return Work(
         prompt_flops=None if judge is None else judge + answers * _prompt_flops(shape, prompt_tokens),
         decode_flops=answers * _decode_flops(shape, prompt_tokens, generated),
@@ -299,15 +279,18 @@ def _usd(config: EvaluateStage, calls: int, asked: int) -> float | None:
     return calls * ((JUDGE_PROMPT_TOKENS + asked) * read + JUDGE_ANSWER_TOKENS[judge.verdict] * written) / 1e6
 
 
-def _judge(config: EvaluateStage, calls: int, generated: int) -> tuple[float | None, tuple[str, ...]]:
-    """Operations of a judge that runs here; one behind an address costs calls only."""
+def _judge(config: EvaluateStage, calls: int, asked: int) -> tuple[float | None, tuple[str, ...]]:
+    """Operations of a judge that runs here; one behind an address costs calls only.
+
+    Args: asked: tokens of an instruction and its two answers.
+    """
     if config.judge is None or isinstance(config.judge, JudgeConfig):
         return 0.0, ()
     try:
         shape = shape_of(ModelConfig(path=config.judge.partition(":")[2]))
     except UserError as error:
         return None, (f"judge: {error}",)
-    return calls * _prompt_flops(shape, JUDGE_PROMPT_TOKENS + BENCHMARKS["alpaca_eval"][2] + 2 * generated), ()
+    return calls * _prompt_flops(shape, JUDGE_PROMPT_TOKENS + asked), ()
 
 
 def _prompt_flops(shape: Shape, num_tokens: int) -> float:

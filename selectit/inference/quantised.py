@@ -36,6 +36,18 @@ def method_of(model: ModelConfig) -> str | None:
     return None if settings is None else str(settings.get("quant_method", "bitsandbytes"))
 
 
+def is_quantised(model: Any) -> bool:
+    """Whether the weights of a loaded model are packed, whichever library did it."""
+    return getattr(model, "hf_quantizer", None) is not None
+
+
+def rounds_with_others(model: Any) -> bool:
+    """Whether a text has other numbers next to other texts: LLM.int8 keeps the columns in 16 bits in which any token of
+    the batch is large (arXiv 2208.07339)."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    return bool(getattr(getattr(quantizer, "quantization_config", None), "load_in_8bit", False))
+
+
 def check_quantization(config: ScoreStage | LossStage) -> None:
     """Call this before weights are loaded.
 

@@ -18,7 +18,7 @@ from selectit.config import (
     is_execution,
 )
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.registry import is_judged
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.plan.stages import ReadPrompts, evaluate_stage, finetune_stage, needed_prompts, select_stage
 from selectit.recipe.rows import ArmPoint, Recipe, trains
@@ -107,7 +107,7 @@ def _judge_key(judge: JudgeSetting) -> str:
 def _column(benchmark: BenchmarkConfig, row: ArmPoint, judges: Mapping[Any, str]) -> str:
     """The table's column of a benchmark: its name, and the judge's where there are several, for two never share one."""
     judge = row.config.evaluate.judge
-    if benchmark.name not in JUDGED or judge is None or len(judges) < 2:
+    if not is_judged(benchmark.name) or judge is None or len(judges) < 2:
         return benchmark.name
     return f"{benchmark.name} ({judges[_judge_key(judge)]})"
 

@@ -28,7 +28,7 @@ from selectit.config import (
     SelectStage,
 )
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.registry import is_judged
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Stage
@@ -175,7 +175,7 @@ def evaluate_stage(
 ) -> Stage:
     """Args: tuned: the fine-tuned model; adapter: one that no stage made; neither: the model as it is."""
     fields = _shared(config.evaluate, AnsweringFields)
-    if benchmark.name not in JUDGED:
+    if not is_judged(benchmark.name):
         fields["judge"] = None
     if isinstance(benchmark, NamedTaskConfig):
         fields["data"] = "hub"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-READ_ALONE = "texts were read one at a time: padding would change the numbers of this architecture"
+READ_ALONE = "texts were read one at a time: padding, or other texts in a batch, would change the numbers of this model"
 NO_SPREAD = 1e-6
 """Shares that differ by less differ by the rounding of float32 alone."""
 

@@ -4,7 +4,6 @@ import random
 import re
 
 from selectit.evaluate.results import Item
-from selectit.evaluate.show import right_answer
 
 GIBBERISH = "Xq wvf lorem 🜁 zzt; pfff qwerty"
 BRACKETS = "[](){}<>"
@@ -25,7 +24,7 @@ def gold_of(doc):
     return str(doc.get("target", doc.get("answer", ""))).split("####")[-1].strip()
 
 
-def wrong_answers(docs, question_of):
+def wrong_answers(docs, question_of, right_answer):
     """{kind: a text per item, or None where that kind cannot be told from a right answer}."""
     rights = [right_answer(doc) for doc in docs]
     return {

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.benchmark import ask, load_questions
+from selectit.evaluate.benchmarks.questions import ask, load_questions
 from selectit.evaluate.model.harness import quiet
 from selectit.evaluate.model.lm import IF_KILLED, EvaluatedLM
 from selectit.evaluate.model.load import answering, load_answerer

@@ -9,17 +9,17 @@ import pytest
 from anti_oracle import GIBBERISH, items_of, wrong_answers
 
 from selectit.config import BenchmarkConfig
-from selectit.evaluate.benchmarks.files import BENCHMARKS, CODE, COMET, EXPORTED, JUDGED, MATHEMATICS, TRANSLATION
-from selectit.evaluate.benchmarks.readers import read, read_bbh, read_gsm8k, read_humaneval, read_mmlu
+from selectit.evaluate.benchmarks.files import in_data_folder
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.grading import mathematics, programs, translation
-from selectit.evaluate.grading.graders import GRADERS, grade_items
+from selectit.evaluate.grading.graders import grade_items
+from selectit.evaluate.grading.kinds import Choices, Exported, FinalAnswers, Judged, Programs, Texts, Translations
 from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Item, choice_notes, choose
-from selectit.evaluate.show import right_answer, right_choice
 
 TEXTS = ("gsm8k", "bbh", "tydiqa")
-CHOICE = ("mmlu", "medqa", "medmcqa", "mmlu_medical")
+MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
 MADE = {
     "gsm8k": [
         {"question": "How many are 3 and 5?", "answer": "3 + 5 = 8\n#### 8"},
@@ -45,7 +45,7 @@ MADE = {
         {"id": "finnish-1", "question": "Mikä?", "answers": ["Helsinki", "Espoo"]},
         {"id": "english-2", "question": "What?", "answers": ["..."]},
     ],
-    "mathematics": [
+    "math500": [
         {"problem": "Write $\\frac{3}{20}$ as a decimal.", "final_answers": ["0.15"]},
         {"problem": "Find it.", "final_answers": ["4.5e33"]},
         {"problem": "Find it.", "final_answers": ["\\frac{1}{2}"]},
@@ -54,10 +54,18 @@ MADE = {
 }
 
 
+HUMANEVAL = benchmarks()["humaneval"].grading
+
+
+def rows(name, data, task="", split="test"):
+    return benchmarks()[name].read(in_data_folder(benchmarks()[name], data), task)[split]
+
+
 def score(benchmark, docs, texts):
     items = items_of(docs, texts)
-    if benchmark in MADE and benchmark != "mathematics":
-        grade_items(items, benchmark, GRADERS[benchmark].metrics[0])
+    grading = benchmarks()[benchmark].grading
+    if isinstance(grading, Texts):
+        grade_items(items, grading.graders[benchmark], grading.graders[benchmark].metrics[0])
     else:
         mathematics.score(items, "avg@1", lambda number: None)
     return items
@@ -69,9 +77,10 @@ def question_of(doc):
 
 def check(benchmark, docs, unlike=()):
     """Args: unlike: kinds that are checked elsewhere."""
+    right_answer = benchmarks()[benchmark].right_answer
     rights = score(benchmark, docs, [right_answer(doc) for doc in docs])
     assert [item.doc for item in rights if item.score != 1] == []
-    for kind, texts in wrong_answers(docs, question_of).items():
+    for kind, texts in wrong_answers(docs, question_of, right_answer).items():
         chosen = [(doc, text) for doc, text in zip(docs, texts, strict=True) if text is not None]
         if not chosen or kind in unlike:
             continue
@@ -82,7 +91,7 @@ def check(benchmark, docs, unlike=()):
             assert {item.outcomes[0] for item in items} == {"unparsed"}
 
 
-@pytest.mark.parametrize("benchmark", ["gsm8k", "bbh", "tydiqa", "mathematics"])
+@pytest.mark.parametrize("benchmark", ["gsm8k", "bbh", "tydiqa", "math500"])
 def test_what_is_no_answer_scores_nothing_and_what_is_right_scores_one(benchmark):
     docs = [doc for doc in MADE[benchmark] if doc.get("answers") != ["..."]]
     check(benchmark, docs, unlike=("gibberish",) if benchmark == "tydiqa" else ())
@@ -96,7 +105,9 @@ def test_an_answer_of_which_nothing_is_left_meets_no_gold():
 
 def test_every_benchmark_of_the_house_is_here():
     """Judged ones are what the judge says, and BigCodeBench is graded elsewhere."""
-    assert {*TEXTS, *CHOICE, *MATHEMATICS, *CODE, *TRANSLATION, *COMET, *JUDGED, *EXPORTED} == set(BENCHMARKS)
+    for name, one in benchmarks().items():
+        elsewhere = (Choices, FinalAnswers, Programs, Translations, Judged, Exported)
+        assert name in TEXTS if isinstance(one.grading, Texts) else isinstance(one.grading, elsewhere), name
 
 
 def test_no_preference_among_choices_is_worth_chance_and_is_counted():
@@ -128,7 +139,7 @@ def test_a_translation_of_nothing_is_worth_nothing():
         "right": [doc["reference"] for doc in docs], "empty": ["", ""], "blank": [" \n", " "],
         "gibberish": [GIBBERISH] * 2, "next": ["Es regnet morgen sehr", "Der Hund schläft heute"],
     }.items():  # fmt: skip
-        worth[kind] = translation.score(items_of(docs, texts), "wmt22_en_de", None)[0]["bleu"].value
+        worth[kind] = translation.score(items_of(docs, texts), Translations("en", "de"), None)[0]["bleu"].value
     assert worth.pop("right") == pytest.approx(1) and all(value < 0.1 for value in worth.values()), worth
     assert worth["empty"] == worth["blank"] == 0
 
@@ -150,38 +161,36 @@ def test_a_program_that_does_nothing_passes_nothing():
         pytest.skip("bubblewrap is not here")
     texts = wrong_programs(ADD, NEXT)
     items = items_of([ADD] * (len(texts) + 1), [*texts, ADD["canonical_solution"]])
-    found = programs.score(items, "humaneval", [1], "pass@1", "bwrap", lambda number: None)
+    found = programs.score(items, HUMANEVAL, [1], "pass@1", "bwrap", lambda number: None)
     assert [item.score for item in items] == [0.0] * len(texts) + [1.0] and found["pass@1"].num_items == len(items)
 
 
 def test_whole_gsm8k(data):
-    check("gsm8k", read_gsm8k(data, "")["test"])
+    check("gsm8k", rows("gsm8k", data))
 
 
 @pytest.mark.parametrize("path", range(27))
 def test_whole_bbh(data, path):
     task = sorted((data / "bbh").glob("*.json"))[path].stem
-    check("bbh", read_bbh(data, task)["test"])
+    check("bbh", rows("bbh", data, task))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("benchmark", MATHEMATICS)
 def test_whole_mathematics(data, benchmark):
-    from selectit.evaluate.benchmarks.files import ON_HUB
-
-    check("mathematics", read(data, ON_HUB[benchmark], None)["test"])
+    check(benchmark, rows(benchmark, data))
 
 
 @pytest.mark.slow
 def test_whole_humaneval(data):
-    docs = read_humaneval(data, "")["test"]
+    docs = rows("humaneval", data)
     texts = ["", GIBBERISH, "    pass\n", None, None]
     cases = []
     for n, doc in enumerate(docs):
         other = docs[(n + 1) % len(docs)]["canonical_solution"]
         cases += [(doc, text) for text in (*texts[:3], doc["prompt"], other)]
     items = items_of(*zip(*cases, strict=True))
-    programs.score(items, "humaneval", [1], "pass@1", "bwrap", lambda number: None)
+    programs.score(items, HUMANEVAL, [1], "pass@1", "bwrap", lambda number: None)
     assert [(item.doc["task_id"], item.outputs) for item in items if item.score] == []
 
 
@@ -189,13 +198,13 @@ def test_one_choice_for_all_is_worth_about_chance_over_whole_files(data):
     """What a model gets that always says the same letter, of the authors' files: from 0.18 to 0.32."""
     files = {
         "mmlu": [row for path in (data / "mmlu" / "test").glob("*.csv")
-                 for row in read_mmlu(data, re.sub("_test$", "", path.stem))["test"]],
-        "medqa": read(data, "GBaker/MedQA-USMLE-4-options-hf", None)["test"],
-        "medmcqa": read(data, "openlifescienceai/medmcqa", None)["validation"],
+                 for row in rows("mmlu", data, re.sub("_test$", "", path.stem))],
+        "medqa": rows("medqa", data),
+        "medmcqa": rows("medmcqa", data, split="validation"),
     }  # fmt: skip
     for name, docs in files.items():
         for chosen in range(4):
-            share = sum(right_choice(doc) == chosen for doc in docs) / len(docs)
+            share = sum(benchmarks()[name].right_answer(doc) == chosen for doc in docs) / len(docs)
             assert 0.15 < share < 0.35, (name, chosen, share)
 
 

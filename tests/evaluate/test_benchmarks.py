@@ -6,8 +6,9 @@ import random
 import pytest
 
 from selectit.errors import NotRun
-from selectit.evaluate.benchmarks.benchmark import sample_ids
-from selectit.evaluate.benchmarks.readers import read_humaneval
+from selectit.evaluate.benchmarks.files import in_data_folder
+from selectit.evaluate.benchmarks.questions import sample_ids
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.judge.local import LogProbabilityJudge
 from selectit.evaluate.profile import load_profile
@@ -145,7 +146,8 @@ def test_without_bubblewrap_nothing_is_generated(oracle, evaluate, monkeypatch):
 
 def test_completions_keep_their_indentation(data, llama_tokenizer, llama_lm):
     """LLaMA tokenizers drop one leading space when only the new tokens are decoded."""
-    rows = read_humaneval(data, "")["test"]
+    humaneval = benchmarks()["humaneval"]
+    rows = humaneval.read(in_data_folder(humaneval, data), "")["test"]
     kept = dropped = 0
     for row in rows:
         prompt = llama_tokenizer.encode(row["prompt"])

@@ -7,9 +7,10 @@ import pytest
 from hostile_programs import HOSTILE
 
 from selectit.errors import NotRun, UserError
+from selectit.evaluate.benchmarks.mbpp.benchmark import entry_point_of
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.grading import sandbox
 from selectit.evaluate.grading.plus_driver import arguments_of
-from selectit.evaluate.grading.programs import entry_point_of, program_of
 from selectit.evaluate.grading.sandbox import run_program, unavailable
 from selectit.evaluate.profile import load_profile
 
@@ -117,7 +118,7 @@ def test_an_object_that_equals_everything_passes_nothing():
     row = HUMANEVAL_PLUS[0]
     row = {**row, "plus": json.dumps({"base_input": row["base_input"], "plus_input": [[7]], "atol": 0})}
     cheat = "    class Any(float):\n        __eq__ = lambda self, other: True\n    return Any(0)\n"
-    assert not run_program(program_of("humaneval_plus", row, cheat), "bwrap").passed
+    assert not run_program(benchmarks()["humaneval_plus"].grading.program(row, cheat), "bwrap").passed
 
 
 @needs_bwrap
@@ -125,7 +126,10 @@ def test_an_object_that_equals_everything_passes_nothing():
 def test_no_number_is_near_infinity(answer, passes):
     given = {**HUMANEVAL_PLUS[0], "canonical_solution": "    return float('inf')\n"}
     row = {**given, "plus": json.dumps({"base_input": [[2]], "plus_input": [[4]], "atol": 1e-6})}
-    assert run_program(program_of("humaneval_plus", row, f"    return {answer}\n"), "bwrap").passed is passes
+    assert (
+        run_program(benchmarks()["humaneval_plus"].grading.program(row, f"    return {answer}\n"), "bwrap").passed
+        is passes
+    )
 
 
 @needs_bwrap

@@ -5,13 +5,13 @@ import re
 import pytest
 
 from selectit.config import BenchmarkConfig, ModelConfig
-from selectit.evaluate.benchmarks.benchmark import load_questions
-from selectit.evaluate.benchmarks.files import EXPORTED, JUDGED
+from selectit.evaluate.benchmarks.evalplus import PLUS_TIMES
+from selectit.evaluate.benchmarks.questions import load_questions
+from selectit.evaluate.benchmarks.registry import benchmarks, is_judged
 from selectit.evaluate.grading.bbh_answers import grade_bbh
 from selectit.evaluate.grading.graders import grader_of
-from selectit.evaluate.grading.metrics import MEAN_OF_TASKS
+from selectit.evaluate.grading.kinds import Exported
 from selectit.evaluate.grading.number_answers import grade_gsm8k
-from selectit.evaluate.grading.programs import PLUS_TIMES
 from selectit.evaluate.grading.span_answers import grade_tydiqa
 from selectit.evaluate.grading.translation import first_line
 from selectit.evaluate.profile import load_profile
@@ -62,7 +62,7 @@ def test_bbh_gives_the_sentence_and_compares_meanings(data):
     text = prompt("full", "bbh", data, ("dyck_languages",))
     assert text.rstrip().endswith("A: Let's think step by step.") and text.count("Q: ") == 4
     assert grade_bbh("So the answer is ]).", {"input": "", "target": "] )"}).score == 1
-    assert "bbh" in MEAN_OF_TASKS
+    assert benchmarks()["bbh"].mean_of == "tasks"
 
 
 def test_gsm8k_takes_the_announced_number_or_the_last(data):
@@ -72,7 +72,7 @@ def test_gsm8k_takes_the_announced_number_or_the_last(data):
 
 
 def test_tydiqa_is_a_mean_of_languages_with_one_example():
-    assert entry("full", "tydiqa").num_fewshot == 1 and "tydiqa" in MEAN_OF_TASKS
+    assert entry("full", "tydiqa").num_fewshot == 1 and benchmarks()["tydiqa"].mean_of == "tasks"
     assert grade_tydiqa("", {"id": "english-0", "answers": ["..."]}).others == {"exact_match": 0}
 
 
@@ -84,20 +84,22 @@ def test_code_is_one_greedy_completion_in_the_sandbox(profile, name):
 
 
 def test_plus_benchmarks_have_one_limit_for_all_tests_and_bigcodebench_is_written():
-    assert PLUS_TIMES > 1 and "bigcodebench" in EXPORTED and grader_of(entry("code", "bigcodebench")) is None
+    assert (
+        PLUS_TIMES > 1
+        and isinstance(benchmarks()["bigcodebench"].grading, Exported)
+        and grader_of(entry("code", "bigcodebench")) is None
+    )
 
 
 def test_mbpp_has_three_examples():
-    from selectit.evaluate.benchmarks.files import task_file
-
-    text = task_file("mbpp").read_text()
+    text = benchmarks()["mbpp"].task_file().read_text()
     assert re.search(r"num_fewshot: 3\b", text) and "fewshot_split: prompt" in text
 
 
 def test_judged_ones_have_2048_tokens_in_the_training_template():
     for profile in ("full", "chat"):
         for name, found in load_profile(profile).benchmarks.items():
-            if name in JUDGED:
+            if is_judged(name):
                 assert found.max_gen_toks == 2048 and found.chat_template and grader_of(found) is None
 
 
@@ -112,7 +114,7 @@ def test_mathematics_is_one_request_graded_by_math_verify(data):
 
 def test_medicine_is_answered_by_letters(data):
     assert prompt("medical", "medqa", data).count("Answer:") == prompt("medical", "medmcqa", data).count("Answer:") == 1
-    assert entry("medical", "mmlu_medical").num_fewshot == 5 and "mmlu_medical" not in MEAN_OF_TASKS
+    assert entry("medical", "mmlu_medical").num_fewshot == 5 and benchmarks()["mmlu_medical"].mean_of == "items"
     assert {grader_of(found)["name"] for found in load_profile("medical").benchmarks.values()} == {"choices"}
 
 

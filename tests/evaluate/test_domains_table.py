@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from selectit.cli.app import app
 from selectit.config.evaluate import PROFILES
-from selectit.evaluate.benchmarks.files import BENCHMARKS
+from selectit.evaluate.benchmarks.registry import benchmarks
 
 PROFILE = {
     "description": "One benchmark of each domain, in small.",
@@ -87,4 +87,4 @@ def test_every_benchmark_is_in_a_profile_that_ships():
     from selectit.evaluate.profile import load_profile
 
     shipped = {name for profile in PROFILES for name in load_profile(profile).benchmarks}
-    assert shipped == set(BENCHMARKS)
+    assert shipped == set(benchmarks())

@@ -11,9 +11,9 @@ from selectit.cli.app import app
 from selectit.data.fetch import Source
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks import fetch_data
-from selectit.evaluate.benchmarks.fetch_data import RELEASES, fetch_benchmark
-from selectit.evaluate.benchmarks.files import BENCHMARKS, COMET, chosen_tasks, data_files
-from selectit.evaluate.benchmarks.readers import read
+from selectit.evaluate.benchmarks.fetch_data import fetch_benchmark
+from selectit.evaluate.benchmarks.files import chosen_tasks, data_files, in_data_folder
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.profile import load_profile
 
 CHOICES = ["None", "two", 'a "quoted", text', "d\nlines"]
@@ -116,7 +116,8 @@ def hub(tmp_path, monkeypatch):
 def test_what_is_fetched_reads_back_as_the_hubs_rows(hub, tmp_path, benchmark, dataset, config, split, expected):
     told = fetch_benchmark(benchmark, tmp_path / "data")
     assert "written" in told
-    row = read(tmp_path / "data", dataset, config)[split][0]
+    declared = benchmarks()[benchmark]
+    row = declared.read(in_data_folder(declared, tmp_path / "data"), config)[split][0]
     assert {key: row[key] for key in expected} == expected
     names = ("full", "mathematics", "medical", "code", "chat", "translation", "instructdiff-medical")
     settings = [found[benchmark] for name in names if benchmark in (found := load_profile(name).benchmarks)]
@@ -128,11 +129,6 @@ def test_what_is_fetched_reads_back_as_the_hubs_rows(hub, tmp_path, benchmark, d
 def test_what_length_control_needs_comes_with_alpaca_eval_2(hub, tmp_path):
     assert "2 files written" in fetch_benchmark("alpaca_eval_2", tmp_path / "data")
     assert (tmp_path / "data" / "alpaca_eval_2" / "df_gamed.csv").read_text() == "model,index\n"
-
-
-def test_every_benchmark_can_be_fetched():
-    known = {*fetch_data._MAKERS, *fetch_data._HUB_FILES, *RELEASES}
-    assert set(BENCHMARKS) - known == set(COMET)
 
 
 def test_releases_of_evalplus_are_checked_by_their_sha256(monkeypatch, tmp_path):

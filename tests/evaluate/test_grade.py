@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -9,8 +10,8 @@ from typer.testing import CliRunner
 from selectit.cli.app import app
 from selectit.errors import UserError
 from selectit.evaluate import stage
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.given_answers import cut, read_answers
-from selectit.evaluate.grading import graders
 from selectit.evaluate.profile import load_profile
 
 
@@ -104,10 +105,9 @@ def test_a_mended_grader_writes_a_new_artifact_of_the_same_answers(evaluated, tm
     command("evaluate", "--regrade", folder, "--out", out)
     command("evaluate", "--regrade", folder, "--out", out)
     assert len(list((out / "artifacts").glob("grade-*"))) == 1
-    mended = graders.NamedGrader("selectit.evaluate.grading.number_answers:grade_gsm8k", ("gsm8k",),
-                                 graders.GRADERS["gsm8k"].metrics, version=99)  # fmt: skip
-    version = graders.GRADERS["gsm8k"].version
-    monkeypatch.setitem(graders.GRADERS, "gsm8k", mended)
+    known = benchmarks()["gsm8k"].grading.graders
+    version = known["gsm8k"].version
+    monkeypatch.setitem(known, "gsm8k", replace(known["gsm8k"], version=99))
     command("evaluate", "--regrade", folder, "--out", out)
     found = [json.loads(path.read_text()) for path in (out / "artifacts").glob("grade-*/result.json")]
     assert sorted(one["grader"]["version"] for one in found) == [version, 99]

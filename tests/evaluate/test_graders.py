@@ -6,14 +6,16 @@ import time
 import pytest
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.readers import read_gsm8k
+from selectit.evaluate.benchmarks.files import in_data_folder
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.grading.bbh_answers import grade_bbh
-from selectit.evaluate.grading.graders import GRADERS, grade_items, grader_name
+from selectit.evaluate.grading.graders import grade_items, grader_of
 from selectit.evaluate.grading.number_answers import grade_gsm8k
 from selectit.evaluate.grading.span_answers import grade_tydiqa
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Item
 
+GSM8K = benchmarks()["gsm8k"]
 EMPTY = ["", " ", "\n\n", "[invalid]", "I do not know", "qwe rty uio", "...", "?!"]
 
 
@@ -173,7 +175,7 @@ def test_an_announced_number_is_read_whatever_the_form_over_the_authors_solution
         "<answer>{}</answer>", "The answer is **{}**. Let me know if you have 3 more questions.",
     )  # fmt: skip
     missed = []
-    for number, doc in enumerate(read_gsm8k(data, "")["test"]):
+    for number, doc in enumerate(GSM8K.read(in_data_folder(GSM8K, data), "")["test"]):
         solution, _, right = doc["answer"].partition("####")
         text = solution + forms[number % len(forms)].format(right.strip())
         missed += [] if grade_gsm8k(text, doc).score else [text]
@@ -355,12 +357,12 @@ def test_tydiqa_is_scored_as_lm_evals_own_task():
 
 def test_several_answers_of_an_item_are_averaged_and_each_has_an_outcome():
     item = Item("gsm8k_cot", 0, {"answer": "#### 8"}, "", ["The answer is 8", "no", "it is 7"], None, "", None)
-    grade_items([item], "gsm8k", "exact_match,flexible-extract")
+    grade_items([item], GSM8K.grading.graders["gsm8k"], "exact_match,flexible-extract")
     assert item.score == pytest.approx(1 / 3) and item.outcomes == ["read", "unparsed", "read"] and item.answer == "8"
 
 
 def test_a_profile_names_a_grader_of_its_benchmark_only(tmp_path):
-    assert grader_name(load_profile("full").benchmarks["bbh"]) == "bbh"
+    assert grader_of(load_profile("full").benchmarks["bbh"])["name"] == "bbh"
     path = tmp_path / "mine.yaml"
     path.write_text("benchmarks:\n  gsm8k: {metric: f1, grader: bbh}\n  mmlu: {metric: acc, grader: bbh}\n")
     with pytest.raises(
@@ -371,17 +373,12 @@ def test_a_profile_names_a_grader_of_its_benchmark_only(tmp_path):
         load_profile(str(path))
 
 
-@pytest.mark.parametrize("name", GRADERS)
-def test_every_grader_can_be_loaded(name):
-    assert callable(GRADERS[name].load())
-
-
 def test_items_and_results_count_what_could_not_be_read(evaluate, monkeypatch, oracle):
     monkeypatch.setattr(oracle, "answer", lambda doc: "" if len(doc["question"]) % 2 else "The answer is 1.")
     _, out = evaluate("gsm8k")
     result = json.loads((out / "result.json").read_text())
     items = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
     unparsed = [item for item in items if item["outputs"] == [""]]
-    assert result["grader"] == {"name": "gsm8k", "version": GRADERS["gsm8k"].version}
+    assert result["grader"] == {"name": "gsm8k", "version": GSM8K.grading.graders["gsm8k"].version}
     assert result["outcomes"] == {"read": len(items) - len(unparsed), "unparsed": len(unparsed)}
     assert unparsed and all(item["outcomes"] == ["unparsed"] and item["score"] == 0 for item in unparsed)

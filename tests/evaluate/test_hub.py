@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from selectit.cli.app import app
 from selectit.config import BenchmarkConfig
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.benchmark import load_questions
-from selectit.evaluate.benchmarks.files import BENCHMARKS, FOLDER_ONLY, ON_HUB, task_file
 from selectit.evaluate.benchmarks.hub import file_at
+from selectit.evaluate.benchmarks.questions import load_questions
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.grading import length_control
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
@@ -82,7 +82,7 @@ def hub(tmp_path, monkeypatch):
         path = hub.add_rows("openai/gsm8k", "main", commit, {"train": rows, "test": rows})
         os.utime(path, (1e9 + (commit == NEW), 1e9 + (commit == NEW)))
         told = [{"dataset": "d", "instruction": "i", "output": REFERENCES[commit], "generator": "g"}]
-        hub.add_file(ON_HUB["alpaca_eval_2"], commit, "alpaca_eval_gpt4_baseline.json", json.dumps(told))
+        hub.add_file(benchmarks()["alpaca_eval_2"].hub, commit, "alpaca_eval_gpt4_baseline.json", json.dumps(told))
         hub.point("openai/gsm8k", commit)
         hub.point("tatsu-lab/alpaca_eval", commit)
     return hub
@@ -94,18 +94,17 @@ def stage_of(demo_model, name, **fields):
 
 
 def test_every_benchmarks_data_set_is_the_one_that_its_task_reads():
-    assert set(BENCHMARKS) - set(ON_HUB) == set(FOLDER_ONLY)
-    for name in ON_HUB:
-        task = load_yaml(task_file(name))
-        if "dataset_path" in task:
-            assert task["dataset_path"] == ON_HUB[name]
+    for one in benchmarks().values():
+        task = load_yaml(one.task_file())
+        if one.hub is not None and "dataset_path" in task:
+            assert task["dataset_path"] == one.hub
 
 
 @pytest.mark.parametrize("name", ["mmlu", "bbh", "gsm8k", "tydiqa"])
 def test_the_data_set_of_lm_evals_own_tasks_is_known_too(data, demo_model, name):
     benchmark = BenchmarkConfig(name=name, metric="acc", tasks=("arabic",) if name == "tydiqa" else None)
     tasks = load_questions(EvaluateStage(model=demo_model, benchmark=benchmark, data=str(data))).tasks
-    assert {task.DATASET_PATH for task in tasks.values()} == {ON_HUB[name]}
+    assert {task.DATASET_PATH for task in tasks.values()} == {benchmarks()[name].hub}
 
 
 def test_the_commit_of_the_data_is_identity_and_the_stage_reads_that_one(hub, demo_model):

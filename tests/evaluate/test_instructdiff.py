@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selectit.config import ModelConfig
-from selectit.evaluate.benchmarks.benchmark import load_questions
+from selectit.evaluate.benchmarks.questions import load_questions
 from selectit.evaluate.grading.released_graders import instructdiff_letter
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.readers import last_boxed
+from selectit.evaluate.benchmarks.final_answers import last_boxed
 from selectit.evaluate.grading import mathematics
 from selectit.evaluate.grading.mathematics import grade_all
 from selectit.evaluate.profile import load_profile

@@ -6,7 +6,18 @@ import json
 import pytest
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.readers import read_mmlu, read_tydiqa, tydiqa_languages
+from selectit.evaluate.benchmarks.files import in_data_folder
+from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.evaluate.benchmarks.tydiqa.benchmark import languages_of
+
+
+def find_in(data, name):
+    return in_data_folder(benchmarks()[name], data)
+
+
+def read_mmlu(data, subject):
+    return benchmarks()["mmlu"].read(find_in(data, "mmlu"), subject)
+
 
 QUESTION = ["Which is it?\nOne of these", "None", "a, b", "NA", "nan"]
 
@@ -42,10 +53,11 @@ def test_tydiqa_rows_without_title_are_read_and_languages_counted(tmp_path):
     folder.mkdir()
     (folder / "tydiqa-goldp-v1.1-train.json").write_text(squad("finnish-1", "korean-1"))
     (folder / "tydiqa-goldp-v1.1-dev.json").write_text(squad("finnish-2", "telugu-1"))
-    row = read_tydiqa(tmp_path, "")["train"][0]
+    find = find_in(tmp_path, "tydiqa")
+    row = benchmarks()["tydiqa"].read(find, "")["train"][0]
     assert row["title"] == "" and row["answers"] == {"text": ["a"], "answer_start": [0]}
-    assert tydiqa_languages(tmp_path, num_fewshot=1) == {"finnish"}
-    assert tydiqa_languages(tmp_path, num_fewshot=0) == {"finnish", "telugu"}
+    assert languages_of(find, num_fewshot=1) == {"finnish"}
+    assert languages_of(find, num_fewshot=0) == {"finnish", "telugu"}
 
 
 def test_broken_json_names_file_and_line(tmp_path, evaluate):

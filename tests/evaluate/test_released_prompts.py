@@ -12,7 +12,7 @@ from golden import released_scripts
 from sentencepiece import SentencePieceProcessor
 
 from selectit.config import ModelConfig
-from selectit.evaluate.benchmarks.benchmark import load_questions
+from selectit.evaluate.benchmarks.questions import load_questions
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.stage_config import EvaluateStage
 
@@ -131,7 +131,7 @@ def nine_languages(tmp_path):
 
 
 def test_tydiqa_draws_and_cuts_as_the_script_does(nine_languages, llama_tokenizer, root):
-    words = yaml.safe_load((root / "evaluate" / "benchmarks" / "tydiqa_words.yaml").read_text())
+    words = yaml.safe_load((root / "evaluate" / "benchmarks" / "tydiqa" / "selectit_words.yaml").read_text())
     expected = released_scripts.tydiqa(nine_languages, words, llama_tokenizer.encode, llama_tokenizer.decode)
     found = asked("tydiqa", nine_languages.parent, llama_tokenizer)
     assert [[prompt for _, prompt in prompts] for prompts in found.values()] == [
@@ -142,7 +142,7 @@ def test_tydiqa_draws_and_cuts_as_the_script_does(nine_languages, llama_tokenize
 
 
 def test_tydiqas_words_are_the_handed_over_ones(root):
-    words = yaml.safe_load((root / "evaluate" / "benchmarks" / "tydiqa_words.yaml").read_text())
+    words = yaml.safe_load((root / "evaluate" / "benchmarks" / "tydiqa" / "selectit_words.yaml").read_text())
     handed = root.parent / "shared" / "facts" / "paper_evaluation_tydiqa.json"
     if not handed.is_file():
         pytest.skip("the protocol's strings are not on this machine")

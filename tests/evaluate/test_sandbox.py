@@ -17,7 +17,8 @@ import pytest
 from hostile_programs import GROUPS, HOSTILE, TAKES_NO_MEMORY, attempt
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.readers import read_humaneval
+from selectit.evaluate.benchmarks.files import in_data_folder
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.grading import sandbox, sandbox_calls, sandbox_process
 from selectit.evaluate.grading.sandbox import Program, run_program, run_programs, unavailable
 from selectit.evaluate.grading.sandbox_process import Grader
@@ -324,7 +325,8 @@ def test_a_reason_can_be_written_to_a_file(kind):
 )
 def test_canonical_solutions_pass_and_empty_bodies_do_not(kind, every, monkeypatch):
     monkeypatch.undo()  # the limits as they are
-    rows = read_humaneval(DATA, "")["test"][::every]
+    humaneval = benchmarks()["humaneval"]
+    rows = humaneval.read(in_data_folder(humaneval, DATA), "")["test"][::every]
     for completion, expected in (("canonical_solution", True), (None, False)):
         programs = [
             Program(row["prompt"], row[completion] if completion else "    pass\n", row["test"], row["entry_point"])

@@ -131,7 +131,7 @@ def test_no_foreign_progress_bar_or_log_line_is_shown(evaluate, capfd):
 
 
 def test_the_progress_bar_counts_every_request(demo_model, demo_data, tmp_path):
-    from selectit.evaluate.benchmarks.benchmark import ask, load_questions
+    from selectit.evaluate.benchmarks.questions import ask, load_questions
     from selectit.evaluate.profile import load_profile
 
     for name, benchmark in load_profile("miniature").benchmarks.items():

@@ -36,10 +36,10 @@ def test_the_base_of_qlora_is_nf4_with_double_quantisation(tiny_llama):
     assert built.bnb_4bit_quant_type == "nf4" and built.bnb_4bit_compute_dtype == torch.float32
 
 
-@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
-def test_qlora_without_bitsandbytes_names_the_extra(train_tiny, tiny_llama):
+def test_qlora_without_bitsandbytes_names_the_extra(tiny_llama, monkeypatch):
     from selectit.finetune.stage import preflight
 
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package bitsandbytes.*'\.\[qlora\]'.*method lora"):
         preflight(stage_config(tiny_llama, method="qlora"))
 
@@ -49,9 +49,7 @@ def test_qlora_under_zero3_is_refused():
         FinetuneConfig(method="qlora", launcher="torchrun", deepspeed="zero3")
 
 
-@pytest.mark.gpu
 def test_qlora_trains_an_adapter_on_a_base_of_4_bits(train_tiny):
-    pytest.importorskip("bitsandbytes")
     out = train_tiny("out", method="qlora")
     losses = logged(out)
     assert losses[-1] < losses[0]

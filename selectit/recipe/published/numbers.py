@@ -23,7 +23,7 @@ from selectit.config import (
     is_execution,
 )
 from selectit.errors import did_you_mean
-from selectit.evaluate.benchmarks.files import BENCHMARKS
+from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.selection.registry import shipped
 
 UNTRAINED = "none"
@@ -135,7 +135,7 @@ class PublishedNumber(Config):
     def _is_a_number_of_something(self) -> PublishedNumber:
         if (self.benchmark is None) == (self.subset is None):
             raise ValueError("give one of benchmark and subset")
-        for name in BENCHMARKS if self.benchmark not in (None, *BENCHMARKS) else ():
+        for name in benchmarks() if self.benchmark not in (None, *benchmarks()) else ():
             if _letters(name) == _letters(str(self.benchmark)):
                 raise ValueError(f"benchmark {self.benchmark} is spelled {name} here")
         if self.unit in HIGHEST and not 0 <= self.value <= HIGHEST[self.unit]:

@@ -8,22 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-BENCHMARKS = {
-    "aime24": "AIME 2024", "alpaca_eval": "AlpacaEval", "alpaca_eval_2": "AlpacaEval 2", "amc23": "AMC 2023",
-    "arena_hard": "Arena-Hard", "bbh": "BBH", "bigcodebench": "BigCodeBench", "gsm8k": "GSM8K",
-    "humaneval": "HumanEval", "humaneval_plus": "HumanEval+", "math500": "MATH-500", "mbpp": "MBPP",
-    "mbpp_plus": "MBPP+", "medmcqa": "MedMCQA", "medqa": "MedQA", "minerva": "Minerva", "mmlu": "MMLU",
-    "mmlu_medical": "MMLU medical", "olympiadbench": "OlympiadBench", "tydiqa": "TyDiQA",
-    **{
-        f"wmt22_{pair}{metric}": f"WMT22 {pair.replace('_', '-')}{metric.replace('_comet', ' (COMET)')}"
-        for pair in ("de_en", "en_de", "en_zh", "zh_en") for metric in ("", "_comet")
-    },
-}  # fmt: skip
+from selectit.evaluate.benchmarks.registry import benchmarks
+
 ROWS = {"selectit": "SelectIT", "ifd": "IFD"}
 
 
 def column_names(columns: Sequence[str]) -> list[str]:
-    return _distinct(columns, BENCHMARKS)
+    return _distinct(columns, {name: one.display_name for name, one in benchmarks().items()})
 
 
 def row_names(labels: Sequence[str]) -> list[str]:

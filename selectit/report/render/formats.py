@@ -1,4 +1,4 @@
-"""How numbers are written in every form of the report, and a plain table of text.
+"""How numbers are written in every form of the report.
 
 Reads and writes nothing.
 """
@@ -6,19 +6,8 @@ Reads and writes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 ABSENT = "–"
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Text under column names, for the page and for Markdown alike."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    num_text_columns: int = 1
-    """Columns from the left that hold text; the others hold numbers and stand right."""
 
 
 def percent(fraction: float) -> float:
@@ -62,3 +51,14 @@ def one_line(text: str) -> str:
 def names(items: Sequence[str]) -> str:
     """`a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return ABSENT
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
+
+
+def size(fraction: float | None) -> str:
+    """In points; two values between 0 and 100 do not differ by more than 100."""
+    return ABSENT if fraction is None else "over 100" if fraction > 1 else f"{percent(fraction):.1f}"

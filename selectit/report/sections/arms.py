@@ -16,7 +16,8 @@ from selectit.plan.graph import Plan, Stage, TableRow, walk
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import selection_of, summaries, training_of
 from selectit.selection.strategy import strategy_of
@@ -44,8 +45,8 @@ COST_KINDS = {
 """Column -> how the kinds of its stages start."""
 
 
-def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[str]]:
-    """One line per row of the table, and what is the same for all rows that are trained."""
+def arms(plan: Plan, outcomes: Mapping[Stage, Outcome], notes: Sequence[str]) -> Section:
+    """One line per row of the table, what is the same for all rows that are trained, and further notes."""
     selections = summaries(plan, outcomes)
     trained = [row for row in plan.rows if trains(row.config.finetune)]
     values_of = {
@@ -54,7 +55,7 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[s
     }
     common = [name for name, values in values_of.items() if len(set(values.values())) == 1]
     own = [name for name in values_of if name not in common]
-    rows, notes = [], []
+    rows, of_rows = [], dict[str, None]()
     for row in plan.rows:
         subsets = [selections[s] for s in _once(map(selection_of, row.cells)) if s in selections]
         runs = [_training(stage, outcomes) for stage in _once(map(training_of, row.cells))]
@@ -68,10 +69,11 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, list[s
                 *(formats.spread((run.get(key) for run in runs), write) for key, write in TRAINING_NUMBERS.values()),
             )
         )
-        notes += _row_notes(row.label, runs)
+        of_rows.update(dict.fromkeys(_row_notes(row.label, runs)))
     columns = ("arm", "selection", *own, "ratio", "rows", *TRAINING_NUMBERS)
     sentences = [f"{name.capitalize()} of all trained rows: {next(iter(values_of[name].values()))}." for name in common]
-    return Listing(columns, tuple(rows), num_text_columns=2 + len(own)), [*sentences, *dict.fromkeys(notes)]
+    listing = Listing(columns, tuple(rows), num_text_columns=2 + len(own))
+    return Section("Arms", (listing, *map(Note, (*sentences, *of_rows, *notes))), anchor="arms")
 
 
 def _row_notes(label: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -163,7 +165,7 @@ def _training(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]
     return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
 
 
-def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, str]:
+def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Section:
     """Seconds of each row by kind of stage, and a sentence with the sum over distinct stages."""
     seconds = {
         stage: float(artifact.manifest.get("seconds", 0))
@@ -181,7 +183,8 @@ def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, str]:
         f"Wall-clock time, all seeds together. Rows that share a stage both show its time; every stage counted once, "
         f"the {len(seconds)} finished stages took {total}."
     )
-    return Listing(("arm", *COST_KINDS, "sum"), tuple(rows)), sentence
+    listing = Listing(("arm", *COST_KINDS, "sum"), tuple(rows), title="Cost of each arm")
+    return Section("Cost", (listing, Note(sentence)), anchor="cost")
 
 
 def _once(stages: Iterable[Stage | None]) -> list[Stage]:

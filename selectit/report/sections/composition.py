@@ -9,13 +9,14 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from selectit.report.render import formats
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.report.tables.texts import RowText, Texts
 from selectit.selection.ranking import ranking
@@ -62,6 +63,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class ArmSamples:
+    """A part of the page."""
+
+    macro: ClassVar[str] = "samples"
     label: str
     samples: tuple[Sample, ...]
 
@@ -72,7 +76,7 @@ def is_calculation(text: RowText) -> bool:
     return bool(EXPRESSION.search(text.whole) or KEYWORDS.search(text.instruction))
 
 
-def composition(subsets: Sequence[Subset], texts: Texts) -> tuple[Listing, dict[tuple[str, str], float]]:
+def composition(subsets: Sequence[Subset], texts: Texts) -> tuple[Section | None, dict[tuple[str, str], float]]:
     """One line per arm; and (row label, property) -> its mean, as published numbers name it."""
     measured = {
         subset.pool: _measure(subset.all_ids, texts[subset.pool]) for subset in {s.pool: s for s in subsets}.values()
@@ -102,7 +106,8 @@ def composition(subsets: Sequence[Subset], texts: Texts) -> tuple[Listing, dict[
         for label, found in by_row.items()
         for name in ("instruction_length", "calculation_rows")
     }
-    return Listing(COLUMNS, tuple(rows)), means
+    section = Section("Selected rows", (Listing(COLUMNS, tuple(rows)), Note(RULE)), anchor="chosen")
+    return section if rows else None, means
 
 
 def _measure(row_ids: Sequence[str], texts: Mapping[str, RowText]) -> np.ndarray:
@@ -133,7 +138,7 @@ def ranked(subsets: Sequence[Subset]) -> list[Subset]:
     return [s for s in first_seed(subsets) if s.config.select.score_name() is not None]
 
 
-def correlations(subsets: Sequence[Subset]) -> Listing:
+def correlations(subsets: Sequence[Subset]) -> Section | None:
     """Each pair of arms that score rows of one pool."""
     pairs = itertools.combinations(ranked(subsets)[:MOST_CORRELATED], 2)
     rows = []
@@ -142,12 +147,14 @@ def correlations(subsets: Sequence[Subset]) -> Listing:
             found = rank_correlation(one.scores, other.scores)
             common = len(one.row_ids & other.row_ids) / len(one.row_ids | other.row_ids)
             rows.append((one.row.label, other.row.label, ABSENT if found is None else signed(found), f"{common:.2f}"))
-    return Listing(("arm", "other arm", "rank correlation", "overlap"), tuple(rows), num_text_columns=2)
+    listing = Listing(("arm", "other arm", "rank correlation", "overlap"), tuple(rows), num_text_columns=2)
+    return Section("Rank correlation between arms", (listing, Note(CORRELATIONS_NOTE))) if rows else None
 
 
-def samples(subsets: Sequence[Subset], texts: Texts) -> list[ArmSamples]:
+def samples(subsets: Sequence[Subset], texts: Texts) -> Section | None:
     """Rows from the top, the middle and the bottom of each ranking."""
-    return [ArmSamples(subset.row.label, _samples(subset, texts)) for subset in ranked(subsets)]
+    found = [ArmSamples(subset.row.label, _samples(subset, texts)) for subset in ranked(subsets)]
+    return Section("Sample rows: top, middle and bottom of each ranking", found) if found else None
 
 
 def _samples(subset: Subset, texts: Texts) -> tuple[Sample, ...]:

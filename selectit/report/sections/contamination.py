@@ -18,7 +18,7 @@ import pyarrow as pa
 from selectit.config import PoolConfig
 from selectit.data.jsonl_columns import read_columns
 from selectit.report.render import formats
-from selectit.report.render.formats import Listing
+from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import Result
 from selectit.report.tables.subsets import Subset
 from selectit.report.tables.texts import Texts
@@ -143,7 +143,7 @@ def shared_words(first: str, last: str) -> int:
     return len(re.sub(r"\w*$", "", first[:end]))
 
 
-def listing(found: Contamination, subsets: Sequence[Subset], benchmarks: Sequence[str]) -> tuple[Listing, str]:
+def section(found: Contamination, subsets: Sequence[Subset], benchmarks: Sequence[str]) -> Section | None:
     """Share of each arm's rows that overlap with each benchmark, lowest to highest over selection seeds."""
     shares: dict[str, dict[str, list[float | None]]] = {}
     for subset in subsets:
@@ -161,4 +161,5 @@ def listing(found: Contamination, subsets: Sequence[Subset], benchmarks: Sequenc
         "found: "
         f"{', '.join(counted)}. A dash: none is long enough."
     )
-    return Listing(("arm", *benchmarks), tuple(rows)), note
+    listing = Listing(("arm", *benchmarks), tuple(rows))
+    return Section("Rows that overlap with a benchmark", (listing, Note(note))) if rows else None

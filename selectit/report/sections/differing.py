@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from selectit.plan.graph import Cell, Plan
+from selectit.report.section import Note, Part, Section
 from selectit.report.tables.item_texts import (
     MOST_ANSWER_CHARS,
     MOST_PROMPT_CHARS,
@@ -49,14 +51,17 @@ class DifferingItems:
 
 @dataclass(frozen=True)
 class DifferingRows:
+    """A part of the page."""
+
+    macro: ClassVar[str] = "differing"
     row: str
     baseline: str
     seeds: str
     benchmarks: Sequence[DifferingItems]
 
 
-def differing_rows(plan: Plan, results: Sequence[Result]) -> tuple[list[DifferingRows], int]:
-    """Each row with its first baseline row, and how many pairs are not shown."""
+def section(plan: Plan, results: Sequence[Result]) -> Section | None:
+    """Each row with its first baseline row."""
     of: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.missing is None and not result.is_secondary and result.artifact is not None:
@@ -75,7 +80,11 @@ def differing_rows(plan: Plan, results: Sequence[Result]) -> tuple[list[Differin
         ]
         if sides:
             found.append((row, baseline, sides))
-    return [_shown(*one, read) for one in found[:MOST_PAIRS]], max(0, len(found) - MOST_PAIRS)
+    if not found:
+        return None
+    more = f" {len(found) - MOST_PAIRS} more pairs of rows are not shown." if len(found) > MOST_PAIRS else ""
+    parts: list[Part] = [Note(NOTE + more), *(_shown(*one, read) for one in found[:MOST_PAIRS])]
+    return Section("Items on which rows differ", parts, anchor="items", short="Items")
 
 
 def _same_seeds(ours: Sequence[Result], theirs: Sequence[Result]) -> tuple[Result, Result] | None:

@@ -14,7 +14,8 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import training_of
 from selectit.store.names import RESULT_FILE, TRAINING_FILE
@@ -40,6 +41,11 @@ def trainings(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[TableRow, l
             if record.get("validation"):
                 found.setdefault(row, []).append(record)
     return found
+
+
+def validation(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Section | None:
+    listing = validation_losses(plan, outcomes)
+    return Section("Validation loss", (listing, Note(VALIDATION_NOTE))) if listing.rows else None
 
 
 def validation_losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
@@ -90,11 +96,15 @@ def by_epoch(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[tuple[str, s
     }
 
 
-def benchmarks_by_epoch(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
+def benchmarks(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Section | None:
     found = by_epoch(plan, outcomes)
+    if not found:
+        return None
     epochs = sorted({epoch for series in found.values() for epoch in series})
     rows = [
         (label, benchmark, *(f"{series[epoch]:.2f}" if epoch in series else ABSENT for epoch in epochs))
         for (label, benchmark), series in found.items()
     ]
-    return Listing(("arm", "benchmark", *(f"epoch {epoch:g}" for epoch in epochs)), tuple(rows), num_text_columns=2)
+    columns = ("arm", "benchmark", *(f"epoch {epoch:g}" for epoch in epochs))
+    listing = Listing(columns, tuple(rows), num_text_columns=2)
+    return Section("Benchmarks after each epoch", (listing, Note(EPOCHS_NOTE)))

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.scoring.formula import Fidelity
@@ -27,6 +28,11 @@ NOTE = (
     "Overlap (Jaccard index) of the rows that two variants of the formula select, at the arm's own number of rows. "
     "A dash: one of the two has no result for this arm."
 )
+
+
+def section(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Section | None:
+    listing = fidelities(outcomes, subsets)
+    return Section("Sensitivity to the formula", (listing, Note(NOTE))) if listing.rows else None
 
 
 def fidelities(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Listing:

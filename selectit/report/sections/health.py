@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from selectit.report.render.formats import Listing, spread
+from selectit.report.render.formats import spread
+from selectit.report.section import Listing, Paragraph, Section
 from selectit.report.tables.results import Result
 
 NOTE = (
@@ -17,7 +18,7 @@ HEADINGS = ("empty", "unparsed", "ended at the token limit", "ended by an end to
 NOT_CLEAN = ("empty", "unparsed", "limit", "truncated")
 
 
-def answer_health(results: Sequence[Result]) -> Listing:
+def section(results: Sequence[Result]) -> Section | None:
     """One line per row and benchmark with an answer that is not clean; lowest to highest over seeds."""
     cells: dict[tuple[str, str], list[Mapping[str, float | None]]] = {}
     for result in results:
@@ -28,7 +29,8 @@ def answer_health(results: Sequence[Result]) -> Listing:
         for (row, benchmark), found in cells.items()
         if any(one[name] for one in found for name in NOT_CLEAN)
     ]
-    return Listing(("row", "benchmark", *HEADINGS), tuple(rows), num_text_columns=2)
+    listing = Listing(("row", "benchmark", *HEADINGS), tuple(rows), num_text_columns=2)
+    return Section("Answer health", (Paragraph(NOTE), listing)) if rows else None
 
 
 def _percent(share: float) -> str:

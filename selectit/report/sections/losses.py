@@ -13,15 +13,23 @@ from selectit.config import LossStage, NeedsLosses
 from selectit.plan.graph import LOSS_TEXTS, Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
-from selectit.report.render.formats import Listing
+from selectit.report.section import Bullets, Listing, Paragraph, Section
 from selectit.report.sections.raters import failures_text, readers
 from selectit.report.tables.results import UNTOUCHED, tell_rows
 from selectit.report.tables.subsets import Subset, first_seed, notes_of
 from selectit.store.names import LOSSES_RECORD
 from selectit.templates import template_name
 
+MEANING = "Mean loss of a row's response tokens, in nats; perplexity and IFD are computed from it."
 
-def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
+
+def section(plan: Plan, outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Section | None:
+    listing = _losses(plan, outcomes)
+    parts = (Paragraph(MEANING), listing, Bullets(_of_losses(subsets), style="notes"))
+    return Section("Losses", parts) if listing.rows else None
+
+
+def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     columns = ("model", "text", "template", "used by", "rows", "losses", "mean loss", "truncated", "failures")
     rows = []
     for stage in plan.stages:
@@ -41,7 +49,7 @@ def losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     return Listing(columns, tuple(rows), num_text_columns=4)
 
 
-def above_one(subsets: Sequence[Subset]) -> list[str]:
+def _of_losses(subsets: Sequence[Subset]) -> list[str]:
     """The sentences of strategies that read losses, such as how many rows an ifd arm left out."""
     return [sentence for subset in first_seed(subsets) if reads_losses(subset) for sentence in notes_of(subset)]
 

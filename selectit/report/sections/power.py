@@ -16,7 +16,8 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Listing
 from selectit.report.tables.compare import pairs_of
 from selectit.report.tables.item_runs import RowRuns, obstacle, read_rows
 from selectit.report.tables.results import Result, read_results, recipe_of

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from selectit.config import FinetuneStage
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render.formats import count
+from selectit.report.section import Section
 from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
 from selectit.store.names import EXAMPLE_FILE, ITEMS_FILE
 from selectit.templates import template_name
@@ -30,9 +32,18 @@ class Shown:
     """(text, trained on)"""
 
 
-def trained_and_asked(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result]) -> list[Shown]:
+@dataclass(frozen=True)
+class Examples:
+    """A part of the page and of the Markdown."""
+
+    macro: ClassVar[str] = "examples"
+    shown: Sequence[Shown]
+
+
+def section(plan: Plan, outcomes: Mapping[Stage, Outcome], results: Sequence[Result]) -> Section | None:
     """The training rows, one of each template, then the prompts, one of each benchmark and form, chat format first."""
-    return [*_trained(plan, outcomes), *_asked(plan, results)]
+    shown = [*_trained(plan, outcomes), *_asked(plan, results)]
+    return Section("Training example and prompts", (Examples(shown),), anchor="asked") if shown else None
 
 
 def _trained(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> list[Shown]:

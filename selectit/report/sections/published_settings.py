@@ -22,7 +22,8 @@ from selectit.config import (
     is_execution,
 )
 from selectit.data.fetch import SOURCES
-from selectit.evaluate.benchmarks.files import JUDGED
+from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.evaluate.grading.kinds import Judged
 from selectit.recipe.published import PublishedJudge, PublishedNumber
 from selectit.recipe.published.numbers import CONTENT, HUB_ID
 from selectit.recipe.rows import trains
@@ -42,8 +43,6 @@ NOT_TRAINING = (
 """Every other field must be known where ours is not the default; these are compared only where the paper gives them."""
 NOT_RATING = ("models", "rating_prompts", "dtype", "backend")
 NOT_JUDGING = ("model", "prompt", "verdict", "max_missing")
-REFERENCES = {"alpaca_eval": "text_davinci_003", "alpaca_eval_2": "gpt4_1106_preview", "arena_hard": "gpt-4-0314"}
-"""Whose answers the reference is, with the data of the hub."""
 
 
 class Unknown:
@@ -189,8 +188,9 @@ def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     yield Setting("limit", number.limit, asked.get("limit"))
     if number.unit == "number":
         yield Setting("unit", "number, of a scale of its own", "percent")
-    if number.benchmark in JUDGED:
-        yield from _judge(number, first.record.get("judge") or {}, asked)
+    declared = benchmarks().get(str(number.benchmark))
+    if declared is not None and isinstance(declared.grading, Judged):
+        yield from _judge(number, declared.grading, first.record.get("judge") or {}, asked)
     if any(not result.is_complete for result in ours.results):
         yield Setting("complete", True, False, "this result is incomplete (the notes of the evaluation say why)")
 
@@ -206,7 +206,9 @@ def _is_of_hub(data: Any) -> bool:
     return data == "hub" or (isinstance(data, Mapping) and "hub" in data)
 
 
-def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Setting]:
+def _judge(
+    number: PublishedNumber, grading: Judged, record: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Iterator[Setting]:
     theirs = number.judge or PublishedJudge()
     setting = asked.get("judge")
     endpoint = setting.get("model") if isinstance(setting, Mapping) else None
@@ -214,7 +216,7 @@ def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[st
         yield Setting("judge.model", _known(theirs.model), endpoint)
         asked_for = {name: setting[name] for name in JudgeConfig.model_fields if name in setting and name != "prompt"}
         judge = JudgeConfig(**asked_for)
-        if number.benchmark != "arena_hard":
+        if not grading.games:
             yield Setting("judge.verdict", _known(theirs.verdict), judge.verdict)
         yield from _others("judge.", theirs.settings, judge, NOT_JUDGING)
     else:
@@ -223,7 +225,7 @@ def _judge(number: PublishedNumber, record: Mapping[str, Any], asked: Mapping[st
     yield Setting("judge.prompt", _known(theirs.prompt), f"sha256:{prompt}" if prompt else UNKNOWN)
     by_content = theirs.reference is not None and CONTENT.fullmatch(theirs.reference)
     digest, data = record.get("reference_sha256"), asked.get("data")
-    by_name = REFERENCES[str(number.benchmark)] if _is_of_hub(data) else None
+    by_name = grading.reference if _is_of_hub(data) else None
     mine = (f"sha256:{digest}" if digest else None) if by_content else by_name
     note = "" if mine or by_content else "of a local folder"
     yield Setting("judge.reference", _known(theirs.reference), _known(mine), note)

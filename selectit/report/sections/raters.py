@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
-from selectit.report.render.formats import Listing
+from selectit.report.section import Bullets, Listing, Paragraph, Part, Section
 from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
 from selectit.report.tables.subsets import Subset, selection_of
 from selectit.scoring.notes import answers_alike
@@ -29,16 +28,25 @@ MOST_UNSCORED_SHOWN = 20
 OWN_JUDGE_PROMPT = "prompt.txt"
 
 
-@dataclass(frozen=True)
-class Unscored:
-    """Rows that could not be selected: how many, and the first of them as (row id, failure)."""
-
-    rows_of_table: str
-    count: int
-    first: tuple[tuple[str, str], ...]
+MASS = (
+    "One line per rater and pool. The mass is what the rater gives to the five rating tokens together: near 1, it "
+    "answers with a rating."
+)
 
 
-def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
+def scoring(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Section:
+    listing = _ledgers(plan, outcomes)
+    nothing = Paragraph("No arm is selected by SelectIT, so nothing was rated.")
+    parts = (Paragraph(MASS), listing) if listing.rows else (nothing,)
+    return Section("Scoring and prompts", parts, anchor="scoring")
+
+
+def prompts(plan: Plan, results: Sequence[Result]) -> Section | None:
+    sentences = [*_rating_prompts(plan), *_judge_prompts(plan, results)]
+    return Section("Sources of the prompts", (Bullets(sentences, style="identifiers"),)) if sentences else None
+
+
+def _ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     columns = (
         "rater", "pool", "used by", "text", "rating prompts", "rows", "ratings", "mean mass on 1 to 5", "truncated",
         "failures", "against float32",
@@ -62,7 +70,7 @@ def ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
                 _verification(outcome.artifact.path, summary["dtype"]),
             )
         )  # fmt: skip
-    return Listing(columns, tuple(rows), num_text_columns=4)
+    return Listing(columns, tuple(rows), num_text_columns=4, title="Raters and pools")
 
 
 def _text_form(summary: Mapping[str, Any]) -> str:
@@ -107,19 +115,23 @@ def failures_text(summary: Mapping[str, Any]) -> str:
     return f"{summary['num_failures']} ({codes})" if codes else str(summary["num_failures"])
 
 
-def unscored(plan: Plan, subsets: Sequence[Subset]) -> list[Unscored]:
+def unscored(plan: Plan, subsets: Sequence[Subset]) -> Section | None:
     """Rows of the pool that could not be selected, by the arms for which they could not."""
     users: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
     for subset in subsets:
         if subset.failures:
             users.setdefault(subset.failures, {})[subset.row.label] = None
-    return [
-        Unscored(tell_rows(plan, rows), len(failures), failures[:MOST_UNSCORED_SHOWN])
-        for failures, rows in users.items()
-    ]
+    parts: list[Part] = []
+    for failures, rows in users.items():
+        number = f"{len(failures)} {'row' if len(failures) == 1 else 'rows'}"
+        parts += [Paragraph(f"{number} ({tell_rows(plan, rows)}); never selected:")]
+        lines = [f"{row_id}: {failure.replace('_', ' ')}" for row_id, failure in failures[:MOST_UNSCORED_SHOWN]]
+        more = [f"and {len(failures) - len(lines)} more"] if len(failures) > len(lines) else []
+        parts += [Bullets([*lines, *more], style="notes identifiers")]
+    return Section("Rows that could not be selected", parts) if parts else None
 
 
-def rating_prompts(plan: Plan) -> list[str]:
+def _rating_prompts(plan: Plan) -> list[str]:
     """One sentence per rating-prompt file: own wording, or a named file with its sha256."""
     users: dict[str, dict[str, None]] = {}
     for row in plan.rows:
@@ -140,7 +152,7 @@ def rating_prompts(plan: Plan) -> list[str]:
     return sentences
 
 
-def judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
+def _judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
     """One sentence per judge: who, whether the prompt is this project's own, what its answers cost, how many lack."""
     own = hashlib.sha256((files("selectit.evaluate.judge") / OWN_JUDGE_PROMPT).read_bytes()).hexdigest()
     users: dict[tuple[str, str], dict[str, None]] = {}

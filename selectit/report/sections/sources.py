@@ -13,12 +13,13 @@ from typing import Any
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Bullets, Listing, Section
 from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
 from selectit.text import duration
 
 
-def sources(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, Listing]:
+def stages(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Section, Section]:
     """Stages in order, each with the number of its environment; and the environments.
 
     A folder's name ends in the first 16 characters of its fingerprint; results.csv and report.json have all 64.
@@ -43,10 +44,16 @@ def sources(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Listing, Lis
         )  # fmt: skip
     lines = [_environment_row(number, json.loads(environment)) for environment, number in environments.items()]
     columns = ("stage", "artifact folder, by fingerprint", "finished", "environment", "time")
-    return (
-        Listing(columns, tuple(rows), num_text_columns=4),
-        Listing(("environment", "device", "commit", "libraries"), tuple(lines), num_text_columns=4),
+    folders = {outcome.artifact.path.name for outcome in outcomes.values() if outcome.artifact}
+    listing = Listing(columns, tuple(rows), num_text_columns=4, style="sources", folders=folders)
+    made_on = Listing(
+        ("environment", "device", "commit", "libraries"), tuple(lines), num_text_columns=4, style="sources"
     )
+    return Section("Stages", (listing,)), Section("Environments", (made_on,))
+
+
+def inputs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Section:
+    return Section("Inputs", (given(plan, outcomes),))
 
 
 def given(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
@@ -60,7 +67,8 @@ def given(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
                 key = f"{key} of {config['benchmark']['name']}" if key == "data" else key
                 found.setdefault((key, where, content), {})[stage.kind] = None
     rows = [(key, where, content, formats.names(list(kinds))) for (key, where, content), kinds in found.items()]
-    return Listing(("setting", "name", "content", "read by"), tuple(sorted(rows)), num_text_columns=4)
+    columns = ("setting", "name", "content", "read by")
+    return Listing(columns, tuple(sorted(rows)), num_text_columns=4, style="sources")
 
 
 def _locations(identity: Any, config: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
@@ -97,15 +105,16 @@ def _environment_row(number: int, environment: Mapping[str, Any]) -> tuple[str, 
     return f"E{number}", environment["device"] or "not known", commit, ", ".join(libraries) or "not known"
 
 
-def result_notes(plan: Plan, results: Sequence[Result]) -> list[str]:
-    """What the evaluation has to say of its numbers, each note once, with the places it is true of."""
+def notes(plan: Plan, results: Sequence[Result]) -> Section | None:
+    """The notes of the evaluations about their numbers, each once, with the places it is true of."""
     places: dict[tuple[str, str], dict[str, None]] = {}
     for result in results:
         without = [f"no {metric}: {why}" for metric, why in result.record.get("not_computed", {}).items()]
         for note in (*result.record.get("notes", ()), *without):
             places.setdefault((result.cell.benchmark, formats.one_line(note)), {})[result.row.label] = None
     labels = dict.fromkeys(result.row.label for result in results)
-    return [
+    sentences = [
         f"{benchmark}{'' if len(rows) == len(labels) else f' of {tell_rows(plan, rows)}'}: {note}"
         for (benchmark, note), rows in places.items()
     ]
+    return Section("Notes of the evaluation", (Bullets(sentences),)) if sentences else None

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from selectit.plan.graph import Plan
 from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT
+from selectit.report.section import Note, Section
 from selectit.report.tables.results import Result
 
 NOTE = (
@@ -35,21 +37,33 @@ class ValueLine:
     """One for each benchmark of the table."""
 
 
-def single_values(plan: Plan, results: Sequence[Result], benchmarks: Sequence[str]) -> list[list[ValueLine]]:
-    """The lines of each row of the plan, in its order."""
+@dataclass(frozen=True)
+class SingleValues:
+    """A part of the page."""
+
+    macro: ClassVar[str] = "single_values"
+    benchmarks: Sequence[str]
+    labels: Sequence[str]
+    lines: Sequence[Sequence[ValueLine]]
+    """Of each label."""
+
+
+def section(plan: Plan, results: Sequence[Result], benchmarks: Sequence[str]) -> Section:
     of: dict[int, dict[str, dict[str, Value]]] = {}
     number = {id(row): index for index, row in enumerate(plan.rows)}
     for result in results:
         cell = result.cell
         seeds = f"{cell.select_seed}/{cell.train_seed}/{cell.eval_seed}"
         of.setdefault(number[id(result.row)], {}).setdefault(seeds, {})[cell.benchmark] = _value(result)
-    return [
+    lines = [
         [
             ValueLine(seeds, tuple(found.get(name, Value(ABSENT)) for name in benchmarks))
             for seeds, found in of.get(index, {}).items()
         ]
         for index in range(len(plan.rows))
     ]
+    values = SingleValues(benchmarks, [row.label for row in plan.rows], lines)
+    return Section("Every single value", (values, Note(NOTE)))
 
 
 def _value(result: Result) -> Value:

@@ -14,7 +14,8 @@ from selectit.recipe.published import Published, PublishedNumber, read_published
 from selectit.recipe.published.numbers import AVERAGE, UNTRAINED
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
-from selectit.report.render.formats import ABSENT, Listing
+from selectit.report.render.formats import ABSENT
+from selectit.report.section import Bullets, Listing, Note, Paragraph, Part, Section
 from selectit.report.sections.published_settings import Ours, all_settings, is_local, selection, why_not
 from selectit.report.sections.runs import Runs, runs
 from selectit.report.tables.results import UNTOUCHED, Result, recipe_of
@@ -46,19 +47,6 @@ RULE = (
 )
 
 
-@dataclass(frozen=True)
-class PublishedSection:
-    """The report's part on published results."""
-
-    sources: tuple[str, ...] = ()
-    listing: Listing = field(default_factory=lambda: Listing((), ()))
-    reasons: tuple[str, ...] = ()
-    """Of numbers that are not comparable; a line of the listing names one by its number, from 1."""
-    rest: tuple[str, ...] = ()
-    """The numbers that no line stands for: how many, and why."""
-    rule: str = ""
-
-
 @dataclass
 class _Lines:
     """Collects the lines; each reason of `not comparable` is stated once and has a number."""
@@ -78,13 +66,13 @@ class _Candidate:
     ours: Ours
 
 
-def verdicts(
+def section(
     plan: Plan,
     outcomes: Mapping[Stage, Outcome],
     results: Sequence[Result],
     subsets: Sequence[Subset],
     subset_numbers: Mapping[tuple[str, str], float],
-) -> PublishedSection:
+) -> Section | None:
     """One line for each published number whose benchmark is in the table, and each of the nearest rows of its strategy.
 
     Args: subset_numbers: (row label, `subset` of a published number) -> ours, in its unit.
@@ -92,7 +80,7 @@ def verdicts(
     config = recipe_of(plan).config
     papers = [read_published(location) for location in config.published_files]
     if not papers:
-        return PublishedSection()
+        return None
     lines, rest = _Lines(), dict[tuple[str, str], list[PublishedNumber]]()
     first = {subset.row.label: subset for subset in reversed(subsets)}
     benchmarks = {_benchmark(result) for result in results}
@@ -106,13 +94,14 @@ def verdicts(
                 of_column = _candidates(number, plan, outcomes, results, first)
                 for one in _nearest(number, of_column):
                     _add_line(lines, paper, number, one, config.demonstration, config.margin)
-    return PublishedSection(
-        tuple(dict.fromkeys(paper.source for paper in papers)),
-        Listing(COLUMNS, tuple(lines.rows), num_text_columns=6),
-        tuple(lines.reasons),
-        tuple(_rest(rest)),
-        RULE.format(margin=f"{config.margin:g}", least=LEAST_SEEDS),
-    )
+    parts: list[Part] = [Paragraph(f"Sources: {'; '.join(dict.fromkeys(paper.source for paper in papers))}.")]
+    if lines.rows:
+        parts += [Listing(COLUMNS, tuple(lines.rows), num_text_columns=6)]
+    parts += [Bullets(tuple(lines.reasons), style="notes", is_numbered=True)]
+    if rest:
+        parts += [Paragraph("Published numbers that are not listed:"), Bullets(tuple(_rest(rest)), style="notes")]
+    parts += [Note(RULE.format(margin=f"{config.margin:g}", least=LEAST_SEEDS))]
+    return Section("Published results", parts, anchor="published", short="Published")
 
 
 def verdict(runs: Runs, number: PublishedNumber, margin: float) -> tuple[str, str, Equivalence | None]:
