@@ -72,9 +72,7 @@ def gather(
         seeds.section(plan, found, table),
         differing.section(plan, evaluations),
         verdicts.section(plan, outcomes, found, subsets, subset_numbers),
-        arms.arms(
-            plan, outcomes, [*ties(subsets), *losses.chosen_notes(subsets), *rounding.rounding_notes(plan, outcomes)]
-        ),
+        arms.arms(plan, outcomes, notes),
         epochs.validation(plan, outcomes),
         epochs.benchmarks(plan, outcomes),
         selected,
