@@ -238,9 +238,8 @@ def test_every_make_target_exists(page):
 def test_every_whole_recipe_and_profile_loads(page, tmp_path):
     for number, text in enumerate(blocks(page, "yaml")):
         path = tmp_path / f"block{number}.yaml"
-        for name, code in re.findall(
-            r"`(\w+\.py)`:\n\n```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
-        ):
+        files = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        for name, code in files:
             (tmp_path / name).write_text(code)
         if text.startswith("name:"):
             path.write_text(re.sub(r"(extends: |profile: )(?=\w+/)", rf"\g<1>{ROOT}/", text))

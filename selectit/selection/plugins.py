@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import hashlib
+import linecache
 import re
 import sys
 import traceback
@@ -95,10 +96,12 @@ def of_file(path: Path) -> list[type[Strategy]]:
 def _classes_of(path: Path, content: bytes) -> tuple[type[Strategy], ...]:
     """Once in a process for each content, so that equal strategies of two readings are equal."""
     digest = hashlib.sha256(content).hexdigest()
-    place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-    module = ModuleType(f"selectit_plugin_{digest[:16]}_{place}")
+    module = ModuleType(f"selectit_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where pydantic looks for the names in annotations
+    # pydantic looks for the names in annotations here, and for the fields' docstrings among the lines of the file
+    sys.modules[module.__name__] = module
+    lines = content.decode("utf-8", errors="replace").splitlines(keepends=True)
+    linecache.cache[str(path)] = (len(content), None, lines, str(path))
     try:
         exec(compile(content, str(path), "exec", dont_inherit=True), module.__dict__)
     except UserError:
