@@ -21,8 +21,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from selectit.config import LossStage, ModelConfig, PoolConfig
 from selectit.data.pool import read_pool
-from selectit.inference.batch import CPU_BATCH_TOKENS, LossText, Rater
+from selectit.inference.batch import CPU_BATCH_TOKENS, LossText
 from selectit.inference.load import load_tokenizer
+from selectit.inference.loaded import Rater
 from selectit.inference.loss_rater import PackedLossRater, PaddedLossRater
 from selectit.scoring.loss_texts import index_losses, loss_batches
 

@@ -39,9 +39,10 @@ from selectit.cost.flops import BatchCount
 from selectit.cost.score_estimate import matrices_of
 from selectit.data.pool import read_pool
 from selectit.inference.ahead import ahead
-from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Batch, Rater, Text, batches, common_prefix
+from selectit.inference.batch import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Batch, Text, batches, common_prefix
 from selectit.inference.kernels import linear
 from selectit.inference.load import device, load_model, load_tokenizer, resolve_dtype
+from selectit.inference.loaded import Rater
 from selectit.inference.packed import PackedRater
 from selectit.inference.padded import PaddedRater
 from selectit.inference.workers import ModelWorkers, in_order

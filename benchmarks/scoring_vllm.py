@@ -30,8 +30,7 @@ from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data.pool import read_pool
 from selectit.inference.batch import Text, batches, common_prefix
 from selectit.inference.load import load_tokenizer
-from selectit.inference.loaded import Loaded, LoadedRater
-from selectit.inference.rater import make_rater
+from selectit.inference.loaded import Loaded, LoadedRater, make_rater
 from selectit.inference.vllm_rater import LoadedVllm
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.prompts import rating_text, read_rating_prompts

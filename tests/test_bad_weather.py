@@ -17,12 +17,11 @@ from selectit.config import WandbConfig
 from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
-from selectit.run import preflight
+from selectit.run import engine, preflight
 from selectit.run import stage_runner as execution
 from selectit.run.engine import run_plan
-from selectit.run.executors import local as here
 from selectit.run.stage_runner import Session
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def test_a_plan_names_the_file_that_is_damaged(work, kind, file, wanted):
 
 def run(work: Work, monkeypatch, stage_run) -> tuple[str, dict]:
     """A run in which every stage does what `stage_run` does."""
-    for module in (execution, preflight, here):
+    for module in (execution, preflight, engine):
         monkeypatch.setattr(module, "module_of", lambda stage: types.SimpleNamespace(run=stage_run))
     console = Console(record=True, width=200, file=io.StringIO())
     outcomes = run_plan(

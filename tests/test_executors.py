@@ -22,7 +22,7 @@ from selectit.run.executors import make_executor
 from selectit.run.stage_runner import Session
 from selectit.selection.strategies.length import LengthSelect
 from selectit.selection.strategies.random import RandomSelect
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 EXECUTORS = {"ray": [], "slurm": ["cluster=local"]}
 

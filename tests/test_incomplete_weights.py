@@ -209,8 +209,7 @@ def test_no_command_computes_with_random_weights(name, small_pool, demo, lora, b
 
 
 def test_a_rater_of_another_process_refuses_too(broken):
-    from selectit.inference.loaded import _reading
-    from selectit.inference.rater import make_rater
+    from selectit.inference.loaded import _reading, make_rater
 
     with pytest.raises(UserError, match="lacks 1 of the"):
         _reading(ModelConfig(path=str(broken)), make_rater, None, "none", 0)

@@ -31,8 +31,8 @@ from selectit.errors import UserError
 from selectit.finetune.dataset import IGNORED_LABEL, tokenize
 from selectit.inference.batch import Batch, LossText, batches, common_prefix
 from selectit.inference.load import load_model, load_tokenizer
+from selectit.inference.loaded import FittingRater
 from selectit.inference.loss_rater import PaddedLossRater, head_alone, make_loss_rater
-from selectit.inference.memory import Halving
 from selectit.inference.padded import PaddedRater
 from selectit.scoring import loss_stage
 from selectit.scoring.loss_ledger import read_losses
@@ -214,8 +214,8 @@ def test_rows_of_equal_text_are_read_once_and_tie(config, tmp_path, monkeypatch)
     rows = json.loads(Path(config.pool.path).read_text())[:6]
     config = config.model_copy(update={"pool": pool_of([*rows, *rows[::-1]], tmp_path)})
     read: list[int] = []
-    real = Halving.read
-    monkeypatch.setattr(Halving, "read", lambda self, batch: read.append(len(batch.items)) or real(self, batch))
+    real = FittingRater.read
+    monkeypatch.setattr(FittingRater, "read", lambda self, batch: read.append(len(batch.items)) or real(self, batch))
     losses = found(config, tmp_path / "out")
     assert sum(read) == 6 and (losses.response == losses.response[::-1]).all()
 
@@ -224,7 +224,7 @@ def test_a_killed_stage_goes_on_and_reads_nothing_twice(config, tmp_path, monkey
     whole = found(config, tmp_path / "whole")
     config = config.model_copy(update={"batch_tokens": 200})
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
-    out, real = tmp_path / "killed", Halving.read
+    out, real = tmp_path / "killed", FittingRater.read
     seen: list[str] = []
 
     def dies(self, batch):
@@ -237,7 +237,7 @@ def test_a_killed_stage_goes_on_and_reads_nothing_twice(config, tmp_path, monkey
         seen.extend(row_id for text in batch.items for row_id, _ in text.keys)
         return real(self, batch)
 
-    monkeypatch.setattr(Halving, "read", dies)
+    monkeypatch.setattr(FittingRater, "read", dies)
     child = multiprocessing.get_context("fork").Process(target=take, args=(config, out))
     child.start()
     child.join()
@@ -249,7 +249,7 @@ def test_a_killed_stage_goes_on_and_reads_nothing_twice(config, tmp_path, monkey
     }
     assert kept
 
-    monkeypatch.setattr(Halving, "read", counts)
+    monkeypatch.setattr(FittingRater, "read", counts)
     losses = found(config, out)
     assert len(seen) == len(set(seen)) == 40 - len(kept) and not kept & set(seen)
     np.testing.assert_allclose(losses.response, whole.response, atol=1e-5)

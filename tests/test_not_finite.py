@@ -16,7 +16,7 @@ from selectit.cli.app import app
 from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data.pool import read_pool
 from selectit.errors import UserError
-from selectit.inference.rater import make_rater
+from selectit.inference.loaded import make_rater
 from selectit.inference.vllm_rater import LoadedVllm
 from selectit.scoring import stage
 from selectit.tracking import Tracker

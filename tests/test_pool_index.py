@@ -15,7 +15,7 @@ from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.data import index as pool_index
 from selectit.errors import UserError
 from selectit.inference.load import load_tokenizer
-from selectit.inference.memory import Halving
+from selectit.inference.loaded import FittingRater
 from selectit.scoring import ledger, loss_stage, stage
 from selectit.scoring.ledger import LedgerWriter, Record
 from selectit.scoring.loss_texts import index_losses, loss_batches
@@ -143,7 +143,7 @@ def test_a_killed_run_goes_on_and_every_row_has_one_record_in_order(request, kin
         folder.mkdir()
     run(config, {}, whole, Tracker(whole, Console(quiet=True)))
 
-    rate, num_rated = Halving.read, [0]
+    rate, num_rated = FittingRater.read, [0]
 
     def dies(self, batch):
         num_rated[0] += len(batch.items)
@@ -151,10 +151,10 @@ def test_a_killed_run_goes_on_and_every_row_has_one_record_in_order(request, kin
             raise KeyboardInterrupt
         return rate(self, batch)
 
-    monkeypatch.setattr(Halving, "read", dies)
+    monkeypatch.setattr(FittingRater, "read", dies)
     with pytest.raises(KeyboardInterrupt):
         run(config, {}, out, Tracker(out, Console(quiet=True)))
-    monkeypatch.setattr(Halving, "read", rate)
+    monkeypatch.setattr(FittingRater, "read", rate)
     run(config, {}, out, Tracker(out, Console(quiet=True)))
 
     table, expected = (parquet.read_table(folder / "ledger.parquet") for folder in (out, whole))

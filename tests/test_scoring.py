@@ -19,7 +19,7 @@ from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.inference.batch import CPU_BATCH_TOKENS
 from selectit.inference.load import load_model, load_tokenizer
-from selectit.inference.memory import Halving
+from selectit.inference.loaded import FittingRater
 from selectit.scoring import stage
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
@@ -160,7 +160,7 @@ def test_a_long_response_loses_its_end_and_keeps_the_question(config):
 def test_a_killed_scoring_goes_on_and_scores_nothing_twice(config, tmp_path, monkeypatch):
     whole = ratings(score(config, tmp_path / "whole"), config)
     seen: list[tuple[str, int]] = []
-    real = Halving.read
+    real = FittingRater.read
     config = config.model_copy(update={"batch_tokens": 600})
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
 
@@ -171,7 +171,7 @@ def test_a_killed_scoring_goes_on_and_scores_nothing_twice(config, tmp_path, mon
         return real(self, batch)
 
     counted.resumed = False
-    monkeypatch.setattr(Halving, "read", counted)
+    monkeypatch.setattr(FittingRater, "read", counted)
     with pytest.raises(KeyboardInterrupt):
         score(config, tmp_path / "killed")
     counted.resumed = True
@@ -194,8 +194,8 @@ def test_rows_of_equal_text_are_rated_once_and_tie(config, tmp_path, monkeypatch
     pool.write_text(json.dumps([*rows, *rows[::-1], rows[0]]))
     config = config.model_copy(update={"pool": PoolConfig(path=str(pool)), "batch_tokens": 150})
     rated: list[int] = []
-    real = Halving.read
-    monkeypatch.setattr(Halving, "read", lambda self, batch: rated.append(len(batch.items)) or real(self, batch))
+    real = FittingRater.read
+    monkeypatch.setattr(FittingRater, "read", lambda self, batch: rated.append(len(batch.items)) or real(self, batch))
     found = ratings(score(config, tmp_path / "out"), config)
     assert sum(rated) == 6 * len(config.prompts)
     np.testing.assert_allclose(found, oracle(config), atol=1e-5)

@@ -22,9 +22,9 @@ from selectit.cost.speed import stated
 from selectit.errors import UserError
 from selectit.inference import kernels
 from selectit.inference.batch import Batch, LossText, common_prefix
+from selectit.inference.loaded import make_rater
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.packed import obstacle
-from selectit.inference.rater import make_rater
 from selectit.inference.shape import shape_from_config
 
 

@@ -9,8 +9,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from selectit.errors import UserError
 from selectit.inference.batch import Batch, LossText, Text
+from selectit.inference.loaded import make_rater
 from selectit.inference.loss_rater import make_loss_rater
-from selectit.inference.rater import make_rater
 
 VOCABULARY = 97
 RATING_IDS = [11, 12, 13, 14, 15]

@@ -32,10 +32,9 @@ from selectit.errors import UserError
 from selectit.inference import kernels, workers
 from selectit.inference.batch import Batch, Text, batches, common_prefix
 from selectit.inference.kernels import QUERY_BLOCK, attend_fused, attend_in_blocks, linear
-from selectit.inference.loaded import IF_KILLED, halving
+from selectit.inference.loaded import IF_KILLED, FittingRater, make_rater
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import PaddedRater
-from selectit.inference.rater import make_rater
 from selectit.inference.workers import (
     BATCHES_PER_PROCESS,
     ModelWorkers,
@@ -131,8 +130,12 @@ def oracle(model, rows) -> np.ndarray:
 
 
 def work_on(rater, batches, num_processes):
+    if num_processes == 1:
+        read = FittingRater(rater).read
+        yield from ((batch, read(batch)) for batch in batches)
+        return
     cpu = torch.device("cpu")
-    at_work = ModelWorkers(cpu, halving(rater).read, None, lambda: None, IF_KILLED)
+    at_work = ModelWorkers(cpu, FittingRater(rater).read, None, lambda: None, IF_KILLED)
     try:
         yield from at_work.run(in_order(iter(batches)), num_processes)
     finally:
@@ -291,7 +294,7 @@ class Cramped:
 def test_a_batch_that_does_not_fit_is_halved_and_the_good_size_remembered(fail):
     model, rows = llama(), texts([20] * 16)
     cramped = Cramped(PackedRater(model, RATING_IDS), 2, fail)
-    rater, prefix = halving(cramped), common_prefix(rows)
+    rater, prefix = FittingRater(cramped), common_prefix(rows)
     expected = oracle(model, rows)
     for _ in range(3):
         np.testing.assert_allclose(rater.read(Batch(rows, prefix)), expected, atol=1e-6, rtol=1e-4)
@@ -301,7 +304,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_good_size_remembered(fail):
 
 @pytest.mark.parametrize("fail", [no_cuda_memory, no_cpu_memory])
 def test_a_single_text_that_does_not_fit_names_the_row_and_the_cure(fail):
-    rater = halving(Cramped(PackedRater(llama(), RATING_IDS), 0, fail))
+    rater = FittingRater(Cramped(PackedRater(llama(), RATING_IDS), 0, fail))
     with pytest.raises(UserError, match=r"row 0: its text under rating prompt 1 has 29 tokens.*score.max_length below"):
         rater.read(Batch(texts([20] * 4)))
 
@@ -312,7 +315,7 @@ def test_another_runtime_error_is_no_reason_to_halve():
 
     cramped = Cramped(PackedRater(llama(), RATING_IDS), 0, fail)
     with pytest.raises(RuntimeError, match="shapes"):
-        halving(cramped).read(Batch(texts([20] * 4)))
+        FittingRater(cramped).read(Batch(texts([20] * 4)))
     assert cramped.refused == 1
 
 
@@ -331,13 +334,12 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from selectit.inference.batch import Batch, Text
-from selectit.inference.loaded import halving
-from selectit.inference.rater import make_rater
+from selectit.inference.loaded import FittingRater, make_rater
 
 torch.set_num_threads(1)
 model = LlamaForCausalLM(LlamaConfig(
     vocab_size=64, hidden_size=16, intermediate_size=16384, num_hidden_layers=2, num_attention_heads=2))
-rater = halving(make_rater(model.eval(), [1, 2, 3, 4, 5]))
+rater = FittingRater(make_rater(model.eval(), [1, 2, 3, 4, 5]))
 texts = [Text(((str(n), 0),), np.full(400, 7 + n, dtype=np.int32)) for n in range(32)]
 rater.read(Batch(texts[:1]))
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
@@ -413,7 +415,7 @@ def test_processes_that_load_their_own_copy_give_the_ledger_of_one(demo, tmp_pat
         assert tables[0][column].equals(tables[1][column])
     np.testing.assert_allclose(*(t["probabilities"].combine_chunks().flatten() for t in tables), atol=1e-6)
 
-    fits = halving(Cramped(None, 0)).fits
+    fits = FittingRater(Cramped(None, 0)).fits
     shrink = Workers(functools.partial(shrinking, fits), 2, "spawn", "killed")
     try:
         assert sorted(shrink.run(in_order(iter([7, 3, 5])))) == [(3, 3), (5, 5), (7, 7)]

@@ -18,9 +18,9 @@ from selectit.errors import UserError
 from selectit.inference import loaded, quantised
 from selectit.inference.batch import Batch, LossText, Text
 from selectit.inference.load import load_model
+from selectit.inference.loaded import make_rater
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.quantised import bitsandbytes_config, check_quantization, dtype_text
-from selectit.inference.rater import make_rater
 from selectit.scoring import loss_stage, stage
 from selectit.store.fingerprint import Hasher, identity
 

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from selectit.config import ModelConfig, PoolConfig, ScoreStage, WandbConfig
 from selectit.data.pool import read_pool
-from selectit.inference.memory import Halving
+from selectit.inference.loaded import FittingRater
 from selectit.plan.graph import Stage, alone
 from selectit.run.engine import run_plan
 from selectit.run.stage_runner import Session
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 PROMPTS = read_rating_prompts("default", "corrected")
 
@@ -41,13 +41,13 @@ def pool(demo, tmp_path):
 def rated(monkeypatch):
     """Numbers of the rating prompts of everything that a model was asked."""
     seen: list[int] = []
-    real = Halving.read
+    real = FittingRater.read
 
     def counted(self, batch):
         seen.extend(prompt for text in batch.items for _, prompt in text.keys)
         return real(self, batch)
 
-    monkeypatch.setattr(Halving, "read", counted)
+    monkeypatch.setattr(FittingRater, "read", counted)
     return seen
 
 

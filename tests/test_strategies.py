@@ -31,8 +31,8 @@ from selectit.run.stage_runner import Session
 from selectit.selection import registry
 from selectit.selection.plugins import classes_in, of_file, source_text
 from selectit.selection.registry import known, shipped
-from selectit.store.artifact import Store
 from selectit.store.fingerprint import Hasher, identity
+from selectit.store.runs_folder import Store
 
 PLUGIN = '''
 from typing import Literal

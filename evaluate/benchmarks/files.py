@@ -102,6 +102,6 @@ def refuse_hub(benchmark: Benchmark) -> None:
     """Raises: UserError where the hub has nothing of it that can be graded."""
     if isinstance(benchmark.source, Release):
         raise UserError(
-            f"{benchmark.name} is graded with {benchmark.source.publisher}' release file, which the hub does not have; "
-            f"set evaluate.data to a folder with it: selectit data fetch --benchmarks {benchmark.name} --out DIR"
+            f"{benchmark.name} is graded with a release of {benchmark.source.publisher}, which the hub does not "
+            f"have; set evaluate.data to a folder with it: selectit data fetch --benchmarks {benchmark.name} --out DIR"
         )

@@ -20,10 +20,9 @@ from selectit.config import ModelConfig
 from selectit.errors import UserError
 from selectit.evaluate.judge.base import AnswerPair
 from selectit.evaluate.model.harness import quiet
-from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loaded import refuse_without_numbers
-from selectit.inference.memory import Halving
+from selectit.inference.memory import is_out_of_memory
 from selectit.inference.padded import PaddedRater
 from selectit.store.fingerprint import pinned
 
@@ -83,22 +82,23 @@ class LogProbabilityJudge:
             return load_model(self._config)
 
     @cached_property
-    def _reader(self) -> Halving[np.ndarray, torch.Tensor]:
-        """Gives the logits of m and M behind each prompt, float64 [2]."""
+    def _path(self) -> PaddedRater:
         refuse_without_numbers(self._model)
-        path = PaddedRater(self._model, self._labels)
+        return PaddedRater(self._model, self._labels)
 
-        @torch.inference_mode()
-        def read(batch: Batch[np.ndarray]) -> torch.Tensor:
-            return path.next_logits(batch.items)[:, list(self._labels)].double()
-
-        return Halving(read, lambda batch: len(batch.items) * max(map(len, batch.items)), self._too_large)
-
-    def _too_large(self, prompt: np.ndarray) -> UserError:
-        return UserError(
-            f"evaluate.judge: a comparison of {len(prompt)} tokens does not fit into memory together with {self.name}; "
-            "free memory, or use a smaller judge or one behind an endpoint"
-        )
+    @torch.inference_mode()
+    def _logits(self, prompt: list[int]) -> torch.Tensor:
+        """Of m and M behind a prompt, float64 [2]. It is read alone, for padding would change its rounding."""
+        try:
+            [of_labels] = self._path.next_logits([np.array(prompt)])[:, list(self._labels)].double()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"evaluate.judge: a comparison of {len(prompt)} tokens does not fit into memory together with "
+                f"{self.name}; free memory, or use a smaller judge or one behind an endpoint"
+            ) from error
+        return of_labels
 
     @property
     def _context_tokens(self) -> int:
@@ -106,7 +106,7 @@ class LogProbabilityJudge:
 
     def _probability_of_m(self, instruction: str, output_m: str, output_M: str) -> float:
         ids, _ = self._split(instruction, output_m, output_M)
-        [of_labels] = self._reader.read(Batch([np.array(ids)]))  # alone, for padding would change its rounding
+        of_labels = self._logits(ids)
         if not torch.isfinite(of_labels).all():
             raise UserError(
                 f"evaluate.judge: {self.name} gives {of_labels.tolist()} as logits of 'm' and 'M', which are no "

@@ -36,7 +36,7 @@ from selectit.inference.requests import (
     Likelihood,
     Request,
 )
-from selectit.inference.workers import ModelWorkers, in_order, processes_for
+from selectit.inference.workers import ModelWorkers, processes_for
 from selectit.templates import chat_template, default_template
 
 IF_KILLED = (
@@ -264,7 +264,7 @@ class EvaluatedLM(HFLM):
             return self._workers.run(ByPrefix(batches).take, num_processes)
         if self.model.device.type != self.device.type:  # it had given way to processes
             self.model.to(self.device)
-        return self._workers.run(in_order(iter(batches)), 1)
+        return ((batch, self.answerer.answer(batch)) for batch in batches)
 
 
 def _appended(tokenizer: PreTrainedTokenizerBase) -> Ids:

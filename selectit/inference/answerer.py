@@ -25,11 +25,15 @@ class Answerer:
         self._model, self._tokenizer, self._decode = model, tokenizer, decode
         self.shares = shares_prefixes(model)
         self._prefix = SharedPrefix(model)
-        self._halving: Halving[Request, Answer] = Halving(lambda batch: self._answer(batch), _num_tokens, _too_large)
+        self._halving: Halving[Request] = Halving(_num_tokens, _too_large)
 
     def answer(self, batch: Batch[Request]) -> list[Answer]:
         """Raises: UserError where not even one request fits into memory, or logits are not finite."""
-        return self._halving.read(batch)
+        answers: list[Answer] = []
+        for part in self._halving.parts(batch):
+            with part:
+                answers += self._answer(part.batch)
+        return answers
 
     def _answer(self, batch: Batch[Request]) -> list[Answer]:
         prompts = [request for request in batch.items if isinstance(request, Generation)]

@@ -50,19 +50,6 @@ class Batch(Generic[Item]):
     prefix: tuple[int, ...] = ()
 
 
-class Rater(Protocol):
-    name: str
-    pads: bool
-    """Whether a batch costs its longest text times their number, or only the tokens behind the prefix."""
-
-    def rate(self, batch: Batch[Text]) -> np.ndarray:
-        """Softmax over the whole vocabulary in float32, at the rating tokens, after the last token of each text.
-
-        Returns: float64 [len(batch.items), NUM_RATINGS].
-        Raises:  what `is_out_of_memory` knows, where the batch does not fit the device.
-        """
-
-
 @dataclass(frozen=True)
 class Limits:
     """Of one batch; and what is saved or lost where it is not full."""
@@ -116,7 +103,10 @@ def num_tokens(batch: Batch[Text], pads: bool) -> int:
 
 
 def batches(texts: Sequence[Text], prefix: tuple[int, ...], batch_tokens: int, pads: bool) -> Iterator[Batch[Text]]:
-    """At most `batch_tokens` each, padding included. Args: pads: as a `Rater` has it; then nothing is shared."""
+    """At most `batch_tokens` each, padding included.
+
+    Args: pads: whether every text is read as long as the longest; then nothing is shared.
+    """
     ordered = sorted(texts, key=lambda text: (-len(text.ids), text.keys))
     for part in cut(ordered, Limits(inf, batch_tokens), 0 if pads else len(prefix), pads=pads):
         yield Batch(part, prefix)

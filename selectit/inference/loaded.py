@@ -1,12 +1,15 @@
-"""A rater that is loaded and ready. The stage asks what it is and gives batches; in how many processes the model
-stands is decided here.
+"""A rater that is loaded and ready. The stage asks what it is and gives batches; which path computes them, and in how
+many processes the model stands, is decided here.
+
+What rates takes token ids of texts and gives numbers of them. Two paths stand behind `Rater`: the padded one, for every
+architecture, and the packed one, for models of the LLaMA family where it is known to give the same numbers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -18,7 +21,7 @@ from transformers import PreTrainedModel
 from selectit.config import ModelConfig, Quantization
 from selectit.errors import UserError
 from selectit.inference.ahead import ahead
-from selectit.inference.batch import Batch, Rater, Text, num_tokens
+from selectit.inference.batch import Batch, Text, num_tokens
 from selectit.inference.load import (
     is_offloaded,
     load_model,
@@ -29,6 +32,8 @@ from selectit.inference.load import (
     take_gpu,
 )
 from selectit.inference.memory import Halving
+from selectit.inference.packed import PackedRater, obstacle
+from selectit.inference.padded import PaddedRater
 from selectit.inference.quantised import bitsandbytes_config, dtype_text, method_of
 from selectit.inference.workers import ModelWorkers, counted_processes, in_order
 
@@ -37,6 +42,44 @@ IF_KILLED = (
     "Run again with score.num_processes=1 or a smaller score.batch_tokens."
 )
 PROBE_TOKENS = 8
+
+
+class Rater(Protocol):
+    name: str
+    pads: bool
+    """Whether a batch costs its longest text times their number, or only the tokens behind the prefix."""
+
+    def rate(self, batch: Batch[Text]) -> np.ndarray:
+        """Returns: float64 [len(batch.items), numbers of a text].
+        Raises:  what `is_out_of_memory` knows, where the batch does not fit the device.
+        """
+
+
+def make_rater(model: PreTrainedModel, rating_ids: Sequence[int]) -> Rater:
+    """Its `rate` gives the next-token probabilities of the ratings: softmax over the whole vocabulary in float32, after
+    the last token of each text.
+    """
+    return PackedRater(model, rating_ids) if obstacle(model) is None else PaddedRater(model, rating_ids)
+
+
+class FittingRater:
+    """A rater, and the size of batch that it has memory for.
+
+    Args: fits: `Halving.fits` of another one, with which this one is to share it.
+    """
+
+    def __init__(self, rater: Rater, fits: Any = None) -> None:
+        self._rater = rater
+        self._halving: Halving[Text] = Halving(functools.partial(num_tokens, pads=rater.pads), _too_large, fits)
+        self.fits = self._halving.fits
+
+    def read(self, batch: Batch[Text]) -> list[np.ndarray]:
+        """What the rater says of each text. Raises: what it raises; UserError where a text does not fit into memory."""
+        found: list[np.ndarray] = []
+        for part in self._halving.parts(batch):
+            with part:
+                found.extend(self._rater.rate(part.batch))
+        return found
 
 
 @dataclass(frozen=True)
@@ -100,11 +143,11 @@ class LoadedRater:
         rater: Any = make(model)
         self.pads: bool = rater.pads
         self._device = model.device
-        self._halving: Any = halving(rater)
+        self._reader: Any = FittingRater(rater)
         self._workers: ModelWorkers[Batch[Text], list[np.ndarray]] = ModelWorkers(
             model.device,
-            lambda batch: self._halving.read(batch),
-            functools.partial(_reading, config, make, self._halving.fits, quantization),
+            lambda batch: self._reader.read(batch),
+            functools.partial(_reading, config, make, self._reader.fits, quantization),
             self._give_way,
             IF_KILLED,
         )
@@ -140,10 +183,14 @@ class LoadedRater:
             was killed.
         """
         with contextlib.closing(ahead(iter(batches))) as made:
-            yield from self._workers.run(in_order(made), self.num_processes)
+            if self.num_processes == 1:
+                for batch in made:
+                    yield batch, self._reader.read(batch)
+            else:
+                yield from self._workers.run(in_order(made), self.num_processes)
 
     def _give_way(self) -> None:
-        self._halving = None
+        self._reader = None
 
 
 @torch.inference_mode()
@@ -161,11 +208,7 @@ def _reading(
     """What process `number` rates with, from its own copy. Args: fits: `Halving.fits`, shared by all."""
     take_gpu(number)
     rater = make(load_model(config, quantization=bitsandbytes_config(quantization, config)))
-    return halving(rater, fits).read
-
-
-def halving(rater: Rater, fits: Any = None) -> Halving[Text, np.ndarray]:
-    return Halving(rater.rate, functools.partial(num_tokens, pads=rater.pads), _too_large, fits)
+    return FittingRater(rater, fits).read
 
 
 def _too_large(text: Text) -> UserError:

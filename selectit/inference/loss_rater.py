@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from selectit.inference.batch import Batch, LossText, Rater, Text
+from selectit.inference.batch import Batch, LossText, Text
 from selectit.inference.kernels import linear
+from selectit.inference.loaded import Rater
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import PaddedRater
 

@@ -67,9 +67,9 @@ def in_order(items: Iterator[Item]) -> Callable[[Item | None], Item | None]:
 
 
 class ModelWorkers(Generic[Item, Result]):
-    """What a loaded model does with items: in this process, in forks of it on a CPU, or in a process for each GPU.
+    """What a loaded model does with items in several processes: forks of this one on a CPU, or one for each GPU.
 
-    The processes stay until it is closed.
+    They stay until it is closed.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ModelWorkers(Generic[Item, Result]):
     ) -> None:
         """Args:
         device: of the model.
-        do: the work, in this process and in its forks.
+        do: the work, in forks of this process.
         again: gives the process of GPU n what does its work, from a copy of its own; picklable. None: no GPU has one.
         give_way: called before those start, for the first GPU is for one of them.
         if_killed: the error's text where a process dies.
@@ -92,12 +92,7 @@ class ModelWorkers(Generic[Item, Result]):
         self._workers: Workers[Item, Result] | None = None
 
     def run(self, take: Callable[[Item | None], Item | None], num_processes: int) -> Iterator[tuple[Item, Result]]:
-        """As `Workers.run`; one process is this one."""
-        if num_processes == 1:
-            last: Item | None = None
-            while (last := take(last)) is not None:
-                yield last, self._do(last)
-            return
+        """As `Workers.run`."""
         if self._workers is None or not self._workers.open or self._workers.num_processes != num_processes:
             self.close()
             self._workers = self._start(num_processes)

@@ -1,7 +1,7 @@
 """Running a plan: each stage once, when its inputs are there, its failure confined to the rows that need it.
 
-Writes artifact folders through the store; yields what became of every stage. Where a ready stage runs is its
-executor's business.
+Writes artifact folders through the store; yields what became of every stage. A ready stage runs in this process, or
+where another executor (selectit/run/executors) puts it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from selectit.plan.outcome import Outcome
 from selectit.plan.status import State, inspect, state
 from selectit.recipe.rows import trains
 from selectit.run.executors.base import Executor, StageTask
-from selectit.run.executors.local import Here
 from selectit.run.preflight import preflight
-from selectit.run.stage_runner import Session
-from selectit.store.artifact import Store
+from selectit.run.stage_runner import Session, execute, module_of, release
 from selectit.store.names import ERROR, REPORT_FILES, REPORT_PAGE, RESULTS_CSV
+from selectit.store.runs_folder import Store
 from selectit.tracking import Tracker, wandb_run
 
 if TYPE_CHECKING:
@@ -37,14 +36,14 @@ PLOT_COLOURS = ":root { --plot-blue: #0072b2; background: #fff; color: #222 }"
 def run_plan(plan: Plan, session: Session, executor: Executor | None = None) -> dict[Stage, Outcome]:
     """Run what is not done.
 
-    Args:   executor: where; None: here, one stage after the other.
+    Args:   executor: where; None: in this process, one stage after the other.
     Raises: UserError listing everything that preflight found, before any stage runs.
     """
     session.store.prepare()
     states = inspect(plan, session.store)
     pending = [stage for stage in plan.stages if states[stage].status != "done"]
     preflight(pending, states, session.store.runs_dir)
-    executor = executor or Here(session)
+    executor = executor or InThisProcess(session)
     try:
         return _run(plan, session, executor, states, {stage: number for number, stage in enumerate(pending, start=1)})
     finally:
@@ -89,6 +88,35 @@ def _run(
                     now = states[stage]
                     states[stage] = State("done", "", now.identity, now.fingerprint, outcome.artifact)
     return {stage: outcomes[stage] for stage in plan.stages}
+
+
+class InThisProcess:
+    """The executor of stages one after the other; a loaded model is kept between stages of one kind."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._previous: Stage | None = None
+        self._ended: list[tuple[Stage, Outcome]] = []
+
+    @property
+    def has_room(self) -> bool:
+        return not self._ended
+
+    def start(self, task: StageTask) -> None:
+        if self._previous is not None and module_of(self._previous) is not module_of(task.stage):
+            release(self._previous)
+        self._previous = task.stage
+        self._ended.append(
+            (task.stage, execute(task.stage, task.now, task.inputs, task.title, self._session, task.labels))
+        )
+
+    def wait(self) -> list[tuple[Stage, Outcome]]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        if self._previous is not None:
+            release(self._previous)
 
 
 def _settled(

@@ -10,6 +10,7 @@ import contextlib
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -280,3 +281,9 @@ def read_ratings(ledger: Path, row_ids: Sequence[str] | pa.Array, prompts: Seque
 def ratings_of(table: pa.Table) -> np.ndarray:
     """float64 [num_records, NUM_RATINGS] of records without a failure."""
     return table["probabilities"].combine_chunks().flatten().to_numpy().reshape(-1, NUM_RATINGS)
+
+
+def value_counts(column: Any) -> Counter[str]:
+    """Of a column of texts, nulls left out."""
+    counted = compute.value_counts(column.drop_null())
+    return Counter({pair["values"].as_py(): pair["counts"].as_py() for pair in counted})

@@ -17,16 +17,14 @@ from selectit.config import LossStage
 from selectit.errors import UserError
 from selectit.inference.batch import LossText
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.inference.loaded import Loaded, LoadedRater
+from selectit.inference.loaded import LoadedRater
 from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.quantised import check_quantization
-from selectit.scoring.batch_tokens import tokens_of_a_batch
-from selectit.scoring.ledger import LedgerWriter, drop_parts
+from selectit.scoring.ledger import drop_parts, value_counts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
 from selectit.scoring.notes import READ_ALONE, failures_text
-from selectit.scoring.stage import value_counts
-from selectit.scoring.work import ShareTask, complete
+from selectit.scoring.work import ShareTask, WorkDone, done_elsewhere, finish, working
 from selectit.store.names import LOSSES_RECORD
 from selectit.templates.form import load_form
 from selectit.tracking import Tracker
@@ -60,21 +58,6 @@ class LossJob:
     def load(self, num_processes: int | None) -> LoadedRater:
         return LoadedRater(self.config.model, make_loss_rater, num_processes, self.config.quantization)
 
-    def do(self, rater: Loaded, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
-        config, index, num_tokens = self.config, self.index, 0
-        [done] = writer.done(index.row_ids, self.groups)
-        limit = tokens_of_a_batch(config, rater.facts.device)
-        mine = index.rows_of(share)
-        with tracker.progress("losses", int(mine.sum())) as advance:
-            advance(int((done & mine).sum()))
-            pending = loss_batches(self.tokenizer, config, index, done, limit, rater.pads, share)
-            for batch, sums in rater.rate(rater.plan(pending)):
-                records = [r for text, own in zip(batch.items, sums, strict=True) for r in _records(config, text, own)]
-                writer.add(records)
-                num_tokens += sum(record.num_tokens for record in records)
-                advance(len(records))
-        return {"num_tokens": num_tokens}
-
 
 def preflight(config: LossStage) -> None:
     """Raises: UserError, see `LossJob`; for a quantised model that cannot be loaded here."""
@@ -88,7 +71,12 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     """
     job = LossJob(config)
     index = job.index
-    ledger, work = complete(job, ShareTask(stage=config, out=out.resolve()), tracker)
+    task = ShareTask(stage=config, out=out.resolve())
+    if config.launcher == "external":
+        done = done_elsewhere(job, task)
+    else:
+        done = take_losses(job, task, tracker, config.num_processes)
+    ledger, work = finish(job, out, done)
     facts = work.facts
     table = parquet.read_table(ledger, columns=["response_loss", "num_tokens", "truncated", "failure"])
 
@@ -132,6 +120,25 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     tracker.log({f"losses/{name}": value for name, value in summary.items()})
     drop_parts(out)
     return summary
+
+
+def take_losses(
+    job: LossJob, task: ShareTask, tracker: Tracker, num_processes: int | None, share: tuple[int, int] | None = None
+) -> WorkDone:
+    """Write a record for every text that the stage's folder does not hold; arguments and errors as of
+    `selectit.scoring.stage.rate`.
+    """
+    config, index = job.config, job.index
+    with working(job, task.out, num_processes, share) as work, tracker.progress("losses", int(work.mine.sum())) as step:
+        [done], rater = work.done, work.rater
+        step(int((done & work.mine).sum()))
+        pending = loss_batches(job.tokenizer, config, index, done, work.batch_tokens, rater.pads, work.share)
+        for batch, sums in rater.rate(rater.plan(pending)):
+            records = [r for text, own in zip(batch.items, sums, strict=True) for r in _records(config, text, own)]
+            work.writer.add(records)
+            work.num_tokens += sum(record.num_tokens for record in records)
+            step(len(records))
+    return work.record
 
 
 def _records(config: LossStage, text: Any, sums: np.ndarray) -> list[LossRecord]:

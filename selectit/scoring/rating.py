@@ -1,11 +1,11 @@
-"""Rating a pool: texts that no ledger has yet go to the rater, and what it says is written down."""
+"""A pool as one rater reads it: the texts, the token ids of the ratings, and what is refused before anything is rated;
+and the records of a text.
+"""
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -15,18 +15,14 @@ from selectit.data.pool import Row
 from selectit.errors import UserError
 from selectit.inference.batch import Text
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
-from selectit.inference.loaded import Loaded, LoadedRater
-from selectit.inference.rater import make_rater
+from selectit.inference.loaded import Loaded, LoadedRater, make_rater
 from selectit.inference.vllm_rater import LoadedVllm, longest_text, refuse_beyond
-from selectit.scoring.batch_tokens import tokens_of_a_batch
-from selectit.scoring.ledger import SCHEMA, TOO_LONG, LedgerWriter, Record
+from selectit.scoring.ledger import SCHEMA, TOO_LONG, Record
 from selectit.scoring.notes import failures_text
 from selectit.scoring.ratings import RatingTokens, rating_tokens
-from selectit.scoring.reuse import EarlierRatings, basis, digest_of
-from selectit.scoring.texts import index_ratings, rating_batches, rating_texts
-from selectit.scoring.watch import Watch, watching
+from selectit.scoring.reuse import EarlierRatings, digest_of
+from selectit.scoring.texts import index_ratings, rating_texts
 from selectit.scoring.written import ending, written
-from selectit.tracking import Tracker
 
 MOST_SHOWN = 5
 
@@ -34,14 +30,13 @@ MOST_SHOWN = 5
 class Rating:
     """A `selectit.scoring.work.Job`: one rater over one pool.
 
-    Args:   earlier: finished score artifacts of the same checkpoint.
     Raises: UserError for a pool that cannot be read, or a tokenizer that cannot rate or is not the model's.
     """
 
     schema = SCHEMA
 
-    def __init__(self, config: ScoreStage, earlier: Sequence[Path] = ()) -> None:
-        self.config, self._earlier = config, earlier
+    def __init__(self, config: ScoreStage) -> None:
+        self.config = config
         self.index = index_ratings(config.pool, config.turns)
         self.tokenizer = load_tokenizer(config.model)
         self.rating_tokens = rating_tokens_of(self.tokenizer, config, self.index.examples, self.index.failures)
@@ -76,28 +71,26 @@ class Rating:
     def load(self, num_processes: int | None) -> Loaded:
         return load_rater(self.config, self.rating_ids, num_processes)
 
-    def do(self, rater: Loaded, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
-        """Rate what neither the stage's folder nor an earlier artifact holds."""
-        config, index, facts = self.config, self.index, rater.facts
-        done = writer.done(index.row_ids, self.groups)
-        answers = EarlierRatings(self._earlier, basis(self.rating_ids, facts.dtype, facts.rater, facts.device))
-        mine = index.rows_of(share)
-        total, name = int(mine.sum()) * len(config.prompts), Path(config.model.path).name
-        written_down = threading.Lock()  # batches are made, and what needs no rating is recorded, in a thread
-        with watching(tracker, total, name, len(config.prompts)) as watch:
-            watch.done(int(np.count_nonzero(done & mine)))
-
-            def unanswered(texts: Sequence[Text]) -> list[Text]:
-                return _unanswered(config, texts, answers, writer, watch, written_down)
-
-            limit = tokens_of_a_batch(config, facts.device)
-            pending = rating_batches(self.tokenizer, config, index, done, limit, rater.pads, unanswered, share)
-            for batch, probabilities in rater.rate(rater.plan(pending)):
-                records = [r for text, p in zip(batch.items, probabilities, strict=True) for r in _records(text, p)]
-                with written_down:
-                    writer.add(records)
-                    watch.rated(records, sum(len(text.ids) for text in batch.items))
-        return {"num_tokens": watch.num_tokens, "peak_memory_mb": watch.peak_memory_mb}
+    def known(self, texts: Sequence[Text], earlier: EarlierRatings) -> tuple[list[Text], list[Record]]:
+        """Args:    texts: of one rating prompt.
+        Returns: those that must be rated, and the records of the others: reused ratings, or why there is none.
+        Raises:  UserError for long rows where they are to be refused.
+        """
+        left: list[Text] = []
+        records: list[Record] = []
+        if not texts:
+            return left, records
+        if self.config.long_rows == "fail":
+            _refuse_long(self.config, texts)
+        prompt = self.config.prompts[texts[0].keys[0][1]]
+        for text, found in zip(texts, earlier.answer(prompt, [digest_of(text.ids) for text in texts]), strict=True):
+            if text.failure is not None:
+                records += records_of(text, None)
+            elif found is not None:
+                records += records_of(text, found.probabilities, found.source)
+            else:
+                left.append(text)
+        return left, records
 
 
 def load_rater(config: ScoreStage, rating_ids: Sequence[int], num_processes: int | None) -> Loaded:
@@ -118,35 +111,6 @@ def rating_tokens_of(
         raise UserError(f"pool {config.pool.path}: no row can be rated: {failures_text(failures)}")
     endings = (ending(tokenizer, config.template, p, r.instruction, r.response) for r in rows for p in config.prompts)
     return rating_tokens(tokenizer, endings)
-
-
-def _unanswered(
-    config: ScoreStage,
-    texts: Sequence[Text],
-    answers: EarlierRatings,
-    writer: LedgerWriter,
-    watch: Watch,
-    written_down: threading.Lock,
-) -> list[Text]:
-    """Those of the texts that must be rated; the ratings of the others, or why they have none, are written down."""
-    if not texts:
-        return []
-    if config.long_rows == "fail":
-        _refuse_long(config, texts)
-    prompt = config.prompts[texts[0].keys[0][1]]
-    left = []
-    for text, answer in zip(texts, answers.answer(prompt, [digest_of(text.ids) for text in texts]), strict=True):
-        if text.failure is not None:
-            records = _records(text, None)
-        elif answer is not None:
-            records = _records(text, answer.probabilities, answer.source)
-        else:
-            left.append(text)
-            continue
-        with written_down:
-            writer.add(records)
-            watch.done(len(records))
-    return left
 
 
 def _refuse_full_prompts(config: ScoreStage, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -179,8 +143,8 @@ def _refuse_long(config: ScoreStage, texts: Iterable[Text]) -> None:
         )
 
 
-def _records(text: Text, probabilities: np.ndarray | None, source: str | None = None) -> list[Record]:
-    """Args: probabilities: None for a text that is not to be rated; source: where they were taken from."""
+def records_of(text: Text, probabilities: np.ndarray | None, source: str | None = None) -> list[Record]:
+    """Args: probabilities: None for a text that is not to be rated; source: the artifact that they are reused from."""
     mass = 0.0 if probabilities is None else float(probabilities.sum())
     good = probabilities is not None and bool(np.isfinite(probabilities).all()) and mass > 0
     return [

@@ -23,7 +23,7 @@ from selectit.environment import prepare_process
 from selectit.errors import UserError
 
 if TYPE_CHECKING:
-    from selectit.scoring.work import Job, ShareTask
+    from selectit.scoring.work import ShareTask
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def read_task(file: Path) -> ShareTask:
 
 
 def main(file: Path) -> None:
-    """Raises: UserError, see `read_task` and `selectit.scoring.work.perform`."""
+    """Raises: UserError, see `read_task` and `selectit.scoring.stage.rate`."""
     from selectit.inference.load import take_gpu
     from selectit.scoring.ledger import PARTS
-    from selectit.scoring.loss_stage import LossJob
+    from selectit.scoring.loss_stage import LossJob, take_losses
     from selectit.scoring.rating import Rating
-    from selectit.scoring.work import perform
+    from selectit.scoring.stage import rate
     from selectit.tracking import Tracker
 
     task, place = read_task(file), place_in(os.environ)
@@ -82,13 +82,16 @@ def main(file: Path) -> None:
                 "of its GPUs; start one on each node"
             )
         take_gpu(place.local_rank)
-    job: Job = Rating(task.stage, task.earlier) if isinstance(task.stage, ScoreStage) else LossJob(task.stage)
     own = task.out / PARTS / f"log-{place.rank}"
     own.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     tracker = Tracker(own, Console(quiet=True) if place.rank else console)
     wanted = 1 if place.num_local > 1 else task.stage.num_processes
-    done = perform(job, task.out, tracker, wanted, share=(place.rank, place.world_size))
+    share = (place.rank, place.world_size)
+    if isinstance(task.stage, ScoreStage):
+        done = rate(Rating(task.stage), task, tracker, wanted, share)
+    else:
+        done = take_losses(LossJob(task.stage), task, tracker, wanted, share)
     console.print(
         f"share {place.rank + 1} of {place.world_size}: {done.num_tokens:,} tokens in {done.seconds:.1f} s, "
         f"{done.facts.dtype} on {done.facts.device}",

@@ -6,25 +6,28 @@ Reads the pool, the model and earlier ledgers; writes ledger.parquet and score.j
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as compute
-import pyarrow.parquet as parquet
 
 from selectit.config import ScoreStage
+from selectit.inference.batch import Text
 from selectit.inference.quantised import check_quantization
 from selectit.inference.vllm_client import check_vllm
-from selectit.scoring.ledger import drop_parts, ratings_of
+from selectit.scoring.ledger import drop_parts
 from selectit.scoring.notes import notes
 from selectit.scoring.rated_rows import num_answers
-from selectit.scoring.rating import Rating
-from selectit.scoring.reuse import basis
+from selectit.scoring.rating import Rating, records_of
+from selectit.scoring.reuse import EarlierRatings, basis
+from selectit.scoring.summary import summarise
+from selectit.scoring.texts import rating_batches
 from selectit.scoring.verify import verify
-from selectit.scoring.work import ShareTask, complete
+from selectit.scoring.watch import watching
+from selectit.scoring.work import ShareTask, WorkDone, done_elsewhere, finish, working
 from selectit.store.names import SCORE_RECORD, VERIFICATION
 from selectit.tracking import Tracker
 
@@ -48,10 +51,13 @@ def run(
              tokens, speed.
     Raises:  NotRun where the rating processes are started by hand and have not done it all.
     """
-    rating = Rating(config, earlier)
-    ledger, work = complete(
-        rating, ShareTask(stage=config, out=out.resolve(), earlier=tuple(path.resolve() for path in earlier)), tracker
-    )
+    rating = Rating(config)
+    task = ShareTask(stage=config, out=out.resolve(), earlier=tuple(path.resolve() for path in earlier))
+    if config.launcher == "external":
+        done = done_elsewhere(rating, task)
+    else:
+        done = rate(rating, task, tracker, config.num_processes)
+    ledger, work = finish(rating, out, done)
     facts, index, tokenizer = work.facts, rating.index, rating.tokenizer
 
     found = summarise(ledger, facts.context)
@@ -100,66 +106,39 @@ def run(
     return {**summary, "peak_memory_mb": work.peak_memory_mb}
 
 
-def summarise(ledger: Path, context: int | None) -> dict[str, Any]:
-    """Counts and means of a finished ledger, read a row group at a time."""
-    counts: Counter[str] = Counter()
-    failures: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    mass = 0.0
-    spread = _Spread()
-    columns = ["prompt", "probabilities", "mass", "num_tokens", "truncated", "failure", "taken_from"]
-    for table in _row_groups(ledger, columns):
-        spread.add(table.filter(compute.is_null(table["failure"])))
-        rated = table["mass"].drop_null().to_numpy()
-        num_tokens = table["num_tokens"].to_numpy()
-        mass += float(rated.sum())
-        counts["num_ratings"] += len(rated)
-        counts["num_tokens"] += int(num_tokens.sum())
-        counts["num_truncated"] += int(table["truncated"].to_numpy().sum())
-        whole = table["failure"].is_null().to_numpy()
-        counts["num_over_context"] += int((num_tokens[whole] > context).sum()) if context else 0
-        failures.update(value_counts(table["failure"]))
-        sources.update(value_counts(table["taken_from"]))
-    return {
-        "num_ratings": counts["num_ratings"],
-        "num_taken_over": sum(sources.values()),
-        "num_truncated": counts["num_truncated"],
-        "num_over_context": counts["num_over_context"],
-        "mean_mass": mass / counts["num_ratings"] if counts["num_ratings"] else 0.0,
-        "num_tokens": counts["num_tokens"],
-        "answer_spread": spread.largest,
-        "taken_over": dict(sources),
-        "failures": dict(failures),
-    }
+def rate(
+    rating: Rating, task: ShareTask, tracker: Tracker, num_processes: int | None, share: tuple[int, int] | None = None
+) -> WorkDone:
+    """Write a record for every text that neither the stage's folder nor an earlier ledger holds, in this process and
+    those that it starts.
 
+    Args:   share: rank and world size, where other processes do the rest of it at the same time.
+    Raises: UserError, see `working`; for a text that does not fit into memory, or is too long and not to be.
+    """
+    config, index, name = rating.config, rating.index, Path(rating.config.model.path).name
+    with working(rating, task.out, num_processes, share) as work:
+        rater, facts = work.rater, work.rater.facts
+        earlier = EarlierRatings(task.earlier, basis(rating.rating_ids, facts.dtype, facts.rater, facts.device))
+        total = int(work.mine.sum()) * len(config.prompts)
+        written_down = threading.Lock()  # batches are made, and what needs no rating is recorded, in a thread
+        with watching(tracker, total, name, len(config.prompts)) as watch:
+            watch.done(int(np.count_nonzero(work.done & work.mine)))
 
-class _Spread:
-    """How far a rater's answers to one rating prompt lie apart, at most: 0 where it answers every row alike."""
+            def left_to_rate(texts: list[Text]) -> list[Text]:
+                """The ratings of the others, or why they have none, are written down."""
+                left, known = rating.known(texts, earlier)
+                with written_down:
+                    work.writer.add(known)
+                    watch.done(len(known))
+                return left
 
-    def __init__(self) -> None:
-        self._ends: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def add(self, table: Any) -> None:
-        """Args: table: records without a failure."""
-        prompts, shares = table["prompt"].to_numpy(), ratings_of(table)
-        shares = shares / shares.sum(axis=1, keepdims=True)
-        for prompt in np.unique(prompts).tolist():
-            own = shares[prompts == prompt]
-            low, high = self._ends.get(prompt, (own[0], own[0]))
-            self._ends[prompt] = np.minimum(low, own.min(axis=0)), np.maximum(high, own.max(axis=0))
-
-    @property
-    def largest(self) -> float:
-        """Of the share of a rating among the five."""
-        return max((float((high - low).max()) for low, high in self._ends.values()), default=0.0)
-
-
-def _row_groups(ledger: Path, columns: list[str]) -> Iterator[Any]:
-    with parquet.ParquetFile(ledger) as file:
-        for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns=columns)
-
-
-def value_counts(column: Any) -> Counter[str]:
-    counted = compute.value_counts(column.drop_null())
-    return Counter({pair["values"].as_py(): pair["counts"].as_py() for pair in counted})
+            pending = rating_batches(
+                rating.tokenizer, config, index, work.done, work.batch_tokens, rater.pads, left_to_rate, work.share
+            )
+            for batch, probabilities in rater.rate(rater.plan(pending)):
+                records = [r for text, p in zip(batch.items, probabilities, strict=True) for r in records_of(text, p)]
+                with written_down:
+                    work.writer.add(records)
+                    watch.rated(records, sum(len(text.ids) for text in batch.items))
+        work.num_tokens, work.peak_memory_mb = watch.num_tokens, watch.peak_memory_mb
+    return work.record

@@ -1,7 +1,8 @@
-"""The work behind a ledger: done by this process, or by several that are started by hand, on any nodes.
+"""What every stage with a ledger uses while it works: the loaded model, the ledger, and the records of all processes.
 
-Each process writes its records below `ledger/`, and says in `ledger/process-*.json` what it computed with. Shares of
-the distinct texts need no word between processes, only one folder that all of them see.
+The work is done by the stage's process, or by several that are started by hand, on any nodes. Each writes its records
+below `ledger/`, and says in `ledger/process-*.json` what it computed with. Shares of the distinct texts need no word
+between processes, only one folder that all of them see.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +27,6 @@ from selectit.errors import NotRun, UserError
 from selectit.inference.loaded import Loaded, RaterFacts
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.ledger import PARTS, LedgerWriter
-from selectit.tracking import Tracker
 
 TASK_FILE = "task.json"
 SHARE_MODULE = "selectit.scoring.share"
@@ -76,33 +77,30 @@ class Job(Protocol):
 
     def load(self, num_processes: int | None) -> Loaded: ...
 
-    def do(self, rater: Loaded, writer: LedgerWriter, tracker: Tracker, share: tuple[int, int]) -> dict[str, int]:
-        """Write a record for every text of the share that has none. Returns: num_tokens that were read, and what else
-        of `WorkDone` was measured."""
+
+@dataclass
+class WorkInProgress:
+    """Of one process: what it works with and what has been measured of it."""
+
+    rater: Loaded
+    writer: LedgerWriter
+    done: np.ndarray
+    """bool [num_groups, num_rows], what was on disk when it began."""
+    mine: np.ndarray
+    """bool [num_rows], the rows that are this process's."""
+    batch_tokens: int
+    share: tuple[int, int]
+    """Rank and world size."""
+    record: WorkDone
+    """What the process's file holds: whole once the work has ended."""
+    num_tokens: int = 0
+    """Read so far, those of shared prefixes included."""
+    peak_memory_mb: int = 0
 
 
-def complete(job: Job, task: ShareTask, tracker: Tracker) -> tuple[Path, WorkDone]:
-    """Returns: the finished ledger, and what was computed with.
-
-    Raises: NotRun where the processes are started by hand and have not done it all.
-    """
-    if job.config.launcher == "external":
-        _refuse_missing(job, task)
-        done = _last_launch(task.out)
-    else:
-        done = perform(job, task.out, tracker, job.config.num_processes)
-    processes = _read_processes(task.out)
-    for other, its in processes.items():  # again, for processes that began at the same moment
-        _refuse_another_kind(done.facts, its.facts, task.out / PARTS / other)
-    raters = sorted({its.facts.rater for its in processes.values()})
-    done = done.model_copy(update={"facts": replace(done.facts, rater=" and ".join(raters))})
-    return LedgerWriter(task.out, job.schema).finish(job.index.row_ids), done
-
-
-def perform(
-    job: Job, out: Path, tracker: Tracker, num_processes: int | None, share: tuple[int, int] | None = None
-) -> WorkDone:
-    """Do the work in this process and those that it starts.
+@contextmanager
+def working(job: Job, out: Path, num_processes: int | None, share: tuple[int, int] | None) -> Iterator[WorkInProgress]:
+    """The model is loaded, and afterwards all records are on disk.
 
     Args:   share: rank and world size, where other processes do the rest of it at the same time.
     Raises: UserError where the records on disk come of another number type or kind of device.
@@ -111,20 +109,51 @@ def perform(
     writer = LedgerWriter(out, job.schema, own_folder=name if share else None)
     with job.load(num_processes) as rater:
         limit = tokens_of_a_batch(job.config, rater.facts.device)
-        done = WorkDone(facts=rater.facts, batch_tokens=limit, world_size=share[1] if share else 1)
+        record = WorkDone(facts=rater.facts, batch_tokens=limit, world_size=share[1] if share else 1)
         for other, theirs in _read_processes(out).items():
-            _refuse_another_kind(done.facts, theirs.facts, out / PARTS / other)
-        _write_process(out, name, done)
-        started = time.monotonic()
-        measured = job.do(rater, writer, tracker, share or (0, 1))
+            _refuse_another_kind(record.facts, theirs.facts, out / PARTS / other)
+        _write_process(out, name, record)
+        started, share = time.monotonic(), share or (0, 1)
+        done, mine = writer.done(job.index.row_ids, job.groups), job.index.rows_of(share)
+        work = WorkInProgress(rater, writer, done, mine, limit, share, record)
+        yield work
         seconds = time.monotonic() - started
         num_processes = rater.num_processes
     writer.flush()
-    done = done.model_copy(
-        update={**measured, "num_processes": num_processes, "seconds": seconds, "ended": time.time()}
+    ended = {"num_processes": num_processes, "seconds": seconds, "ended": time.time()}
+    measured = {"num_tokens": work.num_tokens, "peak_memory_mb": work.peak_memory_mb}
+    work.record = record.model_copy(update={**ended, **measured})
+    _write_process(out, name, work.record)
+
+
+def finish(job: Job, out: Path, done: WorkDone) -> tuple[Path, WorkDone]:
+    """Args: done: what was computed with. Returns: the finished ledger, and the same with all raters named."""
+    processes = _read_processes(out)
+    for other, its in processes.items():  # again, for processes that began at the same moment
+        _refuse_another_kind(done.facts, its.facts, out / PARTS / other)
+    raters = sorted({its.facts.rater for its in processes.values()})
+    done = done.model_copy(update={"facts": replace(done.facts, rater=" and ".join(raters))})
+    return LedgerWriter(out, job.schema).finish(job.index.row_ids), done
+
+
+def done_elsewhere(job: Job, task: ShareTask) -> WorkDone:
+    """The work of processes that are started by hand: the newest of them, with the numbers of all that have ended.
+    Speed is that of as many at the mean speed.
+
+    Raises: NotRun where they have not done it all.
+    """
+    _refuse_missing(job, task)
+    processes = sorted(_read_processes(task.out).values(), key=lambda done: done.ended)
+    newest = processes[-1]
+    seconds = sum(done.seconds for done in processes) / newest.world_size
+    return newest.model_copy(
+        update={
+            "num_processes": newest.num_processes * newest.world_size,
+            "num_tokens": sum(done.num_tokens for done in processes),
+            "seconds": seconds,
+            "peak_memory_mb": max(done.peak_memory_mb for done in processes),
+        }
     )
-    _write_process(out, name, done)
-    return done
 
 
 def _refuse_missing(job: Job, task: ShareTask) -> None:
@@ -138,21 +167,6 @@ def _refuse_missing(job: Job, task: ShareTask) -> None:
             f"share, such as with `srun --ntasks-per-node=1 python -m {SHARE_MODULE} {shlex.quote(str(file))}`, and "
             "run this command again when they are done"
         )
-
-
-def _last_launch(out: Path) -> WorkDone:
-    """The newest process, with the numbers of all that have ended: speed is that of as many at the mean speed."""
-    processes = sorted(_read_processes(out).values(), key=lambda done: done.ended)
-    newest = processes[-1]
-    seconds = sum(done.seconds for done in processes) / newest.world_size
-    return newest.model_copy(
-        update={
-            "num_processes": newest.num_processes * newest.world_size,
-            "num_tokens": sum(done.num_tokens for done in processes),
-            "seconds": seconds,
-            "peak_memory_mb": max(done.peak_memory_mb for done in processes),
-        }
-    )
 
 
 def _write_process(out: Path, name: str, done: WorkDone) -> None:

@@ -100,8 +100,8 @@ def _classes_of(path: Path, content: bytes) -> tuple[type[Strategy], ...]:
     module.__file__ = str(path)
     # pydantic looks for the names in annotations here, and for the fields' docstrings among the lines of the file
     sys.modules[module.__name__] = module
-    lines = content.decode("utf-8", errors="replace").splitlines(keepends=True)
-    linecache.cache[str(path)] = (len(content), None, lines, str(path))
+    text = content.decode("utf-8", errors="replace").splitlines(keepends=True)
+    linecache.cache[str(path)] = (len(content), None, text, str(path))
     try:
         exec(compile(content, str(path), "exec", dont_inherit=True), module.__dict__)
     except UserError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import csv
 import re
 import shutil
 from pathlib import Path
@@ -150,25 +150,28 @@ def test_an_entry_of_our_own_benchmarks_has_no_trace_of_tasks():
 def test_the_page_does_what_it_says(tmp_path, monkeypatch):
     """The example of docs/evaluation.md, done exactly: its files, its commands, its own task in the table."""
     page = (ROOT / "docs" / "evaluation.md").read_text()
-    section = page[page.index("### Any task of lm-eval") : page.index("## Chat format")]
-    profile, task = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    section = page[page.index("#### A task of your own") : page.index("## Chat format")]
+    task, profile, recipe = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
     [rows] = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
     [commands] = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
     (tmp_path / "my_tasks").mkdir()
     (tmp_path / "mine.yaml").write_text(profile)
+    (tmp_path / "my.yaml").write_text(recipe)
     (tmp_path / "my_tasks" / "sums.yaml").write_text(task)
     (tmp_path / "my_tasks" / "sums.jsonl").write_text(rows)
     (tmp_path / "demo").symlink_to(ROOT / "demo")
     monkeypatch.chdir(tmp_path)
-    show, evaluate, _ = commands.splitlines()
+    show, validate, run = commands.splitlines()
     told = call(*show.split()[1:])
     assert (
         "Question: What is 2 plus 3? Answer:" in told and "right answer: '5'; read as '5'; exact_match,number 1" in told
     )
-    assert "sums exact_match,number 0.0000 0.0000 2" in call(*evaluate.split()[1:])
-    assert (
-        json.loads((tmp_path / "scores" / "results.json").read_text())["sums"]["exact_match,number"]["num_items"] == 2
-    )
+    assert "sums: sums of lm-eval, 2 items" in call(*validate.split()[1:])
+    call(*run.split()[1:])
+    header, row = (tmp_path / "runs" / "mine" / "results.csv").read_text().splitlines()
+    found = dict(zip(header.split(","), next(csv.reader([row])), strict=True))
+    assert (found["benchmark"], found["metric"], found["value"]) == ("sums", "exact_match,number", "0.0")
+    assert "sums" in (tmp_path / "runs" / "mine" / "report.md").read_text()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Where ready stages run: in this process, on a Ray cluster, or as SLURM jobs."""
+"""Where ready stages run instead of in this process: on a Ray cluster, or as SLURM jobs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 EXECUTORS = ("local", "ray", "slurm")
 
 
-def make_executor(name: str, session: Session, ray_address: str | None = None, slurm: Sequence[str] = ()) -> Executor:
-    """Args: slurm: `key=value` texts, parameters of submitit.
-
-    Raises: UserError for an unknown name, an option of another executor, or an extra that is not installed.
+def make_executor(
+    name: str, session: Session, ray_address: str | None = None, slurm: Sequence[str] = ()
+) -> Executor | None:
+    """Args:    slurm: `key=value` texts, parameters of submitit.
+    Returns: None: the engine runs stages in this process.
+    Raises:  UserError for an unknown name, an option of another executor, or an extra that is not installed.
     """
     if name not in EXECUTORS:
         raise UserError(f"--executor {name}: allowed are {', '.join(EXECUTORS)}.{did_you_mean(name, EXECUTORS)}")
@@ -34,6 +36,4 @@ def make_executor(name: str, session: Session, ray_address: str | None = None, s
         from selectit.run.executors.slurm import OnSlurm
 
         return OnSlurm(session.console, session.store.runs_dir / "jobs", parse_overrides(slurm, option="--slurm"))
-    from selectit.run.executors.local import Here
-
-    return Here(session)
+    return None
