@@ -16,7 +16,7 @@ import yaml
 from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 

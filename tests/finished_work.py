@@ -26,9 +26,10 @@ from selectit.report import write_report
 from selectit.run.engine import found
 from selectit.scoring.ledger import SCHEMA, Record
 from selectit.selection import stage as selection
-from selectit.store.artifact import Store, finish
+from selectit.store.artifact import finish
 from selectit.store.kinds import KINDS
 from selectit.store.names import LEDGER, STAGE_FILE
+from selectit.store.runs_folder import Store
 from selectit.tracking import Tracker
 
 NUM_ROWS = 20

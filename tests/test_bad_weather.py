@@ -21,7 +21,7 @@ from selectit.run import engine, preflight
 from selectit.run import stage_runner as execution
 from selectit.run.engine import run_plan
 from selectit.run.stage_runner import Session
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 
 @pytest.fixture

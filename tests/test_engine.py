@@ -17,7 +17,8 @@ import wandb_offline
 import yaml
 
 from selectit.errors import EXIT_PREEMPTED, UserError
-from selectit.store.artifact import Store, finish, read_manifest
+from selectit.store.artifact import finish, read_manifest
+from selectit.store.runs_folder import Store
 
 
 @pytest.fixture(scope="module")

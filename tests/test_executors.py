@@ -20,7 +20,7 @@ from selectit.plan.graph import Stage, alone
 from selectit.run.engine import run_plan
 from selectit.run.executors import make_executor
 from selectit.run.stage_runner import Session
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 EXECUTORS = {"ray": [], "slurm": ["cluster=local"]}
 

@@ -20,7 +20,7 @@ import selectit
 from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 SHIPPED = Path(selectit.__file__).parent
 

@@ -11,7 +11,7 @@ from finished_work import Work, call
 from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 
 @pytest.fixture(scope="module")

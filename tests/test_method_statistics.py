@@ -10,21 +10,11 @@ import scipy.stats
 
 from selectit.statistics import ALPHA
 from selectit.statistics.equivalence import Error
+from selectit.statistics.item_error import item_error
 from selectit.statistics.items import item_weights, make_units
-from selectit.statistics.method import (
-    RowValues,
-    Spread,
-    detectable,
-    infer,
-    is_by_run,
-    is_equivalent,
-    item_error,
-    lacks_draws,
-    own_error,
-    seed_error,
-    spread,
-)
+from selectit.statistics.method import Spread, detectable, infer, is_equivalent, spread
 from selectit.statistics.power import Planned, items_needed, seeds_needed
+from selectit.statistics.seed_error import RowValues, is_by_run, lacks_draws, own_error, seed_error
 
 OURS, THEIRS = np.array([41.0, 43.5, 44.0, 40.0]), np.array([40.0, 41.0, 44.5, 38.0])
 

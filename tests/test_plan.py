@@ -23,9 +23,10 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
-from selectit.store.artifact import Store, finish
+from selectit.store.artifact import finish
 from selectit.store.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
 from selectit.store.kinds import KINDS
+from selectit.store.runs_folder import Store
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_the_report_has_losses_and_benchmarks_by_epoch_and_the_same_table(work):
     manifest["files"]["training.json"] = (path / "training.json").stat().st_size
     (path / "manifest.json").write_text(json.dumps(manifest))
     from selectit.run.engine import found
-    from selectit.store.artifact import Store
+    from selectit.store.runs_folder import Store
 
     outcomes = found(plan, Store(work.runs))
     listing = validation_losses(plan, outcomes)

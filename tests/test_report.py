@@ -27,9 +27,10 @@ from selectit.report.sections.sources import given
 from selectit.report.tables.subsets import overlaps, read_subsets
 from selectit.report.write import Report, read_table
 from selectit.scoring.ledger import SCHEMA
-from selectit.store.artifact import Store, finish
+from selectit.store.artifact import finish
 from selectit.store.fingerprint import digest
 from selectit.store.kinds import KINDS
+from selectit.store.runs_folder import Store
 
 NUM_ROWS = 40
 SELECTED = {"full": range(40), "random": range(0, 16, 2), "selectit": range(8)}

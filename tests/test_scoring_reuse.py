@@ -20,7 +20,7 @@ from selectit.run.engine import run_plan
 from selectit.run.stage_runner import Session
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 PROMPTS = read_rating_prompts("default", "corrected")
 

@@ -23,8 +23,8 @@ from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
 from selectit.recipe.rows import Recipe
-from selectit.store.artifact import Store
 from selectit.store.kinds import KINDS
+from selectit.store.runs_folder import Store
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / "recipes"

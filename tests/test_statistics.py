@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 
 from selectit.statistics.equivalence import item_deviation
+from selectit.statistics.item_error import item_error
 from selectit.statistics.items import LEAST_CLUSTERS, item_weights, make_units, read_scores
-from selectit.statistics.method import item_error
 from selectit.statistics.paired import MOST_ENUMERATED, drawn_p, holm, mcnemar, num_draws, sign_flips
 from selectit.statistics.seeds import variance_components
 

@@ -89,6 +89,9 @@ class Size:
     """Of these, with which all prompts of a task begin, such as the shots; 0 where there are few or it is not known."""
 
 
+NOT_MEASURED = "its files were not available where the others were measured"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     name: str
@@ -108,8 +111,8 @@ class Benchmark:
     grading: Grading
     right_answer: Callable[[Row], str | int]
     """As a model that follows the examples writes it; of choices the place of the right one."""
-    size: Size | None
-    """None: not known, so its price is not."""
+    size: Size | str
+    """A text: why it is not known, so that the price is not."""
     sizes: Mapping[str, Size] = field(default_factory=dict)
     """By form of the prompts, where that changes the items."""
     item_file: str | None = None

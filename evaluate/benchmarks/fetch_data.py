@@ -18,7 +18,7 @@ from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.benchmark import Benchmark, HubFiles, HubRows, Release, Rows
 from selectit.evaluate.benchmarks.files import lm_eval_tasks, prompt_forms
-from selectit.evaluate.benchmarks.registry import benchmark_named, benchmarks, in_folder
+from selectit.evaluate.benchmarks.registry import benchmark_named, benchmarks, names_in
 
 FETCHED_FILE = "fetched.json"
 
@@ -29,7 +29,7 @@ def fetch_benchmark(name: str, out: Path) -> str:
     Args:   name: a benchmark, or a folder of several: wmt22 for its four directions.
     Raises: UserError for an unknown name, no network, or data of another form than expected.
     """
-    if name not in benchmarks() and (several := in_folder(name)):
+    if name not in benchmarks() and (several := names_in(name)):
         return "; ".join(fetch_benchmark(one, out) for one in several)
     benchmark = benchmark_named(name)
     if benchmark.asked_as is not None:

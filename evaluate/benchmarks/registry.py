@@ -30,7 +30,7 @@ def benchmark_named(name: str) -> Benchmark:
     return found
 
 
-def in_folder(folder: str) -> list[str]:
+def names_in(folder: str) -> list[str]:
     """The benchmarks of a folder that ask something of their own."""
     return [name for name, one in benchmarks().items() if one.folder == folder and one.asked_as is None]
 

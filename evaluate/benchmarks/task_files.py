@@ -24,7 +24,6 @@ class TaskFiles:
 
     tasks: tuple[str, ...]
     """Names of the tasks; of a group, those of its members and of theirs."""
-    is_group: bool
     defining: tuple[Path, ...]
     """YAML files that name a task or a group."""
     others: tuple[Path, ...]
@@ -58,7 +57,6 @@ class _Finder:
         self._own = include_path
         self._own_folder = None if include_path is None else TaskFolder(include_path)
         self._tasks: dict[str, None] = {}
-        self._is_group = False
         self._defining, self._others, self._data = dict[Path, None](), dict[Path, None](), dict[Path, None]()
         self._datasets: dict[tuple[str, str | None], None] = {}
         self._untracked: dict[str, None] = {}
@@ -66,14 +64,13 @@ class _Finder:
     def found(self) -> TaskFiles:
         others = [path for path in self._others if path not in self._defining]
         return TaskFiles(
-            tuple(self._tasks), self._is_group, tuple(self._defining), tuple(others), tuple(self._data),
+            tuple(self._tasks), tuple(self._defining), tuple(others), tuple(self._data),
             tuple(self._datasets), tuple(self._untracked),
         )  # fmt: skip
 
     def add(self, name: str) -> None:
         if (path := self._file(name)) is None:
             raise self._unknown(name)
-        self._is_group = _is_group(self._read(path))
         self._add_member(name, ())
         if not self._tasks:
             raise UserError(f"{path}: the group {name} has no task; name some under `task:`")

@@ -15,7 +15,7 @@ from filelock import FileLock
 from selectit.data.jsonl import append_jsonl, whole_lines
 from selectit.errors import UserError
 from selectit.evaluate.judge.completion import is_probability, token_count
-from selectit.store.artifact import check_writable
+from selectit.store.runs_folder import check_writable
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.tables.results import recipe_of
-from selectit.store.artifact import Artifact, provenance
+from selectit.store.artifact import Artifact
 from selectit.store.fingerprint import Hasher
 from selectit.store.names import ARTIFACTS_FOLDER, MANIFEST, REPORT_FILES, REPORT_RECORD, SCORES_FILE
+from selectit.store.provenance import provenance
 from selectit.templates import OWN, chat_template
 
 MOST_CHARACTERS = 100

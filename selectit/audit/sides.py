@@ -18,10 +18,11 @@ from selectit.plan.graph import CONFIG_OF, Plan, Stage
 from selectit.plan.status import State, inspect
 from selectit.recipe.load import load
 from selectit.report.tables.results import column_of, secondary_metrics
-from selectit.store.artifact import Store, read_manifest
+from selectit.store.artifact import read_manifest
 from selectit.store.fingerprint import digest, identity, with_later_defaults
 from selectit.store.kinds import KINDS
 from selectit.store.names import RESULT_FILE
+from selectit.store.runs_folder import Store
 
 CellKey = tuple[str, ...]
 """Row, benchmark, selection, training and evaluation seed; of an artifact, its kind and the metric."""

@@ -18,10 +18,11 @@ from selectit.audit.trace import is_results, open_results, with_inputs
 from selectit.errors import UserError
 from selectit.plan.graph import Plan
 from selectit.plan.status import inspect
-from selectit.store.artifact import LOCK, MANIFEST, STAGE_FILE, Store, read_manifest
+from selectit.store.artifact import read_manifest
 from selectit.store.fingerprint import canonical_json, identity
 from selectit.store.kinds import KINDS
-from selectit.store.names import CHECKPOINTS_FOLDER
+from selectit.store.names import CHECKPOINTS_FOLDER, MANIFEST, STAGE_FILE
+from selectit.store.runs_folder import LOCK, Store
 
 DOOMED = ".freed-"
 """Prefix of a folder that is being removed: it left its place in one step, so none is ever half there."""

@@ -71,17 +71,7 @@ def losses(
 
 def _verify(config: Any, folder: Path, num_rows: int, tolerance: float | None) -> None:
     from selectit.scoring.loss_verify import verify_losses
-    from selectit.store.names import VERIFICATION
     from selectit.tracking import Tracker
 
     result = verify_losses(config, folder, num_rows, Tracker(folder, console), tolerance)
-    console.print(
-        f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
-        f"({result['rater']} path, {result['dtype']}): losses of responses differ by "
-        f"{result['max_response_loss_difference']:.1e} at most, rank correlation {result['rank_correlation']:.5f}, "
-        f"the highest {result['ratio']:.0%} overlap {result['subset_overlap']:.1%}\n"
-        f"verification: {folder / VERIFICATION}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    judge_verification(result)
+    judge_verification(folder, result, "losses of responses", result["max_response_loss_difference"], "highest")

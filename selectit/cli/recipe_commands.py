@@ -51,7 +51,7 @@ def run(
     from selectit.run.engine import log_report, run_plan
     from selectit.run.executors import make_executor
     from selectit.run.stage_runner import Session
-    from selectit.store.artifact import Store
+    from selectit.store.runs_folder import Store
 
     started = time.monotonic()
     loaded = load(recipe, set_)
@@ -114,7 +114,7 @@ def plan(
     from selectit.plan.build import build, rater_lines
     from selectit.plan.status import inspect
     from selectit.recipe.load import load
-    from selectit.store.artifact import Store
+    from selectit.store.runs_folder import Store
 
     loaded = load(recipe, set_)
     graph, store = build(loaded), Store(runs_dir)
@@ -298,8 +298,8 @@ def report(
     from selectit.report import write_report
     from selectit.report.render.terminal import print_table
     from selectit.run.engine import found
-    from selectit.store.artifact import Store
     from selectit.store.names import ARTIFACTS_FOLDER
+    from selectit.store.runs_folder import Store
 
     loaded = load(recipe, set_)
     check_recipe_outputs(loaded, runs_dir)

@@ -175,8 +175,8 @@ def export(
     from selectit.recipe.load import load
     from selectit.report import write_report
     from selectit.run.engine import found
-    from selectit.store.artifact import Store
     from selectit.store.outputs import Output
+    from selectit.store.runs_folder import Store
 
     loaded = load(recipe, set_)
     check_recipe_outputs(loaded, runs_dir, Output("--out", out, None if out.suffix == ".zip" else ()))
@@ -205,7 +205,7 @@ def gc(
     from selectit.audit.unused import find_unused, free
     from selectit.plan.build import build
     from selectit.recipe.load import load
-    from selectit.store.artifact import Store
+    from selectit.store.runs_folder import Store
 
     store = Store(runs_dir)
     unused, behind = find_unused([build(load(recipe, set_)) for recipe in recipes], store)
@@ -224,7 +224,7 @@ def _of_recipe(recipe: Path, runs_dir: Path, set_: list[str]) -> tuple[list[str]
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.run.engine import found
-    from selectit.store.artifact import Store
+    from selectit.store.runs_folder import Store
 
     loaded = load(recipe, set_)
     results = open_results(runs_dir / loaded.config.name)

@@ -10,6 +10,7 @@ import typer
 
 from selectit.cli.consoles import console, watched
 from selectit.errors import UserError
+from selectit.store.names import VERIFICATION
 
 if TYPE_CHECKING:
     from selectit.config import Config
@@ -55,7 +56,7 @@ def run_stages(
     from selectit.plan.graph import alone
     from selectit.run.engine import run_plan
     from selectit.run.stage_runner import Session
-    from selectit.store.artifact import Store
+    from selectit.store.runs_folder import Store
 
     store = Store(runs_dir, placed, reuse)
     shown = watched(quiet, verbose)
@@ -91,11 +92,20 @@ def run_alone(
     return path
 
 
-def judge_verification(result: dict[str, Any]) -> None:
-    """Print whether a ledger agrees with what was computed again, and if not, the rows that differ most.
+def judge_verification(folder: Path, result: dict[str, Any], what: str, difference: float, best: str) -> None:
+    """Print how far a ledger agrees with what was computed again, and if it does not, the rows that differ most.
 
-    Raises: typer.Exit with code 1 where it does not.
+    Args:   what: is compared; difference: the largest; best: which rows the overlap is of.
+    Raises: typer.Exit with code 1 where it does not agree.
     """
+    console.print(
+        f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
+        f"({result['rater']} path, {result['dtype']}): {what} differ by {difference:.1e} at most, rank correlation "
+        f"{result['rank_correlation']:.5f}, the {best} {result['ratio']:.0%} overlap {result['subset_overlap']:.1%}\n"
+        f"verification: {folder / VERIFICATION}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if result["agrees"]:
         console.print(f"agrees: within {result['tolerance']:g}", highlight=False)
         return

@@ -273,8 +273,8 @@ def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: 
     from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
-    from selectit.store.artifact import Store
     from selectit.store.kinds import KINDS
+    from selectit.store.runs_folder import Store
 
     if (tflops is None) != (utilisation is None):
         raise UserError("--tflops and --utilisation are given together, such as --tflops 989 --utilisation 0.4")
@@ -310,20 +310,10 @@ def _selection(folder: Path) -> dict[str, Any]:
 
 def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: float | None) -> None:
     from selectit.scoring.verify import verify
-    from selectit.store.names import VERIFICATION
     from selectit.tracking import Tracker
 
     result = verify(config, folder, num_rows, fidelity, Tracker(folder, console), tolerance)
-    console.print(
-        f"{result['num_rows']} of {result['num_rows_of_pool']} rows against one at a time in float32 "
-        f"({result['rater']} path, {result['dtype']}): sentence scores differ by "
-        f"{result['max_sentence_score_difference']:.1e} at most, rank correlation {result['rank_correlation']:.5f}, "
-        f"the best {result['ratio']:.0%} overlap {result['subset_overlap']:.1%}\n"
-        f"verification: {folder / VERIFICATION}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    judge_verification(result)
+    judge_verification(folder, result, "sentence scores", result["max_sentence_score_difference"], "best")
 
 
 def _check_suffix(pool: Path, out: Path) -> None:

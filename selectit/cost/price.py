@@ -14,7 +14,7 @@ from selectit.cost.speed import DECODE_SHARE, DeviceSpeed, device_name, finished
 from selectit.cost.work import Work, work_of
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.status import State
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 NO_SPEED = "no finished stage like it on this device; give --tflops, or --measure"
 

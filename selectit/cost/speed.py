@@ -16,8 +16,8 @@ from selectit.cost.work import Work
 from selectit.errors import UserError
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Stage
-from selectit.store.artifact import Store
 from selectit.store.fingerprint import canonical_json, identity
+from selectit.store.runs_folder import Store
 
 DECODE_SHARE = 0.1
 """Of the speed of reading: a written token passes every weight through memory once for each step."""

@@ -229,8 +229,9 @@ def _size(benchmark: BenchmarkConfig) -> Size:
             f"they are loaded (selectit evaluate --show {benchmark.name} --items all --out FILE writes them)"
         )
     declared = benchmarks()[benchmark.name]
-    if (size := declared.sizes.get(str(benchmark.prompts), declared.size)) is None:
-        raise UserError(f"how many items {benchmark.name} has, and how long they are, is not known here")
+    size = declared.sizes.get(str(benchmark.prompts), declared.size)
+    if isinstance(size, str):
+        raise UserError(f"how many items {benchmark.name} has, and how long they are, is not known: {size}")
     return size
 
 

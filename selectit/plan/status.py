@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from selectit.errors import UserError
 from selectit.plan.graph import Plan, Stage, StageConfig
-from selectit.store.artifact import Artifact, Store
+from selectit.store.artifact import Artifact
 from selectit.store.fingerprint import differences, digest, identity, leaves, with_later_defaults
 from selectit.store.kinds import KINDS
+from selectit.store.runs_folder import Store
 
 Status = Literal["done", "resume", "run", "blocked"]
 

@@ -18,8 +18,9 @@ from selectit.report.tables.item_runs import MOST_MISSING, gives
 from selectit.report.tables.item_texts import Differing, ItemPair, chosen, differing, read_pairs
 from selectit.report.tables.results import settings_of
 from selectit.statistics import ALPHA
+from selectit.statistics.item_error import item_error
 from selectit.statistics.items import ItemScores, item_weights, make_units, read_scores
-from selectit.statistics.method import infer, item_error, spread
+from selectit.statistics.method import infer, spread
 from selectit.statistics.paired import holm, mcnemar, num_draws, sign_flips
 from selectit.store.artifact import Artifact
 from selectit.store.fingerprint import canonical_json

@@ -21,8 +21,8 @@ from selectit.recipe.rows import trains
 from selectit.run.executors.base import Executor, StageTask
 from selectit.run.preflight import preflight
 from selectit.run.stage_runner import Session, execute, module_of, release
-from selectit.store.artifact import Store
 from selectit.store.names import ERROR, REPORT_FILES, REPORT_PAGE, RESULTS_CSV
+from selectit.store.runs_folder import Store
 from selectit.tracking import Tracker, wandb_run
 
 if TYPE_CHECKING:

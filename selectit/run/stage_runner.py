@@ -24,10 +24,12 @@ from selectit.errors import NotRun, UserError, is_full, no_space
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
 from selectit.plan.status import State
-from selectit.store.artifact import Artifact, Store, finish, provenance
+from selectit.store.artifact import Artifact, finish
 from selectit.store.fingerprint import pinned
 from selectit.store.kinds import KINDS
 from selectit.store.names import ERROR, MANIFEST, STAGE_FILE
+from selectit.store.provenance import provenance
+from selectit.store.runs_folder import Store
 from selectit.tracking import Tracker, wandb_run
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from scipy.stats import t as student
 
 from selectit.statistics import ALPHA, CONFIDENCE
+from selectit.statistics.search import smallest
 
 Verdict = Literal["agrees", "differs", "too imprecise to tell"]
 LEAST_SEEDS = 3
@@ -134,7 +135,7 @@ def seeds_needed(deviation: float, margin: float, theirs: Error | None = None) -
     def enough(number: int) -> bool:
         return _reach([Error(deviation**2 / number, number - 1), *([theirs] if theirs else [])]) < margin
 
-    return _fewest(enough, LEAST_SEEDS - 1, MOST_SEEDS)
+    return smallest(enough, LEAST_SEEDS, MOST_SEEDS)
 
 
 def items_needed(deviation: float, num_items: int, margin: float, num_seeds: int, theirs: Error | None = None) -> int:
@@ -148,18 +149,7 @@ def items_needed(deviation: float, num_items: int, margin: float, num_seeds: int
         ours = Error(deviation**2 * num_items / items / num_seeds, num_seeds - 1)
         return _reach([ours, *([theirs] if theirs else [])]) < margin
 
-    return _fewest(enough, 0, MOST_ITEMS) or 0
-
-
-def _fewest(enough: Callable[[int], bool], least: int, most: int) -> int | None:
-    """The smallest number above `least` that is enough, where every larger one is too; None where `most` is not."""
-    if not enough(most):
-        return None
-    low, high = least, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return smallest(enough, 1, MOST_ITEMS) or 0
 
 
 def _reach(errors: Sequence[Error]) -> float:

@@ -6,12 +6,12 @@ that is planned for is that of `selectit.statistics.method`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from selectit.statistics import ALPHA
 from selectit.statistics.equivalence import Error
 from selectit.statistics.method import Spread, detectable
+from selectit.statistics.search import smallest
 
 MOST_SEEDS = 100
 MOST_ITEMS = 1_000_000
@@ -48,21 +48,11 @@ class Planned:
 
 def seeds_needed(difference: float, planned: Planned, alpha: float = ALPHA) -> int | None:
     """Training seeds of each method with which the difference is found four times in five; None: not with 100."""
-    return _smallest(lambda n: detectable(planned.spread(n), alpha) <= difference, 2, MOST_SEEDS)
+    return smallest(lambda n: detectable(planned.spread(n), alpha) <= difference, 2, MOST_SEEDS)
 
 
 def items_needed(difference: float, num_seeds: int, planned: Planned, alpha: float = ALPHA) -> int | None:
     """Items with which the difference is found four times in five; None: not with a million, the seeds are too few."""
     if num_seeds < 2:
         return None
-    return _smallest(lambda n: detectable(planned.spread(num_seeds, n), alpha) <= difference, 2, MOST_ITEMS)
-
-
-def _smallest(enough: Callable[[int], bool], low: int, high: int) -> int | None:
-    """The smallest number that is enough; what is enough stays so with more."""
-    if not enough(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    return smallest(lambda n: detectable(planned.spread(num_seeds, n), alpha) <= difference, 2, MOST_ITEMS)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selectit.errors import UserError
-from selectit.store.artifact import check_writable
 from selectit.store.fingerprint import is_memory
 from selectit.store.kinds import KINDS
 from selectit.store.names import (
@@ -25,6 +24,7 @@ from selectit.store.names import (
     STAGE_FILE,
     VERIFICATION,
 )
+from selectit.store.runs_folder import check_writable
 
 OF_EVERY_STAGE = (MANIFEST, STAGE_FILE, ERROR, VERIFICATION, METRICS_FILE)
 """What any stage may write next to its own outputs."""

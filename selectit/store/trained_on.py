@@ -19,9 +19,9 @@ from transformers.utils.hub import get_checkpoint_shard_files
 
 from selectit.config import Config, ModelConfig
 from selectit.errors import UserError
-from selectit.store.artifact import check_writable
 from selectit.store.fingerprint import Hasher, digest, resolve_revision
 from selectit.store.names import ADAPTER_CONFIG, HASHES_FILE, TRAINED_ON_FILE
+from selectit.store.runs_folder import check_writable
 from selectit.templates import template_name
 from selectit.templates.form import Form
 

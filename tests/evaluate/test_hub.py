@@ -22,8 +22,8 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.build import build
 from selectit.recipe.load import load
 from selectit.run.engine import found
-from selectit.store.artifact import Store
 from selectit.store.fingerprint import Hasher, identity, pinned
+from selectit.store.runs_folder import Store
 
 OLD, NEW = "0" * 40, "f" * 40
 QUESTIONS = {OLD: "One and one?", NEW: "Two and two?"}

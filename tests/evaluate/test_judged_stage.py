@@ -20,7 +20,7 @@ from selectit.recipe.load import load
 from selectit.report import write_report
 from selectit.run.engine import found, run_plan
 from selectit.run.stage_runner import Session
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 
 @pytest.fixture

@@ -28,12 +28,15 @@ def test_every_folder_declares_a_benchmark():
 
 @EVERY
 def test_its_readme_has_source_licence_files_and_how_it_is_graded(one):
-    text = (home(one.folder) / "README.md").read_text()
+    page = home(one.folder) / "README.md"
+    assert page.is_file(), f"{page}: write its source, licence, files, and how it is asked and graded"
+    text = page.read_text()
     found = dict(re.findall(r"^- ([^:]+): (.+(?:\n  .+)*)", text, re.M))
-    assert {"Source", "Licence", "Asked and graded"} <= set(found)
+    missing = {"Source", "Licence", "Asked and graded"} - set(found)
+    assert not missing, f"{page} needs a line `- {min(missing)}: ...`"
     assert f"`{one.name}`" in text, "the README names the benchmarks of its folder"
     assert found.get("On the hub") == (None if one.hub is None else f"`{one.hub}`.")
-    assert f"Files, in the folder `{one.folder}/` of `evaluate.data`" in found
+    assert f"Files, in the folder `{one.folder}/` of `evaluate.data`" in found, f"{page} names its files"
     if len([other for other in benchmarks().values() if other.folder == one.folder]) == 1:
         for name in (*one.files, *one.optional_files):
             assert name.replace("{task}", "<task>") in text

@@ -22,7 +22,7 @@ def names(paths):
 
 def test_a_task_is_its_yaml_what_it_includes_its_python_and_its_data(own):
     found = find_task("sums_points", str(own))
-    assert found.tasks == ("sums_points",) and not found.is_group
+    assert found.tasks == ("sums_points",)
     assert names(found.defining) == ["sums_points.yaml"]
     assert names(found.others) == ["scoring.py", "sums_text.yaml"]
     assert names(found.data) == ["sums.jsonl", "train.jsonl"]
@@ -31,7 +31,7 @@ def test_a_task_is_its_yaml_what_it_includes_its_python_and_its_data(own):
 
 def test_a_group_is_all_its_members(own):
     found = find_task("sums", str(own))
-    assert found.is_group and found.tasks == ("sums_choice", "sums_short")
+    assert found.tasks == ("sums_choice", "sums_short")
     assert names(found.defining) == ["sums_choice.yaml", "sums_group.yaml", "sums_short.yaml"]
     assert names(found.data) == ["few.jsonl", "sums.jsonl", "train.jsonl"]
 
@@ -54,7 +54,7 @@ def test_lm_evals_own_tasks_are_found_with_their_data_sets():
     assert names(arc.others) == ["arc_easy.yaml"], "which arc_challenge includes"
     assert find_task("ifeval", None).datasets == (("google/IFEval", None),)
     mmlu = find_task("mmlu", None)
-    assert mmlu.is_group and len(mmlu.tasks) == 57, "its members are groups, and theirs are tags"
+    assert len(mmlu.tasks) == 57, "its members are groups, and theirs are tags"
 
 
 def test_names_and_tags_are_those_of_lm_evals_index():

@@ -18,7 +18,7 @@ from selectit.plan.build import build as build_plan
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
 from selectit.run.preflight import preflight
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 SYSTEM = {"role": "system", "content": "Answer in one word."}
 

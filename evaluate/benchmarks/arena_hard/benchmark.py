@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from selectit.data.jsonl import read_jsonl
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.benchmark import Benchmark, Find, HubFiles, Rows
+from selectit.evaluate.benchmarks.benchmark import NOT_MEASURED, Benchmark, Find, HubFiles, Rows
 from selectit.evaluate.benchmarks.rows import rows_with
 from selectit.evaluate.grading.kinds import Judged
 
@@ -52,6 +52,6 @@ BENCHMARKS = (
         ),
         grading=Judged(reference=REFERENCE, games=True),
         right_answer=lambda row: str(row["output"]),
-        size=None,
+        size=NOT_MEASURED,
     ),
 )

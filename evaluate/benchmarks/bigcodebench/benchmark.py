@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selectit.data.jsonl import read_jsonl
-from selectit.evaluate.benchmarks.benchmark import Benchmark, Find, HubRows, ReadHub, Rows
+from selectit.evaluate.benchmarks.benchmark import NOT_MEASURED, Benchmark, Find, HubRows, ReadHub, Rows
 from selectit.evaluate.benchmarks.rows import as_lines, rows_with
 from selectit.evaluate.grading.kinds import Exported
 from selectit.store.names import SAMPLES_FILE
@@ -38,6 +38,6 @@ BENCHMARKS = (
             f"complete --subset full --samples {SAMPLES_FILE}, in BigCodeBench's own container (docs/evaluation.md)",
         ),
         right_answer=lambda row: str(row["canonical_solution"]),
-        size=None,
+        size=NOT_MEASURED,
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from selectit.data.jsonl import read_jsonl
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.benchmark import Benchmark, Find, HubRows, ReadHub, Row, Rows
+from selectit.evaluate.benchmarks.benchmark import NOT_MEASURED, Benchmark, Find, HubRows, ReadHub, Row, Rows
 from selectit.evaluate.benchmarks.rows import as_lines, only, rows_with
 from selectit.evaluate.grading.kinds import Programs
 from selectit.evaluate.grading.sandbox import Program
@@ -87,7 +87,7 @@ BENCHMARKS = (
         source=HubRows(HUB, _to_files, _of_hub),
         grading=Programs(_program),
         right_answer=lambda row: str(row["code"].replace("\r", "")),
-        size=None,
+        size=NOT_MEASURED,
         places=lambda asked, _: [task_id - 1 for task_id in asked["task_id"]],
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selectit.evaluate.benchmarks.benchmark import Benchmark, Release
+from selectit.evaluate.benchmarks.benchmark import NOT_MEASURED, Benchmark, Release
 from selectit.evaluate.benchmarks.evalplus import plus_program, reader_of
 from selectit.evaluate.benchmarks.mbpp.benchmark import TRUTH_OF_A_MATCH
 from selectit.evaluate.grading.kinds import Programs
@@ -34,6 +34,6 @@ BENCHMARKS = (
         ),
         grading=Programs(_program),
         right_answer=lambda row: str(row["canonical_solution"]),
-        size=None,
+        size=NOT_MEASURED,
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.benchmark import Benchmark, Find, HubRows, ReadHub, Row, Rows
+from selectit.evaluate.benchmarks.benchmark import NOT_MEASURED, Benchmark, Find, HubRows, ReadHub, Row, Rows
 from selectit.evaluate.grading.kinds import Translations
 
 PAIRS = (("en", "de"), ("de", "en"), ("en", "zh"), ("zh", "en"))
@@ -52,7 +52,7 @@ def _declared(source: str, target: str, comet: bool) -> Benchmark:
         source=HubRows("haoranxu/WMT22-Test", to_files, _of_hub),
         grading=Translations(source, target, comet),
         right_answer=lambda row: f" {row['reference']}",
-        size=None,
+        size=NOT_MEASURED,
         asked_as=name if comet else None,
     )
 

@@ -5,7 +5,6 @@ Reads selection.json and training.json, and the seconds of the manifests.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,8 +28,8 @@ from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT
 from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
-from selectit.report.tables.subsets import selection_of, summaries, training_of
-from selectit.store.names import TRAINING_FILE
+from selectit.report.tables.subsets import selection_of, summaries
+from selectit.report.tables.trainings import training_records
 from selectit.templates import template_name
 from selectit.text import duration
 
@@ -67,7 +66,7 @@ def arms(plan: Plan, outcomes: Mapping[Stage, Outcome], notes: Sequence[str]) ->
     rows, of_rows = [], dict[str, None]()
     for row in plan.rows:
         subsets = [selections[s] for s in _once(map(selection_of, row.cells)) if s in selections]
-        runs = [_training(stage, outcomes) for stage in _once(map(training_of, row.cells))]
+        runs = training_records(row, outcomes)
         rows.append(
             (
                 row.label,
@@ -197,12 +196,6 @@ def _seeds(row: TableRow) -> str:
         values = dict.fromkeys(str(getattr(cell, f"{purpose}_seed")) for cell in row.cells)
         parts.append(f"{purpose} {', '.join(values)}")
     return "; ".join(parts)
-
-
-def _training(stage: Stage, outcomes: Mapping[Stage, Outcome]) -> dict[str, Any]:
-    artifact = outcomes.get(stage, UNTOUCHED).artifact
-    path = artifact.path / TRAINING_FILE if artifact else None
-    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
 
 
 def costs(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Section:

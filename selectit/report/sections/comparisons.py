@@ -11,7 +11,7 @@ from selectit.report.section import Bullets, Folded, Listing, Note, Section
 from selectit.report.tables.comparisons import Comparison, Comparisons
 from selectit.report.tables.table import AVERAGE, MARKS
 from selectit.statistics import ALPHA, CONFIDENCE
-from selectit.statistics.method import POWER
+from selectit.statistics.equivalence import POWER
 
 MOST_FINDINGS = 24
 MOST_OPEN = 12

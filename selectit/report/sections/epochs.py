@@ -17,8 +17,8 @@ from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT
 from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
-from selectit.report.tables.subsets import training_of
-from selectit.store.names import RESULT_FILE, TRAINING_FILE
+from selectit.report.tables.trainings import training_records
+from selectit.store.names import RESULT_FILE
 
 VALIDATION_NOTE = (
     "Mean loss in nats on the tokens of rows that were not trained on, over the training seeds. Losses of arms are "
@@ -32,15 +32,8 @@ EPOCHS_NOTE = (
 
 def trainings(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> dict[TableRow, list[dict[str, Any]]]:
     """training.json of the finished trainings of each row that validates."""
-    found: dict[TableRow, list[dict[str, Any]]] = {}
-    for row in plan.rows:
-        for stage in dict.fromkeys(training_of(cell) for cell in row.cells):
-            artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
-            path = artifact.path / TRAINING_FILE if artifact else None
-            record = json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
-            if record.get("validation"):
-                found.setdefault(row, []).append(record)
-    return found
+    found = {row: [r for r in training_records(row, outcomes) if r.get("validation")] for row in plan.rows}
+    return {row: records for row, records in found.items() if records}
 
 
 def validation(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Section | None:

@@ -22,8 +22,9 @@ from selectit.report.tables.compare import pairs_of
 from selectit.report.tables.item_runs import RowRuns, obstacle, read_rows
 from selectit.report.tables.results import Result, read_results, recipe_of
 from selectit.statistics import ALPHA
+from selectit.statistics.item_error import item_error
 from selectit.statistics.items import Mean, item_weights, make_units
-from selectit.statistics.method import detectable, item_error
+from selectit.statistics.method import detectable
 from selectit.statistics.power import Planned, items_needed, seeds_needed
 
 COLUMNS = (

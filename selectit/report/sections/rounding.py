@@ -5,14 +5,11 @@ Reads training.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
-from selectit.report.tables.results import UNTOUCHED
-from selectit.report.tables.subsets import training_of
-from selectit.store.names import TRAINING_FILE
+from selectit.report.tables.trainings import training_records
 
 SMALL_SHARE = 0.5
 """Of changed weights in a full training: less than this is named."""
@@ -22,10 +19,7 @@ def rounding_notes(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> list[str]:
     """One sentence for each row of the table with such a training."""
     notes: dict[str, None] = {}
     for row in plan.rows:
-        for stage in dict.fromkeys(training_of(cell) for cell in row.cells):
-            artifact = outcomes.get(stage, UNTOUCHED).artifact if stage else None
-            path = artifact.path / TRAINING_FILE if artifact else None
-            record = json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
+        for record in training_records(row, outcomes):
             share = record.get("changed_share", 1.0)
             if record.get("method") == "full" and share < SMALL_SHARE:
                 notes[

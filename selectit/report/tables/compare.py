@@ -19,20 +19,11 @@ from selectit.report.tables.item_runs import RowRuns, alike, obstacle, read_rows
 from selectit.report.tables.results import Result
 from selectit.report.tables.table import AVERAGE, Table, baselines_of
 from selectit.report.tables.words import Tested, judged
+from selectit.statistics.item_error import ItemError, item_error, mean_item_error
 from selectit.statistics.items import Mean, Units, item_weights, make_units
-from selectit.statistics.method import (
-    ItemError,
-    RowValues,
-    Spread,
-    infer,
-    is_by_run,
-    item_error,
-    mean_item_error,
-    own_error,
-    seed_error,
-    spread,
-)
+from selectit.statistics.method import Spread, infer, spread
 from selectit.statistics.paired import SignFlips, drawn_p, mcnemar, num_draws, sign_flips
+from selectit.statistics.seed_error import RowValues, is_by_run, own_error, seed_error
 
 SEED = 0
 DRAWS_MISSING = "missing runs leave fewer than two training seeds with every draw of the subset"

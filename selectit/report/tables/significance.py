@@ -11,7 +11,7 @@ from selectit.report.render import formats
 from selectit.report.tables.comparisons import Comparison, Comparisons
 from selectit.report.tables.table import AVERAGE, MARKS
 from selectit.statistics import ALPHA
-from selectit.statistics.method import POWER
+from selectit.statistics.equivalence import POWER
 
 
 def significance(comparisons: Comparisons) -> list[str]:

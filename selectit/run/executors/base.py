@@ -18,7 +18,8 @@ from selectit.plan.graph import Stage, StageConfig
 from selectit.plan.outcome import Outcome
 from selectit.plan.status import State
 from selectit.run.stage_runner import Session, execute
-from selectit.store.artifact import Artifact, Store
+from selectit.store.artifact import Artifact
+from selectit.store.runs_folder import Store
 
 LOG_WIDTH = 160
 MOST_RETRIES = 3
