@@ -309,8 +309,8 @@ def test_what_an_unfinished_ledger_holds_costs_nothing(work):
     from selectit.plan.status import inspect
     from selectit.recipe.load import load
     from selectit.scoring.ledger import LedgerWriter
-    from selectit.store.artifact import Store
     from selectit.store.names import STAGE_FILE
+    from selectit.store.runs_folder import Store
 
     plan, store = build(load(work.recipe)), Store(work.runs)
     stage = next(stage for stage in plan.stages if stage.kind == "score")

@@ -32,7 +32,7 @@ from selectit.plan.graph import Stage, alone
 from selectit.plan.status import inspect
 from selectit.run.engine import run_plan
 from selectit.run.stage_runner import Session
-from selectit.store.artifact import Store
+from selectit.store.runs_folder import Store
 
 
 @pytest.mark.parametrize(

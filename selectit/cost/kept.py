@@ -22,9 +22,9 @@ from selectit.scoring.ledger import SCHEMA as RATINGS
 from selectit.scoring.ledger import recorded
 from selectit.scoring.loss_ledger import SCHEMA as LOSSES
 from selectit.scoring.reuse import EarlierRatings
-from selectit.store.artifact import Store
 from selectit.store.kinds import KINDS
 from selectit.store.names import CHECKPOINT_RECORD, CHECKPOINTS_FOLDER, TRAINER_STATE
+from selectit.store.runs_folder import Store
 
 
 @dataclass(frozen=True)
