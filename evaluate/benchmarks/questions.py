@@ -203,7 +203,7 @@ def check_demonstrations(benchmark: BenchmarkConfig, folder: Path) -> None:
         found = len(declared.read(find, task)[declared.shots.split])
         if found < wanted:
             path = find(declared.shots.file.format(task=task))
-            raise UserError(f"{path} has {found} demonstrations, and num_fewshot is {wanted}")
+            raise UserError(f"{path} has {found} demonstrations of {task}, and num_fewshot is {wanted}")
 
 
 def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[str], list[str]]:

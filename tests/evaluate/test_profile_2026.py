@@ -3,10 +3,12 @@
 The rows are made up, in their authors' layouts (benchmarks_2026.py).
 """
 
+import io
 import json
 import math
 import os
 import re
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,8 +28,13 @@ from benchmarks_2026 import (
     write_rest,
     write_truthfulqa,
 )
+from typer.testing import CliRunner
 
+from selectit.cli.app import app
 from selectit.errors import UserError
+from selectit.evaluate.benchmarks import fetch_data
+from selectit.evaluate.benchmarks.fetch_data import fetch_benchmark
+from selectit.evaluate.benchmarks.files import data_files
 from selectit.evaluate.benchmarks.questions import load_questions
 from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_check import check_task
@@ -292,10 +299,6 @@ def test_a_real_model_is_asked_and_graded(evaluate, folder, punkt, name):
 
 
 def test_log_probabilities_are_judged_again_and_texts_are_refused(oracle, evaluate, folder, monkeypatch, tmp_path):
-    from typer.testing import CliRunner
-
-    from selectit.cli.app import app
-
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps({"benchmark": "truthfulqa", "task": "truthfulqa", "doc_id": 0, "answer": "A"}) + "\n")
     options = ["--benchmarks", "truthfulqa", "--profile", "2026", "--data", str(folder), "--out", str(tmp_path / "g")]
@@ -333,7 +336,7 @@ def test_a_damaged_file_is_named_with_its_row(folder, demo_model, name, damage, 
 def test_too_few_worked_examples_are_known_before_anything_runs(folder, demo_model):
     write_mmlu_pro(folder / "mmlu_pro", num_shots=3)
     with pytest.raises(
-        UserError, match=r"validation-00000-of-00001\.parquet has 3 demonstrations, and num_fewshot is 5"
+        UserError, match=r"validation-00000-of-00001\.parquet has 3 demonstrations of biology, and num_few"
     ):
         check_benchmark(stage_of("mmlu_pro", folder, demo_model))
 
@@ -365,3 +368,93 @@ def test_a_gated_data_set_says_where_its_terms_are(monkeypatch, folder, demo_mod
     (folder / "gpqa_diamond" / "gpqa_diamond.csv").unlink()
     with pytest.raises(UserError, match=r"dataset\.zip(.|\n)*README has the password(.|\n)*accepted its terms"):
         check_benchmark(stage_of("gpqa_diamond", folder, demo_model))
+
+
+HUB_ROW = {
+    "question": "What happens if you count sheep?",
+    "mc1_targets": {"choices": ["You count sheep", "You fall asleep"], "labels": [1, 0]},
+    "mc2_targets": {"choices": ["You count sheep", "Nothing happens", "You fall asleep"], "labels": [1, 1, 0]},
+}
+
+
+def test_the_hubs_form_of_truthfulqa_is_the_authors_when_it_is_fetched(tmp_path):
+    declared = benchmarks()["truthfulqa"]
+    for name, content in declared.source.to_files(lambda config, split: [HUB_ROW], ()).items():
+        (tmp_path / name).write_bytes(content)
+    read = declared.read(lambda name: tmp_path / name, "")
+    assert read == declared.source.to_splits({"validation": [HUB_ROW]}, "multiple_choice")
+    assert read["validation"] == [
+        {"question": HUB_ROW["question"], "choices": HUB_ROW["mc2_targets"]["choices"], "best": 0,
+         "mc1": [0, 2], "mc2": [0, 1, 2], "true": [0, 1]}
+    ]  # fmt: skip
+
+
+def archive_of(texts):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as made:
+        for name, text in texts.items():
+            made.writestr(name, text)
+    return content.getvalue()
+
+
+def test_what_is_fetched_is_a_folder_that_is_read(folder, tmp_path, demo_model, monkeypatch):
+    """From folders as `hf download` leaves them; nltk's model comes with IFEval, from an archive of known sha256."""
+    hub = tmp_path / "hub"
+    for name in ("ifeval", "mmlu_pro", "gpqa_diamond"):
+        source = benchmarks()[name].source
+        for ours, theirs in source.names.items():
+            (hub / source.dataset / theirs).parent.mkdir(parents=True, exist_ok=True)
+            os.link(folder / name / ours, hub / source.dataset / theirs)
+    archive = benchmarks()["ifeval"].archive
+    fetched = []
+    monkeypatch.setattr(fetch_data, "location", lambda dataset: str(hub / dataset))
+
+    def download(source, name):
+        fetched.append(source)
+        return archive_of({name: name for name in archive.names.values()})
+
+    monkeypatch.setattr(fetch_data, "download", download)
+    out = tmp_path / "fetched"
+    for name in ("ifeval", "mmlu_pro", "gpqa_diamond"):
+        assert f"{name}: " in fetch_benchmark(name, out)
+        rows = [load_questions(stage_of(name, where, demo_model)).rows for where in (out, folder)]
+        assert rows[0] == rows[1]
+    assert [(one.url, one.sha256) for one in fetched] == [(archive.url, archive.sha256)]
+    assert json.loads((out / "fetched.json").read_text())["ifeval"]["archive"] == archive.url
+    monkeypatch.setattr(nltk.data, "path", [])
+    monkeypatch.setattr(followed_instructions, "find_spec", lambda name: True)
+    check_benchmark(stage_of("ifeval", out, demo_model))
+    assert data_files(entry("ifeval"), out)[1:], "nltk's model is part of the data, and of the fingerprint"
+
+
+@pytest.fixture
+def recipe(tmp_path, demo_model):
+    """Names the profile as a person does, without quotes."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"name: p2026\npool: {{path: {ROOT / 'demo' / 'pool.json'}}}\nmodel: {{path: {demo_model.path}}}\n"
+        f"finetune: {{template: alpaca}}\nevaluate: {{profile: 2026, data: {tmp_path / 'data'}}}\n"
+        "arms: {base: {finetune: {method: none}}}\nbaseline: base\nwandb: {enabled: false}\n"
+    )
+    return path
+
+
+def test_a_plan_has_a_price_and_validate_names_what_each_benchmark_lacks(recipe, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(nltk.data, "path", [])
+    options = ["--runs-dir", str(tmp_path / "runs"), "--price", "--tflops", "1"]
+    done = CliRunner().invoke(app, ["plan", str(recipe), *options], terminal_width=200)
+    assert done.exit_code == 0, done.output
+    for name in PROFILE:
+        assert f"evaluate {name} of base" in done.output
+    assert len(re.findall(r"evaluate \w+ of base +unknown", done.output)) == 2, "MBPP+ and Arena-Hard"
+    (folder / "gpqa_diamond" / "gpqa_diamond.csv").unlink()
+    (folder / "truthfulqa" / "mc_task.json").unlink()
+    done = CliRunner().invoke(app, ["validate", str(recipe), "--inputs"])
+    assert done.exit_code == 1
+    for lacks in (
+        "ifeval (is|counts)",
+        r"mmlu_pro/.*demonstrations of business",
+        r"gpqa_diamond\.csv",
+        r"mc_task\.json",
+    ):
+        assert re.search(lacks, str(done.exception)), lacks

@@ -69,7 +69,7 @@ BENCHMARKS = (
             {"mmlu_pro": TextGrader("selectit.evaluate.grading.option_answers:grade_options", ("exact_match",))}
         ),
         right_answer=lambda row: f" The answer is ({row['answer']}).",
-        size=Size(14, 12032, 1600),
+        size=Size(14, 12032, 1600, shared_tokens=1400),
         lm_eval=LmEvalTasks("mmlu_pro", "mmlu_pro_", called="subjects"),
         shots=Shots(most=5, file=FILES["validation"], split="validation"),
         places=_places,

@@ -76,7 +76,7 @@ BENCHMARKS = (
         source=HubRows(HUB, _to_files, _of_hub),
         grading=TrueChoices(),
         right_answer=lambda row: int(row["best"]),
-        size=Size(1, 817, 280),
+        size=Size(1, 817, 330, shared_tokens=179),
         item_file=FILE,
         lm_eval=LmEvalTasks("truthfulqa"),
     ),
