@@ -12,12 +12,9 @@ from selectit.config import (
     BenchmarkConfig,
     FinetuneConfig,
     FinetuneStage,
-    FullSelect,
     JudgeConfig,
-    LengthSelect,
     LossStage,
     ModelConfig,
-    RandomMatchedSelect,
     ScoreStage,
     SelectStage,
     ValidationSplit,
@@ -36,6 +33,7 @@ from selectit.inference.shape import Shape, bytes_per_parameter, config_of, shap
 from selectit.inference.training_memory import adapter_parameters, optimizer_bytes, training_memory
 from selectit.plan.graph import Stage
 from selectit.scoring.batch_tokens import tokens_of_a_batch
+from selectit.selection.strategy import strategy_of
 
 NUM_KEPT_CHECKPOINTS = 2
 LEDGER_BYTES_PER_RECORD = 64
@@ -120,10 +118,8 @@ def _passes(config: ScoreStage | LossStage, on_gpu: bool, count: BatchCount, ass
 def num_selected(stage: Stage) -> int:
     config = stage.config
     assert isinstance(config, SelectStage)
-    if isinstance(config.select, RandomMatchedSelect):
-        return num_selected(dict(stage.inputs)["match"])
-    rows = len(pool_rows(config.pool))
-    return rows if isinstance(config.select, FullSelect) else int(config.select.ratio * rows)
+    of_other = [num_selected(other) for _, other in stage.inputs if isinstance(other.config, SelectStage)]
+    return strategy_of(config).expected_rows(len(pool_rows(config.pool)), max(of_other, default=0))
 
 
 def _select(stage: Stage) -> Work:
@@ -137,9 +133,10 @@ def _select(stage: Stage) -> Work:
 def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool, kept: Kept) -> Work:
     finetune, shape = config.finetune, shape_of(config.model)
     assert isinstance(subset.config, SelectStage)
-    select = subset.config.select
-    longest = select.ratio if isinstance(select, LengthSelect) else None
     pool, template = subset.config.pool, finetune.template
+    longest = None
+    if strategy_of(subset.config).takes_longest:
+        longest = num_selected(subset) / len(pool_rows(pool))
     row = tokens_per_row(pool, config.model, template, finetune.max_length, longest)
     num_rows, num_validated = _trained_rows(finetune, num_selected(subset))
     rows_per_step = min(finetune.global_batch_size, num_rows)
