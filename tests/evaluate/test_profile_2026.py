@@ -327,10 +327,11 @@ def test_log_probabilities_are_judged_again_and_texts_are_refused(oracle, evalua
         ("truthfulqa", lambda d: (d / "mc_task.json").write_text("{"), r"mc_task\.json is not JSON"),
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_named_with_its_row(folder, demo_model, name, damage, says):
+def test_a_damaged_file_is_named_with_its_row_before_anything_runs(folder, demo_model, name, damage, says):
     damage(folder / name)
-    with pytest.raises(UserError, match=says):
-        load_questions(stage_of(name, folder, demo_model))
+    for read in (check_benchmark, load_questions):
+        with pytest.raises(UserError, match=says):
+            read(stage_of(name, folder, demo_model))
 
 
 def test_too_few_worked_examples_are_known_before_anything_runs(folder, demo_model):
@@ -339,6 +340,8 @@ def test_too_few_worked_examples_are_known_before_anything_runs(folder, demo_mod
         UserError, match=r"validation-00000-of-00001\.parquet has 3 demonstrations of biology, and num_few"
     ):
         check_benchmark(stage_of("mmlu_pro", folder, demo_model))
+    with pytest.raises(UserError, match="mmlu_pro has no question of law"):
+        check_benchmark(stage_of("mmlu_pro", folder, demo_model, tasks=("law",), num_fewshot=0))
 
 
 def test_files_of_the_hub_are_read_at_their_commit(folder, demo_model, tmp_path, monkeypatch):
