@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import random
 import re
 import zipfile
 from importlib.util import find_spec
@@ -197,6 +198,34 @@ def test_a_text_without_words_follows_no_instruction_on_its_language(punkt, text
     alone = {"instruction_id_list": ["language:response_language"], "kwargs": [{"language": "fr"}]}
     found = graded(text, 1, **alone)
     assert (found.score, found.others["prompt_level_loose_acc"]) == (0, 0)
+
+
+@needs_checks
+def test_every_instruction_is_checked_as_lm_evals_task_checks_it(punkt):
+    """Each of the 25 with settings that its own code draws, on texts of several forms."""
+    import langdetect
+    from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
+    from lm_eval.tasks.ifeval.utils import process_results
+
+    texts = [
+        *FOLLOWED, *BROKEN, "", "**Sure!**\n\n* one\n* two\n\n<<A title>>\n\nSection 1\nIt is [name].\n***\nP.S. Bye!",
+        "******".join(["My answer is yes."] * 2), '{"a": 1}', "all is small here\n\nand so is this", "ALL IS LARGE",
+    ]  # fmt: skip
+    seen = set()
+    for number, (name, made) in enumerate(INSTRUCTION_DICT.items()):
+        random.seed(number)
+        check = made(name)
+        check.build_description(**({"prompt_to_repeat": "ALL IS"} if name == "combination:repeat_prompt" else {}))
+        settings = check.get_instruction_args() or {}
+        doc = {"key": 1, "prompt": "x", "instruction_id_list": [name], "kwargs": [settings]}
+        for text in texts:
+            langdetect.DetectorFactory.seed = 0
+            theirs = process_results(doc, [text])
+            ours = grade_ifeval(text, {**doc, "kwargs": json.dumps([settings])})
+            seen.add(ours.score)
+            assert ours.score == theirs["prompt_level_strict_acc"], (name, settings, text)
+            assert ours.others["prompt_level_loose_acc"] == theirs["prompt_level_loose_acc"], (name, settings, text)
+    assert len(INSTRUCTION_DICT) == 25 and seen == {0, 1}
 
 
 @needs_checks
