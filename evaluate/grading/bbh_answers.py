@@ -77,7 +77,7 @@ def read_bbh(text: str, gold: str, question: str) -> str | None:
 
 
 def _read_option(rest: str, options: Mapping[str, str], whole: bool) -> str | None:
-    """A letter in brackets, a letter alone, or an option's own text; several, or one that is denied, are no answer."""
+    """A letter in brackets, a letter alone, or an option's own text; several, or a denied one, are not an answer."""
     sentence = _line(rest) if whole else first_sentence(rest)
     if whole and _OPTION.search(rest.partition("\n")[2]):  # a copy of the list of options
         return None

@@ -24,7 +24,7 @@ from selectit.templates import RESPONSE_MARKER
 PACKED = ("llama", "mistral", "qwen2")
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 MISTRAL_WINDOW = 4096
-"""Where a config.json of mistral does not say."""
+"""Where a config.json of mistral does not state it."""
 
 
 @cache

@@ -18,7 +18,7 @@ from selectit.scoring.loss_ledger import NOT_FINITE, Losses, read_losses
 from selectit.store.names import LEDGER
 
 Detail = Callable[[int], dict[str, Any]]
-"""What scores.jsonl says of the row at a position next to its score."""
+"""What scores.jsonl records of the row at a position next to its score."""
 ABOVE_ONE = "ifd_above_one"
 MID_START = 0.33
 """Share of the rows that stand above the middle; automated-instruction-selection's mid-ppl."""

@@ -152,7 +152,7 @@ def _scores(
     failures: list[str | None],
     details: list[Detail],
 ) -> np.ndarray:
-    """float64 [num_rows]. Adds to `failures` and `details` what the strategy has to say of a row."""
+    """float64 [num_rows]. Adds to `failures` and `details` what the strategy reports of a row."""
     select = config.select
     if isinstance(select, FullSelect):
         return np.ones(len(row_ids))

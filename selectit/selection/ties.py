@@ -14,7 +14,7 @@ EQUAL_WITHIN = 1e-6
 
 
 def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
-    """What selection.json says of equal scores; nothing of strategies that score no row.
+    """What selection.json records of equal scores; nothing of strategies that score no row.
 
     Args: scores: float64 [num_rows], NaN where a row has none; selected: bool [num_rows].
     """

@@ -16,7 +16,7 @@ from selectit.report.tables.results import Result
 from selectit.statistics.equivalence import LEAST_SEEDS, Error, error_of_mean, item_deviation
 
 CORPUS = ("bleu", "chrf")
-"""Metrics of a whole set, which are no mean over its items."""
+"""Metrics of a whole set, which are not a mean over its items."""
 
 
 @dataclass(frozen=True)
