@@ -19,9 +19,8 @@ from selectit.data.jsonl import jsonl_lines, whole_lines
 from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
 from selectit.finetune.processes import highest, rank, wait_for_all
+from selectit.store.names import CHECKPOINT_RECORD, TRAINER_STATE
 
-STATE_FILE = "trainer_state.json"
-COMPLETE_FILE = "complete.json"
 PREFIX = "checkpoint-"
 NUM_KEPT_CHECKPOINTS = 2
 SLACK_BYTES = 16 * 2**20
@@ -34,13 +33,13 @@ def mark_complete(checkpoint: Path, finetune: FinetuneConfig) -> None:
     """List the files of a checkpoint that every process has finished writing."""
     files = {str(p.relative_to(checkpoint)): p.stat().st_size for p in sorted(checkpoint.rglob("*")) if p.is_file()}
     record = {"num_processes": finetune.num_processes, "deepspeed": finetune.deepspeed, "files": files}
-    write_whole(checkpoint / COMPLETE_FILE, json.dumps(record, indent=2) + "\n")
+    write_whole(checkpoint / CHECKPOINT_RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _record(checkpoint: Path) -> dict[str, Any] | None:
     """The content of complete.json; None where it is absent, or a file it lists is absent or of another size."""
     try:
-        record = json.loads((checkpoint / COMPLETE_FILE).read_text(encoding="utf-8"))
+        record = json.loads((checkpoint / CHECKPOINT_RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     paths = {checkpoint / name: size for name, size in record["files"].items()}
@@ -121,7 +120,7 @@ def checkpoint_bytes(model: Any, sharded: bool, weights_only: bool = False) -> i
 
 
 def read_state(checkpoint: Path) -> TrainerState:
-    return TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
 
 
 def drop_metrics_after(path: Path, step: int) -> None:

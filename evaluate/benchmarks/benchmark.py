@@ -85,6 +85,8 @@ class Size:
     num_items: int
     prompt_tokens: int
     """Mean, by LLaMA-2's tokenizer, with the shots."""
+    shared_tokens: int = 0
+    """Of these, with which all prompts of a task begin, such as the shots; 0 where there are few or it is not known."""
 
 
 NOT_MEASURED = "its files were not available where the others were measured"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from selectit.config import SelectStage
+from selectit.cost.kept import Kept
 from selectit.cost.speed import DECODE_SHARE, DeviceSpeed, device_name, finished_seconds
 from selectit.cost.work import Work, work_of
 from selectit.plan.graph import Plan, Stage
@@ -71,7 +72,7 @@ def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Devic
     for stage in plan.stages:
         if states[stage].status == "done":
             continue
-        work = work_of(stage, on_gpu)
+        work = work_of(stage, on_gpu, Kept.of(stage, states[stage], store))
         assumptions.update(dict.fromkeys(work.assumed))
         seconds, how = _seconds(stage, work, store, device, stated)
         assumptions.update(dict.fromkeys([how] if how else []))
