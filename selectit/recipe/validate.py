@@ -209,13 +209,8 @@ def _check_primary(config: RecipeConfig, faults: list[str]) -> None:
 
 
 def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
-<<<<<<< HEAD
-    """Whether an arm may refer to the rows of the other one by its name."""
-    by_itself = not isinstance(other.select, FullSelect) and other_arm(other.select) is None
-=======
     """Whether an arm may refer to the rows of the other one by its name."""
     by_itself = not strategy_of(other).takes_all and not needed_arms(other)
->>>>>>> main
     return by_itself and other.pool == config.pool
 
 

@@ -118,39 +118,10 @@ def _read(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
     return pa.concat_arrays(row_ids), failures, np.concatenate(response_chars)
 
 
-<<<<<<< HEAD
-def _scores(
-    config: SelectStage,
-    row_ids: pa.Array,
-    inputs: Mapping[str, Path],
-    failures: list[str | None],
-    details: list[Detail],
-) -> np.ndarray:
-    """float64 [num_rows]. Adds to `failures` and `details` what the strategy reports of a row."""
-    select = config.select
-    if isinstance(select, FullSelect):
-        return np.ones(len(row_ids))
-    if isinstance(select, RandomSelect | RandomRestSelect):
-        assert config.seed is not None
-        if isinstance(select, RandomRestSelect):
-            for at in np.flatnonzero(_chosen_in(inputs["rest_of"], row_ids)):
-                failures[at] = TAKEN
-        return random_scores(iter_pool(config.pool), config.seed, select.strategy)
-    if isinstance(select, LengthSelect):
-        return length_scores(iter_pool(config.pool), select.field, _counter(config, select))
-    if isinstance(select, RandomMatchedSelect):
-        return _matched_scores(config, select, row_ids, inputs, failures)
-    if isinstance(select, PerplexitySelect):
-        return perplexity_scores(select, row_ids, inputs, failures, details)
-    if isinstance(select, IFDSelect):
-        return ifd_scores(select, row_ids, inputs, failures, details)
-    return _selectit_scores(config, row_ids, inputs, failures, details)
-=======
 def _reasons(unusable: Sequence[str | None], scored: Scored) -> tuple[list[str | None], set[str]]:
     """Why rows are not selected, whatever their place; and which of the reasons are a rule and no failure."""
     reasons = [scored.left_out.get(at) or failure or scored.failures.get(at) for at, failure in enumerate(unusable)]
     return reasons, {*scored.left_out.values()}
->>>>>>> main
 
 
 def _checked(strategy: Strategy, scored: Scored, failures: Sequence[str | None]) -> np.ndarray:

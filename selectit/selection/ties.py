@@ -11,13 +11,8 @@ EQUAL_WITHIN = 1e-6
 """Relative; scores of float32 models that differ by less differ by rounding alone."""
 
 
-<<<<<<< HEAD
-def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
-    """What selection.json records of equal scores; nothing of strategies that score no row.
-=======
 def ties_of(scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
     """What selection.json records of equal scores.
->>>>>>> main
 
     Args: scores: float64 [num_rows], NaN where a row has none; selected: bool [num_rows].
     """

@@ -134,13 +134,8 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def ranked(subsets: Sequence[Subset]) -> list[Subset]:
-<<<<<<< HEAD
-    """One subset of each arm whose score depends on the row."""
-    return [s for s in first_seed(subsets) if not isinstance(s.config.select, UNRANKED)]
-=======
     """One subset of each arm whose score depends on the row."""
     return [s for s in first_seed(subsets) if s.config.select.score_name() is not None]
->>>>>>> main
 
 
 def correlations(subsets: Sequence[Subset]) -> Section | None:
