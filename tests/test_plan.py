@@ -363,7 +363,7 @@ def test_planning_imports_nothing_heavy(root, tmp_path):
     code = (
         "import sys; from pathlib import Path; from selectit.cli.app import app; from selectit.recipe.load import load;"
         "from selectit.plan.build import build; from selectit.plan.status import inspect;"
-        "from selectit.store.artifact import Store; import selectit.report;"
+        "from selectit.store.runs_folder import Store; import selectit.report;"
         f"inspect(build(load(Path({str(root / 'recipes' / 'quickstart.yaml')!r}))), Store(Path({str(tmp_path)!r})));"
         "heavy = {'torch','transformers','lm_eval','trl','deepspeed','wandb','datasets','peft'} & set(sys.modules);"
         "print(sorted(heavy))"

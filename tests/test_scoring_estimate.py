@@ -25,9 +25,9 @@ from selectit.errors import UserError
 from selectit.inference import kernels
 from selectit.inference.batch import Batch, LossText, common_prefix
 from selectit.inference.loaded import make_rater
-from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.packed import obstacle
 from selectit.inference.shape import shape_from_config
+from selectit.inference.token_rater import loss, make_token_rater
 from selectit.plan.graph import Stage, alone
 from selectit.plan.status import inspect
 from selectit.run.engine import run_plan
@@ -64,7 +64,7 @@ def test_counted_operations_of_losses_are_those_that_torch_counts(make, monkeypa
         LossText(text.keys, text.ids, scored=np.arange(len(text.ids)) > 40)
         for text in texts([*MIXED, 150, 90, 120], prefix=30)
     ]
-    rater = make_loss_rater(model)
+    rater = make_token_rater(model, (loss,))
     batch = Batch(rows, () if rater.pads else common_prefix(rows))
     count = BatchCount(matrices_of(model), rater.pads, every_logit=True)
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from selectit import secrets
 from selectit.config.inputs import Backend
@@ -135,8 +135,13 @@ class AnsweringFields(GradingFields):
     """A Python with vLLM. None: the one that runs this."""
 
 
+def _number_as_name(value: Any) -> Any:
+    """The profile 2026 needs no quotes in a YAML file."""
+    return str(value) if type(value) is int else value
+
+
 class EvaluateConfig(AnsweringFields):
-    profile: Annotated[str, LocationMark(keywords=PROFILES)] = "paper-2023"
+    profile: Annotated[str, BeforeValidator(_number_as_name), LocationMark(keywords=PROFILES)] = "paper-2023"
     """A protocol of evaluate/profiles/ or a YAML file of the same form."""
     benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
     """Which of the profile's benchmarks; default: all."""
