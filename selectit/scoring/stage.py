@@ -93,7 +93,7 @@ def run(
         tracker.note(f"the rater lies on {', '.join(facts.placement)}: a part of its weights is moved for every batch")
     for line in notes({**summary, **details}):
         tracker.note(line)
-    tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
+    tracker.log({f"score/{name}": value for name, value in summary.items() if name != "reused_from"})
     if config.verify:
         found = verify(config, out, config.verify, "corrected", tracker)  # as a selection that names no fidelity
         if not found["agrees"]:
