@@ -29,7 +29,7 @@ NO_ROWS = Drawn([], 0)
 PACKED = ("llama", "mistral", "qwen2")
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 MISTRAL_WINDOW = 4096
-"""Where a config.json of mistral does not say."""
+"""Where a config.json of mistral does not state it."""
 
 
 def rating_passes(config: ScoreStage, on_gpu: bool, kept: Kept = NOTHING) -> tuple[BatchCount, str]:

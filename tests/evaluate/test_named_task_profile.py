@@ -59,10 +59,17 @@ def test_any_task_can_be_named_and_keeps_what_the_entry_leaves_out(profile, tmp_
     ("entry", "message"),
     [
         (
-            "ifeval: {metric: 'prompt_level_strict_acc,none'}",
-            "no such benchmark.*`ifeval: {task: ifeval, metric: 'acc,none'}`",
+            "arc_easy: {metric: 'acc_norm,none'}",
+            "no such benchmark.*`arc_easy: {task: arc_easy, metric: 'acc,none'}`",
         ),
-        ("gsm8k: {task: gsm8k, metric: 'exact_match,none'}", "a benchmark of this project; .* such as gsm8k_lm_eval"),
+        (
+            "gsm8k: {task: gsm8k_cot, metric: 'exact_match,none'}",
+            "a benchmark of this project; .* such as gsm8k_lm_eval",
+        ),
+        (
+            "arena_hard: {task: arena_hard, metric: 'acc,none'}",
+            "a benchmark of this project; .*arena_hard_lm_eval",
+        ),
         ("arc: {task: arc_challenge}", "arc.metric: Field required"),
         ("arc: {task: arc_challenge, metric: acc}", "arc.metric: write it as lm-eval reports it, .* such as acc,none"),
         ("arc: {task: 3, metric: 'acc,none'}", "arc.task: Input should be a valid string"),
