@@ -44,7 +44,7 @@ Answers = dict[tuple[str, int], Given]
 def read_answers(path: Path, benchmark: BenchmarkConfig) -> Answers:
     """The answers to one benchmark; lines of other benchmarks are left out.
 
-    Raises: UserError with the line, for what is no such line and for a benchmark that is not there.
+    Raises: UserError with the line, for what is not such a line and for a benchmark that is not there.
     """
     found: Answers = {}
     for number, line in enumerate(_lines(path), 1):

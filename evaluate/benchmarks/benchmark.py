@@ -90,7 +90,7 @@ class Shots:
 
 @dataclass(frozen=True)
 class Size:
-    """Of a whole test set; docs/performance.md says where the figures are from."""
+    """Of a whole test set; docs/performance.md states where the figures are from."""
 
     num_tasks: int
     num_items: int

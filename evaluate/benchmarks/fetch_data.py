@@ -1,7 +1,7 @@
 """The folder that evaluate.data reads, fetched for machines without internet: from the hub, or from a release.
 
-Hub rows are written in the authors' layout, which the benchmark's reader reads back. fetched.json says which commit of
-which data set a benchmark came from.
+Hub rows are written in the authors' layout, which the benchmark's reader reads back. fetched.json has the data set of
+each benchmark and its commit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One benchmark as lm-eval tasks: built from its folder's YAML, set as the profile says, and asked to a model.
+"""One benchmark as lm-eval tasks: built from its folder's YAML, set as the profile asks, and asked to a model.
 
 Reads benchmark data from the hub or a folder. The questions of a profile's `items_per_task` are drawn here.
 """

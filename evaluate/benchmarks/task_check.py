@@ -126,8 +126,8 @@ def _settings_faults(task: Task, benchmark: NamedTaskConfig) -> list[str]:
     name = task.task_name
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         return [
-            f".task: {name} measures the perplexity of whole texts (loglikelihood_rolling), which is no share of right "
-            "answers and is not supported; leave it out"
+            f".task: {name} measures the perplexity of whole texts (loglikelihood_rolling), which is not a share of "
+            "right answers and is not supported; leave it out"
         ]
     if getattr(task, "UNSAFE_CODE", False):
         return [
@@ -224,7 +224,7 @@ def _metric_faults(loaded: LoadedTask, benchmark: NamedTaskConfig, results: Mapp
     for one in loaded.tasks.values():
         if one.higher_is_better().get(base) is not True:
             return [
-                f".metric: of {metric} lm-eval does not say that higher is better; the tables here are of shares where "
+                f".metric: of {metric} lm-eval does not state that higher is better; the tables are of shares where "
                 f"it is. The numbers of {task} are {', '.join(known)}"
             ]
     if (value := results[task][metric]) > benchmark.scale * (1 + 1e-9):

@@ -49,7 +49,7 @@ class JudgeConfig(Config):
     model: str = Field(min_length=1)
     """As the endpoint names it."""
     base_url: str = "https://api.openai.com/v1"
-    """The endpoint. Counts: a model of the same name elsewhere may be another one."""
+    """The endpoint. Part of the fingerprint: a model of the same name elsewhere may be another one."""
     prompt: Annotated[str, LocationMark(keywords=("default",))] = "default"
     """`default` (evaluate/judge/prompt.txt), or a file such as those that `selectit data fetch` gets."""
     verdict: Literal["logprobs", "text"] = "logprobs"

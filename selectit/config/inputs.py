@@ -10,7 +10,7 @@ from selectit.config.schema import Config, Location, Seed, execution
 
 BadRows = Literal["refuse", "exclude"]
 Backend = Literal["transformers", "vllm"]
-"""What computes probabilities and texts. It counts: other kernels round otherwise, and samples are other draws."""
+"""What computes probabilities and texts. Part of the fingerprint: other kernels round and draw otherwise."""
 
 Quantization = Literal["none", "8bit", "4bit"]
 """none: weights as they are; 8bit, 4bit: quantised by bitsandbytes while they are loaded."""
