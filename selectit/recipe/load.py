@@ -9,6 +9,7 @@ import copy
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,8 @@ def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
         return str(path_of(value.removeprefix(PREFIX)))
     location = mark.strip(value)
     target = folder / Path(location).expanduser()
-    if value in mark.keywords or not (target.exists() or location.startswith(("./", "../", "~", "/"))):
+    is_path = target.exists() or has_magic(location) or location.startswith(("./", "../", "~", "/"))
+    if value in mark.keywords or not is_path:
         return value
     return f"{value[: len(value) - len(location)]}{target.resolve()}"
 

@@ -275,6 +275,9 @@ def _check_location(config: Config, name: str, location: str, key: str, faults: 
     path = Path(location)
     if name_of(path) is not None:
         return  # fetched when it is first read
+    if isinstance(config, PoolConfig) and (files := config.files()) is not None:
+        faults.extend([] if files else [f"{key}: {location} names no file; a pattern names at least one"])
+        return
     may_be_hub = name == "path" or name == "judge"
     looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
     if not path.exists() and (looks_like_file or not may_be_hub):
