@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
+from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectStage
 from selectit.data.pool import Row
 from selectit.inference.batch import Batch, Text
 from selectit.scoring import stage, texts
 from selectit.scoring.prompts import read_rating_prompts
 from selectit.selection import stage as select
+from selectit.selection.strategies.selectit import SelectITSelect
 from selectit.tracking import Tracker
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"

@@ -64,7 +64,7 @@ def test_a_wrong_recipe_prints_faults_without_a_traceback(root, tmp_path):
 def test_select_by_length_needs_no_model_and_keeps_the_pools_format(small_pool, tmp_path):
     out, scores = tmp_path / "subset.json", tmp_path / "scores.jsonl"
     text = selectit(
-        "select", small_pool, "--strategy", "length", "--unit", "chars", "--ratio", 0.25, "--out", out,
+        "select", small_pool, "--strategy", "length", "--set", "unit=chars", "--ratio", 0.25, "--out", out,
         "--scores", scores, "--runs-dir", tmp_path / "runs",
     )  # fmt: skip
     assert "10 of 40 rows" in text
@@ -78,8 +78,8 @@ def test_select_with_two_models_writes_scores_of_each_model_and_prompt(small_poo
     small_pool.write_text(json.dumps(raw))
     scores = tmp_path / "scores.jsonl"
     selectit(
-        "select", small_pool, "--model", demo / "model", "--model", demo / "model", "--level", "model", "--ratio", 0.5,
-        "--num-rating-prompts", 2, "--out", tmp_path / "subset.json", "--scores", scores,
+        "select", small_pool, "--model", demo / "model", "--model", demo / "model", "--ratio", 0.5,
+        "--set", "level=model", "--set", "num_rating_prompts=2", "--out", tmp_path / "subset.json", "--scores", scores,
         "--runs-dir", tmp_path / "runs",
     )  # fmt: skip
     lines = [json.loads(line) for line in scores.read_text().splitlines()]
@@ -92,10 +92,12 @@ def test_select_with_two_models_writes_scores_of_each_model_and_prompt(small_poo
 
 
 def test_random_rest_alone_leaves_out_what_selectit_takes(small_pool, demo, tmp_path):
-    arguments = ["--model", demo / "model", "--ratio", 0.5, "--num-rating-prompts", 1, "--runs-dir", tmp_path / "runs"]
+    arguments = ["--model", demo / "model", "--ratio", 0.5, "--runs-dir", tmp_path / "runs"]
+    own = {"selectit": "num_rating_prompts=1", "random_rest": "rest_of={num_rating_prompts: 1}"}
     small_pool.write_text(json.dumps(json.loads(small_pool.read_text())[:8]))
-    for strategy in ("selectit", "random_rest"):
-        selectit("select", small_pool, "--strategy", strategy, "--out", tmp_path / f"{strategy}.json", *arguments)
+    for strategy, field in own.items():
+        out = tmp_path / f"{strategy}.json"
+        selectit("select", small_pool, "--strategy", strategy, "--set", field, "--out", out, *arguments)
     taken, rest = (json.loads((tmp_path / f"{s}.json").read_text()) for s in ("selectit", "random_rest"))
     assert len(taken) == len(rest) == 4 and not [row for row in rest if row in taken]
 
@@ -109,7 +111,7 @@ BAD_COMMANDS = {
     "no tokenizer": (["--model", "{bare}"], "has no tokenizer"),
     "other suffix": (["--out", "{tmp}/subset.csv"], "ends in .json"),
     "unwritable folder": (["--out", "/proc/none/subset.json"], "cannot be written"),
-    "wrong level": (["--model", "{model}", "--level", "word"], "select.level: found 'word'"),
+    "wrong level": (["--model", "{model}", "--set", "level=word"], "select.level: found 'word'"),
 }
 
 

@@ -14,12 +14,14 @@ import pytest
 from rich.console import Console
 from test_engine import recipe, start  # noqa: F401
 
-from selectit.config import LengthSelect, PoolConfig, RandomSelect, SelectStage, WandbConfig
+from selectit.config import PoolConfig, SelectStage, WandbConfig
 from selectit.errors import UserError
 from selectit.plan.graph import Stage, alone
 from selectit.run.engine import run_plan
 from selectit.run.executors import make_executor
 from selectit.run.stage_runner import Session
+from selectit.selection.strategies.length import LengthSelect
+from selectit.selection.strategies.random import RandomSelect
 from selectit.store.runs_folder import Store
 
 EXECUTORS = {"ray": [], "slurm": ["cluster=local"]}

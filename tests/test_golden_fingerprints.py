@@ -16,21 +16,20 @@ from pydantic import create_model
 from selectit.config import (
     Config,
     FinetuneStage,
-    FullSelect,
-    IFDSelect,
     Location,
     LossStage,
     ModelConfig,
-    RandomSelect,
     ScoreStage,
+    SelectFields,
     SelectStage,
     execution,
-    nested_configs,
 )
 from selectit.evaluate.benchmarks import task_config
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.plan.graph import CONFIG_OF
 from selectit.plan.status import _why
+from selectit.selection.registry import Strategies, shipped
+from selectit.selection.strategies.random import RandomSelect
 from selectit.store import first_fields
 from selectit.store.fingerprint import Hasher, at, digest, identity, later_fields, leaves, with_later_defaults
 from selectit.store.kinds import KINDS
@@ -65,6 +64,8 @@ SELECTS = {
     "selectit": {"level": "token", "fidelity": "paper"},
     "perplexity": {"order": "mid"},
     "ifd": {"form": "perplexity_ratio"},
+    "scores": {"path": "answers.jsonl", "order": "low"},
+    "subset": {"path": "pool.json"},
 }
 
 STAGES = {
@@ -109,7 +110,7 @@ def inputs(tmp_path, monkeypatch):
 
 def config_of(name: str) -> Config:
     schema, settings = STAGES[name]
-    return schema.model_validate_json(json.dumps(settings))
+    return schema.model_validate_json(json.dumps(settings), context=shipped().context)
 
 
 def fingerprint(name: str, config: Config) -> str:
@@ -157,6 +158,11 @@ def with_field(config: Config, place: tuple[str, ...], kind: Any, default: Any, 
         inner = with_field(getattr(config, place[0]), place[1:], kind, default, value)
         return config.model_copy(update={place[0]: inner})
     grown = create_model(type(config).__name__, __base__=type(config), added=(kind, default))
+    if isinstance(config, SelectFields) and type(config).__name__ not in first_fields.FIRST_FIELDS:
+        # as whoever adds a field writes it into the class of a strategy
+        at_default = at(identity(grown.model_construct(**dict(config), added=default), Hasher()), "added")
+        grown.later_defaults = {**config.later_defaults, "added": at_default}
+        later_fields.cache_clear()
     return grown.model_construct(**dict(config), added=value)
 
 
@@ -186,7 +192,7 @@ def schemas_of_stages() -> dict[str, type[Config]]:
     while to_do:
         schema = to_do.pop()
         found[schema.__name__] = schema
-        to_do += [one for info in schema.model_fields.values() for one in nested_configs(info)]
+        to_do += [one for info in schema.model_fields.values() for one in shipped().forms(info)]
     return found
 
 
@@ -215,7 +221,7 @@ def test_the_default_of_every_field_that_was_added_is_recorded():
         f"{name}.{field}"
         for name, schema in schemas_of_stages().items()
         for field in later_fields(schema)
-        if field not in first_fields.LATER_DEFAULTS.get(name, {})
+        if field not in (first_fields.LATER_DEFAULTS.get(name) or getattr(schema, "later_defaults", {}))
     ]
     assert missing == [], "add their defaults to LATER_DEFAULTS in selectit/store/first_fields.py, where they stay"
 
@@ -233,21 +239,23 @@ def test_a_default_that_changes_later_is_another_fingerprint(inputs, monkeypatch
     monkeypatch.setitem(first_fields.LATER_DEFAULTS, "Grown", {"size": 3})
     assert identity(Grown(size=3), Hasher()) == {}  # finished work was done with 3
     assert identity(Grown(), Hasher()) == {"size": 5}
-    assert with_later_defaults({}, Grown) == {"size": 3}
+    assert with_later_defaults({}, Grown, shipped().forms) == {"size": 3}
 
 
 def test_a_field_that_is_left_out_is_shown_at_its_default(inputs):
-    strategy = create_model("RandomSelect", __base__=RandomSelect, added=(int, 3))
-    grown = create_model("SelectStage", __base__=SelectStage, select=(FullSelect | strategy | IFDSelect, ...))
+    strategies = Strategies(
+        {**shipped(), "random": create_model("RandomSelect", __base__=RandomSelect, added=(int, 3))}, {}
+    )
     old, settings = identity(config_of("select random"), Hasher()), STAGES["select random"][1]
-    new = identity(grown.model_validate({**settings, "select": {**settings["select"], "added": 4}}), Hasher())
+    changed = {**settings, "select": {**settings["select"], "added": 4}}
+    new = identity(SelectStage.model_validate(changed, context=strategies.context), Hasher())
 
     class Store:
         def identities(self, kind):
             return [(leaves(old), {"kind": kind, "version": 1, "config": old, "inputs": {}})]
 
     assert (
-        _why({"kind": "select", "version": 1, "config": new, "inputs": {}}, grown, Store())
+        _why({"kind": "select", "version": 1, "config": new, "inputs": {}}, SelectStage, Store(), strategies)
         == "new: select.added 3 -> 4"
     )
     assert (at(old, "select.added"), at(new, "select.added")) == (None, 4)

@@ -70,7 +70,7 @@ def state(folder: Path) -> dict[str, str]:
 SELECT = "select {t}/pool.json --strategy random"
 SHOW = "evaluate --show gsm8k --profile miniature --data {t}/bench --model {t}/model"
 REPORT = "report {t}/recipe.yaml --runs-dir {t}"
-RATED = "select {t}/pool.json --model {t}/model --rating-prompts {t}/prompts.json --num-rating-prompts 1"
+RATED = "select {t}/pool.json --model {t}/model --rating-prompts {t}/prompts.json --set num_rating_prompts=1"
 REFUSED = {
     "the pool": (f"{SELECT} --out {{t}}/pool.json", "POOL reads"),
     "the pool by another path": (f"{SELECT} --out {{t}}/model/../pool.json", "POOL reads"),

@@ -23,6 +23,7 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
+from selectit.selection.registry import shipped
 from selectit.store.artifact import finish
 from selectit.store.fingerprint import Hasher, canonical_json, digest, identity, pinned, resolve_revision
 from selectit.store.kinds import KINDS
@@ -187,7 +188,7 @@ def test_identity_fields_change_the_fingerprint_and_execution_fields_do_not(reci
     stage = next(s for s in build(recipe()).stages if isinstance(s.config, schema))
     value = "chat" if (schema, name) == (ScoreStage, "template") else OTHER[name]
     value = value.format(model=demo / "model") if isinstance(value, str) else value
-    changed = schema.model_validate({**stage.config.model_dump(), name: value})
+    changed = schema.model_validate({**stage.config.model_dump(), name: value}, context=shipped().context)
     same = digest(identity(stage.config, Hasher())) == digest(identity(changed, Hasher()))
     assert same == execution
 
@@ -362,7 +363,7 @@ def test_planning_imports_nothing_heavy(root, tmp_path):
     code = (
         "import sys; from pathlib import Path; from selectit.cli.app import app; from selectit.recipe.load import load;"
         "from selectit.plan.build import build; from selectit.plan.status import inspect;"
-        "from selectit.store.artifact import Store; import selectit.report;"
+        "from selectit.store.runs_folder import Store; import selectit.report;"
         f"inspect(build(load(Path({str(root / 'recipes' / 'quickstart.yaml')!r}))), Store(Path({str(tmp_path)!r})));"
         "heavy = {'torch','transformers','lm_eval','trl','deepspeed','wandb','datasets','peft'} & set(sys.modules);"
         "print(sorted(heavy))"

@@ -128,7 +128,7 @@ def test_rows_that_are_drawn_stand_for_all_rows_and_prefixes_are_counted_once(de
     )  # fmt: skip
     whole, _ = passes.rating_passes(config, on_gpu=False)
     monkeypatch.setattr(tokens, "SAMPLE_ROWS", 100)
-    drawn, how = passes.rating_passes.__wrapped__(config, on_gpu=False)
+    drawn, how = passes.rating_passes(config, on_gpu=False)
     assert "100 of 200 rows" in how and drawn.num_texts == whole.num_texts == 200
     assert drawn.num_positions == pytest.approx(whole.num_positions, rel=0.1)
     assert drawn.flops == pytest.approx(whole.flops, rel=0.1)
@@ -161,7 +161,7 @@ def test_a_plan_has_a_price_with_its_assumptions(work):
     text = price(work, "--tflops", 100)
     line = next(line for line in text.splitlines() if line.startswith("finetune selectit (train seed 1)"))
     assert "unknown" not in line and "MiB" in line
-    assert "100 TFLOP/s of a GPU stated, of which 40% is reached" in text and "Begun now, it ends on" in text
+    assert "100 TFLOP/s of a GPU stated, of which 40% is reached" in text and "If started now, it finishes on" in text
     assert "all 20 rows" in text and "upper bound" in text
 
 
@@ -178,7 +178,7 @@ def test_without_a_speed_time_is_unknown_and_says_why(work, monkeypatch):
     monkeypatch.setenv("PATH", "")
     text = price(work)
     assert "no finished stage like it on this device; give --tflops, or --measure" in text
-    assert "stages unknown" in text and "Begun now" not in text
+    assert "stages unknown" in text and "If started now" not in text
 
 
 def test_done_stages_cost_nothing_and_tell_how_fast_the_next_ones_are(work, monkeypatch):
@@ -295,3 +295,111 @@ def test_items_are_those_of_the_files_here_and_of_the_published_sets_elsewhere(d
         for subject in mmlu.tasks
     ]
     assert num_items(mmlu, 2, str(demo / "benchmarks")) == sum(min(2, count) for count in counts)
+
+
+def rated(row_ids, prompt):
+    from selectit.scoring.ledger import Record
+
+    return [Record(row_id, prompt, [0.1] * 5, 0.5, 20, False, digest=b"0" * 16) for row_id in row_ids]
+
+
+def test_what_an_unfinished_ledger_holds_costs_nothing(work):
+    """A folder as a killed run leaves it; the price is that of the rows that are left."""
+    from selectit.plan.build import build
+    from selectit.plan.status import inspect
+    from selectit.recipe.load import load
+    from selectit.scoring.ledger import LedgerWriter
+    from selectit.store.names import STAGE_FILE
+    from selectit.store.runs_folder import Store
+
+    plan, store = build(load(work.recipe)), Store(work.runs)
+    stage = next(stage for stage in plan.stages if stage.kind == "score")
+    ids = [row.row_id for row in tokens.pool_rows(stage.config.pool)]
+    title, prompts = plan.title(stage), range(len(stage.config.prompts))
+
+    def pflop() -> float:
+        line = next(line for line in price(work, "--tflops", 100).splitlines() if line.startswith(title))
+        return float(line.removeprefix(title).split()[0])
+
+    def write(row_ids, prompt) -> None:
+        writer = LedgerWriter(folder)
+        writer.add(rated(row_ids, prompt))
+        writer.flush()
+
+    whole, folder = pflop(), store.folder("score", inspect(plan, store)[stage].fingerprint)
+    folder.mkdir(parents=True)
+    (folder / STAGE_FILE).write_text("{}")
+    assert pflop() == whole
+    for prompt in prompts:
+        write(ids[: len(ids) // 2], prompt)
+    assert 0.35 * whole < pflop() < 0.65 * whole
+    assert f"{len(ids) // 2 * len(prompts)} of {len(ids) * len(prompts)} in the unfinished ledger" in price(work)
+    before = sorted(folder.rglob("*"))
+    for prompt in prompts:
+        write(ids[len(ids) // 2 :], prompt)
+    assert pflop() == 0 and set(before) < set(folder.rglob("*"))  # a price deletes and writes nothing
+
+
+def test_losses_that_are_written_down_are_left_out(demo, tmp_path):
+    from selectit.config import LossStage, PoolConfig
+    from selectit.cost.kept import Kept
+    from selectit.cost.passes import loss_passes
+    from selectit.scoring.ledger import LedgerWriter
+    from selectit.scoring.loss_ledger import SCHEMA, LossRecord
+
+    model = ModelConfig(path=str(demo / "model"))
+    pool = PoolConfig(path=str(demo / "pool.json"), limit=30)
+    config = LossStage(pool=pool, model=model, text="marker", template="alpaca")
+    writer = LedgerWriter(tmp_path, SCHEMA)
+    ids = [row.row_id for row in tokens.pool_rows(config.pool)]
+    writer.add([LossRecord(one, config.text, 1.0, 3, 1.0, 9, False) for one in ids[:12]])
+    writer.flush()
+    count, how = loss_passes(config, on_gpu=False, kept=Kept(tmp_path))
+    assert count.num_texts == 18 and "all 18 rows, 12 of 30 in the unfinished ledger" in how
+
+
+def test_steps_and_answers_that_are_there_are_left_out(work, tmp_path):
+    import json
+
+    from selectit.cost.kept import Kept
+    from selectit.cost.work import work_of
+    from selectit.plan.build import build
+    from selectit.recipe.load import load
+
+    stages = build(load(work.recipe)).stages
+    training = next(stage for stage in stages if stage.kind == "finetune-lora")
+    for step, is_complete in ((2, True), (3, True), (5, False)):
+        checkpoint = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 6}))
+        if is_complete:
+            (checkpoint / "complete.json").write_text("{}")
+    whole, half = (work_of(training, False, kept) for kept in (Kept(), Kept(tmp_path)))
+    assert half.flops == pytest.approx(whole.flops / 2) and half.num_tokens == pytest.approx(whole.num_tokens / 2)
+
+    evaluation = next(s for s in stages if s.kind == "evaluate" and s.config.benchmark.max_gen_toks)
+    items = int(work_of(evaluation, False).num_items)
+    (tmp_path / "answers.jsonl").write_text('["key", "text", 9, "end"]\n' * (items // 2))
+    whole, half = (work_of(evaluation, False, kept) for kept in (Kept(), Kept(tmp_path)))
+    assert half.num_items == items - items // 2 and half.decode_flops == whole.decode_flops * half.num_items / items
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_worked_examples_that_prompts_share_are_counted_once_for_each_task(shares, tmp_path):
+    import json
+
+    from selectit.cost.work import work_of
+    from selectit.evaluate.benchmarks.registry import benchmarks
+    from selectit.evaluate.stage_config import EvaluateStage
+    from selectit.plan.graph import Stage
+
+    config = LLAMA_2_7B if shares else {**MISTRAL_7B, "sliding_window": 4096}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    bbh = load_profile("paper-2023").benchmarks["bbh"].model_copy(update={"items_per_task": None})
+    stage = Stage("evaluate", EvaluateStage(model=ModelConfig(path=str(tmp_path)), benchmark=bbh, data="hub"))
+    size = benchmarks()["bbh"].size
+    own = size.num_items * (size.prompt_tokens - size.shared_tokens) + 27 * size.shared_tokens
+    read = own if shares else size.num_items * size.prompt_tokens
+    matrices = Matrices.of_shape(shape_from_config(config, "x"))
+    weights = 2 * (read * matrices.layers + size.num_items * matrices.head)
+    assert 1 < work_of(stage, on_gpu=True).prompt_flops / weights < 1.05  # the rest is attention

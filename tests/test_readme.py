@@ -29,7 +29,8 @@ def files(root: Path) -> set[str]:
         for path in (root / room).rglob("*"):
             relative = path.relative_to(root)
             through_a_link = relative.parts[:2] in (("selectit", "finetune"), ("selectit", "evaluate"))
-            told_by_folder = path.parent.name in ("profiles", "deepspeed") or path.parent in benchmark_folders(root)
+            named = ("profiles", "deepspeed", "strategies")
+            told_by_folder = path.parent.name in named or path.parent in benchmark_folders(root)
             if path.is_file() and path.suffix in SUFFIXES and not through_a_link and not told_by_folder:
                 found.add(str(relative))
     return {name for name in found if Path(name).name not in NOT_LISTED}

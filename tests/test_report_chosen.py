@@ -19,7 +19,7 @@ from selectit.report.tables.subsets import read_subsets
 from selectit.report.tables.texts import RowText, read_texts
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.ledger import SCHEMA
-from selectit.selection.strategies import ranking
+from selectit.selection.ranking import ranking
 
 
 @pytest.fixture

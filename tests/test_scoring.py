@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
+from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectStage
 from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.inference.batch import CPU_BATCH_TOKENS
@@ -27,6 +27,7 @@ from selectit.scoring.prompts import SUFFIX, rating_text, read_rating_prompts
 from selectit.scoring.ratings import rating_token_ids
 from selectit.scoring.texts import rating_texts
 from selectit.selection.stage import run as select
+from selectit.selection.strategies.selectit import SelectITSelect
 from selectit.tracking import Tracker
 
 QUIET = Console(quiet=True)

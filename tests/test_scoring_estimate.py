@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from rich.console import Console
 from test_scoring_paths import MIXED, PACKED, RATING_IDS, STOCK, texts
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from selectit.cli.app import app
-from selectit.config import ModelConfig, PoolConfig, ScoreStage
+from selectit.config import ModelConfig, PoolConfig, ScoreStage, WandbConfig
 from selectit.cost.flops import BatchCount, Matrices
+from selectit.cost.kept import Kept
 from selectit.cost.passes import packs, rating_passes
 from selectit.cost.score_estimate import estimate, matrices_of
 from selectit.cost.speed import stated
@@ -23,9 +25,14 @@ from selectit.errors import UserError
 from selectit.inference import kernels
 from selectit.inference.batch import Batch, LossText, common_prefix
 from selectit.inference.loaded import make_rater
-from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.packed import obstacle
 from selectit.inference.shape import shape_from_config
+from selectit.inference.token_rater import loss, make_token_rater
+from selectit.plan.graph import Stage, alone
+from selectit.plan.status import inspect
+from selectit.run.engine import run_plan
+from selectit.run.stage_runner import Session
+from selectit.store.runs_folder import Store
 
 
 @pytest.mark.parametrize(
@@ -57,7 +64,7 @@ def test_counted_operations_of_losses_are_those_that_torch_counts(make, monkeypa
         LossText(text.keys, text.ids, scored=np.arange(len(text.ids)) > 40)
         for text in texts([*MIXED, 150, 90, 120], prefix=30)
     ]
-    rater = make_loss_rater(model)
+    rater = make_token_rater(model, (loss,))
     batch = Batch(rows, () if rater.pads else common_prefix(rows))
     count = BatchCount(matrices_of(model), rater.pads, every_logit=True)
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
@@ -167,3 +174,22 @@ def test_another_machine_is_priced_from_the_configuration_alone(small_pool, demo
     assert "--tflops and --utilisation are given together" in str(half.exception)
     with pytest.raises(UserError, match="between 0 and 1"):
         stated(989, 40)
+
+
+def test_a_plan_leaves_out_the_ratings_that_an_estimate_finds_in_finished_ledgers(small_pool, demo, tmp_path):
+    """A finished stage of one prompt; the next one has another prompt too, and five more rows."""
+    pool, model = PoolConfig(path=str(small_pool), limit=15), ModelConfig(path=str(demo / "model"))
+    first = ScoreStage(pool=pool, model=model, prompts=("Rate it.\n\n",), num_processes=1)
+    session = Session(Store(tmp_path), Console(quiet=True), WandbConfig(enabled=False), "test")
+    assert run_plan(alone(stage := Stage("score", first)), session)[stage].artifact is not None
+    more = first.model_copy(
+        update={"pool": pool.model_copy(update={"limit": 20}), "prompts": ("Rate it.\n\n", "Judge it.\n\n")}
+    )
+    plan, store = alone(second := Stage("score", more)), Store(tmp_path)
+    kept = Kept.of(second, inspect(plan, store)[second], store)
+    exact, (planned, how) = estimate(more, kept.earlier), rating_passes(more, on_gpu=False, kept=kept)
+    assert exact.num_reused == 15 and "15 ratings reused from finished ledgers" in how
+    assert planned.num_texts == exact.count.num_texts == 5 + 20
+    assert planned.flops == pytest.approx(exact.count.flops)
+    on_gpu, _ = rating_passes(more, on_gpu=True, kept=kept)
+    assert on_gpu.num_texts == 40  # ratings of another device are not reused

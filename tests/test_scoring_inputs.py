@@ -62,7 +62,7 @@ def test_half_a_character_in_any_column_is_a_bad_row_before_anything_is_rated(co
     for row in found:
         row.row_id.encode()
     out, runs = tmp_path / f"s{suffix}", tmp_path / "runs"
-    result = invoke("select", path, "--strategy", "length", "--unit", "chars", "--out", out, "--runs-dir", runs)
+    result = invoke("select", path, "--strategy", "length", "--set", "unit=chars", "--out", out, "--runs-dir", runs)
     assert result.exit_code == 1 and "lone surrogate" in (result.output + str(result.exception))
     assert not list(runs.glob("artifacts/*/scores.jsonl"))
     common = ["select", path, "--strategy", "random", "--bad-rows", "exclude", "--runs-dir", runs]
@@ -77,9 +77,9 @@ def test_half_a_character_costs_no_rating(demo, tmp_path):
     path = tmp_path / "pool.json"
     path.write_text(json.dumps(spoilt("output", named=True)))
     common = ["select", path, "--model", demo / "model", "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs"]
-    result = invoke(*common, "--num-rating-prompts", 1, "--ratio", 0.5)
+    result = invoke(*common, "--set", "num_rating_prompts=1", "--ratio", 0.5)
     assert result.exit_code == 1 and not list((tmp_path / "runs").glob("artifacts/*/ledger*"))
-    result = invoke(*common, "--num-rating-prompts", 1, "--ratio", 0.5, "--bad-rows", "exclude")
+    result = invoke(*common, "--set", "num_rating_prompts=1", "--ratio", 0.5, "--bad-rows", "exclude")
     assert result.exit_code == 0, result.output
     selection = json.loads(next((tmp_path / "runs").glob("artifacts/select-*/selection.json")).read_text())
     assert selection["failures"] == {"lone_surrogate": 1} and selection["num_selected"] == 3
@@ -255,10 +255,11 @@ def test_why_rows_are_not_rated_is_said_by_the_command_and_by_a_selection_that_h
     assert "no loss: 3 no_response_token; these rows are ranked last and never selected" in text
     path.write_text(json.dumps(rows))
     runs = ["--out", tmp_path / "x.json", "--runs-dir", tmp_path / "runs", "--ratio", 0.4]
-    text = " ".join(invoke("select", path, *scored, *runs).output.split())
+    one = ["--set", "num_rating_prompts=1"]
+    text = " ".join(invoke("select", path, *model, *one, *runs).output.split())
     assert "no row could be scored: 3 no_response_token; raise score.max_length" in text
     path.write_text(json.dumps([{**row, "output": HALF} for row in rows]))
-    result = invoke("select", path, *scored, *runs, "--bad-rows", "exclude")
+    result = invoke("select", path, *model, *one, *runs, "--bad-rows", "exclude")
     assert "no row can be rated: 3 lone_surrogate" in str(result.exception)
     assert "none of the 3 rows may be taken" in str(result.exception)
 
@@ -276,9 +277,9 @@ def test_every_command_on_a_pool_can_leave_bad_rows_out(demo, tmp_path):
 
 
 def test_what_score_rated_is_not_rated_again_by_select(small_pool, demo, tmp_path, monkeypatch):
-    model = ["--model", demo / "model", "--num-rating-prompts", 1]
-    assert invoke("score", small_pool, *model, "--out", tmp_path / "scored").exit_code == 0
-    runs = ["--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs"]
+    model = ["--model", demo / "model"]
+    assert invoke("score", small_pool, *model, "--num-rating-prompts", 1, "--out", tmp_path / "scored").exit_code == 0
+    runs = ["--set", "num_rating_prompts=1", "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs"]
     result = invoke("select", small_pool, *model, *runs, "--reuse", tmp_path / "scored")
     assert "num_taken_over 40" in " ".join(result.output.split())
     for option, name in (("--dtype", "dtype"), ("--quantization", "quantization")):
@@ -305,7 +306,7 @@ def test_equal_scores_are_said_aloud(tmp_path):
     rows = [{"instruction": f"Say {n}.", "input": "", "output": "same"} for n in range(10)]
     path, runs = tmp_path / "pool.json", tmp_path / "runs"
     path.write_text(json.dumps(rows))
-    common = ["--strategy", "length", "--unit", "chars", "--ratio", 0.3, "--runs-dir", runs]
+    common = ["--strategy", "length", "--set", "unit=chars", "--ratio", 0.3, "--runs-dir", runs]
     for _ in range(2):  # the second time from what is finished
         text = invoke("select", path, *common, "--out", tmp_path / "s.json").output
         assert "all scores are equal" in text and "the last 3 usable rows" in text
@@ -332,7 +333,7 @@ def test_a_rater_that_answers_every_row_alike_is_named(small_pool, demo, tmp_pat
     model.save_pretrained(tmp_path / "model")
     load_tokenizer(ModelConfig(path=str(demo / "model"))).save_pretrained(tmp_path / "model")
     result = invoke(
-        "select", small_pool, "--model", tmp_path / "model", "--num-rating-prompts", 2,
+        "select", small_pool, "--model", tmp_path / "model", "--set", "num_rating_prompts=2",
         "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs",
     )  # fmt: skip
     text = " ".join(result.output.split())

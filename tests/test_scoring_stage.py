@@ -59,7 +59,7 @@ def test_rows_that_are_too_long_are_ranked_last_and_counted(small_pool, demo, tm
     from selectit.cli.app import app
 
     common = [str(small_pool), "--model", str(demo / "model"), "--max-length", "100", "--long-rows", "skip"]
-    options = ["--num-rating-prompts", "2", "--runs-dir", str(tmp_path / "runs")]
+    options = ["--set", "num_rating_prompts=2", "--runs-dir", str(tmp_path / "runs")]
     files = ["--out", str(tmp_path / "s.json"), "--scores", str(tmp_path / "s.jsonl")]
     result = CliRunner().invoke(app, ["select", *common, *options, *files], catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -10,7 +10,7 @@ import pytest
 import scoring_oracle
 from rich.console import Console
 
-from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectITSelect, SelectStage
+from selectit.config import ModelConfig, PoolConfig, ScoreStage, SelectStage
 from selectit.errors import UserError
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.scoring import stage
@@ -21,6 +21,7 @@ from selectit.scoring.rated_rows import TURN
 from selectit.scoring.texts import rating_texts
 from selectit.scoring.verify import verify
 from selectit.selection.stage import run as select
+from selectit.selection.strategies.selectit import SelectITSelect
 from selectit.store.fingerprint import Hasher, identity
 from selectit.tracking import Tracker
 

@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
 from selectit.cli.app import app
-from selectit.config import ModelConfig, PoolConfig, ScoreConfig, ScoreStage, SelectITSelect, SelectStage
+from selectit.config import ModelConfig, PoolConfig, ScoreConfig, ScoreStage, SelectStage
 from selectit.errors import UserError
 from selectit.inference.batch import Text
 from selectit.inference.load import load_tokenizer
@@ -32,6 +32,7 @@ from selectit.scoring.prompts import read_rating_prompts
 from selectit.scoring.rating import Rating
 from selectit.scoring.verify import verify
 from selectit.selection.stage import run as select
+from selectit.selection.strategies.selectit import SelectITSelect
 from selectit.tracking import Tracker
 
 PYTHON = os.environ.get("SELECTIT_VLLM_PYTHON")

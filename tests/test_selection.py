@@ -7,20 +7,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from selectit.config import (
-    FullSelect,
-    LengthSelect,
-    ModelConfig,
-    PoolConfig,
-    RandomMatchedSelect,
-    RandomRestSelect,
-    RandomSelect,
-    SelectStage,
-)
+from selectit.config import ModelConfig, PoolConfig, SelectStage
 from selectit.data.pool import read_pool
 from selectit.errors import UserError
+from selectit.selection.ranking import num_selected, random_scores, ranking
 from selectit.selection.stage import run
-from selectit.selection.strategies import matched, num_selected, random_scores, ranking
+from selectit.selection.strategies.full import FullSelect
+from selectit.selection.strategies.length import LengthSelect
+from selectit.selection.strategies.random import RandomSelect
+from selectit.selection.strategies.random_matched import RandomMatchedSelect, matched
+from selectit.selection.strategies.random_rest import RandomRestSelect
 from selectit.tracking import Tracker
 
 

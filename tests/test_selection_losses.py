@@ -11,11 +11,12 @@ import pyarrow.parquet as parquet
 import pytest
 from rich.console import Console
 
-from selectit.config import IFDSelect, PerplexitySelect, PoolConfig, SelectStage
+from selectit.config import PoolConfig, SelectStage
 from selectit.errors import UserError
 from selectit.scoring.loss_ledger import SCHEMA
-from selectit.selection.losses import ifd, middle_first
 from selectit.selection.stage import preflight, run
+from selectit.selection.strategies.ifd import IFDSelect, ifd
+from selectit.selection.strategies.perplexity import PerplexitySelect, middle_first
 from selectit.tracking import Tracker
 
 

@@ -19,6 +19,7 @@ from selectit.config import (
 from selectit.config.evaluate import BenchmarkConfig
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.stages import evaluate_stage, loss_stages, needed_prompts, score_stages
+from selectit.selection.registry import shipped
 
 SCORE = {
     "max_length": 64, "quantization": "8bit", "batch_tokens": 9, "num_processes": 2, "launcher": "external",
@@ -48,7 +49,7 @@ def test_no_field_is_written_twice(section, stage, shared):
 
 def arm(**select) -> ArmConfig:
     sections = {"pool": {"path": "pool"}, "model": {"path": "model"}, "score": SCORE, "evaluate": EVALUATE}
-    return ArmConfig.model_validate({**sections, "select": select})
+    return ArmConfig.model_validate({**sections, "select": select}, context=shipped().context)
 
 
 def test_every_shared_field_reaches_its_stage():

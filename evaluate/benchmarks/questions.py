@@ -1,4 +1,4 @@
-"""One benchmark as lm-eval tasks: built from its folder's YAML, set as the profile says, and asked to a model.
+"""One benchmark as lm-eval tasks: built from its folder's YAML, set as the profile asks, and asked to a model.
 
 Reads benchmark data from the hub or a folder. The questions of a profile's `items_per_task` are drawn here.
 """
@@ -105,7 +105,7 @@ def questions_as_items(questions: Questions, benchmark: BenchmarkConfig, with_pr
         for at in ids:
             row = task.task_docs[at]
             target = task.doc_to_target(row)
-            if task.OUTPUT_TYPE == "multiple_choice":
+            if task.OUTPUT_TYPE == "multiple_choice" and isinstance(target, int):
                 target = CHOICES[target]
             prompt = ""
             if with_prompts:
@@ -203,7 +203,7 @@ def check_demonstrations(benchmark: BenchmarkConfig, folder: Path) -> None:
         found = len(declared.read(find, task)[declared.shots.split])
         if found < wanted:
             path = find(declared.shots.file.format(task=task))
-            raise UserError(f"{path} has {found} demonstrations, and num_fewshot is {wanted}")
+            raise UserError(f"{path} has {found} demonstrations of {task}, and num_fewshot is {wanted}")
 
 
 def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[str], list[str]]:

@@ -13,14 +13,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from selectit import yaml_text
-from selectit.config import ArmConfig, JudgeConfig, LocationMark, ModelConfig, PoolConfig, RecipeConfig
+from selectit.config import ArmConfig, JudgeConfig, LocationMark, ModelConfig, PoolConfig, RecipeConfig, SelectFields
 from selectit.config.inputs import files_of_pattern, root_of_pattern
 from selectit.data.fetch import PREFIX, name_of
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import find_task
 from selectit.evaluate.profile import data_files, load_profile
 from selectit.plan.graph import Plan
-from selectit.recipe.load import map_locations
+from selectit.recipe.locations import map_locations
 from selectit.recipe.published.files import profiles_named
 from selectit.report.tables.results import recipe_of
 
@@ -48,7 +48,7 @@ class Inputs:
         self.rows = {row.label: self._moved(row.config.model_dump(mode="json"), ArmConfig) for row in plan.rows}
 
     def _moved(self, raw: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-        moved: dict[str, Any] = map_locations(_portable(raw), schema, self._location)
+        moved: dict[str, Any] = map_locations(_portable(raw), schema, recipe_of(self._plan).strategies, self._location)
         return moved
 
     def _location(self, value: str, mark: LocationMark, schema: type[BaseModel], field: str) -> str:
@@ -78,7 +78,7 @@ class Inputs:
         if schema is RecipeConfig and field == "published":
             self._places[path] = place = self._free(f"published/{path.name}")
             self._published(path, place)
-        elif issubclass(schema, PoolConfig):
+        elif issubclass(schema, PoolConfig) or (issubclass(schema, SelectFields) and field != "template"):
             self._places[path] = place = self._free(f"{INPUTS}/{path.name}")
             self._copy(path, place)
         elif field == "data":
@@ -89,7 +89,7 @@ class Inputs:
             self._places[path] = place = self._free(f"{INPUTS}/models/{path.name}")
             self._copy(path, place)
         else:
-            folder = {"profile": "profiles", "template": "templates"}.get(field, "prompts")
+            folder = {"profile": "profiles", "template": "templates", "plugins": "plugins"}.get(field, "prompts")
             folder = "prompts" if issubclass(schema, JudgeConfig) else folder
             self._places[path] = place = self._free(f"{folder}/{path.name}")
             self.entries[place] = self._with_tasks(path) if field == "profile" else path

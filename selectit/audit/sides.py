@@ -18,6 +18,7 @@ from selectit.plan.graph import CONFIG_OF, Plan, Stage
 from selectit.plan.status import State, inspect
 from selectit.recipe.load import load
 from selectit.report.tables.results import column_of, secondary_metrics
+from selectit.selection.registry import shipped
 from selectit.store.artifact import read_manifest
 from selectit.store.fingerprint import digest, identity, with_later_defaults
 from selectit.store.kinds import KINDS
@@ -176,7 +177,7 @@ def _recorded(manifest: Mapping[str, Any]) -> Made:
 def _made(
     kind: str, version: int, counted: Any, config: Any, circumstances: dict[str, Any], content: str | None
 ) -> Made:
-    named, whole = leaves(config), with_later_defaults(counted, CONFIG_OF[kind.split("-")[0]])
+    named, whole = leaves(config), with_later_defaults(counted, CONFIG_OF[kind.split("-")[0]], shipped().forms)
     settings = {
         recipe_key(kind, key): StageSetting(value, _text(value, named.get(key))) for key, value in leaves(whole).items()
     }

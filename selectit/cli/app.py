@@ -21,6 +21,7 @@ from selectit.cli.losses_command import losses_app
 from selectit.cli.recipe_commands import recipe_app
 from selectit.cli.results_commands import results_app
 from selectit.cli.stage_commands import files_app
+from selectit.cli.strategies_command import strategies_app
 from selectit.cli.weights_commands import weights_app
 from selectit.environment import prepare_process
 from selectit.errors import EXIT_PREEMPTED, Preempted, UserError, is_full, no_space
@@ -37,6 +38,7 @@ app.add_typer(evaluate_app)
 app.add_typer(grade_app)
 app.add_typer(results_app)
 app.add_typer(losses_app)
+app.add_typer(strategies_app)
 app.add_typer(weights_app)
 app.add_typer(data_app, name="data")
 
@@ -86,11 +88,13 @@ def doctor() -> None:
     print_findings(console)
 
 
-add_examples(app, recipe_app, files_app, evaluate_app, grade_app, results_app, losses_app, weights_app, data_app)
+add_examples(
+    app, recipe_app, files_app, evaluate_app, grade_app, results_app, losses_app, strategies_app, weights_app, data_app
+)
 
 
 def _stop(signum: int, _: Any) -> None:
-    print("\nstopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+    print("\nstopped; what is finished is kept, and the same command resumes from here", file=sys.stderr)
     raise SystemExit(EXIT_PREEMPTED if signum == signal.SIGTERM else 128 + signum)
 
 

@@ -12,7 +12,11 @@ EXAMPLES = {
     "doctor": ("doctor",),
     "fetch": ("data fetch rating_prompt.txt", "data fetch --benchmarks gsm8k,bbh --out data"),
     "score": ("score pool.json --model org/model --out scores", "score pool.json --model org/model --estimate"),
-    "select": ("select pool.json --model org/model --ratio 0.2 --out best.json",),
+    "select": (
+        "select pool.json --model org/model --ratio 0.2 --out best.json",
+        "select pool.json --strategy length --set unit=words --ratio 0.1 --out longest.json",
+    ),
+    "strategies": ("strategies", "strategies selectit", "strategies --plugin mine.py --json"),
     "finetune": ("finetune best.json --model org/model --out tuned --set num_train_epochs=2",),
     "evaluate": ("evaluate --model org/model --benchmarks gsm8k --out results",),
     "grade": ("grade --answers answers.jsonl --out graded",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from selectit.config import ArmConfig, LocationMark, RecipeConfig
-from selectit.recipe.load import map_locations
+from selectit.recipe.locations import map_locations
 from selectit.recipe.rows import Recipe
 from selectit.store.names import REPORT_FILES, REPORT_RECORD
 from selectit.store.outputs import CONTAINERS, Output, check_outputs, runs_folder
@@ -35,7 +35,7 @@ def inputs_of(recipe: Recipe) -> dict[str, list[str | Path]]:
             found[CONTAINERS[0] if field == "data" else "the recipe"][mark.strip(value)] = None
         return value
 
-    map_locations(recipe.config.model_dump(mode="json"), RecipeConfig, note)
+    map_locations(recipe.config.model_dump(mode="json"), RecipeConfig, recipe.strategies, note)
     for row in recipe.rows:
-        map_locations(row.config.model_dump(mode="json"), ArmConfig, note)
+        map_locations(row.config.model_dump(mode="json"), ArmConfig, recipe.strategies, note)
     return {option: list(places) for option, places in found.items()}

@@ -15,6 +15,7 @@ import typer
 from selectit.cli.consoles import Quiet, Verbose, console
 from selectit.cli.recipe_commands import RunsDir
 from selectit.cli.single_stage import BAD_ROWS, FILES, PoolFile, check_revision, judge_verification, run_alone
+from selectit.cli.strategies_command import Plugins
 from selectit.errors import UserError
 from selectit.store.names import (
     ADAPTER_FOLDER,
@@ -116,35 +117,25 @@ def score(
 def select(
     pool: PoolFile,
     out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
-    strategy: Annotated[
-        str,
-        typer.Option(help="selectit, perplexity, ifd, length, full, random, random_rest or random_matched."),
-    ] = "selectit",
-    model: Annotated[
-        list[str], typer.Option(help="Rater, or tokenizer of length in tokens; repeat for model level.")
+    strategy: Annotated[str, typer.Option(help="One of those that selectit strategies lists.")] = "selectit",
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field of the strategy, such as alpha=0.5.")
     ] = [],
-    ratio: Annotated[float, typer.Option(help="Share of the rows that is kept.")] = 0.2,
+    model: Annotated[
+        list[str], typer.Option(help="Rater, or tokenizer of lengths in tokens; repeat for level model.")
+    ] = [],
+    ratio: Annotated[float | None, typer.Option(help="Share of the rows that is kept; default: 0.2.")] = None,
     scores: Annotated[Path | None, typer.Option(help="JSONL file with one line per row of the pool.")] = None,
-    level: Annotated[str, typer.Option(help="selectit: token, sentence or model.")] = "sentence",
+    plugin: Plugins = [],
     rating_prompts: Prompts = "default",
-    num_rating_prompts: Annotated[int, typer.Option(help="selectit: the first K rating prompts.")] = 5,
-    alpha: Annotated[float, typer.Option(help="selectit: weight of the prompts' disagreement.")] = 0.2,
-    fidelity: Annotated[str, typer.Option(help="selectit: paper, released_code or corrected.")] = "corrected",
-    field: Annotated[str, typer.Option(help="length, random_matched: response, instruction or full.")] = "response",
-    unit: Annotated[str, typer.Option(help="length, random_matched: tokens, chars or words.")] = "tokens",
-    order: Annotated[str, typer.Option(help="perplexity: top, mid or low.")] = "top",
-    over: Annotated[str, typer.Option(help="perplexity: response or full.")] = "response",
-    form: Annotated[str, typer.Option(help="ifd: loss_ratio or perplexity_ratio.")] = "loss_ratio",
-    unconditioned: Annotated[str, typer.Option(help="ifd: the response behind its marker, or bare.")] = "marker",
-    template: Annotated[str, typer.Option(help="perplexity, ifd: alpaca, llmzoo, chat or plain.")] = "alpaca",
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of random strategies and of the token level's prompt.")
     ] = 42,
     bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
-    max_length: Annotated[int | None, typer.Option(help="selectit, perplexity, ifd: tokens of a text at most.")] = None,
-    long_rows: Annotated[str, typer.Option(help="selectit: texts beyond --max-length: cut, skip or fail.")] = "cut",
-    turns: Annotated[str, typer.Option(help="selectit: the answer that is rated: first, last or mean.")] = "first",
-    rating_template: Annotated[str, typer.Option(help="selectit: plain, or the rater's chat.")] = "plain",
+    max_length: Annotated[int | None, typer.Option(help="Of what a model reads: tokens of a text at most.")] = None,
+    long_rows: Annotated[str, typer.Option(help="Ratings: texts beyond --max-length: cut, skip or fail.")] = "cut",
+    turns: Annotated[str, typer.Option(help="Ratings: the answer that is rated: first, last or mean.")] = "first",
+    rating_template: Annotated[str, typer.Option(help="Ratings: plain, or the rater's chat.")] = "plain",
     dtype: Annotated[str, typer.Option(help="Of the raters: auto, float32, bfloat16 or float16.")] = "auto",
     quantization: Annotated[str, typer.Option(help="Weights of the raters: none, 8bit or 4bit.")] = "none",
     reuse: Annotated[list[Path], typer.Option(help=REUSE)] = [],
@@ -154,43 +145,29 @@ def select(
     verbose: Verbose = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
+    from selectit.cli.chosen_strategy import given_fields, needs_model, others_of
     from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
-    from selectit.recipe.validate import strategies_without
+    from selectit.selection.registry import known
+    from selectit.selection.strategy import strategy_of
     from selectit.selection.ties import tie_lines
     from selectit.store.outputs import POOL, Output, check_outputs, runs_folder
 
     _check_suffix(Path(pool), out)
+    strategies = known(plugin)
+    fields = given_fields(strategies, strategy, set_, ratio)
     written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
     check_outputs(
         {
-            POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--template": [template],
-            "--reuse": _existing(reuse),
+            POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--reuse": _existing(reuse),
+            "--plugin": plugin, "--set": [value for value in fields.values() if isinstance(value, str)],
         },
         runs_folder(runs_dir),
         *written,
     )  # fmt: skip
-    own: dict[str, dict[str, Any]] = {
-        "selectit": {"level": level, "alpha": alpha, "fidelity": fidelity, "num_rating_prompts": num_rating_prompts},
-        "length": {"field": field, "unit": unit},
-        "perplexity": {"order": order, "over": over, "template": template},
-        "ifd": {"form": form, "unconditioned": unconditioned, "template": template},
-        "random_rest": {"rest_of": "selectit"},
-        "random_matched": {"match": "selectit", "field": field, "unit": unit},
-    }
-    needs_model = strategy in ("selectit", "perplexity", "ifd", "random_rest", "random_matched") or (
-        strategy == "length" and unit == "tokens"
-    )
-    if needs_model and not model:
-        raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
     models = [{"path": path, "dtype": dtype} for path in model]
 
-    def arm(name: str) -> Any:
-        section = {
-            "strategy": name,
-            **({"ratio": ratio} if name not in strategies_without("ratio") else {}),
-            **own.get(name, {}),
-        }
+    def arm(section: dict[str, Any]) -> Any:
         return resolve_arm(
             {
                 "pool": {"path": pool, "bad_rows": bad_rows},
@@ -205,17 +182,22 @@ def select(
                     **({"models": models} if models else {}),
                 },
                 "select": section,
-            }
+            },
+            strategies,
         )
 
-    chosen = arm(strategy)
-    other = arm("selectit") if strategy in ("random_rest", "random_matched") else None
-    prompts = planning.needed_prompts([other or chosen], [seed])
-    stage = planning.select_stage(chosen, seed, prompts, other)
-    folder = run_alone(
-        stage, runs_dir, wandb, reuse=reuse, quiet=quiet, verbose=verbose,
-        notes=lambda path: tie_lines(_selection(path), _selection(path)),
-    )  # fmt: skip
+    section, sections_of_others = others_of(strategies, fields, ratio)
+    chosen, others = arm(section), {field: arm(other) for field, other in sections_of_others.items()}
+    if not model and any(needs_model(one) for one in (chosen, *others.values())):
+        raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
+    prompts = planning.needed_prompts([chosen, *others.values()], [seed])
+    stage = planning.select_stage(chosen, seed, prompts, others)
+
+    def notes(path: Path) -> list[str]:
+        selection = _selection(path)
+        return [*tie_lines(selection, selection), *strategy_of(chosen).notes(selection)]
+
+    folder = run_alone(stage, runs_dir, wandb, reuse=reuse, quiet=quiet, verbose=verbose, notes=notes)
     selection = _selection(folder)
     shutil.copyfile(folder / selection["subset"], out)
     if scores is not None:

@@ -16,7 +16,7 @@ PoolFormat = Literal[
     "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "dolly", "magpie", "question_answer"
 ]
 Backend = Literal["transformers", "vllm"]
-"""What computes probabilities and texts. It counts: other kernels round otherwise, and samples are other draws."""
+"""What computes probabilities and texts. Part of the fingerprint: other kernels round and draw otherwise."""
 
 Quantization = Literal["none", "8bit", "4bit"]
 """none: weights as they are; 8bit, 4bit: quantised by bitsandbytes while they are loaded."""

@@ -16,12 +16,15 @@ SelectTemplate = Annotated[str, LocationMark(keywords=SELECT_TEMPLATES), one_of(
 """The same, and `training`: that of `finetune.template`."""
 
 
+LossText = Literal["conditioned", "marker", "bare"]
+
+
 class LossStage(ReadingFields):
     """One model over one pool: how well it predicts the responses, with their instructions or without."""
 
     pool: PoolConfig
     model: ModelConfig
-    text: Literal["conditioned", "marker", "bare"]
+    text: LossText
     """conditioned: the row in its template; marker: the response behind the template's response marker; bare: the
     response alone. The response's token ids are the same in all three. Beyond max_length it loses its end in all."""
     template: LossTemplate

@@ -11,16 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from selectit.config.evaluate import EvaluateConfig
 from selectit.config.finetune import FinetuneConfig
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.schema import Config, LocationMark, Seed, shipped
+from selectit.config.schema import Config, FileLocation, LocationMark, Seed, shipped
 from selectit.config.score import ScoreConfig
-from selectit.config.select import (
-    IFDSelect,
-    LengthSelect,
-    PerplexitySelect,
-    SelectConfig,
-    SelectDefaults,
-    SelectITSelect,
-)
+from selectit.config.select import AnySelect, NeedsLosses, NeedsRatings, SelectDefaults
 
 SHIPPED_NUMBERS = shipped("recipe/published")
 """The words in `published` for the files in selectit/recipe/published/, one for each paper."""
@@ -78,16 +71,15 @@ class ArmConfig(Config):
     pool: PoolConfig
     model: ModelConfig
     score: ScoreConfig = ScoreConfig()
-    select: SelectConfig
+    select: AnySelect
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @model_validator(mode="after")
     def _curriculum_has_scores(self) -> ArmConfig:
-        scored = SelectITSelect | PerplexitySelect | IFDSelect | LengthSelect
-        if self.finetune.order == "curriculum" and not isinstance(self.select, scored):
+        if self.finetune.order == "curriculum" and self.select.score_name() is None:
             raise ValueError(
-                f"finetune.order curriculum needs a strategy that scores rows (selectit, perplexity, ifd, length), and "
+                "finetune.order curriculum needs a strategy that scores rows (selectit strategies lists them), and "
                 f"select.strategy is {self.select.strategy}; set finetune.order of this arm to shuffled"
             )
         return self
@@ -104,15 +96,16 @@ class ArmConfig(Config):
 
     @property
     def raters(self) -> tuple[ModelConfig, ...]:
-        """Models that rate the arm's pool or take its losses: all of `score.models` at level `model`, else the first;
-        the arm's own where none is named. None for a strategy that reads neither.
+        """Models that rate the arm's pool or take its losses: all of `score.models` where the strategy combines raters,
+        else the first; the arm's own where none is named. None for a strategy that reads neither.
         """
-        if not isinstance(self.select, SelectITSelect | PerplexitySelect | IFDSelect):
+        read = [one for one in self.select.needs() if isinstance(one, NeedsRatings | NeedsLosses)]
+        if not read:
             return ()
         models = self.score.models or (self.model,)
         if self.score.dtype is not None:
             models = tuple(model.model_copy(update={"dtype": self.score.dtype}) for model in models)
-        return models if isinstance(self.select, SelectITSelect) and self.select.level == "model" else models[:1]
+        return models if any(isinstance(one, NeedsRatings) and one.by_all_raters for one in read) else models[:1]
 
 
 class PrimaryConfig(Config):
@@ -134,9 +127,11 @@ class RecipeConfig(Config):
     description: str = ""
     """Shown at the top of the report."""
     demonstration: bool = False
-    """True: the report says that its numbers show the machinery and are not a result."""
+    """True: the report states that its numbers show the machinery and are not a result."""
     extends: str | None = None
     """A parent recipe, relative to this file; sections merge, lists replace."""
+    plugins: tuple[FileLocation, ...] = ()
+    """Python files with strategies that are not this project's."""
     pool: PoolConfig
     model: ModelConfig
     score: ScoreConfig = ScoreConfig()

@@ -41,14 +41,23 @@ class Config(BaseModel):
         return None
 
     def hub_dataset(self, field: str) -> tuple[str, str] | None:
-        """The hub's data set that a keyword of a location stands for, and the field whose `revision` says which commit
-        of it; None: the keyword says all.
+        """The hub's data set that a keyword of a location stands for, and the field whose `revision` names the commit
+        of it; None: the keyword is the whole value.
         """
         return None
 
     def contents(self, field: str) -> Contents | None:
         """What enters the identity in place of a field's text; None: the text does."""
         return None
+
+    def plugin(self) -> str | None:
+        """Content of the plugin whose code this is, for the identity; None: it is this project's."""
+        return None
+
+    @classmethod
+    def first_fields(cls) -> frozenset[str]:
+        """Fields that are in an identity also at their defaults; selectit/store/first_fields.py has others."""
+        return frozenset()
 
 
 def shipped(folder: str) -> tuple[str, ...]:
@@ -60,12 +69,13 @@ def shipped(folder: str) -> tuple[str, ...]:
 T = TypeVar("T", bound=BaseModel)
 
 
-def as_written(schema: type[T], raw: Any) -> T:
+def as_written(schema: type[T], raw: Any, context: Mapping[str, Any] | None = None) -> T:
     """Plain data of a file as a configuration: no text stands for a number, no `true` for 1, no 1 for true.
 
+    Args:   context: what a section needs that is read by others, such as `READ_SELECT`.
     Raises: pydantic.ValidationError with every error.
     """
-    return schema.model_validate_json(json.dumps(raw), strict=True)
+    return schema.model_validate_json(json.dumps(raw), strict=True, context=context)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,8 @@ class LocationMark:
     """Words that are not paths, such as `hub`."""
     prefixes: tuple[str, ...] = ()
     """Prefixes in front of the path, such as `hf:`."""
+    is_file: bool = False
+    """A file here, never a folder or a hub id."""
 
     def strip(self, value: str) -> str:
         """The path in a value, without its prefix."""
@@ -99,6 +111,8 @@ def nested_configs(field: FieldInfo) -> list[type[Config]]:
 
 Location = Annotated[str, LocationMark()]
 """A file or folder, or a hub id where no such file or folder exists."""
+FileLocation = Annotated[str, LocationMark(is_file=True)]
+"""A file."""
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

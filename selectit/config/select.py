@@ -1,119 +1,117 @@
-"""The `select` section, one class for each strategy, and the configuration of a select stage."""
+"""The `select` section and the configuration of a select stage.
+
+What a strategy's own fields are stands in its module in `selectit/selection/strategies/`, or in a plugin; which class
+reads a section is said by the registry, which whoever reads a file hands in.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field
+from pydantic import Field, SerializeAsAny, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.losses import SelectTemplate
-from selectit.config.schema import Config, Seed, execution
+from selectit.config.losses import LossText, SelectTemplate
+from selectit.config.schema import Config, Seed
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
 
-class FullSelect(Config):
-    strategy: Literal["full"]
+@dataclass(frozen=True)
+class NeedsRatings:
+    """A strategy reads ratings of every row, which a score stage makes; `pool.inputs` has its folders."""
 
-
-class RandomSelect(Config):
-    strategy: Literal["random"]
-    """Uniform without replacement over row ids, with the selection seed."""
-    ratio: Ratio = 0.2
-
-
-class RandomRestSelect(Config):
-    strategy: Literal["random_rest"]
-    """Uniform without replacement among the rows that another arm did not take."""
-    ratio: Ratio = 0.2
-    rest_of: str = execution(...)
-    """Name of the arm whose selection is left out; the identity holds what it selected, not its name."""
-
-
-class Length(Config):
-    """What the length of a row is."""
-
-    field: Literal["response", "instruction", "full"] = "response"
-    unit: Literal["tokens", "chars", "words"] = "tokens"
-    """tokens: of the base model's tokenizer, without special tokens."""
-
-
-class LengthSelect(Length):
-    strategy: Literal["length"]
-    """The longest rows."""
-    ratio: Ratio = 0.2
-
-
-class RandomMatchedSelect(Length):
-    strategy: Literal["random_matched"]
-    """Uniform among rows of the same length: as many rows as another arm took, with its distribution of lengths."""
-    match: str = execution(...)
-    """Name of the arm whose lengths are matched; the identity holds what it selected, not its name."""
-    num_bins: int = Field(20, ge=1)
-    """Bins of length, each with about as many rows of the other arm."""
-
-
-class SelectITSelect(Config):
-    strategy: Literal["selectit"]
-    ratio: Ratio = 0.2
-    level: Literal["token", "sentence", "model"] = "sentence"
-    alpha: float = Field(0.2, ge=0)
-    """Weight of the disagreement between rating prompts (sentence and model level)."""
-    num_rating_prompts: int = Field(5, ge=1)
-    """The first K rating prompts of the file (sentence and model level)."""
+    num_prompts: int | None
+    """The first K rating prompts of the file; None: one, drawn with the selection seed."""
     fidelity: Literal["paper", "released_code", "corrected"] = "corrected"
-    """Which reading of the method where the paper and its code differ; docs/methods.md has the table."""
+    by_all_raters: bool = False
+    """Of all of `score.models`; else of the first."""
+
+    def __str__(self) -> str:
+        return "ratings by a model"
 
 
-class PerplexitySelect(Config):
-    strategy: Literal["perplexity"]
-    """By the model's loss on each row."""
-    ratio: Ratio = 0.2
-    order: Literal["top", "mid", "low"] = "top"
-    """top: the highest perplexities; mid: those from rank int(0.33 n) on, highest first; low: the lowest."""
-    over: Literal["response", "full"] = "response"
-    """response: mean over the response tokens; full: over all tokens of the row, its prompt too."""
+@dataclass(frozen=True)
+class NeedsLosses:
+    """A strategy reads losses of every row, which a losses stage makes; `pool.losses(name)` has them."""
+
+    name: str
+    text: LossText
     template: SelectTemplate = "training"
-    """The form in which the row is read; training: that of `finetune.template`."""
+    """The form in which rows are read; training: that of `finetune.template`."""
+
+    def __str__(self) -> str:
+        return "losses of a model"
 
 
-class IFDSelect(Config):
-    strategy: Literal["ifd"]
-    """By instruction-following difficulty: how little the instruction helps to predict the response."""
-    ratio: Ratio = 0.2
-    form: Literal["loss_ratio", "perplexity_ratio"] = "loss_ratio"
-    """Given the instruction over without it: of mean losses (Cherry) or of perplexities (Superfiltering)."""
-    unconditioned: Literal["marker", "bare"] = "marker"
-    """The response without its instruction: behind the template's response marker (Cherry), or alone
-    (Superfiltering)."""
-    template: SelectTemplate = "training"
-    """The form in which the row is read; training: that of `finetune.template`."""
+@dataclass(frozen=True)
+class NeedsArm:
+    """A strategy reads what another arm selected; `pool.taken_by(field)` has it."""
+
+    field: str
+    """The field that names the arm."""
+    arm: str
+    leaves_out: bool = False
+    """None of the other arm's rows is taken."""
+
+    def __str__(self) -> str:
+        return "what another arm selected"
 
 
-SelectConfig = Annotated[
-    FullSelect
-    | RandomSelect
-    | RandomRestSelect
-    | LengthSelect
-    | RandomMatchedSelect
-    | SelectITSelect
-    | PerplexitySelect
-    | IFDSelect,
-    Discriminator("strategy"),
-]
+@dataclass(frozen=True)
+class NeedsTokenizer:
+    """A strategy reads the tokenizer of the arm's model; `pool.tokenizer()` has it."""
+
+    def __str__(self) -> str:
+        return "the model's tokenizer"
 
 
-def other_arm(select: SelectConfig) -> tuple[str, str] | None:
-    """The field that names the arm whose subset a strategy reads, and that arm's name."""
-    if isinstance(select, RandomRestSelect):
-        return "rest_of", select.rest_of
-    if isinstance(select, RandomMatchedSelect):
-        return "match", select.match
-    return None
+Need = NeedsRatings | NeedsLosses | NeedsArm | NeedsTokenizer
+"""What a strategy reads next to the pool. `selectit/plan/stages.py` turns each into stages."""
 
 
-SEEDED_STRATEGIES = ("random", "random_rest", "random_matched")
+class SelectFields(Config, ABC):
+    """The fields of one strategy; `selectit.selection.strategy.Strategy` has what it does."""
+
+    later_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Fields that were added after a strategy was first used -> their defaults then, as JSON. Such a field is left out
+    of a fingerprint where it stands at that default, so that finished work stays finished."""
+
+    strategy: str
+    """Its name."""
+
+    def needs(self) -> tuple[Need, ...]:
+        """What it reads next to the pool."""
+        return ()
+
+    @abstractmethod
+    def score_name(self) -> str | None:
+        """What its score of a row is, as the axis of a plot; None: a score says nothing of a row."""
+
+    @classmethod
+    def first_fields(cls) -> frozenset[str]:
+        return frozenset(cls.model_fields) - set(cls.later_defaults)
+
+
+ReadSelect = Callable[[Mapping[str, Any]], SelectFields]
+"""From a `select` section as it is written to a strategy."""
+READ_SELECT = "read_select"
+"""Key of a `ReadSelect` in the context of a validation."""
+
+
+def _read(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    if not isinstance(value, Mapping):
+        return handler(value)  # a strategy, or what cannot be one
+    read: ReadSelect | None = (info.context or {}).get(READ_SELECT)
+    if read is None:
+        raise ValueError("a select section is read by a registry (selectit.selection.registry)")
+    return read(value)
+
+
+AnySelect = Annotated[SerializeAsAny[SelectFields], WrapValidator(_read)]
 
 
 class SelectDefaults(Config):
@@ -126,14 +124,14 @@ class SelectStage(Config):
     """One subset of one pool."""
 
     pool: PoolConfig
-    select: SelectConfig
+    select: AnySelect
     seed: Seed | None = None
     """Only for strategies that draw."""
     tokenizer: ModelConfig | None = None
-    """Only for lengths in tokens."""
+    """Only for strategies that read it."""
     prompts: tuple[str, ...] = ()
-    """selectit: the rating prompts whose ratings are combined, in order."""
+    """Of ratings: the rating prompts whose ratings are combined, in order."""
     keeps_scores: bool = False
     """messages.jsonl holds each row's score, for a training in the order of scores."""
     theta: tuple[float | None, ...] = ()
-    """selectit at model level: parameters of each rater in billions; None: as counted by its score stage."""
+    """Of ratings: parameters of each rater in billions; None: as counted by its score stage."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from selectit.config import SelectStage
+from selectit.cost.kept import Kept
 from selectit.cost.speed import DECODE_SHARE, DeviceSpeed, device_name, finished_seconds
 from selectit.cost.work import Work, work_of
 from selectit.plan.graph import Plan, Stage
@@ -71,7 +72,7 @@ def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Devic
     for stage in plan.stages:
         if states[stage].status == "done":
             continue
-        work = work_of(stage, on_gpu)
+        work = work_of(stage, on_gpu, Kept.of(stage, states[stage], store))
         assumptions.update(dict.fromkeys(work.assumed))
         seconds, how = _seconds(stage, work, store, device, stated)
         assumptions.update(dict.fromkeys([how] if how else []))
@@ -80,7 +81,7 @@ def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Devic
     general = [
         "2 operations per weight of a matrix and token forward, 6 in full training, 4 in LoRA training and 6 for the "
         "adapter, 2 more with gradient checkpointing; attention as its matrix products, without what a kernel skips",
-        f"memory: weights in {'16 bits' if on_gpu else '32 bits'} unless model.dtype says otherwise, activations, keys "
+        f"memory: weights in {'16 bits' if on_gpu else '32 bits'} unless model.dtype is set, activations, keys "
         "and values; not the library's own",
         "one stage after the other, as selectit run does; loading of models and selections are not counted",
     ]

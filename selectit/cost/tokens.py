@@ -83,7 +83,7 @@ class Drawn:
 
     @property
     def times(self) -> float:
-        return self.num_rows / len(self.rows)
+        return self.num_rows / len(self.rows) if self.rows else 1.0
 
     @property
     def how(self) -> str:

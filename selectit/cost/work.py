@@ -12,29 +12,28 @@ from selectit.config import (
     BenchmarkConfig,
     FinetuneConfig,
     FinetuneStage,
-    FullSelect,
     JudgeConfig,
-    LengthSelect,
     LossStage,
     ModelConfig,
-    RandomMatchedSelect,
     ScoreStage,
     SelectStage,
     ValidationSplit,
 )
 from selectit.cost.flops import BatchCount, Matrices
 from selectit.cost.items import items_of_tasks
-from selectit.cost.passes import loss_passes, rating_passes
+from selectit.cost.kept import NOTHING, Kept
+from selectit.cost.passes import loss_passes, rating_passes, shares_prefixes
 from selectit.cost.tokens import CHARS_PER_TOKEN, pool_rows, tokens_per_row
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.benchmark import Size
 from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.stage_config import EvaluateStage
-from selectit.inference.shape import Shape, bytes_per_parameter, shape_of
+from selectit.inference.shape import Shape, bytes_per_parameter, config_of, shape_of
 from selectit.inference.training_memory import adapter_parameters, optimizer_bytes, training_memory
 from selectit.plan.graph import Stage
 from selectit.scoring.batch_tokens import tokens_of_a_batch
+from selectit.selection.strategy import strategy_of
 
 NUM_KEPT_CHECKPOINTS = 2
 LEDGER_BYTES_PER_RECORD = 64
@@ -48,7 +47,7 @@ JUDGE_ANSWER_TOKENS = {"logprobs": 1, "text": 100}
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage costs. None: not known, and `unknown` says why."""
+    """What a stage costs. None: not known, and `unknown` is the reason."""
 
     prompt_flops: float | None = 0.0
     """Of tokens that are read many at a time, training included."""
@@ -61,8 +60,8 @@ class Work:
     """By the prices that the judge's settings state; None without them."""
     unknown: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
-    num_items: int = 0
-    """Of an evaluation."""
+    num_items: float = 0
+    """Of an evaluation, those that are left."""
     num_tokens: float = 0.0
     """As the stage's own tokens_per_second counts them; 0 for selections and evaluations."""
 
@@ -71,34 +70,33 @@ class Work:
         return None if self.prompt_flops is None or self.decode_flops is None else self.prompt_flops + self.decode_flops
 
 
-def work_of(stage: Stage, on_gpu: bool) -> Work:
+def work_of(stage: Stage, on_gpu: bool, kept: Kept = NOTHING) -> Work:
+    """Args: kept: what is there of it already, which costs nothing."""
     config = stage.config
     try:
         if isinstance(config, ScoreStage):
-            return _score(config, on_gpu)
+            return _score(config, on_gpu, kept)
         if isinstance(config, LossStage):
-            return _losses(config, on_gpu)
+            return _losses(config, on_gpu, kept)
         if isinstance(config, SelectStage):
             return _select(stage)
         if isinstance(config, FinetuneStage):
-            return _finetune(config, stage.inputs[0][1], on_gpu)
+            return _finetune(config, stage.inputs[0][1], on_gpu, kept)
         assert isinstance(config, EvaluateStage)
-        return _evaluate(config, on_gpu)
+        return _evaluate(config, on_gpu, kept)
     except UserError as error:
         nothing = None if not isinstance(config, SelectStage) else 0.0
         return Work(nothing, nothing, None, None, unknown=(str(error).splitlines()[0],))
 
 
-def _score(config: ScoreStage, on_gpu: bool) -> Work:
-    count, how = rating_passes(config, on_gpu)
+def _score(config: ScoreStage, on_gpu: bool, kept: Kept) -> Work:
+    count, how = rating_passes(config, on_gpu, kept)
     chat = ", the chat format's own tokens left out" if config.template == "chat" else ""
-    return _passes(
-        config, on_gpu, count, f"rating tokens: {how}{chat}; none of the ratings taken from finished ledgers"
-    )
+    return _passes(config, on_gpu, count, f"rating tokens: {how}{chat}")
 
 
-def _losses(config: LossStage, on_gpu: bool) -> Work:
-    count, how = loss_passes(config, on_gpu)
+def _losses(config: LossStage, on_gpu: bool, kept: Kept) -> Work:
+    count, how = loss_passes(config, on_gpu, kept)
     return _passes(config, on_gpu, count, f"tokens of losses: {how}")
 
 
@@ -120,10 +118,8 @@ def _passes(config: ScoreStage | LossStage, on_gpu: bool, count: BatchCount, ass
 def num_selected(stage: Stage) -> int:
     config = stage.config
     assert isinstance(config, SelectStage)
-    if isinstance(config.select, RandomMatchedSelect):
-        return num_selected(dict(stage.inputs)["match"])
-    rows = len(pool_rows(config.pool))
-    return rows if isinstance(config.select, FullSelect) else int(config.select.ratio * rows)
+    of_other = [num_selected(other) for _, other in stage.inputs if isinstance(other.config, SelectStage)]
+    return strategy_of(config).expected_rows(len(pool_rows(config.pool)), max(of_other, default=0))
 
 
 def _select(stage: Stage) -> Work:
@@ -134,12 +130,13 @@ def _select(stage: Stage) -> Work:
     return Work(disk_bytes=num_selected(stage) * 2 * per_row + len(rows) * 200, memory_bytes=0)
 
 
-def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
+def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool, kept: Kept) -> Work:
     finetune, shape = config.finetune, shape_of(config.model)
     assert isinstance(subset.config, SelectStage)
-    select = subset.config.select
-    longest = select.ratio if isinstance(select, LengthSelect) else None
     pool, template = subset.config.pool, finetune.template
+    longest = None
+    if strategy_of(subset.config).takes_longest:
+        longest = num_selected(subset) / len(pool_rows(pool))
     row = tokens_per_row(pool, config.model, template, finetune.max_length, longest)
     num_rows, num_validated = _trained_rows(finetune, num_selected(subset))
     rows_per_step = min(finetune.global_batch_size, num_rows)
@@ -158,9 +155,10 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
     training = matrices.training_flops(row.mean, row.mean_square, adapter, finetune.gradient_checkpointing)
     validated = num_validated * ceil(seen / num_rows)  # after every epoch
     validation = matrices.forward_flops(row.mean, row.mean_square, row.mean)
+    left = 1 - kept.trained_share
     return Work(
-        prompt_flops=seen * training + validated * validation,
-        num_tokens=row.mean * (seen + validated * validation / training),
+        prompt_flops=left * (seen * training + validated * validation),
+        num_tokens=left * row.mean * (seen + validated * validation / training),
         memory_bytes=memory.expected + memory.offloaded,
         disk_bytes=saved + checkpoints,
         assumed=(
@@ -169,6 +167,7 @@ def _finetune(config: FinetuneStage, subset: Stage, on_gpu: bool) -> Work:
             *(("training tokens: as many of a row count in the loss as the response has of its characters",)
               if finetune.budget_tokens is not None else ()),
             "disk of a training: its weights and two checkpoints, which go when it is done",
+            *(("begun trainings: without the steps before their newest checkpoint",) if left < 1 else ()),
             *(("replayed and validated rows taken as long as the pool's mean",)
               if finetune.replay or finetune.validation else ()),
         ),
@@ -233,12 +232,14 @@ def _size(benchmark: BenchmarkConfig) -> Size:
     return size
 
 
-def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
-    benchmark, shape = config.benchmark, shape_of(config.model)
+def _evaluate(config: EvaluateStage, on_gpu: bool, kept: Kept) -> Work:
+    benchmark, shape, size = config.benchmark, shape_of(config.model), _size(config.benchmark)
     items = num_items(benchmark, config.limit, config.data)
-    prompt_tokens = _size(benchmark).prompt_tokens
-    generated = benchmark.max_gen_toks or 0
+    prompt_tokens, generated = size.prompt_tokens, benchmark.max_gen_toks or 0
     answers = items * benchmark.num_samples
+    left = max(answers - kept.num_answers, 0)
+    num_tasks = len(benchmark.tasks) if benchmark.tasks else size.num_tasks
+    shared = size.shared_tokens if shares_prefixes(config_of(config.model)) else 0
     width = bytes_per_parameter(config.model, on_gpu)
     cache = (
         (config.batch_size or ASSUMED_BATCH_SIZE)
@@ -251,18 +252,19 @@ def _evaluate(config: EvaluateStage, on_gpu: bool) -> Work:
     calls = 0 if config.judge is None else items if isinstance(config.judge, JudgeConfig) else 2 * items  # both orders
     judge, unknown = _judge(config, calls, prompt_tokens + 2 * generated)
     return Work(
-        prompt_flops=None if judge is None else judge + answers * _prompt_flops(shape, prompt_tokens),
-        decode_flops=answers * _decode_flops(shape, prompt_tokens, generated),
+        prompt_flops=None if judge is None else judge + _prompts_flops(shape, left, num_tasks, prompt_tokens, shared),
+        decode_flops=left * _decode_flops(shape, prompt_tokens, generated),
         memory_bytes=shape.num_parameters * width + cache,
         disk_bytes=answers * (prompt_tokens + generated) * CHARS_PER_TOKEN,
         judge_calls=calls,
         judge_usd=_usd(config, calls, prompt_tokens + 2 * generated),
         unknown=unknown,
-        num_items=items,
+        num_items=items * left / answers,
         assumed=(
             "evaluation: items as the files here hold them, else those of the published test sets; mean prompt lengths "
-            "measured with LLaMA-2's tokenizer (docs/performance.md), shared worked examples counted each time, "
-            "max_gen_toks for every answer: an upper bound",
+            "measured with LLaMA-2's tokenizer (docs/performance.md), worked examples that all prompts of a task share "
+            "once, max_gen_toks for every answer: an upper bound",
+            *(("begun evaluations: without the answers that they have written down",) if left < answers else ()),
             *(
                 ("judge: both answers as long as max_gen_toks, at the prices in evaluate.judge: an upper bound",)
                 if isinstance(config.judge, JudgeConfig)
@@ -299,6 +301,15 @@ def _judge(config: EvaluateStage, calls: int, asked: int) -> tuple[float | None,
 
 def _prompt_flops(shape: Shape, num_tokens: int) -> float:
     return Matrices.of_shape(shape).forward_flops(num_tokens, num_tokens**2, 1)
+
+
+def _prompts_flops(shape: Shape, num_prompts: int, num_tasks: int, num_tokens: int, num_shared: int) -> float:
+    """Of prompts that begin alike within a task, which is read once."""
+    if not num_prompts:
+        return 0.0
+    own, matrices = num_tokens - num_shared, Matrices.of_shape(shape)
+    shared = num_tasks * matrices.forward_flops(num_shared, num_shared**2, 0)
+    return shared + num_prompts * matrices.forward_flops(own, own * num_tokens, 1)
 
 
 def _decode_flops(shape: Shape, num_prompt_tokens: int, num_written: int) -> float:

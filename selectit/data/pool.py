@@ -35,8 +35,8 @@ class Row:
 
     `index` counts from 0 the rows that the pool's settings leave; with `pool.sample` these are the drawn ones.
     `row_id` is the row's own `id` where the pool has that column, else its position in the file and content hash.
-    `instruction` and `response` are what SelectIT rates: see `selectit.data.turns.rated_pair`. `failure` says why a row
-    can be neither scored nor selected.
+    `instruction` and `response` are what SelectIT rates: see `selectit.data.turns.rated_pair`. `failure` is the reason
+    why a row can be neither scored nor selected.
     """
 
     index: int

@@ -46,12 +46,12 @@ def is_nothing(value: Any) -> bool:
 
 
 def texts_of(message: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a turn says: its content, and behind it the input of an Alpaca row that has one."""
+    """The words of a turn: its content, and behind it the input of an Alpaca row that has one."""
     return (message["content"], message["input"]) if message.get("input") else (message["content"],)
 
 
 def words(message: Mapping[str, Any], separator: str = "\n") -> str:
-    """What a turn says as one text. Args: separator: what stands in front of an Alpaca row's input."""
+    """The words of a turn as one text. Args: separator: what stands in front of an Alpaca row's input."""
     return separator.join(texts_of(message))
 
 

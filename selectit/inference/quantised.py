@@ -14,6 +14,7 @@ from transformers.quantizers import AutoHfQuantizer
 from selectit.config import LossStage, ModelConfig, Quantization, ScoreStage
 from selectit.errors import UserError
 from selectit.inference.load import device, resolve_dtype
+from selectit.inference.shape import dtype_name
 
 
 def bitsandbytes_config(bits: Quantization, model: ModelConfig) -> BitsAndBytesConfig | None:
@@ -86,9 +87,8 @@ def check_quantization(config: ScoreStage | LossStage) -> None:
 
 
 def dtype_text(dtype: torch.dtype, bits: Quantization, model: ModelConfig) -> str:
-    """The number type as ledgers and reports name it, such as `bfloat16, 4bit weights`."""
-    how = method_of(model) if bits == "none" else bits
-    return str(dtype).removeprefix("torch.") + (f", {how} weights" if how else "")
+    """See `dtype_name`."""
+    return dtype_name(str(dtype).removeprefix("torch."), method_of(model) if bits == "none" else bits)
 
 
 def _settings(model: ModelConfig) -> dict[str, Any] | None:

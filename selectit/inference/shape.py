@@ -80,6 +80,11 @@ def bytes_per_parameter(model: ModelConfig, on_gpu: bool) -> int:
     return 4 if model.dtype == "float32" or (model.dtype == "auto" and not on_gpu) else 2
 
 
+def dtype_name(dtype: str, how: str | None) -> str:
+    """The number type as ledgers and reports name it, such as `bfloat16, 4bit weights`. Args: how: it is quantised."""
+    return dtype + (f", {how} weights" if how else "")
+
+
 def model_file(model: ModelConfig, name: str) -> Path | None:
     """A file of a checkpoint folder, or of a hub model that is in the cache."""
     folder = Path(model.path)

@@ -85,7 +85,7 @@ class LoadedVllm:
         def ask(batch: Batch[Text]) -> tuple[Batch[Text], np.ndarray]:
             engine = idle.get()
             try:
-                return batch, self._ask(engine, batch)
+                return batch, self._probabilities(engine, [text.ids.tolist() for text in batch.items])
             finally:
                 idle.put(engine)
 
@@ -112,12 +112,10 @@ class LoadedVllm:
         own = {} if self._spread or not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[number % len(self._gpus)]}
         self._engines.append(VllmEngine(self._config.vllm_python, self._settings, own))
 
-    def _ask(self, engine: VllmEngine, batch: Batch[Text]) -> np.ndarray:
-        """float64 [len(batch.items), NUM_RATINGS]."""
-        return self._probabilities(engine, [text.ids.tolist() for text in batch.items])
-
     def _probabilities(self, engine: VllmEngine, rows: list[list[int]]) -> np.ndarray:
-        return np.exp(np.array(engine.ask("next_tokens", rows=rows, token_ids=self._rating_ids), dtype=np.float64))
+        """float64 [len(rows), NUM_RATINGS]."""
+        found = engine.ask("next_of_each", rows=rows, token_ids=[self._rating_ids] * len(rows))
+        return np.exp(np.array([log_probs for _, log_probs in found], dtype=np.float64))
 
 
 def settings_of(config: ScoreStage, num_gpus: int) -> dict[str, Any]:

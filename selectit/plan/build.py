@@ -16,7 +16,6 @@ from selectit.config import (
     JudgeConfig,
     JudgeSetting,
     is_execution,
-    other_arm,
 )
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.registry import is_judged
@@ -24,6 +23,7 @@ from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
 from selectit.plan.stages import ReadPrompts, evaluate_stage, finetune_stage, needed_prompts, select_stage
 from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.scoring.prompts import read_rating_prompts
+from selectit.selection.strategy import needed_arms
 
 
 def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
@@ -36,12 +36,12 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
     judges = _judge_names(recipe)
     rows = []
     for row in recipe.rows:
-        other = _other_arm(recipe, row)
+        others = {need.field: _arm(recipe, need.arm, row.point) for need in needed_arms(row.config)}
         cells = []
         for select_seed, train_seed, eval_seed in seeds.combinations:
             tuned = None
             if trains(row.config.finetune):
-                subset = select_stage(row.config, select_seed, prompts, other, read)
+                subset = select_stage(row.config, select_seed, prompts, others, read)
                 tuned = finetune_stage(row.config, train_seed, subset)
             for benchmark in _benchmarks(recipe, row):
                 stage = evaluate_stage(row.config, benchmark, recipe.profiles[row.arm].name, eval_seed, tuned)
@@ -112,12 +112,8 @@ def _column(benchmark: BenchmarkConfig, row: ArmPoint, judges: Mapping[Any, str]
     return f"{benchmark.name} ({judges[_judge_key(judge)]})"
 
 
-def _other_arm(recipe: Recipe, row: ArmPoint) -> ArmConfig | None:
-    """The arm whose subset the row's own selection reads."""
-    if (named := other_arm(row.config.select)) is None:
-        return None
-    _, name = named
-    return next(r.config for r in recipe.rows if r.arm == name and r.point == row.point)
+def _arm(recipe: Recipe, name: str, point: tuple[tuple[str, Any], ...]) -> ArmConfig:
+    return next(row.config for row in recipe.rows if row.arm == name and row.point == point)
 
 
 def _each_stage_once(cells: Sequence[Cell]) -> tuple[Cell, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from selectit.config import ArmConfig, FinetuneStage, LossStage, ScoreStage, SelectStage
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.recipe.rows import Recipe
+from selectit.selection.registry import Strategies, shipped
 from selectit.templates import template_name
 
 StageConfig = ScoreStage | LossStage | SelectStage | FinetuneStage | EvaluateStage | GradeStage
@@ -110,6 +111,10 @@ class Plan:
     """Every stage once, inputs before the stages that read them, one row after the other."""
     recipe: Recipe | None = None
     """None for stages that are run without a recipe."""
+
+    @property
+    def strategies(self) -> Strategies:
+        return shipped() if self.recipe is None else self.recipe.strategies
 
     @cached_property
     def owners(self) -> dict[Stage, list[tuple[TableRow, Cell]]]:

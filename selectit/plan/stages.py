@@ -11,23 +11,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from selectit.config import (
-    SEEDED_STRATEGIES,
     AnsweringFields,
     ArmConfig,
     BenchmarkConfig,
     Config,
     FinetuneStage,
-    IFDSelect,
-    Length,
     LossStage,
     ModelConfig,
-    PerplexitySelect,
+    NeedsArm,
+    NeedsLosses,
+    NeedsRatings,
+    NeedsTokenizer,
     RatingFields,
     ReadingFields,
     ScoreStage,
-    SelectITSelect,
     SelectStage,
-    other_arm,
 )
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.registry import is_judged
@@ -36,26 +34,24 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Stage
 from selectit.recipe.rows import trains
 from selectit.scoring.prompts import read_rating_prompts
+from selectit.selection.strategy import strategy_of
 from selectit.store.fingerprint import identity_fields
-from selectit.templates import RESPONSE_MARKER, template_name
 
 ReadPrompts = Callable[[str, str], tuple[str, ...]]
 """From a location and a fidelity to rating prompts."""
 
 
-def _prompts(config: ArmConfig, seed: int, read: ReadPrompts) -> tuple[str, ...]:
-    """The rating prompts of an arm: the first K, or at token level one drawn with the selection seed."""
-    select = config.select
-    assert isinstance(select, SelectITSelect)
-    prompts = read(config.score.rating_prompts, select.fidelity)
-    if select.level == "token":
+def _prompts(config: ArmConfig, need: NeedsRatings, seed: int, read: ReadPrompts) -> tuple[str, ...]:
+    """The rating prompts of an arm: the first K, or one drawn with the selection seed."""
+    prompts = read(config.score.rating_prompts, need.fidelity)
+    if need.num_prompts is None:
         return (random.Random(seed).choice(prompts),)
-    if select.num_rating_prompts > len(prompts):
+    if need.num_prompts > len(prompts):
         raise UserError(
-            f"select.num_rating_prompts is {select.num_rating_prompts}, and {config.score.rating_prompts} "
+            f"select.num_rating_prompts is {need.num_prompts}, and {config.score.rating_prompts} "
             f"has {len(prompts)} rating prompts"
         )
-    return prompts[: select.num_rating_prompts]
+    return prompts[: need.num_prompts]
 
 
 Prompts = Mapping[tuple[Any, ...], tuple[str, ...]]
@@ -66,10 +62,11 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
     """The prompts that any arm needs, together, so that each pool is scored once per rater."""
     needed: dict[tuple[Any, ...], dict[str, None]] = {}
     for config in arms:
-        if isinstance(config.select, SelectITSelect) and trains(config.finetune):
+        ratings = [need for need in config.select.needs() if isinstance(need, NeedsRatings)]
+        for need in ratings if trains(config.finetune) else ():
             for model, seed in itertools.product(config.raters, seeds):
                 key = _rated_alike(config, model)
-                needed.setdefault(key, {}).update(dict.fromkeys(_prompts(config, seed, read)))
+                needed.setdefault(key, {}).update(dict.fromkeys(_prompts(config, need, seed, read)))
     return {key: tuple(prompts) for key, prompts in needed.items()}
 
 
@@ -99,70 +96,58 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
 
 
 def loss_stages(config: ArmConfig) -> dict[str, Stage]:
-    """The losses that a perplexity or ifd arm is computed from, by the name under which its selection reads them.
+    """The losses that an arm's strategy asks for, by the name under which its selection reads them.
 
-    Raises: UserError where the template has no response marker and one is asked for.
+    Raises: UserError where the strategy cannot work with the arm's settings.
     """
-    select = config.select
-    assert isinstance(select, PerplexitySelect | IFDSelect)
-    template = config.finetune.template if select.template == "training" else select.template
-    texts: dict[str, Any] = {"conditioned": "conditioned"}
-    if isinstance(select, IFDSelect):
-        if select.unconditioned == "marker" and template not in RESPONSE_MARKER:
-            raise UserError(
-                f"select.unconditioned is marker, and template '{template_name(template)}' has no response marker; "
-                f"set it to bare, or select.template to {' or '.join(RESPONSE_MARKER)}"
-            )
-        texts["unconditioned"] = select.unconditioned
-    return {
-        name: Stage(
-            "losses",
-            LossStage(
-                pool=config.pool,
-                model=config.raters[0],
-                text=text,
-                template=template,
-                **_shared(config.score, ReadingFields),
-            ),
-        )
-        for name, text in texts.items()
-    }
+    strategy_of(config).check_arm(config)
+    return {need.name: _losses(config, need) for need in config.select.needs() if isinstance(need, NeedsLosses)}
+
+
+def _losses(config: ArmConfig, need: NeedsLosses) -> Stage:
+    return Stage(
+        "losses",
+        LossStage(
+            pool=config.pool,
+            model=config.raters[0],
+            text=need.text,
+            template=config.finetune.template if need.template == "training" else need.template,
+            **_shared(config.score, ReadingFields),
+        ),
+    )
 
 
 def select_stage(
     config: ArmConfig,
     seed: int,
     prompts: Prompts,
-    other: ArmConfig | None = None,
+    others: Mapping[str, ArmConfig] | None = None,
     read: ReadPrompts = read_rating_prompts,
 ) -> Stage:
-    """Args: other: the arm whose subset `random_rest` leaves out and `random_matched` matches."""
-    select = config.select
-    if isinstance(select, SelectITSelect):
-        stage = SelectStage(
-            pool=config.pool,
-            select=select,
-            keeps_scores=_keeps_scores(config),
-            prompts=_prompts(config, seed, read),
-            theta=tuple(model.parameters_in_billions for model in config.raters),
-        )
-        scores = score_stages(config, prompts)
-        return Stage("select", stage, tuple((f"score{number}", score) for number, score in enumerate(scores)))
-    inputs: tuple[tuple[str, Stage], ...] = ()
-    if (named := other_arm(select)) is not None:
-        assert other is not None
-        inputs = ((named[0], select_stage(other, seed, prompts, None, read)),)
-    if isinstance(select, PerplexitySelect | IFDSelect):
-        inputs = tuple(loss_stages(config).items())
-    counts_tokens = isinstance(select, Length) and select.unit == "tokens"
-    stage = SelectStage(
-        pool=config.pool,
-        select=select,
-        keeps_scores=_keeps_scores(config),
-        seed=seed if select.strategy in SEEDED_STRATEGIES else None,
-        tokenizer=config.model if counts_tokens else None,
-    )
-    return Stage("select", stage, inputs)
+    """The selection of an arm: each thing that its strategy needs becomes a stage, or a setting of its own.
+
+    Args:   others: the arms whose subsets it reads, by the field that names them.
+    Raises: UserError where the strategy cannot work with the arm's settings.
+    """
+    strategy = strategy_of(config)
+    strategy.check_arm(config)
+    own: dict[str, Any] = {"seed": seed} if strategy.draws else {}
+    inputs: list[tuple[str, Stage]] = []
+    for need in strategy.needs():
+        match need:
+            case NeedsRatings():
+                own["prompts"] = _prompts(config, need, seed, read)
+                own["theta"] = tuple(model.parameters_in_billions for model in config.raters)
+                inputs += [(f"score{number}", stage) for number, stage in enumerate(score_stages(config, prompts))]
+            case NeedsLosses():
+                inputs.append((need.name, _losses(config, need)))
+            case NeedsArm():
+                assert others is not None
+                inputs.append((need.field, select_stage(others[need.field], seed, prompts, None, read)))
+            case NeedsTokenizer():
+                own["tokenizer"] = config.model
+    stage = SelectStage(pool=config.pool, select=strategy, keeps_scores=_keeps_scores(config), **own)
+    return Stage("select", stage, tuple(inputs))
 
 
 def _keeps_scores(config: ArmConfig) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from selectit.errors import UserError
 from selectit.plan.graph import Plan, Stage, StageConfig
+from selectit.selection.registry import Strategies
 from selectit.store.artifact import Artifact
 from selectit.store.fingerprint import differences, digest, identity, leaves, with_later_defaults
 from selectit.store.kinds import KINDS
@@ -61,17 +62,19 @@ def state(stage: Stage, inputs: Mapping[Stage, State], store: Store, plan: Plan)
         return State("done", artifact.path.name, stage_identity, fingerprint, artifact)
     if store.is_begun(kind.name, fingerprint):
         return State("resume", store.unfinished(kind.name, fingerprint), stage_identity, fingerprint)
-    return State("run", _why(stage_identity, type(stage.config), store), stage_identity, fingerprint)
+    return State("run", _why(stage_identity, type(stage.config), store, plan.strategies), stage_identity, fingerprint)
 
 
-def _why(new: dict[str, Any], schema: type[StageConfig], store: Store) -> str:
+def _why(new: dict[str, Any], schema: type[StageConfig], store: Store, strategies: Strategies) -> str:
     """What differs from the finished stage of the same kind that is most like this one."""
     known = store.identities(new["kind"])
     if not known:
         return "never run"
     own = leaves(new)
     _, old = min(known, key=lambda other: len(other[0] ^ own))
-    before, after = ({**one, "config": with_later_defaults(one["config"], schema)} for one in (old, new))
+    before, after = (
+        {**one, "config": with_later_defaults(one["config"], schema, strategies.forms)} for one in (old, new)
+    )
     nearest = differences(before, after)
     shown = ", ".join(f"{key.removeprefix('config.')} {_short(old)} -> {_short(now)}" for key, old, now in nearest[:3])
     return f"new: {shown}" + (f" and {len(nearest) - 3} more" if len(nearest) > 3 else "")

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selectit.config import FullSelect, PerplexitySelect, PoolConfig, RandomMatchedSelect, RandomRestSelect
+from selectit.config import PoolConfig
 from selectit.data.pool import iter_pool
 from selectit.errors import UserError
 from selectit.recipe.rows import ArmPoint, Recipe, trains
-from selectit.selection.losses import middle_first
-from selectit.selection.strategies import num_selected
+from selectit.selection.strategy import RatioStrategy, needed_arms, strategy_of
 
 
 def check_pools(recipe: Recipe) -> list[str]:
@@ -36,18 +35,14 @@ def check_pools(recipe: Recipe) -> list[str]:
 
 
 def _check_size(recipe: Recipe, row: ArmPoint, num_rows: int, num_usable: int) -> None:
-    """Raises: UserError, see `num_selected` and `middle_first`."""
-    select = row.config.select
-    if isinstance(select, FullSelect | RandomMatchedSelect):
-        return
+    """Raises: UserError, see `Strategy.check_size`."""
     eligible, left = num_usable, ""
-    if isinstance(select, RandomRestSelect):
-        other = next(r.config.select for r in recipe.rows if r.arm == select.rest_of and r.point == row.point)
-        taken = num_selected(getattr(other, "ratio", 1.0), num_rows, num_usable)
-        eligible, left = num_usable - taken, f"; arm '{select.rest_of}' takes {taken} of {num_usable}"
+    for need in needed_arms(row.config):
+        other = next(strategy_of(r.config) for r in recipe.rows if r.arm == need.arm and r.point == row.point)
+        if need.leaves_out and isinstance(other, RatioStrategy):  # how many another one takes is not known yet
+            taken = other.count(num_rows, num_usable)
+            eligible, left = num_usable - taken, f"; arm '{need.arm}' takes {taken} of {num_usable}"
     try:
-        count = num_selected(select.ratio, num_rows, eligible)
+        strategy_of(row.config).check_size(num_rows, eligible)
     except UserError as error:
         raise UserError(f"{error}{left}") from error
-    if isinstance(select, PerplexitySelect) and select.order == "mid":
-        middle_first(range(num_rows), eligible, count)

@@ -8,38 +8,27 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from glob import has_magic
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from selectit import secrets, yaml_text
-from selectit.config import (
-    ArmConfig,
-    LocationMark,
-    RecipeConfig,
-    location_mark,
-    nested_configs,
-)
-from selectit.data.fetch import NAMES, PREFIX, path_of
+from selectit.config import ArmConfig, RecipeConfig, nested_configs
 from selectit.errors import UserError, did_you_mean
 from selectit.recipe.layers import Layer, check_named_for_their_model, merge, merged
+from selectit.recipe.locations import absolute, check_locations
 from selectit.recipe.places import SET, Written, keys_of, placed
 from selectit.recipe.rows import ArmPoint, Recipe
 from selectit.recipe.validate import (
-    check_locations,
     check_profiles,
     check_published,
     check_references,
     grid_key_fault,
     is_of_another_strategy,
     recipe_error,
-    strategies,
-    strategies_without,
     validate,
 )
+from selectit.selection.registry import Strategies, known, shipped
 
 SECTIONS = tuple(ArmConfig.model_fields)
 UNTRAINED_SELECT = {"strategy": "full"}
@@ -55,24 +44,42 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises: UserError listing every fault, each with its dotted path, the value found and what is allowed.
     """
     written: list[tuple[str, dict[str, int]]] = []
-    layers = _read(path, (), written)
+    read = _read(path, (), written)
     if overrides:
         given = _with_baselines(parse_overrides(overrides), SET)
         if "extends" in given:
             raise UserError(f"{SET} extends: a recipe's parent stands in its file; write a recipe that extends it")
         _check_texts(given, SET)
-        layers.append((SET, _absolute(given, RecipeConfig, Path.cwd())))
+        read.append(((SET, given), Path.cwd()))
         written.append((SET, dict.fromkeys(keys_of(given), 1)))
-    return _resolve(path, layers, written)
+    strategies = _strategies(path, read, written)
+    layers = [(where, absolute(raw, RecipeConfig, strategies, folder)) for (where, raw), folder in read]
+    return _resolve(path, layers, written, strategies)
 
 
-def resolve_arm(raw: dict[str, Any]) -> ArmConfig:
+def _strategies(path: Path, read: Sequence[tuple[Layer, Path]], written: Written) -> Strategies:
+    """Those that ship and those of the plugins that the last layer names; what else may stand there is found later."""
+    plugins: Any = []
+    for (_, raw), folder in read:
+        if "plugins" in raw:
+            plugins = absolute({"plugins": raw["plugins"]}, RecipeConfig, shipped(), folder)["plugins"]
+    if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
+        return shipped()
+    try:
+        return known(plugins)
+    except UserError as error:
+        raise recipe_error(path, [placed(f"plugins: {error}", written, path)]) from error
+
+
+def resolve_arm(raw: dict[str, Any], strategies: Strategies | None = None) -> ArmConfig:
     """An arm given without a recipe; relative paths are read from the current folder.
 
+    Args:   strategies: those that it may name; None: those that ship.
     Raises: UserError listing every fault.
     """
     faults: list[str] = []
-    config = validate(ArmConfig, _absolute(raw, ArmConfig, Path.cwd()), "", faults)
+    strategies = strategies or shipped()
+    config = validate(ArmConfig, absolute(raw, ArmConfig, strategies, Path.cwd()), "", faults, strategies)
     if config is not None:
         check_locations([ArmPoint("", (), config)], faults)
     if faults:
@@ -106,8 +113,10 @@ def _concerns(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
-def _read(path: Path, children: tuple[Path, ...], written: list[tuple[str, dict[str, int]]]) -> list[Layer]:
-    """The recipe and its parents, the first ancestor first; `written` gets the lines of each in the same order."""
+def _read(
+    path: Path, children: tuple[Path, ...], written: list[tuple[str, dict[str, int]]]
+) -> list[tuple[Layer, Path]]:
+    """The recipe and its parents, each with its folder, the first ancestor first; `written` gets the lines of each."""
     if not path.is_file():
         wanted = f" (named by extends in {children[-1]})" if children else ""
         raise UserError(f"recipe {path} does not exist{wanted}; recipes are YAML files such as recipes/quickstart.yaml")
@@ -123,12 +132,11 @@ def _read(path: Path, children: tuple[Path, ...], written: list[tuple[str, dict[
     if parent is not None and not isinstance(parent, str):
         raise UserError(f"recipe {path}: extends: found {parent!r:.60}; it is the path of one recipe")
     raw = _with_baselines(raw, str(path))
-    raw = _absolute(raw, RecipeConfig, path.resolve().parent)
     if "baseline" in lines:
         lines["baselines"] = lines["baseline"]
     above = [] if parent is None else _read(path.parent / parent, (*children, path.resolve()), written)
     written.append((str(path), lines))
-    return [*above, (str(path), raw)]
+    return [*above, ((str(path), raw), path.resolve().parent)]
 
 
 HIDE = (
@@ -189,82 +197,14 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     raw[last] = value
 
 
-Change = Callable[[str, LocationMark, type[BaseModel], str], str]
-"""From a location, its mark, and the schema and field that hold it, to another location."""
-
-
-def map_locations(raw: Any, schema: type[BaseModel], change: Change) -> Any:
-    """What is written of a schema, with every location changed; faults are left as they are."""
-    if not isinstance(raw, dict):
-        return raw
-    changed = dict(raw)
-    for key, value in raw.items():
-        if schema is RecipeConfig and key == "arms" and isinstance(value, dict):
-            changed[key] = {arm: map_locations(sections, ArmConfig, change) for arm, sections in value.items()}
-        elif schema is RecipeConfig and key == "grid" and isinstance(value, dict):
-            changed[key] = {dotted: _map_at(dotted, values, change) for dotted, values in value.items()}
-        elif isinstance(key, str) and key in schema.model_fields:
-            changed[key] = _map_field(value, schema, key, change)
-    return changed
-
-
-def _map_field(value: Any, schema: type[BaseModel], key: str, change: Change) -> Any:
-    info = schema.model_fields[key]
-    mark = location_mark(info)
-    if mark is not None and isinstance(value, str):
-        return change(value, mark, schema, key)
-    if mark is not None and isinstance(value, list):
-        return [change(v, mark, schema, key) if isinstance(v, str) else v for v in value]
-    # of a section with several forms, the one that has the most of the keys that are given
-    own = max(nested_configs(info), key=lambda form: len(form.model_fields.keys() & _keys(value)), default=None)
-    if own is None:
-        return value
-    many = isinstance(value, list)
-    return [map_locations(v, own, change) for v in value] if many else map_locations(value, own, change)
-
-
-def _map_at(dotted: Any, values: Any, change: Change) -> Any:
-    """The values of a grid key, as values of the field that it names."""
-    schema: type[BaseModel] = ArmConfig
-    *sections, field = str(dotted).split(".")
-    for section in sections:
-        forms = nested_configs(schema.model_fields[section]) if section in schema.model_fields else []
-        if not forms:
-            return values
-        schema = next((form for form in forms if field in form.model_fields), forms[0])
-    if not isinstance(values, list) or field not in schema.model_fields:
-        return values
-    return [_map_field(value, schema, field, change) for value in values]
-
-
-def _absolute(raw: Any, schema: type[BaseModel], folder: Path) -> Any:
-    """Paths of one file made absolute where they exist next to it; hub ids and faults are left as they are."""
-    return map_locations(raw, schema, lambda value, mark, *_: _absolute_location(value, mark, folder))
-
-
-def _keys(value: Any) -> set[Any]:
-    return set(value) if isinstance(value, dict) else set()
-
-
-def _absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
-    if value.startswith(PREFIX) and value.removeprefix(PREFIX) in NAMES:
-        return str(path_of(value.removeprefix(PREFIX)))
-    location = mark.strip(value)
-    target = folder / Path(location).expanduser()
-    is_path = target.exists() or has_magic(location) or location.startswith(("./", "../", "~", "/"))
-    if value in mark.keywords or not is_path:
-        return value
-    return f"{value[: len(value) - len(location)]}{target.resolve()}"
-
-
-def _resolve(path: Path, layers: Sequence[Layer], written: Written) -> Recipe:
+def _resolve(path: Path, layers: Sequence[Layer], written: Written, strategies: Strategies) -> Recipe:
     faults: list[str] = []
     raw = merged(layers)
-    config = validate(RecipeConfig, raw, "", faults)
+    config = validate(RecipeConfig, raw, "", faults, strategies)
     if config is None:
         raise recipe_error(path, [placed(fault, written, path) for fault in faults])
     for key in config.grid:
-        if (wrong := grid_key_fault(key, SECTIONS)) is not None:
+        if (wrong := grid_key_fault(key, SECTIONS, strategies)) is not None:
             faults.append(f"grid.{key}: {wrong}")
         elif not config.grid[key]:
             faults.append(f"grid.{key}: the list of values is empty")
@@ -274,7 +214,12 @@ def _resolve(path: Path, layers: Sequence[Layer], written: Written) -> Recipe:
     rows = (
         []
         if faults
-        else [row for arm in config.arms for point in points if (row := _row(raw, arm, point, faults)) is not None]
+        else [
+            row
+            for arm in config.arms
+            for point in points
+            if (row := _row(raw, arm, point, faults, strategies)) is not None
+        ]
     )
     profiles = check_profiles(rows, faults)
     check_references(config, rows, faults)
@@ -284,10 +229,12 @@ def _resolve(path: Path, layers: Sequence[Layer], written: Written) -> Recipe:
     if faults:
         raise recipe_error(path, [placed(fault, written, path) for fault in faults])
     parents = tuple(Path(where) for where, _ in layers if where not in (str(path), SET))
-    return Recipe(path, config, tuple(rows), profiles, parents, tuple(written))
+    return Recipe(path, config, tuple(rows), profiles, parents, tuple(written), strategies)
 
 
-def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faults: list[str]) -> ArmPoint | None:
+def _row(
+    raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faults: list[str], strategies: Strategies
+) -> ArmPoint | None:
     sections = raw["arms"][arm]
     for key in sections:
         if key not in SECTIONS:
@@ -308,7 +255,7 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     select, own = own_and_shared["select"], sections.get("select") or {}
     # the strategy first: which other keys change the arm depends on it
     for key, value in sorted(point, key=lambda item: item[0] != "select.strategy"):
-        if not is_of_another_strategy(key, select.get("strategy")):
+        if not is_of_another_strategy(key, select.get("strategy"), strategies):
             try:
                 _set(own_and_shared, key, value)
             except NoSection as error:
@@ -320,17 +267,17 @@ def _row(raw: dict[str, Any], arm: str, point: tuple[tuple[str, Any], ...], faul
     if untrained:
         own_and_shared["select"] = UNTRAINED_SELECT
     elif "strategy" not in select:
-        faults.append(f"arms.{arm}.select.strategy: missing; name one of {', '.join(strategies())}")
+        faults.append(f"arms.{arm}.select.strategy: missing; name one of {', '.join(strategies)}")
         return None
-    elif select["strategy"] in strategies_without("ratio"):
+    elif select["strategy"] in [*strategies] and select["strategy"] not in strategies.having("ratio"):
         if "ratio" in own:
             faults.append(
-                f"arms.{arm}.select.ratio: strategy '{select['strategy']}' says itself how many rows it takes; "
+                f"arms.{arm}.select.ratio: strategy '{select['strategy']}' decides how many rows it takes; "
                 "remove the ratio"
             )
         own_and_shared["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}
     before = len(faults)
-    config = validate(ArmConfig, own_and_shared, f"arms.{arm}.", faults, top=raw, own=sections)
+    config = validate(ArmConfig, own_and_shared, f"arms.{arm}.", faults, strategies, top=raw, own=sections)
     return ArmPoint(arm, point, config) if config is not None and len(faults) == before else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from selectit.config import (
 )
 from selectit.evaluate.profile import Profile
 from selectit.recipe.places import Written
+from selectit.selection.registry import Strategies, shipped
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class ArmPoint:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Each dotted key -> as many of its last parts as tell it from the others."""
+    """Each dotted key -> as many of its last parts as distinguish it from the others."""
 
     def last(key: str, num_parts: int) -> str:
         return ".".join(key.split(".")[-num_parts:])
@@ -63,6 +64,8 @@ class Recipe:
     """The files that it extends, the first ancestor first."""
     written: Written = ()
     """The line of each key, for errors that are found later."""
+    strategies: Strategies = field(default_factory=shipped)
+    """Those that its arms may name."""
 
 
 def trains(finetune: FinetuneConfig) -> bool:

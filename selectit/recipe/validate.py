@@ -8,65 +8,51 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from selectit import yaml_text
-from selectit.config import (
-    ArmConfig,
-    Config,
-    EvaluateConfig,
-    FullSelect,
-    PoolConfig,
-    RecipeConfig,
-    as_written,
-    location_mark,
-    nested_configs,
-    other_arm,
-)
-from selectit.data.fetch import NAMES, PREFIX, name_of
+from selectit.config import ArmConfig, EvaluateConfig, RecipeConfig, as_written
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
-from selectit.inference.checkpoint import missing_files
 from selectit.recipe.published import read_published
+from selectit.selection.registry import Strategies
+from selectit.selection.strategy import needed_arms, strategy_of
 
 if TYPE_CHECKING:
     from selectit.recipe.rows import ArmPoint
 
 
-def strategies() -> list[str]:
-    union = get_args(ArmConfig.model_fields["select"].annotation)
-    return [get_args(member.model_fields["strategy"].annotation)[0] for member in union]
-
-
-def strategies_without(field: str) -> list[str]:
-    union = get_args(ArmConfig.model_fields["select"].annotation)
-    return [get_args(m.model_fields["strategy"].annotation)[0] for m in union if field not in m.model_fields]
-
-
-def is_of_another_strategy(key: str, strategy: Any) -> bool:
+def is_of_another_strategy(key: str, strategy: Any, strategies: Strategies) -> bool:
     """True for a grid key such as select.alpha in an arm whose strategy has no alpha: the grid does not change it."""
     section, _, field = key.partition(".")
-    without = strategies_without(field)
-    return section == "select" and strategy in without and len(without) < len(strategies())
+    having = strategies.having(field)
+    return section == "select" and strategy in [*strategies] and strategy not in having and len(having) > 0
 
 
-def validate(schema: type[Any], raw: Any, prefix: str, faults: list[str], top: Any = None, own: Any = None) -> Any:
+def validate(
+    schema: type[Any],
+    raw: Any,
+    prefix: str,
+    faults: list[str],
+    strategies: Strategies,
+    top: Any = None,
+    own: Any = None,
+) -> Any:
     try:
-        return as_written(schema, raw)
+        return as_written(schema, raw, strategies.context)
     except ValidationError as error:
         found = error.errors()
+        given = (raw.get("select") or {}).get("strategy") if schema is ArmConfig else None
+        named = given if isinstance(given, str) else None
         for fault in found:
             if fault["type"] == "too_short" and any(f["loc"][:-1] == fault["loc"] for f in found):
                 continue  # the list has elements, and each wrong one is reported
             location = [str(part) for part in fault["loc"]]
-            strategy = None
-            if len(location) > 1 and location[0] == "select" and location[1] in strategies():
-                strategy = location.pop(1)
             if location[:2] == ["evaluate", "judge"]:
                 del location[2:3]  # which of its two forms it was read as
-            text = _sentence(fault, location, schema, strategy)
+            text = _sentence(fault, location, schema, named, strategies)
             inherited = own is not None and not _holds(own, location) and _holds(top, location)
             line = f"{'' if inherited else prefix}{'.'.join(location)}: {text}"
             if line not in faults:
@@ -88,26 +74,23 @@ def _holds(raw: Any, location: Sequence[str]) -> bool:
 NO_BOOLEANS = ("yes", "no", "on", "off", "y", "n")
 
 
-def _sentence(fault: Any, location: list[str], schema: type[BaseModel], strategy: str | None) -> str:
+def _sentence(
+    fault: Any, location: list[str], schema: type[BaseModel], named: str | None, strategies: Strategies
+) -> str:
+    """Args: named: the arm's strategy."""
     value = fault["input"]
     found = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     found = found if len(found) <= 60 else found[:57] + "..."
     if fault["type"] == "extra_forbidden":
-        if location[0] == "select" and len(location) == 2 and (owners := _strategies_with(location[1])):
+        if location[0] == "select" and len(location) == 2 and (owners := strategies.having(location[1])):
             whose = f"this key belongs to strategy {' and '.join(owners)}"
-            if strategy is not None:
-                return f"{whose}, and the arm's is {strategy}; remove it"
+            if named is not None:
+                return f"{whose}, and the arm's is {named}; remove it"
             return f"{whose}; write it into the select section of an arm that has it"
-        allowed = _allowed_keys(schema, location[:-1], strategy)
+        allowed = _allowed_keys(schema, location[:-1], strategies, named)
         return f"unknown key.{did_you_mean(location[-1], allowed)} Allowed here: {', '.join(allowed)}"
     if fault["type"] == "missing":
         return "missing; it must be given"
-    if fault["type"] == "union_tag_invalid":
-        strategy = fault["input"].get("strategy")
-        allowed = strategies()
-        return (
-            f"strategy '{strategy}' is unknown; allowed are {', '.join(allowed)}.{did_you_mean(str(strategy), allowed)}"
-        )
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if location[:1] == ["arms"] and value is None:
@@ -125,40 +108,38 @@ def _is_quoted_number(text: str) -> bool:
     return any(pattern.fullmatch(text) for pattern in (yaml_text.INT, yaml_text.FLOAT, yaml_text.BOOL))
 
 
-def _strategies_with(field: str) -> list[str]:
-    return [name for name in strategies() if name not in strategies_without(field)]
-
-
-def grid_key_fault(key: str, sections: Sequence[str]) -> str | None:
+def grid_key_fault(key: str, sections: Sequence[str], strategies: Strategies) -> str | None:
     """Why a dotted key is none that a grid can have; None where it is one."""
     section, *parts = key.split(".")
     if section not in sections:
         return f"a grid key starts with one of {', '.join(sections)}"
     if not parts:
-        return f"it names a section; name one of its fields, such as {section}.{_allowed_keys(ArmConfig, [section])[0]}"
+        first = _allowed_keys(ArmConfig, [section], strategies)[0]
+        return f"it names a section; name one of its fields, such as {section}.{first}"
     holder = section
-    forms = nested_configs(ArmConfig.model_fields[section])
+    forms = strategies.forms(ArmConfig.model_fields[section])
     for part in parts:
         allowed = list(dict.fromkeys(name for form in forms for name in form.model_fields))
         if not allowed:
             return f"{holder} is a value and has no '{part}'"
         if part not in allowed:
             return f"unknown key '{part}' in {holder}.{did_you_mean(part, allowed)} Allowed are {', '.join(allowed)}"
-        forms = [f for form in forms if part in form.model_fields for f in nested_configs(form.model_fields[part])]
+        forms = [f for form in forms if part in form.model_fields for f in strategies.forms(form.model_fields[part])]
         holder = f"{holder}.{part}"
     return None
 
 
-def _allowed_keys(schema: type[BaseModel], location: Sequence[str], strategy: str | None = None) -> list[str]:
-    """The keys of the section a location names; of a union, those of all its members, or of one strategy's."""
+def _allowed_keys(
+    schema: type[BaseModel], location: Sequence[str], strategies: Strategies, named: str | None = None
+) -> list[str]:
+    """The keys of the section a location names; of one with several forms, those of all, or of one strategy."""
     schemas = [schema]
     for part in location:
         fields = [s.model_fields[part] for s in schemas if part in s.model_fields]
         if fields:
-            schemas = [schema for field in fields for schema in nested_configs(field)] or schemas
-    if strategy is not None:
-        own = [s for s in schemas if strategy in get_args(s.model_fields["strategy"].annotation)]
-        schemas = own or schemas
+            schemas = [schema for field in fields for schema in strategies.forms(field)] or schemas
+    if named is not None and named in strategies and strategies[named] in schemas:
+        schemas = [strategies[named]]
     return list(dict.fromkeys(name for s in schemas for name in s.model_fields))
 
 
@@ -198,14 +179,13 @@ def check_references(config: RecipeConfig, rows: Sequence[ArmPoint], faults: lis
         faults.append(f"baselines: {', '.join(config.baselines)} names an arm twice; name each once")
     _check_primary(config, faults)
     for row in rows:
-        if (named := other_arm(row.config.select)) is not None:
-            field, name = named
-            others = [r for r in rows if r.point == row.point and _can_be_read(r.config, row.config)]
-            if name not in (other.arm for other in others):
+        others = [r for r in rows if r.point == row.point and _can_be_read(r.config, row.config)]
+        for need in needed_arms(row.config):
+            if need.arm not in (other.arm for other in others):
                 allowed = dict.fromkeys(other.arm for other in others)
                 faults.append(
-                    f"arms.{row.arm}.select.{field}: found '{name}'; it must name an arm that chooses from the same "
-                    f"pool by itself ({', '.join(allowed) or 'there is none in this recipe'})"
+                    f"arms.{row.arm}.select.{need.field}: found '{need.arm}'; it must name an arm that chooses from "
+                    f"the same pool by itself ({', '.join(allowed) or 'there is none in this recipe'})"
                 )
     faults[:] = list(dict.fromkeys(faults))
 
@@ -229,8 +209,8 @@ def _check_primary(config: RecipeConfig, faults: list[str]) -> None:
 
 
 def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
-    """Whether an arm may say which rows it means by naming the other one."""
-    by_itself = not isinstance(other.select, FullSelect) and other_arm(other.select) is None
+    """Whether an arm may refer to the rows of the other one by its name."""
+    by_itself = not strategy_of(other).takes_all and not needed_arms(other)
     return by_itself and other.pool == config.pool
 
 
@@ -242,52 +222,6 @@ def check_published(locations: Sequence[str], faults: list[str]) -> None:
             read_published(location)
         except UserError as error:
             faults.append(str(error))
-
-
-def check_locations(rows: Sequence[ArmPoint], faults: list[str]) -> None:
-    """Paths that can only be paths and are not there. Hub ids are resolved when the recipe runs."""
-
-    def walk(config: Config, prefix: str) -> None:
-        for name, info in type(config).model_fields.items():
-            value, mark = getattr(config, name), location_mark(info)
-            key = f"{prefix}{name}"
-            if isinstance(value, Config):
-                walk(value, f"{key}.")
-            elif isinstance(value, tuple):
-                for index, item in enumerate(value):
-                    if isinstance(item, Config):
-                        walk(item, f"{key}.{index}.")
-            elif mark is not None and value is not None and value not in mark.keywords:
-                _check_location(config, name, mark.strip(value), key, faults)
-
-    for row in rows:
-        walk(row.config, "")
-    faults[:] = list(dict.fromkeys(faults))
-
-
-def _check_location(config: Config, name: str, location: str, key: str, faults: list[str]) -> None:
-    if name == "profile":
-        return  # read, and so looked for, by check_profiles
-    if location.startswith(PREFIX):
-        unknown = location.removeprefix(PREFIX)
-        faults.append(f"{key}: {location} is not known; allowed are {', '.join(NAMES)}.{did_you_mean(unknown, NAMES)}")
-        return
-    path = Path(location)
-    if name_of(path) is not None:
-        return  # fetched when it is first read
-    if isinstance(config, PoolConfig) and (files := config.files()) is not None:
-        faults.extend([] if files else [f"{key}: {location} names no file; a pattern names at least one"])
-        return
-    may_be_hub = name == "path" or name == "judge"
-    looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
-    if not path.exists() and (looks_like_file or not may_be_hub):
-        cure = f"; write {PREFIX}{path.name}, or: selectit data fetch {path.name} --out {path.parent}"
-        cure = cure if path.name in NAMES else ""
-        faults.append(
-            f"{key}: {location} does not exist; paths in a recipe are read from the recipe's own folder{cure}"
-        )
-    elif path.is_dir() and may_be_hub and not isinstance(config, PoolConfig):
-        faults.extend(f"{key}: {fault}" for fault in missing_files(path))
 
 
 def recipe_error(path: Path, faults: Sequence[str]) -> UserError:

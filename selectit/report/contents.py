@@ -64,6 +64,7 @@ def gather(
     evaluations = [result for result in found if not result.is_secondary]
     selected, subset_numbers = composition.composition(subsets, texts)
     plots = draw(plan, outcomes, table, tests, subsets, pairs)
+    notes = [*ties(subsets), *losses.chosen_notes(subsets), *rounding.rounding_notes(plan, outcomes)]
     sections = (
         results.results(table),
         results.differences(table),
@@ -71,7 +72,7 @@ def gather(
         seeds.section(plan, found, table),
         differing.section(plan, evaluations),
         verdicts.section(plan, outcomes, found, subsets, subset_numbers),
-        arms.arms(plan, outcomes, [*ties(subsets), *rounding.rounding_notes(plan, outcomes)]),
+        arms.arms(plan, outcomes, notes),
         epochs.validation(plan, outcomes),
         epochs.benchmarks(plan, outcomes),
         selected,

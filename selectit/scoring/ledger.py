@@ -96,12 +96,7 @@ class LedgerWriter:
         Args:    groups: values of the second column, such as the numbers of the rating prompts.
         Returns: bool [len(groups), len(row_ids)].
         """
-        while True:
-            paths = self._paths()
-            try:
-                return np.stack([_places(paths, self._schema.names[:2], group, row_ids) >= 0 for group in groups])
-            except FileNotFoundError:  # another process has just merged it into a larger one
-                continue
+        return recorded(self._out, self._schema, row_ids, groups)
 
     def add(self, records: Sequence[Any]) -> None:
         """Args: records: dataclasses with the columns of the schema."""
@@ -134,7 +129,7 @@ class LedgerWriter:
         """Write `ledger.parquet`, prompt by prompt in the order of the row ids. The parts stay until `drop_parts`."""
         key = self._schema.names[:2]
         self.flush()
-        paths = self._paths()
+        paths = _all_parts(self._out)
         groups = {group for table in _tables(paths, key[1:]) for group in compute.unique(table[key[1]]).to_pylist()}
         path = self._out / LEDGER
         with contextlib.ExitStack() as opened:
@@ -148,11 +143,28 @@ class LedgerWriter:
             _write(tables, self._schema, path)
         return path
 
-    def _paths(self) -> list[Path]:
-        """The files that hold the records; places of records are counted through them, in this order."""
-        folder = self._out / PARTS
-        folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-        return [part.path for each in folders for part in _parts(each)]
+
+def recorded(out: Path, schema: pa.Schema, row_ids: pa.Array, groups: Sequence[Any]) -> np.ndarray:
+    """What an unfinished ledger holds; nothing is written.
+
+    Args:    out: the stage's folder, in which nothing may be yet; groups: as `LedgerWriter.done` takes them.
+    Returns: bool [len(groups), len(row_ids)].
+    """
+    while True:
+        paths = _all_parts(out)
+        try:
+            return np.stack([_places(paths, schema.names[:2], group, row_ids) >= 0 for group in groups])
+        except FileNotFoundError:  # another process has just merged it into a larger one
+            continue
+
+
+def _all_parts(out: Path) -> list[Path]:
+    """The files that hold the records; places of records are counted through them, in this order."""
+    folder = out / PARTS
+    if not folder.is_dir():
+        return []
+    folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    return [part.path for each in folders for part in _parts(each)]
 
 
 def drop_parts(out: Path) -> None:

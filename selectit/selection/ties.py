@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from selectit.config import IFDSelect, LengthSelect, PerplexitySelect, SelectITSelect, SelectStage
-
 EQUAL_WITHIN = 1e-6
 """Relative; scores of float32 models that differ by less differ by rounding alone."""
 
 
-def ties_of(config: SelectStage, scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
-    """What selection.json says of equal scores; nothing of strategies that score no row.
+def ties_of(scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
+    """What selection.json records of equal scores.
 
     Args: scores: float64 [num_rows], NaN where a row has none; selected: bool [num_rows].
     """
-    if not isinstance(config.select, SelectITSelect | PerplexitySelect | IFDSelect | LengthSelect):
-        return {}
     found = scores[np.isfinite(scores)]
     lowest = scores[selected].min()
     resolution = EQUAL_WITHIN * max(float(np.abs(found).max()), 1.0)

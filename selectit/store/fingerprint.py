@@ -11,10 +11,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from selectit.config import (
     Config,
@@ -23,7 +25,6 @@ from selectit.config import (
     PoolConfig,
     is_execution,
     location_mark,
-    nested_configs,
 )
 from selectit.config.inputs import root_of_pattern
 from selectit.config.schema import Contents
@@ -36,6 +37,8 @@ CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".tx
 T = TypeVar("T", bound=Config)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MEMORY_BEGINS = '{\n"'
+PLUGIN = "plugin"
+"""Key of an identity: content of the plugin whose code a part is. No field has this name."""
 NUM_TIMES_AND_SIZES = 4
 """Of a file that is remembered, behind its path in the key."""
 
@@ -157,6 +160,8 @@ def identity(config: Config, hasher: Hasher) -> dict[str, Any]:
             fields[name] = _field_identity(value, hasher)
         if _is_left_out(type(config), name, fields[name]):
             del fields[name]
+    if (plugin := config.plugin()) is not None:
+        fields[PLUGIN] = plugin
     return fields
 
 
@@ -168,13 +173,14 @@ def identity_fields(schema: type[Config]) -> list[str]:
 @cache
 def later_fields(schema: type[Config]) -> tuple[str, ...]:
     """Identity fields that are left out of an identity where they stand at their defaults."""
-    first = FIRST_FIELDS.get(schema.__name__, frozenset())
+    first = FIRST_FIELDS.get(schema.__name__) or schema.first_fields()
     return tuple(n for n in identity_fields(schema) if n not in first and not schema.model_fields[n].is_required())
 
 
 def later_default(schema: type[Config], name: str) -> Any:
     """What an identity without this later field means: its default when it was added."""
-    if name in (recorded := LATER_DEFAULTS.get(schema.__name__, {})):
+    recorded = LATER_DEFAULTS.get(schema.__name__) or getattr(schema, "later_defaults", {})
+    if name in recorded:
         return recorded[name]
     return _field_identity(schema.model_fields[name].get_default(call_default_factory=True), Hasher())
 
@@ -191,13 +197,17 @@ def _names_content(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_names_content, value))
 
 
-def with_later_defaults(fields: Mapping[str, Any], schema: type[Config]) -> dict[str, Any]:
+Forms = Callable[[FieldInfo], Sequence[type[Config]]]
+"""The classes that a field may hold."""
+
+
+def with_later_defaults(fields: Mapping[str, Any], schema: type[Config], forms: Forms) -> dict[str, Any]:
     """An identity of this class, for people to read, with the later fields that it leaves out."""
     filled = {**{name: later_default(schema, name) for name in later_fields(schema)}, **fields}
     for name, value in filled.items():
         if isinstance(value, Mapping) and name in schema.model_fields:
-            nested = next((one for one in nested_configs(schema.model_fields[name]) if _is_of(one, value)), None)
-            filled[name] = value if nested is None else with_later_defaults(value, nested)
+            nested = next((one for one in forms(schema.model_fields[name]) if _is_of(one, value)), None)
+            filled[name] = value if nested is None else with_later_defaults(value, nested, forms)
     return filled
 
 
@@ -206,7 +216,7 @@ def _is_of(schema: type[Config], fields: Mapping[str, Any]) -> bool:
     required = [name for name in identity_fields(schema) if schema.model_fields[name].is_required()]
     words = {n: get_args(a) for n in required if get_origin(a := schema.model_fields[n].annotation) is Literal}
     return (
-        set(fields) <= set(schema.model_fields)
+        set(fields) - {PLUGIN} <= set(schema.model_fields)
         and set(required) <= set(fields)
         and all(fields[name] in allowed for name, allowed in words.items())
     )
@@ -231,6 +241,8 @@ def _location_identity(config: Config, field: str, mark: LocationMark, hasher: H
         return {"sha256": hasher.files(files, path if path.exists() else root_of_pattern(location))}
     if path.is_file():
         return {"sha256": hasher.file(path)}
+    if mark.is_file:
+        raise UserError(f"{location} does not exist or is no file; {field} names a file here")
     if path.is_dir():
         return {"sha256": hasher.dataset(path) if _is_dataset(config) else hasher.checkpoint(path)}
     return {"hub": location, "revision": resolve_revision(location, *_revision_and_type(config))}

@@ -29,7 +29,7 @@ MARKERS = [chr(code) for code in range(0xE000, 0xE020)]
 
 
 class BadRow(ValueError):
-    """A row that the template or the tokenizer cannot label. `kind` counts it, the text says why."""
+    """A row that the template or the tokenizer cannot label. `kind` is the kind of fault, the text its reason."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)

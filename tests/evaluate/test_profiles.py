@@ -172,7 +172,7 @@ def test_too_few_demonstrations_in_a_folder_are_known_before_anything_runs(tmp_p
         (tmp_path / "mmlu" / split).mkdir()
         row = "What?,a,b,c,d,A\n"
         (tmp_path / "mmlu" / split / f"astronomy_{split}.csv").write_text(row * 3)
-    with pytest.raises(UserError, match=r"astronomy_dev\.csv has 3 demonstrations, and num_fewshot is 5"):
+    with pytest.raises(UserError, match=r"astronomy_dev\.csv has 3 demonstrations of astronomy, and num_few"):
         check_demonstrations(entry.model_copy(update={"tasks": ("astronomy",)}), tmp_path)
 
 

@@ -28,8 +28,8 @@ from transformers import AutoModelForCausalLM
 
 from selectit.config import FinetuneStage
 from selectit.errors import Preempted, UserError
-from selectit.finetune.checkpoints import COMPLETE_FILE
 from selectit.finetune.reporting import EventReader, EventTracker
+from selectit.store.names import CHECKPOINT_RECORD
 from selectit.tracking import Tracker
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +156,7 @@ except Preempted:
 
 def kill_after_checkpoint(step: int, config: FinetuneStage, subset: Path, out: Path) -> None:
     training = Training(config, subset, out)
-    training.wait_for(f"checkpoints/checkpoint-{step}/{COMPLETE_FILE}")
+    training.wait_for(f"checkpoints/checkpoint-{step}/{CHECKPOINT_RECORD}")
     for process in training.family():
         process.kill()
     training.process.wait()
@@ -205,7 +205,7 @@ def test_sigterm_saves_the_step_of_every_process(deepspeed, config, subset, tmp_
     output, _ = training.process.communicate(timeout=240)
     assert training.process.returncode == 75, output
     [checkpoint] = (tmp_path / "out" / "checkpoints").iterdir()
-    record = json.loads((checkpoint / COMPLETE_FILE).read_text())
+    record = json.loads((checkpoint / CHECKPOINT_RECORD).read_text())
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(record["files"])
     train(settings, subset, tmp_path / "out")
     train(config(num_train_epochs=20), subset, tmp_path / "one")

@@ -40,7 +40,7 @@ BENCHMARKS = (
             }
         ),
         right_answer=lambda row: f" So the answer is {row['target']}.",
-        size=Size(27, 6511, 1012),
+        size=Size(27, 6511, 1012, shared_tokens=917),
         item_file="{task}.json",
         lm_eval=LmEvalTasks("bbh/cot_fewshot", "bbh_cot_fewshot_"),
         mean_of="tasks",

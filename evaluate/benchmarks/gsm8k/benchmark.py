@@ -43,7 +43,7 @@ BENCHMARKS = (
             }
         ),
         right_answer=lambda row: f" The answer is {row['answer'].split('####')[-1].strip()}.",
-        size=Size(1, 1319, 839),
+        size=Size(1, 1319, 839, shared_tokens=774),
         item_file="test.jsonl",
         lm_eval=LmEvalTasks("gsm8k"),
     ),

@@ -67,11 +67,16 @@ def _declared(**own: Any) -> Benchmark:
 
 
 BENCHMARKS = (
-    _declared(name="mmlu", display_name="MMLU", size=Size(57, 14042, 766), cut_prompts=("selectit",)),
+    _declared(
+        name="mmlu",
+        display_name="MMLU",
+        size=Size(57, 14042, 766, shared_tokens=666),
+        cut_prompts=("selectit",),
+    ),
     _declared(
         name="mmlu_medical",
         display_name="MMLU medical",
-        size=Size(6, 1089, 702),
+        size=Size(6, 1089, 702, shared_tokens=579),
         sizes={"instructdiff": Size(12, 2739, 101)},
     ),
 )

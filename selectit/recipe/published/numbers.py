@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from selectit.config import (
-    ArmConfig,
     BenchmarkConfig,
     Config,
     FinetuneConfig,
@@ -25,11 +24,8 @@ from selectit.config import (
 )
 from selectit.errors import did_you_mean
 from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.selection.registry import shipped
 
-STRATEGIES: dict[str, type[Config]] = {
-    get_args(schema.model_fields["strategy"].annotation)[0]: schema
-    for schema in get_args(ArmConfig.model_fields["select"].annotation)
-}
 UNTRAINED = "none"
 """As `strategy`: the model as it is, with nothing selected and nothing trained."""
 AVERAGE = "average"
@@ -153,24 +149,26 @@ class PublishedNumber(Config):
 
     @model_validator(mode="after")
     def _settings_are_ours(self) -> PublishedNumber:
-        if self.strategy not in (None, UNTRAINED, *STRATEGIES):
-            near = did_you_mean(str(self.strategy), STRATEGIES)
+        strategies = shipped()
+        if self.strategy not in (None, UNTRAINED, *strategies):
+            near = did_you_mean(str(self.strategy), strategies)
             raise ValueError(
-                f"strategy '{self.strategy}' is not a strategy.{near} Allowed: {UNTRAINED}, {', '.join(STRATEGIES)}; "
+                f"strategy '{self.strategy}' is not a strategy.{near} Allowed: {UNTRAINED}, {', '.join(strategies)}; "
                 "leave it out where none of ours is meant"
             )
+        own = strategies.get(str(self.strategy))
         if (self.strategy == UNTRAINED) != (self.training == "none"):
             raise ValueError(f"strategy {self.strategy} and training {self.training}: write none for both or neither")
         if self.training == "none" and (has := [name for name in OF_TRAINING if getattr(self, name)]):
             raise ValueError(
                 f"an untrained model has no {', '.join(has)}; leave {'it' if len(has) == 1 else 'them'} out"
             )
-        if self.strategy == "full" and self.ratio not in (None, 1):
-            raise ValueError(f"strategy full takes the whole pool, and ratio is {self.ratio:g}; write 1")
+        if own is not None and own.takes_all and self.ratio not in (None, 1):
+            raise ValueError(f"strategy {self.strategy} takes the whole pool, and ratio is {self.ratio:g}; write 1")
         if self.select and self.strategy is None:
             raise ValueError("select holds fields of a strategy; name it in strategy")
-        if self.strategy in STRATEGIES:
-            _check(STRATEGIES[self.strategy], self.select, "select", without=("strategy", "ratio"))
+        if own is not None:
+            _check(own, self.select, "select", without=("strategy", "ratio"))
         _check(ScoreConfig, self.score, "score", without=("models", "rating_prompts"))
         _check(FinetuneConfig, self.finetune, "finetune", without=("method", "micro_batch_size"))
         _check(BenchmarkConfig, self.evaluate, "evaluate", without=("name", "metric", "revision"))
@@ -195,7 +193,7 @@ def _letters(name: str) -> str:
 
 
 def _check(schema: type[Config], given: Mapping[str, Any], where: str, without: tuple[str, ...] = ()) -> None:
-    """Raises: ValueError for a key that is no field of the schema, or a value that the field does not allow."""
+    """Raises: ValueError for a key that is not a field of the schema, or a value that the field does not allow."""
     allowed = {k: info for k, info in schema.model_fields.items() if k not in without and not is_execution(info)}
     for key, value in given.items():
         if key not in allowed:

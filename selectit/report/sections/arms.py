@@ -10,17 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selectit.config import (
-    ArmConfig,
-    FinetuneConfig,
-    IFDSelect,
-    LengthSelect,
-    PerplexitySelect,
-    RandomMatchedSelect,
-    RandomRestSelect,
-    RandomSelect,
-    SelectITSelect,
-)
+from selectit.config import ArmConfig, FinetuneConfig
 from selectit.plan.graph import Plan, Stage, TableRow, walk
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import trains
@@ -30,6 +20,7 @@ from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import selection_of, summaries
 from selectit.report.tables.trainings import training_records
+from selectit.selection.strategy import strategy_of
 from selectit.templates import template_name
 from selectit.text import duration
 
@@ -104,40 +95,9 @@ def _row_notes(label: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def strategy(config: ArmConfig) -> str:
     """Such as `selectit: sentence level, alpha 0.2, first 5 rating prompts (K), fidelity corrected`."""
-    select = config.select
     if not trains(config.finetune):
         return "none: the model as it is"
-    if isinstance(select, SelectITSelect):
-        by_level = {
-            "token": "token level, 1 rating prompt drawn with the selection seed",
-            "sentence": f"sentence level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts",
-            "model": f"model level, alpha {select.alpha:g}, K = {select.num_rating_prompts} rating prompts, "
-            f"{len(config.raters)} raters",
-        }
-        return f"selectit: {by_level[select.level]}, fidelity {select.fidelity}"
-    if isinstance(select, PerplexitySelect | IFDSelect):
-        return _by_loss(config, select)
-    if isinstance(select, LengthSelect):
-        return f"length: the longest by {select.field} in {select.unit}"
-    if isinstance(select, RandomRestSelect):
-        return f"random_rest: uniform among the rows that {select.rest_of} did not take"
-    if isinstance(select, RandomMatchedSelect):
-        return f"random_matched: uniform, with the {select.field} lengths of {select.match} ({select.unit})"
-    if isinstance(select, RandomSelect):
-        return "random: uniform without replacement"
-    return f"{select.strategy}: every usable row"
-
-
-def _by_loss(config: ArmConfig, select: PerplexitySelect | IFDSelect) -> str:
-    template = config.finetune.template if select.template == "training" else select.template
-    by = f"by {Path(config.raters[0].path).name}, template {template_name(template)}"
-    if isinstance(select, PerplexitySelect):
-        which = {"top": "the highest", "mid": "the highest from rank int(0.33 n) on", "low": "the lowest"}[select.order]
-        over = {"response": "the response", "full": "prompt and response"}[select.over]
-        return f"perplexity: {which} over {over}, {by}"
-    form = select.form.replace("_", " ")
-    alone = {"marker": "behind its marker", "bare": "alone"}[select.unconditioned]
-    return f"ifd: the highest {form} up to 1, response given its instruction to response {alone}, {by}"
+    return f"{config.select.strategy}: {strategy_of(config).sentence(config)}"
 
 
 def training(config: ArmConfig) -> str:

@@ -14,13 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import spearmanr
 
-from selectit.config import FullSelect, RandomMatchedSelect, RandomRestSelect, RandomSelect
 from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT
 from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.report.tables.texts import RowText, Texts
-from selectit.selection.strategies import ranking
+from selectit.selection.ranking import ranking
 
 COLUMNS = (
     "arm", "response, characters", "response, words", "instruction, characters", "calculation rows",
@@ -43,9 +42,6 @@ RULE = (
 NUM_SAMPLES = 3
 SAMPLE_CHARS = 300
 MOST_CORRELATED = 16
-UNRANKED = (FullSelect, RandomSelect, RandomRestSelect, RandomMatchedSelect)
-"""Their scores are equal for all rows, or drawn: nothing follows from a place in their order."""
-
 CORRELATIONS_NOTE = (
     "Spearman's rank correlation of the two scores over the rows that both score; overlap: rows in both subsets over "
     "rows in either."
@@ -124,7 +120,7 @@ def _measure(row_ids: Sequence[str], texts: Mapping[str, RowText]) -> np.ndarray
 
 
 def _follows_length(subset: Subset) -> float | None:
-    if isinstance(subset.config.select, UNRANKED):
+    if subset.config.select.score_name() is None:
         return None
     return rank_correlation(subset.scores, subset.response_chars)
 
@@ -138,8 +134,8 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def ranked(subsets: Sequence[Subset]) -> list[Subset]:
-    """One subset of each arm whose score says something of a row."""
-    return [s for s in first_seed(subsets) if not isinstance(s.config.select, UNRANKED)]
+    """One subset of each arm whose score depends on the row."""
+    return [s for s in first_seed(subsets) if s.config.select.score_name() is not None]
 
 
 def correlations(subsets: Sequence[Subset]) -> Section | None:

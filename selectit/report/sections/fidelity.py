@@ -1,29 +1,26 @@
-"""Sensitivity of a SelectIT subset to the formula: its three fidelities, computed from the same ledger.
+"""Sensitivity of a subset to the formula: the readings of its method, computed from the same ledgers.
 
 Reads ledger.parquet and score.json of the score artifacts.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 
-from selectit.config import SelectITSelect
-from selectit.errors import UserError
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render.formats import ABSENT
 from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import Subset, first_seed
-from selectit.scoring.formula import Fidelity, model_scores, sentence_scores, token_scores
-from selectit.scoring.ledger import read_ratings
-from selectit.selection.strategies import ranking
-from selectit.store.names import LEDGER, SCORE_RECORD
+from selectit.scoring.formula import Fidelity
+from selectit.selection.ranking import ranking
+from selectit.selection.strategy import Candidates, strategy_of
 
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 MOST_ROWS = 24
@@ -31,7 +28,6 @@ NOTE = (
     "Overlap (Jaccard index) of the rows that two variants of the formula select, at the arm's own number of rows. "
     "A dash: one of the two has no result for this arm."
 )
-Probabilities = dict[tuple[str, tuple[str, ...]], tuple[np.ndarray, float]]
 
 
 def section(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Section | None:
@@ -40,22 +36,19 @@ def section(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Sec
 
 
 def fidelities(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Listing:
-    """One line per SelectIT arm whose ledgers are available."""
-    read: Probabilities = {}
-    rows = []
-    for subset in [s for s in first_seed(subsets) if isinstance(s.config.select, SelectITSelect)][:MOST_ROWS]:
-        artifacts = [outcomes.get(stage, UNTOUCHED).artifact for name, stage in sorted(subset.stage.inputs)]
-        if not artifacts or any(artifact is None for artifact in artifacts):
+    """One line per arm whose strategy has several readings, and whose ledgers are here."""
+    rows: list[tuple[str, ...]] = []
+    for subset in first_seed(subsets):
+        artifacts = {name: outcomes.get(stage, UNTOUCHED).artifact for name, stage in subset.stage.inputs}
+        if len(rows) == MOST_ROWS or not artifacts or any(artifact is None for artifact in artifacts.values()):
             continue
-        folders = [str(artifact.path) for artifact in artifacts if artifact]
-        chosen = {fidelity: _subset(subset, folders, fidelity, read) for fidelity in FIDELITIES}
-        own = subset.config.select
-        assert isinstance(own, SelectITSelect)
-        agrees = chosen[own.fidelity] == set(np.flatnonzero(subset.selected).tolist())
-        overlaps = [_jaccard(chosen[one], chosen[other]) for one, other in _pairs()]
-        rows.append(
-            (subset.row.label, own.fidelity if agrees else f"{own.fidelity}; the ledger gives others", *overlaps)
-        )
+        chosen = _chosen(subset, {name: artifact.path for name, artifact in artifacts.items() if artifact})
+        if not chosen:
+            continue
+        own = str(getattr(subset.config.select, "fidelity", ""))
+        agrees = chosen.get(own) == set(np.flatnonzero(subset.selected).tolist())
+        overlaps = [_jaccard(chosen.get(one), chosen.get(other)) for one, other in _pairs()]
+        rows.append((subset.row.label, own if agrees else f"{own}; the ledger gives others", *overlaps))
     columns = ("arm", "its own", *(f"{one} and {other}".replace("_", " ") for one, other in _pairs()))
     return Listing(columns, tuple(rows), num_text_columns=2)
 
@@ -64,35 +57,15 @@ def _pairs() -> list[tuple[Fidelity, Fidelity]]:
     return [(one, other) for at, one in enumerate(FIDELITIES) for other in FIDELITIES[at + 1 :]]
 
 
-def _subset(subset: Subset, folders: Sequence[str], fidelity: Fidelity, read: Probabilities) -> set[int] | None:
-    """Positions that a fidelity would take; None where the released code has no result."""
-    config, select = subset.config, subset.config.select
-    assert isinstance(select, SelectITSelect)
-    k = 5 if select.level == "token" else len(config.prompts)
-    theta = []
-    sentence = np.empty((len(subset.all_ids), len(folders)))
-    try:
-        for number, folder in enumerate(folders):
-            probabilities, size = _probabilities(subset, folder, read)
-            theta.append(config.theta[number] or size)
-            token = token_scores(probabilities, fidelity, k)
-            sentence[:, number] = token[:, 0] if select.level == "token" else sentence_scores(token, select.alpha)
-        scores = model_scores(sentence, theta, fidelity) if select.level == "model" else sentence[:, 0]
-    except UserError:
-        return None  # K or a number of models for which that code has no formula; docs/methods.md
-    scores = np.where(np.isfinite(subset.scores), scores, np.nan)
-    return set(ranking(scores)[: len(subset.row_ids)])
-
-
-def _probabilities(subset: Subset, folder: str, read: Probabilities) -> tuple[np.ndarray, float]:
-    """float64 [num_rows, num_prompts, NUM_RATINGS], and the rater's parameters in billions."""
-    key = folder, subset.config.prompts
-    if key not in read:
-        scored = json.loads((Path(folder) / SCORE_RECORD).read_text(encoding="utf-8"))
-        prompts = [scored["prompts"].index(prompt) for prompt in subset.config.prompts]
-        ratings = read_ratings(Path(folder) / LEDGER, subset.all_ids, prompts)
-        read[key] = ratings.probabilities, scored["num_parameters"] / 1e9
-    return read[key]
+def _chosen(subset: Subset, inputs: Mapping[str, Path]) -> dict[str, set[int] | None]:
+    """Reading of the method -> the positions that it would take; None where it has no result."""
+    pool = Candidates(subset.config, pa.array(subset.all_ids, pa.string()), [None] * len(subset.all_ids), inputs)
+    readings = strategy_of(subset.config).readings(pool)
+    usable = np.isfinite(subset.scores)
+    return {
+        name: None if scores is None else set(ranking(np.where(usable, scores, np.nan))[: len(subset.row_ids)])
+        for name, scores in readings.items()
+    }
 
 
 def _jaccard(one: set[int] | None, other: set[int] | None) -> str:

@@ -9,15 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from selectit.config import IFDSelect, LossStage
+from selectit.config import LossStage, NeedsLosses
 from selectit.plan.graph import LOSS_TEXTS, Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
 from selectit.report.section import Bullets, Listing, Paragraph, Section
 from selectit.report.sections.raters import failures_text, readers
 from selectit.report.tables.results import UNTOUCHED, tell_rows
-from selectit.report.tables.subsets import Subset, first_seed
-from selectit.selection.losses import ABOVE_ONE
+from selectit.report.tables.subsets import Subset, first_seed, notes_of
 from selectit.store.names import LOSSES_RECORD
 from selectit.templates import template_name
 
@@ -26,7 +25,7 @@ MEANING = "Mean loss of a row's response tokens, in nats; perplexity and IFD are
 
 def section(plan: Plan, outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> Section | None:
     listing = _losses(plan, outcomes)
-    parts = (Paragraph(MEANING), listing, Bullets(_above_one(subsets), style="notes"))
+    parts = (Paragraph(MEANING), listing, Bullets(_of_losses(subsets), style="notes"))
     return Section("Losses", parts) if listing.rows else None
 
 
@@ -50,11 +49,15 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     return Listing(columns, tuple(rows), num_text_columns=4)
 
 
-def _above_one(subsets: Sequence[Subset]) -> list[str]:
-    """One sentence for each ifd arm: how many rows were left out because their instruction hinders."""
-    return [
-        f"{subset.row.label}: {formats.count(subset.summary['failures'].get(ABOVE_ONE, 0))} of "
-        f"{formats.count(subset.summary['num_rows'])} rows have an IFD above 1 and are ranked last."
-        for subset in first_seed(subsets)
-        if isinstance(subset.config.select, IFDSelect)
-    ]
+def _of_losses(subsets: Sequence[Subset]) -> list[str]:
+    """The sentences of strategies that read losses, such as how many rows an ifd arm left out."""
+    return [sentence for subset in first_seed(subsets) if reads_losses(subset) for sentence in notes_of(subset)]
+
+
+def chosen_notes(subsets: Sequence[Subset]) -> list[str]:
+    """Those of all other strategies."""
+    return [sentence for subset in first_seed(subsets) if not reads_losses(subset) for sentence in notes_of(subset)]
+
+
+def reads_losses(subset: Subset) -> bool:
+    return any(isinstance(need, NeedsLosses) for need in subset.config.select.needs())

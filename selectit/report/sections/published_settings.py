@@ -12,16 +12,25 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from selectit.config import ArmConfig, Config, JudgeConfig, PoolConfig, is_execution
+from selectit.config import (
+    ArmConfig,
+    Config,
+    JudgeConfig,
+    NeedsLosses,
+    NeedsRatings,
+    PoolConfig,
+    is_execution,
+)
 from selectit.data.fetch import SOURCES
 from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.grading.kinds import Judged
 from selectit.recipe.published import PublishedJudge, PublishedNumber
-from selectit.recipe.published.numbers import CONTENT, HUB_ID, STRATEGIES
+from selectit.recipe.published.numbers import CONTENT, HUB_ID
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
 from selectit.report.tables.results import Result, settings_of
 from selectit.report.tables.subsets import Subset
+from selectit.selection.strategy import strategy_of
 from selectit.store.fingerprint import Hasher, canonical_json
 
 MAIN_TRAINING = ("learning_rate", "num_train_epochs", "global_batch_size", "max_length", "template")
@@ -34,10 +43,6 @@ NOT_TRAINING = (
 """Every other field must be known where ours is not the default; these are compared only where the paper gives them."""
 NOT_RATING = ("models", "rating_prompts", "dtype", "backend")
 NOT_JUDGING = ("model", "prompt", "verdict", "max_missing")
-RATED = ("selectit", "perplexity", "ifd")
-"""Strategies in which a model reads the rows."""
-OF_SEVERAL_PROMPTS = ("alpha", "num_rating_prompts")
-"""Fields that the token level, which rates with one prompt, does not read."""
 
 
 class Unknown:
@@ -49,7 +54,7 @@ UNKNOWN = Unknown()
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting on both sides. `note` says more of what is unknown, or in place of both values how they differ."""
+    """One setting on both sides. `note` describes what is unknown, or in place of both values how they differ."""
 
     name: str
     theirs: Any
@@ -105,24 +110,23 @@ def base(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
 
 def selection(number: PublishedNumber, ours: Ours) -> list[Setting]:
     """Strategy with its settings, ratio, raters; nothing of an untrained model."""
-    config, select = ours.config, ours.config.select
+    config, select = ours.config, strategy_of(ours.config)
     if not trains(config.finetune):
         return []
     found = [Setting("strategy", _known(number.strategy), select.strategy)]
-    schema = STRATEGIES[select.strategy]
-    for name, info in schema.model_fields.items():
-        if name in ("strategy", "ratio") or (name in OF_SEVERAL_PROMPTS and getattr(select, "level", "") == "token"):
+    for name, info in type(select).model_fields.items():
+        if name in ("strategy", "ratio", *select.unread_fields()):
             continue
         theirs = number.select.get(name, UNKNOWN)
-        # an arm's name says nothing outside its recipe
+        # an arm's name means nothing outside its recipe
         is_arm = is_execution(info)
         found.append(Setting(f"select.{name}", UNKNOWN if is_arm else theirs, getattr(select, name)))
-    ratio = 1.0 if number.strategy == "full" else number.ratio
+    ratio = 1.0 if select.takes_all else number.ratio
     found.append(Setting("ratio", _known(ratio), _ratio(ours)))
-    if select.strategy in RATED:
+    if any(isinstance(need, NeedsRatings | NeedsLosses) for need in select.needs()):
         found.append(_raters(number.raters, ours.raters))
         found += _others("score.", number.score, ours.config.score, NOT_RATING)
-    if select.strategy == "selectit":
+    if any(isinstance(need, NeedsRatings) for need in select.needs()):
         found.append(_rating_prompts(number.rating_prompts, config.score.rating_prompts))
     return found
 
@@ -188,7 +192,7 @@ def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     if declared is not None and isinstance(declared.grading, Judged):
         yield from _judge(number, declared.grading, first.record.get("judge") or {}, asked)
     if any(not result.is_complete for result in ours.results):
-        yield Setting("complete", True, False, "this result is incomplete (the notes of the evaluation say why)")
+        yield Setting("complete", True, False, "this result is incomplete (see the notes of the evaluation)")
 
 
 def is_local(ours: Ours) -> bool:
@@ -293,8 +297,8 @@ def _evaluated(ours: Ours) -> Any:
 
 
 def _ratio(ours: Ours) -> Any:
-    select = ours.config.select
-    if select.strategy == "full":
+    select = strategy_of(ours.config)
+    if select.takes_all:
         return 1.0
     if (ratio := getattr(select, "ratio", None)) is not None:
         return ratio

@@ -1,7 +1,7 @@
 """Health of the scoring: mass on the rating tokens, truncation, failures, unscored rows, and whose prompts were used.
 
 Reads score.json and verification.json of the score artifacts, the rating-prompt files that the recipe names,
-and what the results say of their judge.
+and the judge that the results name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from selectit.config import DEFAULT_RATING_PROMPTS, ScoreStage, SelectITSelect
+from selectit.config import DEFAULT_RATING_PROMPTS, NeedsRatings, ScoreStage
 from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import trains
@@ -135,7 +135,8 @@ def _rating_prompts(plan: Plan) -> list[str]:
     """One sentence per rating-prompt file: own wording, or a named file with its sha256."""
     users: dict[str, dict[str, None]] = {}
     for row in plan.rows:
-        if isinstance(row.config.select, SelectITSelect) and trains(row.config.finetune):
+        is_rated = any(isinstance(need, NeedsRatings) for need in row.config.select.needs())
+        if is_rated and trains(row.config.finetune):
             users.setdefault(row.config.score.rating_prompts, {})[row.label] = None
     sentences = []
     for location, rows in users.items():

@@ -9,14 +9,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selectit.config import SEEDED_STRATEGIES, ArmConfig, SelectITSelect
+from selectit.config import ArmConfig, NeedsRatings
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
 from selectit.report.tables.results import Result
+from selectit.selection.strategy import strategy_of
 from selectit.statistics.equivalence import LEAST_SEEDS, Error, error_of_mean, item_deviation
 
 CORPUS = ("bleu", "chrf")
-"""Metrics of a whole set, which are no mean over its items."""
+"""Metrics of a whole set, which are not a mean over its items."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,10 @@ def _seeds(
 
 def draws_subset(config: ArmConfig) -> bool:
     """Whether another selection seed selects other rows: it draws them, or the prompt that they are rated with."""
-    select = config.select
-    return select.strategy in SEEDED_STRATEGIES or (isinstance(select, SelectITSelect) and select.level == "token")
+    strategy = strategy_of(config)
+    return strategy.draws or any(
+        isinstance(need, NeedsRatings) and need.num_prompts is None for need in strategy.needs()
+    )
 
 
 def _independent(values: dict[tuple[int, ...], float], num_purposes: int) -> list[list[float]]:

@@ -9,21 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from selectit.config import FullSelect, IFDSelect, PerplexitySelect, SelectConfig, SelectITSelect
 from selectit.report.render import formats
 from selectit.report.sections import plots
 from selectit.report.sections.figures import MOST_PANELS, Plot, left_out, shown_of
 from selectit.report.tables.subsets import Overlap, Subset
+from selectit.selection.strategy import strategy_of
 
 MOST_IN_HEAT_MAP = 16
 
 
 def score_distributions(subsets: Sequence[Subset]) -> Plot | None:
-    found = [s for s in subsets if isinstance(s.config.select, SelectITSelect | PerplexitySelect | IFDSelect)]
+    found = [s for s in subsets if s.config.select.score_name() is not None]
     panels = [
         plots.Distribution(
             s.row.label, s.scores[np.isfinite(s.scores)], s.scores[s.selected],
-            s.summary.get("lowest_selected_score"), _unit(s.config.select),
+            s.summary.get("lowest_selected_score"), s.config.select.score_name() or "",
         )
         for s in shown_of(found, MOST_PANELS)
     ]  # fmt: skip
@@ -36,15 +36,8 @@ def score_distributions(subsets: Sequence[Subset]) -> Plot | None:
     return Plot("Score distributions", plots.score_distributions(panels), caption + left_out(len(found), MOST_PANELS))
 
 
-def _unit(select: SelectConfig) -> str:
-    """What the score of a row is."""
-    if isinstance(select, PerplexitySelect):
-        return f"{'minus the ' if select.order == 'low' else ''}mean loss (nats per token)"
-    return "IFD (ratio)" if isinstance(select, IFDSelect) else "SelectIT score"
-
-
 def response_lengths(subsets: Sequence[Subset]) -> Plot | None:
-    found = [s for s in subsets if not isinstance(s.config.select, FullSelect)]
+    found = [s for s in subsets if not strategy_of(s.config).takes_all]
     shown = shown_of(found, MOST_PANELS)
     panels = [plots.Distribution(s.row.label, s.response_chars, s.response_chars[s.selected]) for s in shown]
     if not panels:

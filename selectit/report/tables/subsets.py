@@ -15,14 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from selectit.config import PoolConfig, SelectStage
+from selectit.data.content import content_of, each_once
+from selectit.data.jsonl import iter_jsonl
 from selectit.data.jsonl_columns import read_columns
 from selectit.plan.graph import Cell, Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.report.tables.results import UNTOUCHED
-from selectit.selection.stage import TAKEN
+from selectit.selection.strategy import LEFT_OUT, strategy_of
 from selectit.selection.ties import tie_lines
 from selectit.store.artifact import Artifact
-from selectit.store.names import SCORES_FILE, SELECTION_FILE
+from selectit.store.names import MESSAGES_FILE, SCORES_FILE, SELECTION_FILE
 
 SCHEMA = pa.schema(
     [
@@ -99,13 +101,18 @@ def read_subsets(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> tuple[Subset,
             artifact = outcomes[stage].artifact
             assert artifact is not None
             if stage not in read:
-                read[stage] = _read(artifact, known_ids)
+                read[stage] = _read(artifact, known_ids, summary_of[stage].get("left_out", LEFT_OUT))
             subsets.append(Subset(row, cell.select_seed, stage, artifact, summary_of[stage], *read[stage]))
     return tuple(subsets)
 
 
-def _read(artifact: Artifact, known_ids: dict[tuple[str, ...], tuple[str, ...]]) -> tuple[Any, ...]:
-    """Args: known_ids: ids of the rows of the pools read before; those of one pool are kept once."""
+def _read(
+    artifact: Artifact, known_ids: dict[tuple[str, ...], tuple[str, ...]], left_out: Sequence[str]
+) -> tuple[Any, ...]:
+    """Args:
+    known_ids: ids of the rows of the pools read before; those of one pool are kept once.
+    left_out: reasons that are no failures.
+    """
     table = read_columns(artifact.path / SCORES_FILE, SCHEMA)
     ids = tuple(table["row_id"].to_pylist())
     ids = known_ids.setdefault(ids, ids)
@@ -118,7 +125,7 @@ def _read(artifact: Artifact, known_ids: dict[tuple[str, ...], tuple[str, ...]])
         selected,
         frozenset(ids[at] for at in np.flatnonzero(selected)),
         ids,
-        tuple((ids[at], failure) for at in failed if (failure := failures[int(at)].as_py()) != TAKEN),
+        tuple((ids[at], failure) for at in failed if (failure := failures[int(at)].as_py()) not in left_out),
     )
 
 
@@ -137,9 +144,14 @@ def ties(subsets: Sequence[Subset]) -> list[str]:
     return sentences
 
 
+def notes_of(subset: Subset) -> list[str]:
+    """What its strategy has to say of a finished selection, each with the row's name."""
+    return [f"{subset.row.label}: {note}." for note in strategy_of(subset.config).notes(subset.summary)]
+
+
 @dataclass(frozen=True)
 class Overlap:
-    """Two subsets of one pool."""
+    """Two subsets, of one pool or of two."""
 
     one: Subset
     other: Subset
@@ -153,7 +165,7 @@ class Overlap:
 
 
 def overlaps(subsets: Sequence[Subset]) -> list[Overlap]:
-    """Every pair of subsets of one pool, each once; row ids of different pools are not compared."""
+    """Every pair of subsets, each once: by rows where both are of one pool, else by content."""
     common: dict[tuple[int, int], int] = {}
     of_pool: dict[PoolConfig, list[int]] = {}
     for at, subset in enumerate(subsets):
@@ -164,4 +176,15 @@ def overlaps(subsets: Sequence[Subset]) -> list[Overlap]:
         common |= {
             (one, other): int(counts[i, j]) for (i, one), (j, other) in itertools.combinations(enumerate(members), 2)
         }
+    if len(of_pool) > 1:
+        contents = {subset.stage: _contents(subset) for subset in subsets}
+        for one, other in itertools.combinations(range(len(subsets)), 2):
+            if (one, other) not in common:
+                common[one, other] = len(contents[subsets[one].stage] & contents[subsets[other].stage])
     return [Overlap(subsets[one], subsets[other], count) for (one, other), count in sorted(common.items())]
+
+
+def _contents(subset: Subset) -> frozenset[tuple[bytes, int]]:
+    """The contents of the selected rows; equal ones are as many as they are."""
+    lines = iter_jsonl(subset.artifact.path / MESSAGES_FILE)
+    return frozenset(each_once(content_of(line["messages"]) for line in lines))

@@ -1,0 +1,64 @@
+"""`selectit select --strategy NAME --set field=value`: a strategy's fields from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from selectit.config import ArmConfig, NeedsArm, NeedsLosses, NeedsRatings, NeedsTokenizer
+from selectit.errors import UserError, did_you_mean
+from selectit.recipe.load import parse_overrides
+from selectit.selection.examples import example
+from selectit.selection.registry import Strategies
+
+OTHER = "selectit"
+"""What stands for another arm, where a strategy reads one and no strategy is given for it."""
+
+
+def given_fields(strategies: Strategies, name: str, given: list[str], ratio: float | None) -> dict[str, Any]:
+    """The `select` section that `--strategy`, `--set` and `--ratio` make.
+
+    Raises: UserError for a strategy that does not exist, or a field that it does not have.
+    """
+    if name not in strategies:
+        why = f"allowed are {', '.join(strategies)}.{did_you_mean(name, strategies)}"
+        raise UserError(f"--strategy {name}: {strategies.broken.get(name, why)}")
+    fields = parse_overrides([f"select.{one}" for one in given], option="--set").get("select", {})
+    if "strategy" in fields:
+        raise UserError("--set strategy: the strategy is named by --strategy")
+    if ratio is not None and "ratio" in fields:
+        raise UserError("--set ratio: --ratio gives it too; give it once")
+    whole = {"strategy": name, **({} if ratio is None else {"ratio": ratio}), **fields}
+    has = [field for field in strategies[name].model_fields if field != "strategy"]
+    for field in whole:
+        if field not in has and field != "strategy":
+            option = "--ratio" if field == "ratio" and ratio is not None else f"--set {field}"
+            raise UserError(
+                f"{option}: strategy {name} has no field {field}.{did_you_mean(field, has)} It has "
+                f"{', '.join(has) or 'none'} (selectit strategies {name})"
+            )
+    return whole
+
+
+def others_of(
+    strategies: Strategies, fields: Mapping[str, Any], ratio: float | None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The section, and the `select` section of each arm that its strategy reads, by the field that names it.
+
+    There are no arms here: such a field takes the name of a strategy or a section, as in
+    `--set 'rest_of={strategy: length, unit: words}'`; without it SelectIT is meant.
+    """
+    section, others = dict(fields), {}
+    for need in example(strategies[str(fields["strategy"])]).needs():
+        if isinstance(need, NeedsArm):
+            given = section.get(need.field, {})
+            other = {"strategy": OTHER, **(given if isinstance(given, dict) else {"strategy": given})}
+            name = str(other["strategy"])
+            if ratio is not None and name in strategies.having("ratio"):
+                other = {"ratio": ratio, **other}
+            section[need.field], others[need.field] = name, other
+    return section, others
+
+
+def needs_model(arm: ArmConfig) -> bool:
+    return any(isinstance(need, NeedsRatings | NeedsLosses | NeedsTokenizer) for need in arm.select.needs())
