@@ -281,7 +281,7 @@ def test_what_score_rated_is_not_rated_again_by_select(small_pool, demo, tmp_pat
     assert invoke("score", small_pool, *model, "--num-rating-prompts", 1, "--out", tmp_path / "scored").exit_code == 0
     runs = ["--set", "num_rating_prompts=1", "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs"]
     result = invoke("select", small_pool, *model, *runs, "--reuse", tmp_path / "scored")
-    assert "num_taken_over 40" in " ".join(result.output.split())
+    assert "num_reused 40" in " ".join(result.output.split())
     for option, name in (("--dtype", "dtype"), ("--quantization", "quantization")):
         result = invoke("select", small_pool, *model, *runs, option, "3bit")
         assert f"score.models.0.{name}: found '3bit'" in str(result.exception) or (
