@@ -24,7 +24,7 @@ from selectit.data.pool import read_pool
 from selectit.inference.batch import CPU_BATCH_TOKENS, LossText
 from selectit.inference.load import load_tokenizer
 from selectit.inference.loaded import Rater
-from selectit.inference.loss_rater import PackedLossRater, PaddedLossRater
+from selectit.inference.token_rater import PackedTokenRater, PaddedTokenRater, loss
 from selectit.scoring.loss_texts import index_losses, loss_batches
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
@@ -72,8 +72,8 @@ def main() -> None:
     own = [text for text in texts if isinstance(text, LossText)]
     ways = {
         "one by one, every logit": lambda: one_by_one(model, own),
-        "padded, sorted": batched(PaddedLossRater(model)),
-        "packed": batched(PackedLossRater(model)),
+        "padded, sorted": batched(PaddedTokenRater(model, (loss,))),
+        "packed": batched(PackedTokenRater(model, (loss,))),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     found = {}

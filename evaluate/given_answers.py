@@ -18,6 +18,7 @@ from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.files import lm_eval_tasks
 from selectit.evaluate.benchmarks.registry import benchmark_named
 from selectit.evaluate.grading.graders import grader_of
+from selectit.evaluate.grading.kinds import TrueChoices
 from selectit.evaluate.results import CHOICES, Ending, Item, answers_digest, choose
 from selectit.store.names import ITEMS_FILE, RESULT_FILE
 from selectit.yaml_text import decoded
@@ -43,7 +44,7 @@ Answers = dict[tuple[str, int], Given]
 def read_answers(path: Path, benchmark: BenchmarkConfig) -> Answers:
     """The answers to one benchmark; lines of other benchmarks are left out.
 
-    Raises: UserError with the line, for what is no such line and for a benchmark that is not there.
+    Raises: UserError with the line, for what is not such a line and for a benchmark that is not there.
     """
     found: Answers = {}
     for number, line in enumerate(_lines(path), 1):
@@ -61,6 +62,8 @@ def read_answers(path: Path, benchmark: BenchmarkConfig) -> Answers:
             continue
         _check(row, where)
         if row["benchmark"] == benchmark.name:
+            if isinstance(benchmark_named(benchmark.name).grading, TrueChoices):
+                _check_outputs([row["answer"]], benchmark, where)
             given = found.setdefault((_task(row["task"], benchmark), row["doc_id"]), Given())
             given.outputs.append(row["answer"])
             given.where.append(number)
@@ -125,6 +128,13 @@ def _check_kept(row: Mapping[str, Any], where: str) -> None:
 
 def _check_outputs(outputs: Sequence[Any], benchmark: BenchmarkConfig, where: str) -> None:
     """Texts; of multiple choice also the log-probability of each choice, or first tokens with theirs."""
+    if isinstance(benchmark_named(benchmark.name).grading, TrueChoices):
+        if outputs and all(map(_is_log_probability, outputs)):
+            return
+        raise UserError(
+            f"{where}: outputs is {json.dumps(outputs)[:80]}, and {benchmark.name} is scored by the log-probability of "
+            "each of its choices, which `selectit evaluate` computes and no text has"
+        )
     is_choice = (grader_of(benchmark) or {}).get("name") == "choices"
     most = 1 if is_choice else benchmark.num_samples
     if outputs and all(isinstance(output, str) for output in outputs) and len(outputs) <= most:

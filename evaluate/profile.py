@@ -20,7 +20,7 @@ from selectit.config import BenchmarkConfig, as_written
 from selectit.config.evaluate import PROFILES
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.files import chosen_tasks, data_files, prompt_forms
-from selectit.evaluate.benchmarks.registry import benchmarks
+from selectit.evaluate.benchmarks.registry import benchmarks, is_judged
 from selectit.evaluate.benchmarks.task_config import NOT_OF_TASKS, NamedTaskConfig
 from selectit.evaluate.grading.kinds import Grading
 
@@ -108,8 +108,10 @@ def _any_task(name: str = "arc_challenge") -> str:
 
 def _named_task(key: str, entry: Mapping[str, Any], folder: Path) -> tuple[BenchmarkConfig | None, list[str]]:
     """Args: folder: from which a relative `include_path` is read."""
-    if key in benchmarks():
-        return None, [f": a benchmark of this project; call an entry with `task` otherwise, such as {key}_lm_eval"]
+    if key in benchmarks() and (entry["task"] != key or is_judged(key)):
+        return None, [
+            f": a benchmark of this project; call an entry with another `task` otherwise, such as {key}_lm_eval"
+        ]
     if faults := [f".{one}: not a setting of an entry with `task`" for one in (*NOT_OF_TASKS, "name") if one in entry]:
         return None, faults
     try:

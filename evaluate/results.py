@@ -181,8 +181,9 @@ def _item(task: str, sample: Mapping[str, Any]) -> Item:
         item.score = float(item.answer == item.target)
     elif isinstance(first, tuple):  # multiple choice: one (log-probability, is greedy) per choice
         item.outputs = [response[0][0] for response in sample["resps"]]
-        item.target = CHOICES[sample["target"]]
-        choose(item)
+        if isinstance(sample["target"], int):  # else a text: of several true answers, scored afterwards
+            item.target = CHOICES[sample["target"]]
+            choose(item)
     return item
 
 

@@ -14,6 +14,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import PreTrainedTokenizerBase
 
+from selectit.config import BenchmarkConfig
 from selectit.data.jsonl import write_jsonl
 from selectit.data.whole_files import whole_file
 from selectit.errors import UserError
@@ -25,9 +26,10 @@ from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_check import KnownAnswersLM, chat_with, check_task
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import find_task
-from selectit.evaluate.grading import mathematics
+from selectit.evaluate.grading import mathematics, true_choices
 from selectit.evaluate.grading.graders import grade_items
-from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations
+from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations, TrueChoices
+from selectit.evaluate.model.conversation import rendered
 from selectit.evaluate.results import CHOICES, Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
@@ -64,14 +66,7 @@ class KnowingLM(LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         assert self.tokenizer is not None, "chat format is asked with a tokenizer"
-        return str(
-            self.tokenizer.apply_chat_template(
-                chat_history,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
+        return rendered(self.tokenizer, chat_history, add_generation_prompt)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return ""
@@ -79,15 +74,15 @@ class KnowingLM(LM):
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
         right = [self.benchmark.right_answer(request.doc) for request in requests]
-        return [(0.0 if one.idx == place else -1.0, True) for one, place in zip(requests, right, strict=True)]
+        return [(0.0 if one.idx == place else -100.0, True) for one, place in zip(requests, right, strict=True)]
 
     def first_tokens(self, requests: list[Instance]) -> list[list[tuple[str, float]]]:
         self._remember(requests)
-        return [[(CHOICES[int(self.benchmark.right_answer(request.doc))], 0.0)] for request in requests]
+        return [[(CHOICES[int(self.benchmark.right_answer(request.doc) or 0)], 0.0)] for request in requests]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
-        return [str(self.benchmark.right_answer(request.doc)) for request in requests]
+        return [str(self.benchmark.right_answer(request.doc) or "") for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         raise NotImplementedError("no benchmark asks for it")
@@ -103,7 +98,7 @@ def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     Raises: UserError where chat format is asked for and there is no tokenizer to render it with.
     """
     benchmark = config.benchmark
-    declared = None if isinstance(benchmark, NamedTaskConfig) else benchmarks()[benchmark.name]
+    declared = _declared(benchmark)
     if declared is not None and declared.available_tasks is None:  # else a data folder may lack the first ones
         alone = sorted(chosen_tasks(benchmark))[:1]  # for which one generator of several tasks draws first
         benchmark = benchmark.model_copy(update={"tasks": tuple(alone) or None})
@@ -113,7 +108,9 @@ def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     if isinstance(grading, FinalAnswers):
         mathematics.check_installed()
         mathematics.score(items, benchmark.metric, lambda number: None)
-    elif isinstance(grading, Texts):
+    elif isinstance(grading, TrueChoices):
+        true_choices.score(items, benchmark.metric)
+    elif isinstance(grading, Texts) and not any(_lacks_answer(declared, item) for item in items):
         grade_items(items, grading.graders[grading.grader_name(benchmark)], benchmark.metric)
     return [one for one in found if one.item.task == items[0].task]
 
@@ -176,6 +173,14 @@ def _asked(item: Item, requests: list[Instance]) -> Asked:
     return Asked(item, (), tuple(settings["until"]), settings.get("max_gen_toks"))
 
 
+def _declared(benchmark: BenchmarkConfig) -> Benchmark | None:
+    return None if isinstance(benchmark, NamedTaskConfig) else benchmarks()[benchmark.name]
+
+
+def _lacks_answer(declared: Benchmark | None, item: Item) -> bool:
+    return declared is not None and declared.right_answer(item.doc) is None
+
+
 def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[str], None]) -> None:
     """Args: write: takes one block of text."""
     benchmark = config.benchmark
@@ -186,7 +191,7 @@ def print_asked(config: EvaluateStage, num_items: int | None, write: Callable[[s
         write(f"---- {one.item.task}, item {one.item.item_id}: the prompt, {len(prompt)} characters")
         write(prompt)
         write("---- end of the prompt")
-        write(_result_line(benchmark.name, benchmark.metric, one) + "\n")
+        write(_result_line(_declared(benchmark), benchmark.metric, one) + "\n")
 
 
 def _settings(config: EvaluateStage, first: Asked) -> list[str]:
@@ -224,13 +229,15 @@ def _settings(config: EvaluateStage, first: Asked) -> list[str]:
     return lines
 
 
-def _result_line(benchmark: str, metric: str, one: Asked) -> str:
+def _result_line(declared: Benchmark | None, metric: str, one: Asked) -> str:
     given = one.item.outputs[0]
+    if _lacks_answer(declared, one.item):
+        return f"no right answer is published; an answer is checked for {one.item.target}"
     if one.item.score is None:
         return f"right answer: {given!r}; {metric} is computed of all items together"
     if one.continuations or one.num_first_tokens is not None:
         return f"right answer: {one.item.target}; read as {one.item.answer}; {metric} {one.item.score:g}"
-    grading = benchmarks()[benchmark].grading if benchmark in benchmarks() else None
+    grading = None if declared is None else declared.grading
     if isinstance(grading, Programs | Exported):
         return f"right answer:\n{given}\nread as a whole; its task's tests are run on it (not here)"
     if isinstance(grading, Translations):

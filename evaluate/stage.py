@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from selectit.errors import NotRun, UserError
-from selectit.evaluate.benchmarks.files import data_files, needs_tokenizer
+from selectit.evaluate.benchmarks.files import needs_tokenizer
 from selectit.evaluate.benchmarks.named_task import (
     data_set,
     leave_room,
@@ -20,7 +20,7 @@ from selectit.evaluate.benchmarks.named_task import (
     untracked_notes,
     write_task,
 )
-from selectit.evaluate.benchmarks.questions import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
+from selectit.evaluate.benchmarks.questions import HUB, LM_EVAL_VERSION, ask, check_data, load_questions
 from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_check import chat_with, check_task
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
@@ -31,6 +31,7 @@ from selectit.evaluate.grading.kinds import Judged
 from selectit.evaluate.grading.length_control import GamedAnswers
 from selectit.evaluate.judge.base import Judge
 from selectit.evaluate.judge.load import check_judge, load_judge
+from selectit.evaluate.model.conversation import check_turns
 from selectit.evaluate.model.lm import EvaluatedLM
 from selectit.evaluate.model.load import forget_lm, load_lm
 from selectit.evaluate.model.trained_template import check_template, is_trained_here
@@ -42,7 +43,7 @@ from selectit.inference.vllm_client import check_vllm
 from selectit.store.fingerprint import pinned
 from selectit.store.names import EPOCHS_FOLDER, ITEMS_FILE
 from selectit.store.trained_on import check_base
-from selectit.templates import chat_template
+from selectit.templates import chat_template, template_name
 from selectit.tracking import Tracker
 
 release = forget_lm
@@ -55,9 +56,7 @@ def preflight(config: EvaluateStage) -> None:
     or trained in another one or with a tokenizer that is not its own, an adapter of another base, or a judge that
     cannot judge.
     """
-    if config.data != HUB:
-        data_files(config.benchmark, Path(config.data))
-        check_demonstrations(config.benchmark, Path(config.data))
+    check_benchmark(config)
     tokenizer = load_tokenizer(config.model)
     refuse_ids_beyond_embedding(tokenizer, load_skeleton(config.model))
     if config.template is not None:
@@ -66,11 +65,12 @@ def preflight(config: EvaluateStage) -> None:
             check_template(config.adapter, config.template, text)
         elif is_trained_here(config.model.path):
             check_template(config.model.path, config.template, text)
+        is_ours = not isinstance(config.benchmark, NamedTaskConfig)
+        if is_ours and benchmarks()[config.benchmark.name].lm_eval is not None:
+            tokenizer.chat_template = text  # of lm-eval's tasks some have examples, others a text in front
+            check_turns(tokenizer, template_name(config.template))
     if config.adapter is not None:
         check_base(config.adapter, config.model)
-    if isinstance(config.benchmark, NamedTaskConfig):
-        check_named_task(config)
-    check_means(config)
     if config.backend == "vllm":
         check_vllm(config.model, config.vllm_python, "evaluate")
     if config.judge is not None:
@@ -78,11 +78,21 @@ def preflight(config: EvaluateStage) -> None:
         check_judge(config.judge)
 
 
-def check_named_task(config: EvaluateStage) -> str:
-    """Load a named task of lm-eval with its data and try it out; returns what was found, in a line.
+def check_benchmark(config: EvaluateStage) -> str | None:
+    """Its files in a data folder and what its answers are graded with; a named task of lm-eval is loaded and tried.
 
-    Raises: UserError with all that is wrong.
+    Returns: of a named task what was found, in a line.
+    Raises:  UserError with all that is wrong.
     """
+    if isinstance(config.benchmark, NamedTaskConfig):
+        return _check_named_task(config)
+    if config.data != HUB:
+        check_data(config.benchmark, Path(config.data))
+    check_means(config)
+    return None
+
+
+def _check_named_task(config: EvaluateStage) -> str:
     benchmark = pinned(config.benchmark)
     assert isinstance(benchmark, NamedTaskConfig)
     chat = None

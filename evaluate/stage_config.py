@@ -25,9 +25,10 @@ class _OneBenchmark(GradingFields):
         return data_files(self.benchmark, Path(self.data))
 
     def hub_dataset(self, field: str) -> tuple[str, str] | None:
-        if field != "data" or self.data != "hub" or (declared := benchmarks().get(self.benchmark.name)) is None:
+        if field != "data" or self.data != "hub" or isinstance(self.benchmark, NamedTaskConfig):
             return None
-        return None if declared.hub is None else (declared.hub, "benchmark")
+        hub = benchmarks()[self.benchmark.name].hub
+        return None if hub is None else (hub, "benchmark")
 
 
 class EvaluateStage(_OneBenchmark, AnsweringFields):

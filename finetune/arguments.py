@@ -151,7 +151,7 @@ def _has_conv1d(model: PreTrainedModel) -> bool:
 
 
 def with_adapter(config: FinetuneStage, model: PreTrainedModel) -> PeftModel:
-    """The model with the adapter that training goes on from.
+    """The model with the adapter that training continues from.
 
     Raises: UserError where its base is another one, or its settings are not those of `finetune.lora`.
     """
@@ -178,7 +178,7 @@ def check_adapter(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
     found, wanted = PeftConfig.from_pretrained(folder), lora_config(config, model)
     if not isinstance(found, LoraConfig):
         raise UserError(
-            f"finetune.adapter {folder} is of the kind {found.peft_type}, and methods lora and qlora go on from LoRA"
+            f"finetune.adapter {folder} is of the kind {found.peft_type}, and methods lora and qlora continue from LoRA"
         )
     pairs = {
         "r": (found.r, wanted.r),
@@ -191,7 +191,7 @@ def check_adapter(config: FinetuneStage, model: PreTrainedModel) -> LoraConfig:
     if differing := [f"{name} {own} (here {here})" for name, (own, here) in pairs.items() if own != here]:
         raise UserError(
             f"finetune.adapter {folder} has other settings than finetune.lora: {', '.join(differing)}. An adapter that "
-            "training goes on from keeps its form; set finetune.lora to its values"
+            "training continues from keeps its form; set finetune.lora to its values"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Where a killed training goes on: the newest complete checkpoint, and a log that ends at its step.
+"""Where a killed training resumes: the newest complete checkpoint, and a log that ends at its step.
 
 Reads, marks and prunes `checkpoints/` and cuts metrics.jsonl in the artifact folder. A checkpoint is complete
 once every process has written its part: then the first one lists the files in complete.json.
@@ -37,7 +37,7 @@ def mark_complete(checkpoint: Path, finetune: FinetuneConfig) -> None:
 
 
 def _record(checkpoint: Path) -> dict[str, Any] | None:
-    """What complete.json says; None where it is absent, or a file it lists is absent or of another size."""
+    """The content of complete.json; None where it is absent, or a file it lists is absent or of another size."""
     try:
         record = json.loads((checkpoint / CHECKPOINT_RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -52,7 +52,7 @@ def _by_step(checkpoints: Path) -> list[Path]:
 
 
 def newest_complete(checkpoints: Path) -> Path | None:
-    """The checkpoint to go on from."""
+    """The checkpoint to resume from."""
     return next((folder for folder in _by_step(checkpoints) if _record(folder) is not None), None)
 
 
@@ -76,7 +76,7 @@ def refuse_other_shares(checkpoint: Path, finetune: FinetuneConfig) -> None:
             f"{checkpoint} was written by {record['num_processes']} processes and finetune.num_processes is "
             f"{finetune.num_processes}; with finetune.deepspeed {finetune.deepspeed} each of them holds its share of "
             f"the optimizer, and DeepSpeed does not share it out anew. Set finetune.num_processes to "
-            f"{record['num_processes']} to go on, or delete {checkpoint.parent} to start over."
+            f"{record['num_processes']} to resume, or delete {checkpoint.parent} to start over."
         )
 
 
@@ -99,7 +99,7 @@ def check_disk_space(checkpoints: Path, model: Any, step: int, sharded: bool, we
         wait_for_all()
         free = shutil.disk_usage(checkpoints.parent).free
     if highest(free < needed):
-        kept = f"{previous} is kept and training can go on from it" if previous else "there is no earlier checkpoint"
+        kept = f"{previous} is kept and training can resume from it" if previous else "there is no earlier checkpoint"
         raise UserError(
             f"training step {step}: the checkpoint needs about {needed / 2**30:.1f} GiB and {checkpoints} has "
             f"{free / 2**30:.1f} GiB free; {kept}. Free some space, or name another --runs-dir, and run the same "

@@ -1,4 +1,4 @@
-"""Starts the processes of one training through a launcher, shows their progress, and says why they ended.
+"""Starts the processes of one training through a launcher, shows their progress, and reports why they ended.
 
 Reads train_config.json; writes logs/ (one file for the launcher, one for each process) and .launch/, through
 which the processes and the stage speak.

@@ -26,7 +26,7 @@ def num_processes() -> int:
 
 
 def check_number(finetune: FinetuneConfig) -> None:
-    """Raises: UserError where a launcher started another number of processes than the settings say."""
+    """Raises: UserError where a launcher started another number of processes than the settings ask for."""
     if num_processes() != finetune.num_processes:
         raise UserError(
             f"{num_processes()} training processes were started and finetune.num_processes is "

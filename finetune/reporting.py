@@ -1,4 +1,4 @@
-"""What the trainer says while it runs: one metrics line per optimiser step and one progress bar.
+"""What the trainer reports while it runs: one metrics line per optimiser step and one progress bar.
 
 Writes through the stage's Tracker, from the first process only. Where that process is not the stage's own,
 an EventTracker writes events.jsonl, and the stage shows what stands there.

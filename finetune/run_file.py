@@ -53,4 +53,4 @@ def read_run(path: Path) -> TrainingRun:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; the finetune stage writes it into its folder") from error
     except ValidationError as error:
-        raise UserError(f"{path} is no resolved training run: {error}") from error
+        raise UserError(f"{path} is not a resolved training run: {error}") from error

@@ -1,7 +1,7 @@
 """The finetune stage: one model trained on one subset.
 
 Reads the subset's messages.jsonl; writes train_config.json, and by `selectit.finetune.train`, in this process or
-in others, adapter/ or model/, metrics.jsonl and training.json. Goes on where a killed run was.
+in others, adapter/ or model/, metrics.jsonl and training.json. Resumes where a killed run was.
 """
 
 from __future__ import annotations
@@ -93,4 +93,4 @@ def _train(training: TrainingRun, run_file: Path, tracker: Tracker) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     if stop.is_made:
-        raise Preempted("stopped after the last training step; the same command goes on from here", stop.exit_code)
+        raise Preempted("stopped after the last training step; the same command resumes from here", stop.exit_code)

@@ -2,7 +2,7 @@
 
 `python -m selectit.finetune.train FOLDER/train_config.json`, under torchrun for many nodes. Writes adapter/ (lora,
 qlora) or model/ (full) with the tokenizer and its chat template, training.json (counts, losses, speed) and
-checkpoints/, where it goes on from the newest complete one.
+checkpoints/, where it resumes from the newest complete one.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def train(run: TrainingRun, tracker: Tracker, stop: StopRequest) -> None:
     if not is_over(trainer.state, finetune):
         raise Preempted(
             f"stopped after training step {trainer.state.global_step} of {trainer.state.max_steps}, which is saved; "
-            "the same command goes on from here",
+            "the same command resumes from here",
             stop.exit_code,
         )
 
@@ -162,7 +162,7 @@ def _quieten_libraries() -> None:
 
 
 def _go_on(run: TrainingRun) -> tuple[Path | None, TrainerState]:
-    """The checkpoint to go on from and its state, the same in every process; none, and the first step's."""
+    """The checkpoint to resume from and its state, the same in every process; none, and the first step's."""
     if rank() == 0:
         run.checkpoints.mkdir(exist_ok=True)
         drop_incomplete(run.checkpoints)
@@ -242,7 +242,7 @@ def _full_disk(run: TrainingRun, state: TrainerState) -> Iterator[None]:
 
 
 def main() -> None:
-    """Train what the file says; the exit code is 0, 75 after SIGTERM (run again to go on), or 1."""
+    """Train as the file describes; the exit code is 0, 75 after SIGTERM (run again to resume), or 1."""
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m {__spec__.name} FOLDER/train_config.json")
     try:

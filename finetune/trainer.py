@@ -53,7 +53,7 @@ class ResponseTrainer(SFTTrainer):
         rows: the training set.
         validation: rows whose loss is computed after every epoch.
         order: of the training set.
-        done: state of the checkpoint that this run goes on from; at step 0 there is none.
+        done: state of the checkpoint that this run resumes from; at step 0 there is none.
         kwargs: those of SFTTrainer, without dataset and collator.
     """
 

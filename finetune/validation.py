@@ -1,4 +1,4 @@
-"""The validation losses of a training, from its log alone, and what they say of its end."""
+"""The validation losses of a training, from its log alone, and what they show of its end."""
 
 from __future__ import annotations
 

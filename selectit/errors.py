@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Something the user can put right; its text says what, where, what is allowed and what to do.
+    """Something the user can put right; its text states what, where, what is allowed and what to do.
 
     The command line prints the text without a traceback and exits with code 1.
 
@@ -40,7 +40,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_full(error: Exception) -> bool:
-    """The disk, a quota or a limit on file sizes does not take another byte; libraries in Rust say it in words."""
+    """The disk, a quota or a limit on file sizes does not take another byte; libraries in Rust report it in words."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
     return any(os.strerror(code) in str(error) for code in FULL)
@@ -53,7 +53,7 @@ def no_space(error: OSError, folder: Path) -> str:
 
 
 EXIT_PREEMPTED = 75
-"""EX_TEMPFAIL of sysexits.h: stopped by SIGTERM with its work kept; the same command goes on."""
+"""EX_TEMPFAIL of sysexits.h: stopped by SIGTERM with its work kept; the same command resumes."""
 EXIT_INTERRUPTED = 130
 """Stopped by Ctrl-C, as shells report it."""
 
@@ -61,7 +61,7 @@ EXIT_INTERRUPTED = 130
 class Preempted(BaseException):
     """SIGTERM or Ctrl-C came and the stage has saved its work; the command ends with `code`.
 
-    No `Exception`, so that it is no failure of the stage and nothing later is started.
+    Not an `Exception`, so that it is not a failure of the stage and nothing later is started.
     """
 
     def __init__(self, text: str, code: int = EXIT_PREEMPTED) -> None:

@@ -128,7 +128,7 @@ def test_sigterm_stops_with_a_sentence_and_a_code(recipe, tmp_path):
     process.send_signal(signal.SIGTERM)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == EXIT_PREEMPTED
-    assert "the same command goes on from here" in text and "Traceback" not in text
+    assert "the same command resumes from here" in text and "Traceback" not in text
 
 
 def test_a_failing_arm_leaves_a_labelled_hole_and_the_rest_goes_on(recipe, whole, tmp_path):

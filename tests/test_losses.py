@@ -32,8 +32,8 @@ from selectit.finetune.dataset import IGNORED_LABEL, tokenize
 from selectit.inference.batch import Batch, LossText, batches, common_prefix
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loaded import FittingRater
-from selectit.inference.loss_rater import PaddedLossRater, head_alone, make_loss_rater
 from selectit.inference.padded import PaddedRater
+from selectit.inference.token_rater import PaddedTokenRater, head_alone, loss, make_token_rater
 from selectit.scoring import loss_stage
 from selectit.scoring.loss_ledger import read_losses
 from selectit.scoring.loss_texts import loss_texts
@@ -119,7 +119,7 @@ def test_the_batch_and_the_processes_do_not_change_a_loss(config, tmp_path):
 
 
 def test_llama_tokens_and_a_large_vocabulary_in_pieces(shared, tmp_path, monkeypatch):
-    monkeypatch.setattr("selectit.inference.loss_rater.LOGITS_AT_ONCE", 32000 * 50)
+    monkeypatch.setattr("selectit.inference.token_rater.LOGITS_AT_ONCE", 32000 * 50)
     folder = tmp_path / "llama"
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -184,7 +184,7 @@ def plain_sums(make, texts) -> np.ndarray:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_path_gives_the_plain_losses_in_any_order_of_batches(name, prefix):
     torch.manual_seed(0)
-    rater = make_loss_rater(MODELS[name]().eval())
+    rater = make_token_rater(MODELS[name]().eval(), (loss,))
     assert rater.name == ("packed" if name == "packed" else "stock")
     texts = made_up_texts((1, 1, 2, 3, 40, 63, 64, 65, 90, 5, 40), prefix)
     texts = [text for text in texts if len(text.ids)]
@@ -198,13 +198,35 @@ def test_every_path_gives_the_plain_losses_in_any_order_of_batches(name, prefix)
         np.testing.assert_allclose(rater.rate(batch), wanted, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["packed", "capped logits"])
+def test_one_pass_gives_all_the_quantities_that_are_asked_for(name):
+    """Entropy as a second one: the loss is the same to the bit, and the entropy that of the logits."""
+
+    def entropy(logits, targets):
+        return torch.distributions.Categorical(logits=logits).entropy()
+
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    texts = made_up_texts((5, 17, 40), 9)
+    alone, both = (make_token_rater(model, asked) for asked in ((loss,), (loss, entropy)))
+    batch = Batch(texts, () if alone.pads else common_prefix(texts))
+    found = both.rate(batch)
+    assert (found[:, :2] == alone.rate(batch)).all() and found.shape == (3, 4)
+    for text, (scored, whole) in zip(texts, found[:, 2:], strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor(text.ids[None].astype(np.int64))).logits[0, :-1].double()
+        shares = logits.softmax(dim=-1)
+        expected = -(shares * shares.log()).sum(dim=-1).numpy()
+        np.testing.assert_allclose([scored, whole], [expected[text.scored[1:]].sum(), expected.sum()], rtol=1e-4)
+
+
 def test_a_head_that_is_not_all_behind_the_hidden_states_is_noticed():
     assert head_alone(MODELS["learned positions"]().eval()) is not None
     assert head_alone(MODELS["capped logits"]().eval()) is None
 
 
 def test_a_text_beyond_learned_positions_names_the_setting(config):
-    rater = PaddedLossRater(MODELS["learned positions"]().eval())
+    rater = PaddedTokenRater(MODELS["learned positions"]().eval(), (loss,))
     assert isinstance(rater, PaddedRater)
     with pytest.raises(UserError, match=r"score\.max_length"):
         rater.rate(Batch(made_up_texts((300,), 0)))

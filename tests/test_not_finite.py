@@ -57,7 +57,7 @@ def test_vllm_without_numbers_is_refused_by_name_and_ended(demo, small_pool, mon
             pass
 
         def ask(self, method, rows, token_ids):
-            return [[float("nan")] * len(token_ids) for _ in rows]
+            return [(0, [float("nan")] * len(wanted)) for wanted in token_ids]
 
         def close(self):
             closed.append(self)

@@ -161,7 +161,7 @@ def test_a_plan_has_a_price_with_its_assumptions(work):
     text = price(work, "--tflops", 100)
     line = next(line for line in text.splitlines() if line.startswith("finetune selectit (train seed 1)"))
     assert "unknown" not in line and "MiB" in line
-    assert "100 TFLOP/s of a GPU stated, of which 40% is reached" in text and "Begun now, it ends on" in text
+    assert "100 TFLOP/s of a GPU stated, of which 40% is reached" in text and "If started now, it finishes on" in text
     assert "all 20 rows" in text and "upper bound" in text
 
 
@@ -178,15 +178,18 @@ def test_without_a_speed_time_is_unknown_and_says_why(work, monkeypatch):
     monkeypatch.setenv("PATH", "")
     text = price(work)
     assert "no finished stage like it on this device; give --tflops, or --measure" in text
-    assert "stages unknown" in text and "Begun now" not in text
+    assert "stages unknown" in text and "If started now" not in text
 
 
 def test_done_stages_cost_nothing_and_tell_how_fast_the_next_ones_are(work, monkeypatch):
     monkeypatch.setenv("PATH", "")
     work.finish()
     text = price(work)
-    assert "17 done stages cost nothing" in text and "finetune selectit" not in text.partition("Price")[2]
-    text = price(work, "--set", "finetune.learning_rate=1e-5").partition("Price")[2]
+    assert (
+        "17 done stages cost nothing" in text
+        and "finetune selectit" not in text.partition("Estimated remaining cost")[2]
+    )
+    text = price(work, "--set", "finetune.learning_rate=1e-5").partition("Estimated remaining cost")[2]
     assert "finetune-lora: as fast as finetune-lora-" in text and "unknown" not in text
     line = next(line for line in text.splitlines() if line.startswith("evaluate mmlu of random (train seed 1)"))
     assert "7 min 30 s" in line  # 36 questions of the demonstration's four subjects, against 8 items in 100 s

@@ -122,7 +122,7 @@ SINGLE_FAULTS = {
     ),
     "ratio of full": (
         {"arms": {"full": {"select": {"ratio": 0.5}}}},
-        "strategy 'full' says itself how many rows it takes",
+        "strategy 'full' decides how many rows it takes",
     ),
     "grid elsewhere": ({"grid": {"seeds.train": [1]}}, "grid.seeds.train: a grid key starts with one of"),
 }

@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from selectit.errors import UserError
 from selectit.inference.batch import Batch, LossText, Text
 from selectit.inference.loaded import make_rater
-from selectit.inference.loss_rater import make_loss_rater
+from selectit.inference.token_rater import loss, make_token_rater
 
 VOCABULARY = 97
 RATING_IDS = [11, 12, 13, 14, 15]
@@ -105,7 +105,7 @@ def test_the_losses_of_a_family_are_those_of_one_text_at_a_time(name):
         targets = torch.tensor(row.ids[1:].astype(np.int64))
         each = torch.nn.functional.cross_entropy(logits[:-1].float(), targets, reduction="none").double().numpy()
         expected.append([each[4:].sum(), each.sum()])
-    np.testing.assert_allclose(make_loss_rater(model).rate(Batch(rows)), expected, rtol=1e-4)
+    np.testing.assert_allclose(make_token_rater(model, (loss,)).rate(Batch(rows)), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["rwkv", "recurrent_gemma", "gpt2", "mixtral"])

@@ -5,6 +5,7 @@ bitsandbytes computes for real; GPTQ and AWQ are not installed, and only their r
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 
@@ -15,12 +16,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from selectit.config import LossStage, ModelConfig, PoolConfig, ScoreStage
 from selectit.errors import UserError
-from selectit.inference import loaded, quantised
+from selectit.inference import loaded, quantised, token_rater
 from selectit.inference.batch import Batch, LossText, Text
 from selectit.inference.load import load_model
 from selectit.inference.loaded import make_rater
-from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.quantised import bitsandbytes_config, check_quantization, dtype_text
+from selectit.inference.token_rater import make_token_rater
 from selectit.scoring import loss_stage, stage
 from selectit.store.fingerprint import Hasher, identity
 
@@ -83,7 +84,8 @@ def test_a_quantised_rater_rates_a_text_among_others_as_plain_transformers_rates
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_losses_of_a_quantised_model_are_those_of_plain_transformers(even_llama, bits):
     texts = texts_of(LossText, scored=lambda size: np.arange(size) > size // 2)
-    with loaded.LoadedRater(ModelConfig(path=str(even_llama)), make_loss_rater, 1, bits) as rater:
+    make = functools.partial(make_token_rater, quantities=(token_rater.loss,))
+    with loaded.LoadedRater(ModelConfig(path=str(even_llama)), make, 1, bits) as rater:
         [(_, found)] = rater.rate([Batch(texts)])
     plain = AutoModelForCausalLM.from_pretrained(even_llama, quantization_config=BITS[bits], device_map={"": "cpu"})
     with torch.no_grad():

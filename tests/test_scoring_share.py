@@ -89,7 +89,7 @@ def test_shares_of_several_processes_one_of_them_killed_are_the_ledger_of_one(co
     with pytest.raises(NotRun, match="of 80 records are missing"):
         run(external(config), shared)
 
-    again = [start(task, rank, 3) for rank in range(3)]  # another number goes on
+    again = [start(task, rank, 3) for rank in range(3)]  # another number resumes
     assert [process.communicate() and process.returncode for process in again] == [0, 0, 0]
     found = run(external(config), shared)
     equal(whole, shared, "probabilities")

@@ -15,9 +15,10 @@ from selectit.config import ModelConfig, PoolConfig, ScoreStage
 from selectit.data.pool import read_pool
 from selectit.plan.stages import needed_prompts, score_stages
 from selectit.recipe.load import resolve_arm
+from selectit.scoring.agreement import rank_correlation, subset_overlap
 from selectit.scoring.formula import sentence_scores, token_scores
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.scoring.verify import rank_correlation, subset_overlap, verify
+from selectit.scoring.verify import verify
 from selectit.tracking import Tracker
 
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from selectit.cli.app import app
 from selectit.finetune.trainer import ResponseTrainer
-from selectit.inference.loss_rater import PackedLossRater
 from selectit.inference.packed import PackedRater
+from selectit.inference.token_rater import PackedTokenRater
 
 MOST_FILES = 6
 TO_A_STAGE = ["selectit/cli/recipe_commands.py", "selectit/run/engine.py", "selectit/run/stage_runner.py"]
@@ -69,9 +69,9 @@ def test_the_packed_forward_pass_of_ratings_is_six_files_from_the_command(walk):
 
 
 def test_that_of_losses_is_as_near(walk):
-    found = walk(PackedLossRater, "rate", {"strategy": "perplexity"})
+    found = walk(PackedTokenRater, "rate", {"strategy": "perplexity"})
     assert [*TO_A_STAGE, "selectit/scoring/loss_stage.py", "selectit/inference/loaded.py"] == found
-    assert len([*found, "selectit/inference/loss_rater.py"]) <= MOST_FILES
+    assert len([*found, "selectit/inference/token_rater.py"]) <= MOST_FILES
 
 
 def test_a_training_step_is_six_files_from_the_command(walk):

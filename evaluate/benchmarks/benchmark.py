@@ -54,6 +54,17 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A zip that is published elsewhere and holds the benchmark's optional files."""
+
+    url: str
+    sha256: str
+    publisher: str
+    names: Mapping[str, str]
+    """Name in the data folder -> name in the zip."""
+
+
+@dataclass(frozen=True)
 class LmEvalTasks:
     """Tasks of lm-eval that the benchmark's group is over."""
 
@@ -79,7 +90,7 @@ class Shots:
 
 @dataclass(frozen=True)
 class Size:
-    """Of a whole test set; docs/performance.md says where the figures are from."""
+    """Of a whole test set; docs/performance.md states where the figures are from."""
 
     num_tasks: int
     num_items: int
@@ -109,10 +120,12 @@ class Benchmark:
     read: Read
     source: HubRows | HubFiles | Release
     grading: Grading
-    right_answer: Callable[[Row], str | int]
-    """As a model that follows the examples writes it; of choices the place of the right one."""
+    right_answer: Callable[[Row], str | int | None]
+    """As a model with the examples writes it; of choices the place of the right one. None: none is published."""
     size: Size | str
     """A text: why it is not known, so that the price is not."""
+    archive: Archive | None = None
+    """Fetched with the rest. None: its source has every file."""
     sizes: Mapping[str, Size] = field(default_factory=dict)
     """By form of the prompts, where that changes the items."""
     item_file: str | None = None

@@ -1,23 +1,26 @@
 """The folder that evaluate.data reads, fetched for machines without internet: from the hub, or from a release.
 
-Hub rows are written in the authors' layout, which the benchmark's reader reads back. fetched.json says which commit of
-which data set a benchmark came from.
+Hub rows are written in the authors' layout, which the benchmark's reader reads back. fetched.json has the data set of
+each benchmark and its commit.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
 from huggingface_hub import HfApi, hf_hub_download
 
-from selectit.data.fetch import Source, fetch, reason_of
+from selectit.data.fetch import Source, download, fetch, reason_of
 from selectit.data.whole_files import write_whole
 from selectit.errors import UserError
-from selectit.evaluate.benchmarks.benchmark import Benchmark, HubFiles, HubRows, Release, Rows
+from selectit.evaluate.benchmarks.benchmark import Archive, Benchmark, HubFiles, HubRows, Release, Rows
 from selectit.evaluate.benchmarks.files import lm_eval_tasks, prompt_forms
+from selectit.evaluate.benchmarks.hub import terms_of
 from selectit.evaluate.benchmarks.registry import benchmark_named, benchmarks, names_in
 
 FETCHED_FILE = "fetched.json"
@@ -42,10 +45,13 @@ def fetch_benchmark(name: str, out: Path) -> str:
         return f"{name}: {out / benchmark.folder / source.file}"
     try:
         files, origin = _from_hub(benchmark, source)
+        if (archive := benchmark.archive) is not None:
+            files |= _from_archive(archive)
+            origin |= {"archive": archive.url, "sha256": archive.sha256}
     except Exception as error:  # the hub's libraries have an exception for each of its moods
         raise UserError(
-            f"{name}: the hub could not be read ({reason_of(error)}). Run this where there is internet, and take the "
-            "folder along"
+            f"{name}: the hub could not be read ({reason_of(error)}). {terms_of(source.dataset, error)}Run this where "
+            "there is internet, and take the folder along"
         ) from error
     written = [file for file, content in files.items() if _write(out / benchmark.folder / file, content)]
     _note(out, name, origin)
@@ -62,6 +68,13 @@ def _from_hub(benchmark: Benchmark, source: HubRows | HubFiles) -> tuple[dict[st
         tasks = list(dict.fromkeys(task for form in forms for task in lm_eval_tasks(benchmark.name, form)))
         found = source.to_files(lambda config, split: _rows(source.dataset, config, split, commit), tasks)
     return found, {"dataset": source.dataset, "commit": commit}
+
+
+def _from_archive(archive: Archive) -> dict[str, bytes]:
+    """Name in the benchmark's data folder -> content."""
+    source = Source(archive.url, archive.sha256, f"{archive.publisher}' archive")
+    with zipfile.ZipFile(io.BytesIO(download(source, Path(archive.url).name))) as content:
+        return {ours: content.read(theirs) for ours, theirs in archive.names.items()}
 
 
 def location(dataset: str) -> str:

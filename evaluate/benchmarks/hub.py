@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import DatasetDict, load_dataset_builder
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError
 
 from selectit.errors import UserError
 from selectit.store.fingerprint import COMMIT
@@ -33,7 +33,7 @@ def rows_at(dataset: str, name: str | None, revision: str | None, **kwargs: Any)
         builder.download_and_prepare()
         return builder.as_dataset()
     except (OSError, ValueError) as error:  # datasets' own errors are kinds of these: no network, no access, no cache
-        raise _unreadable(dataset, error) from error
+        raise _unreadable(dataset, error, dataset) from error
 
 
 def file_at(dataset: str, name: str, revision: str | None) -> Path | None:
@@ -46,7 +46,7 @@ def file_at(dataset: str, name: str, revision: str | None) -> Path | None:
     except RemoteEntryNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(f"{dataset}, {name}", error) from error
+        raise _unreadable(f"{dataset}, {name}", error, dataset) from error
 
 
 def needed_file_at(dataset: str, name: str, revision: str | None) -> Path:
@@ -56,8 +56,19 @@ def needed_file_at(dataset: str, name: str, revision: str | None) -> Path:
     return path
 
 
-def _unreadable(what: str, error: Exception) -> UserError:
+def terms_of(dataset: str, error: Exception) -> str:
+    """What to do for a data set whose terms must be accepted first; empty for any other error."""
+    if not isinstance(error, GatedRepoError) and "gated" not in str(error):
+        return ""
+    return (
+        f"It is gated: accept its terms at https://huggingface.co/datasets/{dataset}, and log in (`hf auth login`) "
+        "or set HF_TOKEN. "
+    )
+
+
+def _unreadable(what: str, error: Exception, dataset: str) -> UserError:
     return UserError(
         f"benchmark data {what} could not be read from the hub: {str(error).splitlines()[0]}\n"
-        "Where there is no network, set evaluate.data to a folder with the benchmark's files."
+        f"{terms_of(dataset, error)}Where there is no network, set evaluate.data to a folder with the benchmark's "
+        "files."
     )

@@ -207,13 +207,13 @@ def _item(task: Task, sample: Mapping[str, Any], metric: str, scale: float) -> I
 
 
 def _filters_texts(task: Task) -> bool:
-    """Whether its filters read answers out of texts, and say so where there is none."""
+    """Whether its filters read answers out of texts, and report where there is none."""
     steps = [step for filter_ in task.get_config("filter_list") or () for step in filter_["filter"]]
     return any("regex" in str(step.get("function")) and step.get("fallback", NO_ANSWER) == NO_ANSWER for step in steps)
 
 
 def _read_choice(item: Item, task: Task, sample: Mapping[str, Any], metric: str) -> None:
-    """The choice that lm-eval's metric takes: the most probable one, by character or byte where the metric says so."""
+    """The choice that lm-eval's metric takes: the most probable one, by character or byte if the metric is."""
     choices = [str(choice) for choice in task.doc_to_choice(sample["doc"])]
     item.outputs = [response[0][0] for response in sample["resps"]][: len(choices)]
     sizes = [1.0] * len(choices)

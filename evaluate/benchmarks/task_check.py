@@ -19,6 +19,9 @@ from transformers import PreTrainedTokenizerBase
 from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.benchmarks.named_task import LoadedTask, load_task, set_up
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+from selectit.evaluate.benchmarks.task_files import find_task
+from selectit.evaluate.grading import followed_instructions
+from selectit.evaluate.model.conversation import rendered
 from selectit.evaluate.model.harness import quiet
 
 NUM_TRIED = 2
@@ -88,18 +91,11 @@ def _right_text(task: Task, doc: Any) -> str:
 
 
 def chat_with(tokenizer: PreTrainedTokenizerBase, template: str) -> Chat:
-    """Args: template: Jinja text."""
+    """Args: tokenizer: takes the template; template: Jinja text."""
+    tokenizer.chat_template = template
 
     def chat(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return str(
-            tokenizer.apply_chat_template(
-                messages,
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
+        return rendered(tokenizer, messages, add_generation_prompt)
 
     return chat
 
@@ -109,6 +105,8 @@ def check_task(benchmark: NamedTaskConfig, chat: Chat | None = None) -> str:
     Returns: how many items it has, and the commits of its data sets.
     Raises:  UserError with all that is wrong, each with the key of the entry.
     """
+    if any("ifeval" in path.parts for path in find_task(benchmark.task, benchmark.include_path).defining):
+        followed_instructions.check_installed(None)  # lm-eval would fetch what is missing, or fail on the first answer
     loaded = load_task(benchmark)
     faults = [fault for task in loaded.tasks.values() for fault in _settings_faults(task, benchmark)]
     faults += _without_effect(loaded, benchmark)
@@ -128,8 +126,8 @@ def _settings_faults(task: Task, benchmark: NamedTaskConfig) -> list[str]:
     name = task.task_name
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         return [
-            f".task: {name} measures the perplexity of whole texts (loglikelihood_rolling), which is no share of right "
-            "answers and is not supported; leave it out"
+            f".task: {name} measures the perplexity of whole texts (loglikelihood_rolling), which is not a share of "
+            "right answers and is not supported; leave it out"
         ]
     if getattr(task, "UNSAFE_CODE", False):
         return [
@@ -226,7 +224,7 @@ def _metric_faults(loaded: LoadedTask, benchmark: NamedTaskConfig, results: Mapp
     for one in loaded.tasks.values():
         if one.higher_is_better().get(base) is not True:
             return [
-                f".metric: of {metric} lm-eval does not say that higher is better; the tables here are of shares where "
+                f".metric: of {metric} lm-eval does not state that higher is better; the tables are of shares where "
                 f"it is. The numbers of {task} are {', '.join(known)}"
             ]
     if (value := results[task][metric]) > benchmark.scale * (1 + 1e-9):

@@ -15,28 +15,10 @@ from typing import Any
 from selectit.evaluate.grading.answer_phrases import announced_texts, first_sentence, unfenced, without
 from selectit.evaluate.grading.graded import Graded
 from selectit.evaluate.grading.number_answers import stated_number
+from selectit.evaluate.grading.option_answers import NEGATED, OPTION, first_line, plain_words, read_option
 from selectit.evaluate.grading.written_numbers import signed, written
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("valid", "invalid"))
-_OPTION = re.compile(r"^\(([A-Z])\)\s*(.*?)\s*$", re.MULTILINE)
-_LEAD = re.compile(
-    r"\W{0,5}(?:(?:that|it is|it's|this is|therefore|thus|clearly|indeed|most likely|probably)\s+)*"
-    r"(?:the\s+)?(?:(?:option|choice)\s+)?",
-    re.IGNORECASE,
-)
-"""What may stand between an announcement and its option."""
-_LETTER = re.compile(
-    r"[\s*\"'`$]{0,5}(?P<bracket>[(\[])?[\s*\"'`]{0,5}(?P<letter>[A-Za-z])(?!\w|'\w)[\s*\"'`$]{0,5}(?P<closed>[)\]])?"
-)
-_ENDS_LETTER = re.compile(r"[\s*\"'`$]{0,5}(?:$|[.:,;)}\u2013-]|\(|(?:because|since|as|and|or)\b)")
-_ANOTHER_LETTER = re.compile(r"[\s*.:,;/&]{0,5}(?:(?:and|or)\b)?[\s*\"'`]{0,5}(?:\(([A-Z])\)|([A-Z])(?![\w']))")
-_NEGATED = re.compile(r"\b(?:not|cannot|neither|nor|except|wrong|incorrect)\b|n't\b", re.IGNORECASE)
-_WRONG = re.compile(r"\s*(?:is|was)(?:n't\b|\s+(?:not|wrong|incorrect)\b)", re.IGNORECASE)
-_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
-_IS_RIGHT = re.compile(
-    r"\(([A-Z])\)[*\s]+(?:is|must be) (?:thus |therefore )?(?:the )?(?:correct|right|best)"
-    r"(?: (?:answer|option|choice))?[.!*\s]*$"
-)
 _NOT_VALID = re.compile(r"(?:\bnot|n't) (?:deductively |logically )?valid\b")
 _BEHIND_NO = ("because", "since", "as", "it", "he", "she", "they", "this", "that", "the", "there", "so", "not")
 """Words behind a "no" that is an answer and not a part of "no idea"."""
@@ -59,13 +41,13 @@ def grade_bbh(text: str, doc: Mapping[str, Any]) -> Graded:
 
 def read_bbh(text: str, gold: str, question: str) -> str | None:
     """Args: gold: shows the form of the task's answers; question: with the options, of tasks that have some."""
-    options = dict(_OPTION.findall(question))
+    options = dict(OPTION.findall(question))
     is_number = re.fullmatch(r"-?\d+", gold) is not None
     rests = announced_texts(signed(text) if is_number else text)
     whole = not rests
     rest = (rests[-1] if rests else unfenced(text)).strip()
-    if options and (re.fullmatch(r"\([A-Z]\)", gold) or _plain(gold) in map(_plain, options.values())):
-        return _read_option(rest, options, whole)
+    if options and (re.fullmatch(r"\([A-Z]\)", gold) or plain_words(gold) in map(plain_words, options.values())):
+        return read_option(rest, options, whole)
     for pair in _PAIRS:
         if gold.lower() in pair:
             return _read_word(rest, pair, whole)
@@ -74,60 +56,6 @@ def read_bbh(text: str, gold: str, question: str) -> str | None:
     if gold and all(sign in _BRACKETS + " " for sign in gold):
         return _read_brackets(rest, whole)
     return _read_words(rest, question, whole)
-
-
-def _read_option(rest: str, options: Mapping[str, str], whole: bool) -> str | None:
-    """A letter in brackets, a letter alone, or an option's own text; several, or one that is denied, are no answer."""
-    sentence = _line(rest) if whole else first_sentence(rest)
-    if whole and _OPTION.search(rest.partition("\n")[2]):  # a copy of the list of options
-        return None
-    texts = [_plain(text) for text in options.values()]
-    letters = {_plain(text): letter for letter, text in options.items() if texts.count(_plain(text)) == 1}
-    if (letter := letters.get(_plain(rest.split("\n")[0].rstrip(". ")))) is not None:
-        return letter
-    if whole and len(sentence) != len(rest.strip().rstrip(".")):
-        return _named_as_right(rest, options)
-    if re.match(r"\W*(?:that\s+)?(?:it is\s+)?(?:definitely |certainly )?not\b", sentence, re.IGNORECASE):
-        return None
-    lead = _LEAD.match(sentence)
-    assert lead is not None
-    for start in (sentence, sentence[lead.end() :].strip()):
-        if (found := _LETTER.match(start)) and found["letter"].upper() in options:
-            behind = start[found.end() :]
-            if found["bracket"] or found["closed"] or _ENDS_LETTER.match(behind):
-                another = _ANOTHER_LETTER.match(behind)
-                is_one = not (another and (another[1] or another[2]) in options) and not _WRONG.match(behind)
-                return found["letter"].upper() if is_one else None
-    named = _starts_with_text(sentence[lead.end() :], letters)
-    if named is not None or whole:
-        return named or _named_as_right(rest, options)
-    mentioned = set(_IN_BRACKETS.findall(sentence))
-    if len(mentioned) != 1 or not mentioned <= set(options) or _NEGATED.search(sentence):
-        return None
-    if re.search(r"(?:\bor|\band|/|&)\s*\([A-Z]\)|\([A-Z]\)(?:\w|\s*(?:or\b|and\b|/|&))", sentence):
-        return None
-    return mentioned.pop()
-
-
-def _named_as_right(rest: str, options: Mapping[str, str]) -> str | None:
-    """B of a text that ends with `(B) is the correct answer`."""
-    last = rest.strip().split("\n")[-1]
-    found = _IS_RIGHT.search(last)
-    is_alone = found is not None and set(_IN_BRACKETS.findall(last)) == {found[1]} and not _NEGATED.search(last)
-    return found[1] if found is not None and is_alone and found[1] in options else None
-
-
-def _starts_with_text(sentence: str, letters: Mapping[str, str]) -> str | None:
-    """The option whose text a sentence starts with, the longest of several."""
-    said = f"{_plain(sentence)} "
-    starts = [text for text in letters if text and said.startswith(f"{text} ")]
-    if not starts:
-        return None
-    text = max(starts, key=len)
-    behind = said[len(text) :].strip()
-    if re.match(r"(?:or|and|is not|isn t|is wrong|is incorrect)\b", behind):
-        return None
-    return letters[text]
 
 
 def _read_word(rest: str, pair: tuple[str, str], whole: bool) -> str | None:
@@ -150,7 +78,7 @@ def _read_word(rest: str, pair: tuple[str, str], whole: bool) -> str | None:
             return None
         return words[0]
     named = [word for word in pair if word in words]
-    if len(named) != 1 or _NEGATED.search(sentence) or {"hardly", "never"} & set(words):
+    if len(named) != 1 or NEGATED.search(sentence) or {"hardly", "never"} & set(words):
         return None
     return named[0] if named[0] != "no" or words[-1] == "no" else None
 
@@ -164,7 +92,7 @@ def _read_number(rest: str, whole: bool) -> str | None:
 
 def _read_brackets(rest: str, whole: bool) -> str | None:
     """The brackets at the start. Brackets behind them belong to an explanation, or there is no answer."""
-    line = _line(rest).strip(_QUOTES)
+    line = first_line(rest).strip(_QUOTES)
     found = _RUN.match(line)
     assert found is not None
     end = found.end()
@@ -204,11 +132,3 @@ def _listed(rest: str) -> str:
         is_marked = is_marked or one[1] is not None
         words.append(one[2].rstrip("."))
     return " ".join(words) if is_marked or len(words) > 1 else ""
-
-
-def _line(text: str) -> str:
-    return text.strip().split("\n")[0].strip().rstrip(".")
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))

@@ -13,10 +13,10 @@ from selectit.errors import NotRun
 from selectit.evaluate.benchmarks.files import refuse_hub
 from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
-from selectit.evaluate.grading import alpaca_eval, arena_hard, mathematics, programs, translation
+from selectit.evaluate.grading import alpaca_eval, arena_hard, mathematics, programs, translation, true_choices
 from selectit.evaluate.grading.graders import grade_items, grader_of
 from selectit.evaluate.grading.health import answer_health
-from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations
+from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations, TrueChoices
 from selectit.evaluate.grading.metrics import metrics_of, task_numbers
 from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.judge.base import JUDGE_AGAIN
@@ -34,8 +34,12 @@ def check_means(config: EvaluateStage | GradeStage) -> None:
     if isinstance(config.benchmark, NamedTaskConfig):
         return
     benchmark = benchmarks()[config.benchmark.name]
-    if isinstance(benchmark.grading, FinalAnswers):
+    grading = benchmark.grading
+    if isinstance(grading, FinalAnswers):
         mathematics.check_installed()
+    elif isinstance(grading, Texts):
+        folder = None if config.data == "hub" else Path(config.data) / benchmark.folder
+        grading.graders[grading.grader_name(config.benchmark)].check_installed(folder)
     if config.data == "hub":
         refuse_hub(benchmark)
 
@@ -96,6 +100,9 @@ def grade(
             grader = grading.graders[grading.grader_name(benchmark)]
             grade_items(items, grader, metric)
             others = [name for name in grader.metrics if name != metric]
+        elif isinstance(grading, TrueChoices):
+            true_choices.score(items, metric)
+            others = [name for name in grading.metrics(benchmark) if name != metric]
         else:
             result.notes.extend(choice_notes(items))
         result.score(metrics_of(items, declared.mean_of, metric, others))

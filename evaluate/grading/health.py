@@ -1,4 +1,4 @@
-"""Answer health: how many answers are no real answers, whatever they scored. It stands in result.json."""
+"""Answer health: how many answers are not real answers, whatever they scored. It stands in result.json."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from selectit.errors import UserError, did_you_mean
@@ -60,6 +61,16 @@ class Choices(Grading):
 
 
 @dataclass(frozen=True)
+class TrueChoices(Grading):
+    """The probabilities of a question's true and false answers."""
+
+    NAME, GENERATES = "true-choices", False
+
+    def metrics(self, benchmark: BenchmarkConfig) -> tuple[str, ...]:
+        return ("mc2", "mc1")
+
+
+@dataclass(frozen=True)
 class TextGrader:
     """Reads an answer out of a text and scores it."""
 
@@ -68,11 +79,23 @@ class TextGrader:
     metrics: tuple[str, ...]
     """The first is `Graded.score`, the others are the keys of `Graded.others`."""
     version: int = 1
+    check: str | None = None
+    """module:function of the benchmark's folder of `evaluate.data` (None: hub) that raises a UserError where what the
+    grader needs is not here. None: it needs nothing.
+    """
 
     def load(self) -> Grader:
-        module, _, name = self.function.partition(":")
-        grader: Grader = getattr(import_module(module), name)
+        grader: Grader = _function(self.function)
         return grader
+
+    def check_installed(self, folder: Path | None) -> None:
+        if self.check is not None:
+            _function(self.check)(folder)
+
+
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from selectit.evaluate.grading.answer_phrases import without
 from selectit.evaluate.results import Item, Metric, mean_metric
 
 LIMITS = {"seconds": 10, "last_seconds": 20}
-"""Of processor time for an answer, so that a busy machine grades like an idle one; the grader says why two."""
+"""Of processor time for an answer, so that a busy machine grades like an idle one; the grader states why two."""
 WALL_SECONDS = 300
 """After which a grader is ended that neither works nor answers."""
 UNPARSED = "no final answer was found"
-"""As the grader says it."""
+"""As the grader reports it."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _Grader:
                 line = ""
         if not line:  # the kernel ended it for its processor time or memory, or it is stuck
             self.stop()
-            return Grade(False, "out of time")
+            return Grade(False, "timed out")
         reply: dict[str, Any] = json.loads(line)
         return Grade(reply["right"], reply["reason"], reply["read"])
 

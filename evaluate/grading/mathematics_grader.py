@@ -133,7 +133,7 @@ def other_base(reference, answer):
 
 
 def is_bound(reference, answer):
-    """Whether an answer such as \\ge 5, of which math-verify takes the 5, is no number where the published one is."""
+    """Whether an answer such as \\ge 5, of which math-verify takes the 5, is a bound where the published one is not."""
     return RELATION.match(answer.lstrip("$ ")) is not None and RELATION.search(reference) is None
 
 
@@ -165,7 +165,7 @@ def main():
         try:
             reason, found = grade(order["final_answers"], order["answer"])
         except OutOfTimeError:
-            reason = "out of time"
+            reason = "timed out"
         except (MemoryError, RecursionError, ValueError) as error:
             reason = f"math-verify failed: {type(error).__name__}"
         finally:

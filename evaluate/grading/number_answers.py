@@ -1,7 +1,7 @@
 """Numbers in a model's text, read as they are meant, and the grader of GSM8K.
 
 A number may have a sign, thousands separators, a currency sign, decimals, an exponent, or be a fraction; what stands
-behind it ("8...", "8 apples", "8. Done") is no part of it. How numbers are written is written_numbers.py's.
+behind it ("8...", "8 apples", "8. Done") is not part of it. How numbers are written is written_numbers.py's.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def numbers(text: str) -> list[Fraction]:
 
 
 def announced_number(text: str) -> tuple[bool, Fraction | None]:
-    """Whether the text says what its answer is, in numbers, and that number: see `stated_number`."""
+    """Whether the text states what its answer is, in numbers, and that number: see `stated_number`."""
     for sentence in reversed(announced(signed(text))):
         if numbers(sentence):
             return True, stated_number(sentence)
@@ -66,7 +66,7 @@ def announced_number(text: str) -> tuple[bool, Fraction | None]:
 
 
 def last_number(text: str) -> Fraction | None:
-    """The last number that is no label of a step or a list and is not denied; None also for the last of "7 or 8"."""
+    """The last number that is not a label of a step or a list and is not denied; None also for the last of "7 or 8"."""
     line = _without_labels(plain(signed(text)))
     found = [one for one in NUMBER.finditer(line) if not _is_denied(line, one)]
     if not found or _several(line, found[-2:], alternatives=True):

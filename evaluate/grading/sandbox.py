@@ -43,7 +43,7 @@ LIMITS = {"CPU": 4, "AS": 1 << 30, "FSIZE": 1 << 24, "NOFILE": 64, "CORE": 0}
 GRADER_BYTES = 2 << 30
 """Of memory for the tests; what a program answers is read by them."""
 _LAST_SECONDS = 5
-"""After the program's time, for the grader to say so."""
+"""After the program's time, for the grader to report it."""
 
 
 @dataclass(frozen=True)

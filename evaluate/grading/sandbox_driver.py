@@ -262,7 +262,7 @@ def judge(host, order, tests, requests, replies):
     except Rejected as error:  # the clock ran out between two lines of this file
         reason = str(error)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    # what a program says of its errors may hold what no file takes
+    # what a program reports of its errors may hold what no file takes
     reason = (reason or "".join(Rejected.reasons[:1])).encode(errors="replace").decode()[:MAX_REASON_CHARS]
     write_line(host, {"passed": not reason, "reason": reason})
 

@@ -1,4 +1,4 @@
-"""The two processes of a grading, as the host starts, watches and ends them (sandbox.py says what for)."""
+"""The two processes of a grading, as the host starts, watches and ends them (sandbox.py states what for)."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class Grader:
             raise SandboxError(self._started.complaint()) from error
 
     def receive(self, seconds: float, look: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """What it says next, or {} and its end after so many seconds. Args: look: called now and then meanwhile."""
+        """What it reports next, or {} and its end after so many seconds. Args: look: called now and then meanwhile."""
         assert self._started is not None
         end = time.monotonic() + seconds
         self._socket.settimeout(LOOK_SECONDS)

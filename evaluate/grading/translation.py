@@ -66,7 +66,7 @@ def first_line(text: str) -> str:
 def comet_unavailable(comet_python: str | None) -> str | None:
     """Why COMET cannot be computed, or None."""
     if comet_python is None:
-        return "COMET needs a Python of its own (evaluate.comet_python); docs/evaluation.md says how to make one"
+        return "COMET needs a Python of its own (evaluate.comet_python); docs/evaluation.md describes how to make one"
     try:
         _ask_comet(comet_python, {"model": COMET_MODEL, "rows": []})
     except UserError as error:

@@ -7,7 +7,7 @@ import unicodedata
 from fractions import Fraction
 
 MOST_DIGITS = 400
-"""Of a number that is read exactly; what is longer is no answer, and must not take time."""
+"""Of a number that is read exactly; what is longer is not an answer, and must not take time."""
 
 _SIGN_APART = re.compile(
     r"((?:\b(?:is|are|equals|be)\b|[=:({]|(?<!\d)\$)[ \t*$\\({]{0,9})[-\u2212\u2013][ \t]+(?=[\\$]*\.?\d)",

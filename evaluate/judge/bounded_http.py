@@ -78,7 +78,7 @@ async def _read(response: httpx2.Response) -> httpx2.Response:
     try:
         unpacked = zlib.decompressobj(wbits=31).decompress(bytes(content), MAX_BODY_BYTES + 1)
     except zlib.error:
-        return _small(response, b"", {NOT_READ: "the endpoint's answer is not the gzip that it says it is"})
+        return _small(response, b"", {NOT_READ: "the endpoint's answer is not gzip, as its header states"})
     if len(unpacked) > MAX_BODY_BYTES:
         return _small(response, b"", {NOT_READ: _too_large()})
     return _small(response, unpacked, {})

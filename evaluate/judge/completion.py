@@ -107,7 +107,7 @@ def is_probability(value: Any) -> bool:
 
 
 def _text(content: Any) -> str:
-    """A text, or the texts of a list of parts; what a judge thought before it answered is no part of its answer."""
+    """A text, or the texts of a list of parts; what a judge thought before it answered is not part of its answer."""
     if content is None:
         return ""
     if isinstance(content, str):

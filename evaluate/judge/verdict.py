@@ -1,6 +1,6 @@
-"""What a judge's answer says: how probable it is that the output shown second, M, is the better one.
+"""The verdict in a judge's answer: how probable it is that the output shown second, M, is the better one.
 
-Reads verdicts in the forms that judges write them; None stands for an answer that says nothing, or two things.
+Reads verdicts in the forms that judges write them; None stands for an answer without a verdict, or with two.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def verdict_of_text(text: str) -> float | None:
     """1 for M, 0 for m: a letter or AlpacaEval's ranking, a list of {"model": ..., "rank": 1 or 2}.
 
     A letter counts as the first sentence, as a line of its own, or named as the verdict (`Final answer: M`); a ranking
-    counts anywhere. A letter named within a sentence (`but the better one is m, I think`) is no verdict, and speaks
+    counts anywhere. A letter named within a sentence (`but the better one is m, I think`) is not a verdict, and speaks
     against another one. What a judge thought before it answered is left out.
     """
     answer = _without_thoughts(text).strip()
@@ -80,7 +80,7 @@ def verdict_of_logprobs(top: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _without_thoughts(text: str) -> str:
-    """The text without <think> blocks; a block without its beginning stood first, one without its end says nothing."""
+    """The text without <think> blocks; a block without beginning stood first, one without end has no verdict."""
     parts: list[str] = []
     position, is_inside = 0, False
     for mark in _THOUGHT.finditer(text):

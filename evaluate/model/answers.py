@@ -28,7 +28,7 @@ class Answers:
         self._path, self._model = out / ANSWERS_FILE, dict(model)
         self._found: dict[str, Answer] = {}
         for found in whole_lines(self._path):
-            # a line of three is of a release that did not say how an answer ended
+            # a line of three is of a release that did not record how an answer ended
             if isinstance(found, list) and len(found) == 4 and isinstance(found[0], str):
                 self._found[found[0]] = Answer(*found[1:])
 

@@ -17,6 +17,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from selectit.evaluate.model.answers import Answers
+from selectit.evaluate.model.conversation import rendered
 from selectit.evaluate.model.ends import end_token_ids, split_stops
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.answerer import Answerer
@@ -132,6 +133,9 @@ class EvaluatedLM(HFLM):
             "context_tokens": self.max_length,
             "end_tokens": self.tokenizer.convert_ids_to_tokens(list(self._ends)),
         }
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return rendered(self.tokenizer, chat_history, add_generation_prompt)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """As lm-eval's, without the end token that some tokenizers append: nothing could follow it."""

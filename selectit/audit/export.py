@@ -27,7 +27,7 @@ def write_pack(pack: Pack, out: Path) -> int:
     """Write to `out`: a zip where its name ends in .zip, else a new or empty folder.
 
     Returns: bytes on disk.
-    Raises: UserError for a folder that holds something, or a file that is not what its manifest says.
+    Raises: UserError for a folder that holds something, or a file that is not what its manifest describes.
     """
     out = out.resolve()
     if out.suffix == ".zip":
@@ -67,7 +67,7 @@ def _write(pack: Pack, create: Callable[[str], IO[bytes]]) -> None:
                 digest.update(chunk)
                 target.write(chunk)
         if pack.expected.get(name, digest.hexdigest()) != digest.hexdigest():
-            raise UserError(f"{name} is not the file that its manifest describes; selectit verify tells what differs")
+            raise UserError(f"{name} is not the file that its manifest describes; selectit verify reports what differs")
         sums.append(f"{digest.hexdigest()}  {name}\n")
     with create(SUMS) as target:
         target.write("".join(sums).encode())

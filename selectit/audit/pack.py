@@ -1,4 +1,4 @@
-"""What goes into an exported pack, and the README that says what is what.
+"""What goes into an exported pack, and the README that describes it.
 
 Reads a finished recipe: its report, the artifacts behind it, prompts, templates, and the versions installed here.
 """
@@ -100,7 +100,7 @@ def gather(plan: Plan, outcomes: Mapping[Stage, Outcome], report: Path, weights:
 
 
 def _subsets(plan: Plan, finished: Mapping[Stage, Artifact]) -> Entries:
-    """Row ids of each row's subset, one a line, best first; subsets.csv says which file is whose."""
+    """Row ids of each row's subset, one a line, best first; subsets.csv names the row of each file."""
     entries: Entries = {}
     index = [["file", "row", "select_seed", "num_rows"]]
     for row in plan.rows:

@@ -133,7 +133,7 @@ def _check_content(path: Path, manifest: Mapping[str, Any], hasher: Hasher) -> l
         return [Finding("changed", ", ".join(kind.content), f"does not parse ({error})")]
     if now == manifest["content"]:
         return []
-    return [Finding("changed", ", ".join(kind.content), "what later stages read is not what the manifest says")]
+    return [Finding("changed", ", ".join(kind.content), "what later stages read is not what the manifest describes")]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def check_written(folder: Path) -> list[Finding]:
         why = (
             "not JSON"
             if (folder / REPORT_RECORD).is_file()
-            else "gone, so nothing says how the other files were written"
+            else "gone, so it is unknown how the other files were written"
         )
         return [Finding("changed" if (folder / REPORT_RECORD).is_file() else "missing", REPORT_RECORD, why)]
     files = files_of(record)

@@ -94,7 +94,7 @@ add_examples(
 
 
 def _stop(signum: int, _: Any) -> None:
-    print("\nstopped; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+    print("\nstopped; what is finished is kept, and the same command resumes from here", file=sys.stderr)
     raise SystemExit(EXIT_PREEMPTED if signum == signal.SIGTERM else 128 + signum)
 
 

@@ -189,7 +189,7 @@ def validate(
     set_: Override = [],
     inputs: Annotated[
         bool,
-        typer.Option("--inputs", help="Also check tokenizers, templates, training rows and lm-eval tasks; no weights."),
+        typer.Option("--inputs", help="Also check tokenizers, templates, training rows and benchmarks; no weights."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -232,7 +232,7 @@ def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str]
         raise recipe_error(recipe, [placed(fault, loaded.written, recipe) for fault in faults])
     if inputs:
         _check_training_inputs(graph, tell)
-        _check_named_tasks(graph, tell)
+        _check_benchmarks(graph, tell)
     locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
     for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
         if name is not None:
@@ -261,21 +261,20 @@ def _check_training_inputs(graph: Any, tell: Callable[[str], None]) -> None:
         raise UserError("\n".join(faults))
 
 
-def _check_named_tasks(graph: Any, tell: Callable[[str], None]) -> None:
-    """Raises: UserError with what is wrong with any task of lm-eval that a profile names."""
-    from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
+def _check_benchmarks(graph: Any, tell: Callable[[str], None]) -> None:
+    """Raises: UserError with what any benchmark lacks: its data here, a package, what lm-eval knows of its task."""
     from selectit.evaluate.stage_config import EvaluateStage
 
     configs = [stage.config for stage in graph.stages if isinstance(stage.config, EvaluateStage)]
-    named = {config.benchmark: config for config in configs if isinstance(config.benchmark, NamedTaskConfig)}
-    if not named:
+    if not configs:
         return
-    from selectit.evaluate.stage import check_named_task
+    from selectit.evaluate.stage import check_benchmark
 
     faults: dict[str, None] = {}
-    for config in named.values():
+    for config in {(config.benchmark, config.data): config for config in configs}.values():
         try:
-            tell(check_named_task(config))
+            if (found := check_benchmark(config)) is not None:
+                tell(found)
         except UserError as error:
             faults[str(error)] = None
     if faults:

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from selectit import secrets
 from selectit.config.inputs import Backend
@@ -49,7 +49,7 @@ class JudgeConfig(Config):
     model: str = Field(min_length=1)
     """As the endpoint names it."""
     base_url: str = "https://api.openai.com/v1"
-    """The endpoint. Counts: a model of the same name elsewhere may be another one."""
+    """The endpoint. Part of the fingerprint: a model of the same name elsewhere may be another one."""
     prompt: Annotated[str, LocationMark(keywords=("default",))] = "default"
     """`default` (evaluate/judge/prompt.txt), or a file such as those that `selectit data fetch` gets."""
     verdict: Literal["logprobs", "text"] = "logprobs"
@@ -135,8 +135,13 @@ class AnsweringFields(GradingFields):
     """A Python with vLLM. None: the one that runs this."""
 
 
+def _number_as_name(value: Any) -> Any:
+    """The profile 2026 needs no quotes in a YAML file."""
+    return str(value) if type(value) is int else value
+
+
 class EvaluateConfig(AnsweringFields):
-    profile: Annotated[str, LocationMark(keywords=PROFILES)] = "paper-2023"
+    profile: Annotated[str, BeforeValidator(_number_as_name), LocationMark(keywords=PROFILES)] = "paper-2023"
     """A protocol of evaluate/profiles/ or a YAML file of the same form."""
     benchmarks: tuple[str, ...] | None = Field(None, min_length=1)
     """Which of the profile's benchmarks; default: all."""

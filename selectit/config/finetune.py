@@ -123,11 +123,11 @@ class FinetuneConfig(Config):
     replay: ReplayConfig | None = None
     """General rows that are mixed in."""
     adapter: Location | None = None
-    """An adapter to go on from: its folder, that of its training, or a hub id; default: a new one."""
+    """An adapter to continue from: its folder, that of its training, or a hub id; default: a new one."""
     gradient_checkpointing: bool = execution(True)
     lora: LoraSettings = LoraSettings()
     save_steps: int = execution(200, ge=1)
-    """Optimiser steps between checkpoints, from which a killed run goes on."""
+    """Optimiser steps between checkpoints, from which a killed run resumes."""
     save_minutes: float = execution(5, gt=0)
     """Minutes between checkpoints at most, where saving takes a tenth of that time or less."""
     report_to: tuple[Literal["wandb", "tensorboard", "mlflow", "trackio"], ...] = execution(())
@@ -209,7 +209,7 @@ class FinetuneConfig(Config):
     @model_validator(mode="after")
     def _stopping_has_a_measure(self) -> FinetuneConfig:
         if self.early_stopping is not None and self.validation is None:
-            raise ValueError("early_stopping needs validation: rows whose loss says when to stop")
+            raise ValueError("early_stopping needs validation: rows whose loss decides when to stop")
         return self
 
     @model_validator(mode="after")

@@ -127,7 +127,7 @@ class RecipeConfig(Config):
     description: str = ""
     """Shown at the top of the report."""
     demonstration: bool = False
-    """True: the report says that its numbers show the machinery and are not a result."""
+    """True: the report states that its numbers show the machinery and are not a result."""
     extends: str | None = None
     """A parent recipe, relative to this file; sections merge, lists replace."""
     plugins: tuple[FileLocation, ...] = ()

@@ -41,8 +41,8 @@ class Config(BaseModel):
         return None
 
     def hub_dataset(self, field: str) -> tuple[str, str] | None:
-        """The hub's data set that a keyword of a location stands for, and the field whose `revision` says which commit
-        of it; None: the keyword says all.
+        """The hub's data set that a keyword of a location stands for, and the field whose `revision` names the commit
+        of it; None: the keyword is the whole value.
         """
         return None
 

@@ -81,7 +81,7 @@ def price(plan: Plan, states: Mapping[Stage, State], store: Store, stated: Devic
     general = [
         "2 operations per weight of a matrix and token forward, 6 in full training, 4 in LoRA training and 6 for the "
         "adapter, 2 more with gradient checkpointing; attention as its matrix products, without what a kernel skips",
-        f"memory: weights in {'16 bits' if on_gpu else '32 bits'} unless model.dtype says otherwise, activations, keys "
+        f"memory: weights in {'16 bits' if on_gpu else '32 bits'} unless model.dtype is set, activations, keys "
         "and values; not the library's own",
         "one stage after the other, as selectit run does; loading of models and selections are not counted",
     ]

@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 
 def print_price(price: PlanPrice, console: Console) -> None:
     console.print(
-        f"\nPrice of what is not done ({price.num_done} done stages cost nothing)", style="bold", highlight=False
+        f"\nEstimated remaining cost ({price.num_done} done stages cost nothing)", style="bold", highlight=False
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", overflow="fold")
@@ -53,7 +53,7 @@ def print_price(price: PlanPrice, console: Console) -> None:
     if known and price.lines:
         end = datetime.now() + timedelta(seconds=price.seconds)
         least = "at the earliest " if price.num_unknown else ""
-        console.print(f"Begun now, it ends {least}on {end:%Y-%m-%d at %H:%M}.", highlight=False)
+        console.print(f"If started now, it finishes {least}on {end:%Y-%m-%d at %H:%M}.", highlight=False)
     if price.assumptions:
         console.print("Assumptions", style="bold")
         for assumption in price.assumptions:

@@ -47,7 +47,7 @@ JUDGE_ANSWER_TOKENS = {"logprobs": 1, "text": 100}
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage costs. None: not known, and `unknown` says why."""
+    """What a stage costs. None: not known, and `unknown` is the reason."""
 
     prompt_flops: float | None = 0.0
     """Of tokens that are read many at a time, training included."""

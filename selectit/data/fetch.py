@@ -95,10 +95,11 @@ def fetch(name: str, out: Path, sources: dict[str, Source] = SOURCES) -> Path:
         return path
     if path.exists() and out != cache_folder():
         raise UserError(f"{path} is there and is not {source.what}; move it, or name another --out")
-    return _written(name, out, lambda part: part.write_bytes(_download(source, name)), f"{source.url} did not answer")
+    return _written(name, out, lambda part: part.write_bytes(download(source, name)), f"{source.url} did not answer")
 
 
-def _download(source: Source, name: str) -> bytes:
+def download(source: Source, name: str) -> bytes:
+    """The bytes of a source. Raises: UserError where they are others than expected, OSError without a network."""
     with urllib.request.urlopen(source.url, timeout=TIMEOUT_SECONDS) as answer:
         text: bytes = answer.read()
     found = hashlib.sha256(text).hexdigest()

@@ -135,7 +135,7 @@ class PoolIndex:
     def _changed(self, what: str) -> UserError:
         return UserError(
             f"pool {self._pool.path} was changed while it was scored: {what}. What is scored is kept: put the file "
-            "back as it was and run again to go on. A run with the new file starts anew."
+            "back as it was and run again to resume. A run with the new file starts anew."
         )
 
     def _digests_of(self, rows: Sequence[Row]) -> np.ndarray:

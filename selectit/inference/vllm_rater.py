@@ -18,12 +18,10 @@ import torch
 
 from selectit.config import ScoreStage
 from selectit.errors import UserError
-from selectit.inference.batch import Batch, Text
+from selectit.inference.batch import VLLM_PATH, Batch, Text
 from selectit.inference.load import load_outline, load_skeleton, not_finite
 from selectit.inference.loaded import RaterFacts
 from selectit.inference.vllm_client import VllmEngine, engine_settings
-
-NAME = "vllm"
 
 
 class LoadedVllm:
@@ -53,7 +51,7 @@ class LoadedVllm:
         self._longest = engine.max_model_len - 1
         places = [f"cuda:{n}" for n in range(self._settings["tensor_parallel_size"])]
         self.facts = RaterFacts(
-            rater=NAME,
+            rater=VLLM_PATH,
             dtype=engine.dtype,
             device=engine.device,
             num_parameters=sum(p.numel() for p in skeleton.parameters()),
@@ -85,7 +83,7 @@ class LoadedVllm:
         def ask(batch: Batch[Text]) -> tuple[Batch[Text], np.ndarray]:
             engine = idle.get()
             try:
-                return batch, self._ask(engine, batch)
+                return batch, self._probabilities(engine, [text.ids.tolist() for text in batch.items])
             finally:
                 idle.put(engine)
 
@@ -112,12 +110,10 @@ class LoadedVllm:
         own = {} if self._spread or not self._gpus else {"CUDA_VISIBLE_DEVICES": self._gpus[number % len(self._gpus)]}
         self._engines.append(VllmEngine(self._config.vllm_python, self._settings, own))
 
-    def _ask(self, engine: VllmEngine, batch: Batch[Text]) -> np.ndarray:
-        """float64 [len(batch.items), NUM_RATINGS]."""
-        return self._probabilities(engine, [text.ids.tolist() for text in batch.items])
-
     def _probabilities(self, engine: VllmEngine, rows: list[list[int]]) -> np.ndarray:
-        return np.exp(np.array(engine.ask("next_tokens", rows=rows, token_ids=self._rating_ids), dtype=np.float64))
+        """float64 [len(rows), NUM_RATINGS]."""
+        found = engine.ask("next_of_each", rows=rows, token_ids=[self._rating_ids] * len(rows))
+        return np.exp(np.array([log_probs for _, log_probs in found], dtype=np.float64))
 
 
 def settings_of(config: ScoreStage, num_gpus: int) -> dict[str, Any]:

@@ -33,19 +33,13 @@ class Engine:
             "max_model_len": config.max_model_len,
         }  # fmt: skip
 
-    def next_tokens(self, rows, token_ids):
-        """Log-probabilities of these tokens behind each row, over the whole vocabulary."""
-        from vllm import SamplingParams
-
-        wanted = SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=token_ids, detokenize=False)
-        outputs = self._run(rows, wanted)
-        return [[output.outputs[0].logprobs[0][token].logprob for token in token_ids] for output in outputs]
-
     def _run(self, rows, sampling):
         return self._llm.generate([{"prompt_token_ids": row} for row in rows], sampling, use_tqdm=False)
 
     def next_of_each(self, rows, token_ids):
-        """Of each row the most likely next token, and the log-probabilities of tokens of its own."""
+        """Of each row the most likely next token, and the log-probabilities of tokens of its own over the whole
+        vocabulary.
+        """
         from vllm import SamplingParams
 
         common = {"max_tokens": 1, "temperature": 0, "ignore_eos": True, "detokenize": False}

@@ -272,7 +272,7 @@ def _row(
     elif select["strategy"] in [*strategies] and select["strategy"] not in strategies.having("ratio"):
         if "ratio" in own:
             faults.append(
-                f"arms.{arm}.select.ratio: strategy '{select['strategy']}' says itself how many rows it takes; "
+                f"arms.{arm}.select.ratio: strategy '{select['strategy']}' decides how many rows it takes; "
                 "remove the ratio"
             )
         own_and_shared["select"] = {key: value for key, value in select.items() if key != "ratio" or key in own}

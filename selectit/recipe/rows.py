@@ -35,7 +35,7 @@ class ArmPoint:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Each dotted key -> as many of its last parts as tell it from the others."""
+    """Each dotted key -> as many of its last parts as distinguish it from the others."""
 
     def last(key: str, num_parts: int) -> str:
         return ".".join(key.split(".")[-num_parts:])

@@ -209,7 +209,7 @@ def _check_primary(config: RecipeConfig, faults: list[str]) -> None:
 
 
 def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
-    """Whether an arm may say which rows it means by naming the other one."""
+    """Whether an arm may refer to the rows of the other one by its name."""
     by_itself = not strategy_of(other).takes_all and not needed_arms(other)
     return by_itself and other.pool == config.pool
 

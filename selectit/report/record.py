@@ -1,6 +1,6 @@
 """report.json: what a report was made of and with, and the sha256 of each of its files and of the record itself.
 
-The hashes find a change by hand. They are no signature: whoever rewrites a file and its hash is found only by making
+The hashes find a change by hand. They are not a signature: whoever rewrites a file and its hash is found only by making
 the report again, as `selectit verify RECIPE` does.
 """
 

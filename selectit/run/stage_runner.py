@@ -106,7 +106,7 @@ def _message(error: Exception, path: Path) -> str:
 
 
 def _keep(path: Path) -> str:
-    """Write the traceback of the current error next to the work, or say it where the disk does not take it."""
+    """Write the traceback of the current error next to the work, or print it where the disk is full."""
     text = traceback.format_exc()
     try:
         (path / ERROR).write_text(text)

@@ -5,6 +5,7 @@ Reads the pool and the model; writes ledger.parquet and losses.json. Goes on whe
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +19,8 @@ from selectit.errors import UserError
 from selectit.inference.batch import LossText
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.inference.loaded import LoadedRater
-from selectit.inference.loss_rater import make_loss_rater
 from selectit.inference.quantised import check_quantization
+from selectit.inference.token_rater import loss, make_token_rater
 from selectit.scoring.ledger import drop_parts, value_counts
 from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
@@ -56,7 +57,8 @@ class LossJob:
             yield from (text.ids for text in loss_texts(self.tokenizer, self.config, groups))
 
     def load(self, num_processes: int | None) -> LoadedRater:
-        return LoadedRater(self.config.model, make_loss_rater, num_processes, self.config.quantization)
+        make = functools.partial(make_token_rater, quantities=(loss,))
+        return LoadedRater(self.config.model, make, num_processes, self.config.quantization)
 
 
 def preflight(config: LossStage) -> None:
@@ -96,15 +98,8 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     details = {
         "text": config.text,
         "template": config.template,
-        "dtype": facts.dtype,
-        "device": facts.device,
-        "rater": facts.rater,
-        "reads_alone": facts.reads_alone,
-        "placement": facts.placement,
-        "num_processes": work.num_processes,
-        "batch_tokens": work.batch_tokens,
+        **work.describe(),
         "max_length": config.max_length,
-        "context": facts.context,
         "failures": dict(failures),
     }
     (out / LOSSES_RECORD).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")

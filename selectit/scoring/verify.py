@@ -6,34 +6,24 @@ Reads the ledger, the pool and the model; writes verification.json next to the l
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selectit.config import ScoreStage, SelectDefaults
-from selectit.data.pool import Row
-from selectit.data.whole_files import write_whole
-from selectit.errors import UserError
+from selectit.config import ScoreStage
 from selectit.inference.batch import Batch
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.padded import PaddedRater
+from selectit.scoring.agreement import drawn_rows, rows_of, write_agreement
 from selectit.scoring.formula import Fidelity, sentence_scores, token_scores
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.rated_rows import rated_rows
 from selectit.scoring.texts import rating_texts
-from selectit.store.names import LEDGER, SCORE_RECORD, VERIFICATION
+from selectit.store.names import LEDGER, SCORE_RECORD
 from selectit.tracking import Tracker
 
 ALPHA = 0.2
-SEED = 0
-MOST_SHOWN = 5
-TOLERANCES = {True: 1e-3, False: 0.05}
-"""Largest difference of a sentence-level score, which lies between 0 and 5, by whether the ledger is in float32: there
-paths differ by rounding, some 1e-6; half precision and quantised weights move a score by what they lose.
-"""
 
 
 def verify(
@@ -57,10 +47,7 @@ def verify(
     row_ids = [row.row_id for row in rated_rows(config.pool, config.turns) if row.failure is None]
     prompts = range(len(config.prompts))
     rated = read_ratings(folder / LEDGER, row_ids, prompts)
-    whole = [at for at, failure in enumerate(rated.failures) if failure is None]
-    if len(whole) < 2:
-        raise UserError(f"{folder / LEDGER} holds {len(whole)} rated rows; a comparison needs two at least")
-    sample = sorted(random.Random(SEED).sample(whole, min(num_rows, len(whole))))
+    sample = drawn_rows(folder, rated.failures, num_rows)
     rows = rows_of(rated_rows(config.pool, config.turns), [row_ids[at] for at in sample])
 
     summary = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
@@ -85,58 +72,11 @@ def verify(
     found = rated.probabilities[sample]
     token, expected_token = (token_scores(p, fidelity, len(prompts)) for p in (found, expected))
     sentence, expected_sentence = (sentence_scores(t, ALPHA) for t in (token, expected_token))
-    ratio = SelectDefaults().ratio
-    apart = np.abs(sentence - expected_sentence)
-    largest_allowed = tolerance if tolerance is not None else TOLERANCES[summary["dtype"] == "float32"]
-    result = {
-        "num_rows": len(sample),
+    details = {
         "num_rows_of_pool": len(row_ids),
-        "rater": summary["rater"],
-        "dtype": summary["dtype"],
         "fidelity": fidelity,
         "max_probability_difference": float(np.abs(found - expected).max()),
         "max_token_score_difference": float(np.abs(token - expected_token).max()),
-        "max_sentence_score_difference": float(apart.max()),
-        "tolerance": largest_allowed,
-        "agrees": bool(apart.max() <= largest_allowed),
-        "most_different": most_different([row.row_id for row in rows], sentence, expected_sentence),
-        "rank_correlation": rank_correlation(sentence, expected_sentence),
-        "ratio": ratio,
-        "subset_overlap": subset_overlap(sentence, expected_sentence, ratio),
+        "max_sentence_score_difference": float(np.abs(sentence - expected_sentence).max()),
     }
-    write_whole(folder / VERIFICATION, json.dumps(result, indent=2) + "\n")
-    return result
-
-
-def most_different(row_ids: Sequence[str], found: np.ndarray, expected: np.ndarray) -> list[dict[str, Any]]:
-    """The rows with the largest differences, the largest first."""
-    order = np.argsort(-np.abs(found - expected), kind="stable")[:MOST_SHOWN]
-    return [{"row_id": row_ids[at], "ledger": float(found[at]), "again": float(expected[at])} for at in order]
-
-
-def rows_of(rows: Iterable[Row], row_ids: Iterable[str]) -> list[Row]:
-    """The rows with these ids, in their order."""
-    wanted = set(row_ids)
-    return [row for row in rows if row.row_id in wanted]
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's, equal values taking their mean rank; 0 where all of one are equal."""
-    first, second = _ranks(a), _ranks(b)
-    if np.array_equal(first, second):
-        return 1.0
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[place]
-
-
-def subset_overlap(a: np.ndarray, b: np.ndarray, ratio: float) -> float:
-    """Share of the best part by `a` that is in the best part by `b`; ties as in selection, the later row first."""
-    count = max(1, int(ratio * len(a)))
-    best = [set(sorted(range(len(s)), key=lambda i: (s[i], i), reverse=True)[:count]) for s in (a, b)]
-    return len(best[0] & best[1]) / count
+    return write_agreement(folder, summary, rows, sentence, expected_sentence, tolerance, details)

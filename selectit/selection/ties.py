@@ -12,7 +12,7 @@ EQUAL_WITHIN = 1e-6
 
 
 def ties_of(scores: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
-    """What selection.json says of equal scores.
+    """What selection.json records of equal scores.
 
     Args: scores: float64 [num_rows], NaN where a row has none; selected: bool [num_rows].
     """

@@ -36,7 +36,7 @@ class Error:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """A difference, ours minus theirs, with what the two tests say of it."""
+    """A difference, ours minus theirs, with the results of the two tests."""
 
     difference: float
     low: float

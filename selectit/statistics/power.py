@@ -19,7 +19,7 @@ MOST_ITEMS = 1_000_000
 
 @dataclass(frozen=True)
 class Planned:
-    """What finished runs, or whoever plans, say of two methods on one benchmark; fractions."""
+    """What finished runs show, or whoever plans states, of two methods on one benchmark; fractions."""
 
     num_items: int
     seed_spread: float

@@ -103,7 +103,7 @@ def _of_tokenizer(tokenizer: Any) -> str:
 
 
 def _with_marks(text: str, tokenizer: Any) -> str | None:
-    """TRL's training variant of a stock template, which marks what is trained on; None where TRL has none."""
+    """TRL's training variant of a model's own template, which marks what is trained on; None where TRL has none."""
     from trl.chat_template_utils import get_training_chat_template
 
     asked = copy.copy(tokenizer)

@@ -18,7 +18,9 @@ from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.profile import load_profile
 from selectit.evaluate.results import Item, choice_notes, choose
 
-TEXTS = ("gsm8k", "bbh", "tydiqa")
+TEXTS = ("gsm8k", "bbh", "tydiqa", "mmlu_pro", "gpqa_diamond")
+ELSEWHERE = ("ifeval", "truthfulqa")
+"""In test_profile_2026.py."""
 MATHEMATICS = ("math500", "minerva", "olympiadbench", "aime24", "amc23")
 MADE = {
     "gsm8k": [
@@ -44,6 +46,15 @@ MADE = {
         {"id": "english-1", "question": "Where?", "answers": ["the Eiffel Tower"]},
         {"id": "finnish-1", "question": "Mikä?", "answers": ["Helsinki", "Espoo"]},
         {"id": "english-2", "question": "What?", "answers": ["..."]},
+    ],
+    "mmlu_pro": [
+        {"question": "Which one is it?", "options": [f"{n} kg" for n in range(10)], "answer": "J"},
+        {"question": "Which one is it, A or B?", "options": ["A lot", "I do not know", "C", "D"], "answer": "B"},
+        {"question": "Which?\nA. red\nB. blue\nC. grey", "options": ["red", "blue", "grey"], "answer": "C"},
+    ],
+    "gpqa_diamond": [
+        {"question": "Which (A) is it?", "options": ["(A) one", "two", "three", "four"], "answer": "A"},
+        {"question": "Which is not it?", "options": ["one", "two", "three", "four"], "answer": "D"},
     ],
     "math500": [
         {"problem": "Write $\\frac{3}{20}$ as a decimal.", "final_answers": ["0.15"]},
@@ -91,7 +102,7 @@ def check(benchmark, docs, unlike=()):
             assert {item.outcomes[0] for item in items} == {"unparsed"}
 
 
-@pytest.mark.parametrize("benchmark", ["gsm8k", "bbh", "tydiqa", "math500"])
+@pytest.mark.parametrize("benchmark", [*TEXTS, "math500"])
 def test_what_is_no_answer_scores_nothing_and_what_is_right_scores_one(benchmark):
     docs = [doc for doc in MADE[benchmark] if doc.get("answers") != ["..."]]
     check(benchmark, docs, unlike=("gibberish",) if benchmark == "tydiqa" else ())
@@ -107,7 +118,8 @@ def test_every_benchmark_of_the_house_is_here():
     """Judged ones are what the judge says, and BigCodeBench is graded elsewhere."""
     for name, one in benchmarks().items():
         elsewhere = (Choices, FinalAnswers, Programs, Translations, Judged, Exported)
-        assert name in TEXTS if isinstance(one.grading, Texts) else isinstance(one.grading, elsewhere), name
+        known = name in TEXTS if isinstance(one.grading, Texts) else isinstance(one.grading, elsewhere)
+        assert known or name in ELSEWHERE, name
 
 
 def test_no_preference_among_choices_is_worth_chance_and_is_counted():
@@ -209,6 +221,6 @@ def test_one_choice_for_all_is_worth_about_chance_over_whole_files(data):
 
 
 def test_no_profile_but_those_of_released_scripts_names_a_grader():
-    for name in ("full", "miniature", "mathematics", "medical", "code", "chat", "translation"):
+    for name in ("full", "miniature", "mathematics", "medical", "code", "chat", "translation", "2026"):
         entries: list[BenchmarkConfig] = list(load_profile(name).benchmarks.values())
         assert {entry.grader for entry in entries} == {None}

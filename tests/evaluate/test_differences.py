@@ -12,12 +12,14 @@ from selectit.evaluate.grading.bbh_answers import grade_bbh
 from selectit.evaluate.grading.graders import grader_of
 from selectit.evaluate.grading.kinds import Exported
 from selectit.evaluate.grading.number_answers import grade_gsm8k
+from selectit.evaluate.grading.option_answers import grade_options
 from selectit.evaluate.grading.span_answers import grade_tydiqa
 from selectit.evaluate.grading.translation import first_line
 from selectit.evaluate.profile import load_profile
+from selectit.evaluate.show import asked
 from selectit.evaluate.stage_config import EvaluateStage
 
-HOUSE = ("full", "mathematics", "medical", "code", "chat", "translation")
+HOUSE = ("full", "mathematics", "medical", "code", "chat", "translation", "2026")
 
 
 def entry(profile, name) -> BenchmarkConfig:
@@ -123,3 +125,33 @@ def test_translation_is_greedy_and_takes_the_first_line():
         assert found.temperature == 0 and found.chat_template
         assert found.metric == ("comet" if name.endswith("_comet") else "bleu")
     assert first_line("\n Guten Tag. \nNote: this is German.") == "Guten Tag."
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [("mmlu", "full"), ("math500", "mathematics"), ("humaneval_plus", "code"), ("mbpp_plus", "code"),
+     ("alpaca_eval_2", "chat"), ("arena_hard", "chat")],
+)  # fmt: skip
+def test_half_of_2026_is_asked_as_in_other_profiles(name, profile):
+    assert entry("2026", name).model_copy(update={"notes": ()}) == entry(profile, name)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("gsm8k", 512), ("bbh", 1024)])
+def test_examples_of_2026_are_turns(name, limit, demo_model, demo_data):
+    found = entry("2026", name)
+    assert found.chat_template and found.max_gen_toks == limit and grader_of(found) == grader_of(entry("full", name))
+    config = EvaluateStage(model=demo_model, benchmark=found, data=str(demo_data), template="alpaca")
+    if name == "bbh":
+        config = config.model_copy(update={"benchmark": found.model_copy(update={"tasks": ("object_counting",)})})
+    (one,) = asked(config, 1)
+    assert one.item.prompt.count("### Response:") == {"gsm8k": 9, "bbh": 4}[name]
+
+
+def test_letters_of_2026_are_announced_or_worth_nothing():
+    row = {"question": "Which?", "options": ["red", "blue", "grey"], "answer": "C"}
+    assert grade_options("B or C, let us say C", row).score == 0, "the authors of MMLU-Pro take the last letter"
+    assert grade_options("The answer is (A). So the answer is (C).", row).score == 1, "and the first that is announced"
+    assert benchmarks()["truthfulqa"].grading.metrics(entry("2026", "truthfulqa")) == ("mc2", "mc1")
+    assert benchmarks()["ifeval"].grading.metrics(entry("2026", "ifeval")) == (
+        "prompt_level_strict_acc", "prompt_level_loose_acc",
+    )  # fmt: skip

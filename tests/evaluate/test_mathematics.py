@@ -70,7 +70,7 @@ def test_what_math_verify_cannot_finish_is_wrong_and_the_next_answer_is_graded(m
         [(("5",), endless), (("5",), "\\boxed{5}"), (("5",), raises), (("5",), "5")], lambda number: None
     )
     assert [grade.right for grade in grades] == [False, True, False, True]
-    assert grades[0].reason == "out of time"
+    assert grades[0].reason == "timed out"
 
 
 HBAR = r"\hbar \omega(v+1 / 2)-\frac{E_{0}^{2} e^{2}}{2 m \omega^{2}}"

@@ -263,9 +263,9 @@ def test_the_task_is_kept_as_lm_eval_has_it(run, tmp_path):
         ("sums", {"metric": "near,none"}, "not a number of the group sums; its numbers are acc,none, acc_norm,none"),
         ("bare", {}, "it has no number of its own .aggregate_metric_list.. Its tasks have acc,none"),
         ("sums_rolling", {"metric": "word_perplexity,none"}, "measures the perplexity of whole texts"),
-        ("sums_points", {"metric": "lines,none"}, "lm-eval does not say that higher is better"),
+        ("sums_points", {"metric": "lines,none"}, "lm-eval does not state that higher is better"),
         ("sums_points", {"metric": "points,none"}, r"\.scale: right answers get 100 of points,none"),
-        ("ifeval", {"metric": "prompt_level_strict_acc,none"}, "the task ifeval of lm-eval"),
+        ("ifeval", {"metric": "prompt_level_strict_acc,none"}, "ifeval (is graded by its|counts sentences with)"),
         ("arc_challenge", {}, "its data is on the hub: allenai/ai2_arc.*selectit validate RECIPE --inputs"),
     ],
 )

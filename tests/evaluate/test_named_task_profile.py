@@ -59,10 +59,17 @@ def test_any_task_can_be_named_and_keeps_what_the_entry_leaves_out(profile, tmp_
     ("entry", "message"),
     [
         (
-            "ifeval: {metric: 'prompt_level_strict_acc,none'}",
-            "no such benchmark.*`ifeval: {task: ifeval, metric: 'acc,none'}`",
+            "arc_easy: {metric: 'acc_norm,none'}",
+            "no such benchmark.*`arc_easy: {task: arc_easy, metric: 'acc,none'}`",
         ),
-        ("gsm8k: {task: gsm8k, metric: 'exact_match,none'}", "a benchmark of this project; .* such as gsm8k_lm_eval"),
+        (
+            "gsm8k: {task: gsm8k_cot, metric: 'exact_match,none'}",
+            "a benchmark of this project; .* such as gsm8k_lm_eval",
+        ),
+        (
+            "arena_hard: {task: arena_hard, metric: 'acc,none'}",
+            "a benchmark of this project; .*arena_hard_lm_eval",
+        ),
         ("arc: {task: arc_challenge}", "arc.metric: Field required"),
         ("arc: {task: arc_challenge, metric: acc}", "arc.metric: write it as lm-eval reports it, .* such as acc,none"),
         ("arc: {task: 3, metric: 'acc,none'}", "arc.task: Input should be a valid string"),
@@ -148,9 +155,8 @@ def test_an_entry_of_our_own_benchmarks_has_no_trace_of_tasks():
 
 
 def test_the_page_does_what_it_says(tmp_path, monkeypatch):
-    """The example of docs/evaluation.md, done exactly: its files, its commands, its own task in the table."""
-    page = (ROOT / "docs" / "evaluation.md").read_text()
-    section = page[page.index("#### A task of your own") : page.index("## Chat format")]
+    """The benchmark of docs/extending.md, done exactly: its files, its commands, its own task in the table."""
+    section = (ROOT / "docs" / "extending.md").read_text().partition("\n## A benchmark\n")[2].split("\n## ")[0]
     task, profile, recipe = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
     [rows] = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
     [commands] = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)

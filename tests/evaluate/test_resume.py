@@ -1,4 +1,4 @@
-"""A benchmark that is killed goes on where it was, and no number of processes or rows in a batch is in its result."""
+"""A benchmark that is killed resumes where it was, and no number of processes or rows in a batch is in its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training that was killed goes on to the losses of one that was not."""
+"""A training that was killed resumes to the losses of one that was not."""
 
 from __future__ import annotations
 

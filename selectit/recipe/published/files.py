@@ -20,7 +20,7 @@ from selectit.evaluate.profile import load_profile
 from selectit.recipe.published.numbers import AVERAGE, OF_TRAINING, UNTRAINED, Published, PublishedNumber
 
 OF_A_ROW = ("values",)
-"""Keys of a table's row that are no settings."""
+"""Keys of a table's row that are not settings."""
 APART = {"name", "metric", "revision"}
 """Fields of a profile's entry that are compared as settings of their own, or not at all."""
 NOT_COMPARED = {name for name, info in BenchmarkConfig.model_fields.items() if name in APART or is_execution(info)}
@@ -117,7 +117,7 @@ def _cells(written: PublishedFile, faults: list[str]) -> Iterator[tuple[str, dic
                 if value is None:
                     continue
                 shared = _join({"table": table.table, **table.settings}, {"benchmark": name, **column})
-                if own.get("strategy") == UNTRAINED:  # what its table says of selection and training is not of this row
+                if own.get("strategy") == UNTRAINED:  # its table's selection and training are not those of this row
                     shared = {key: value for key, value in shared.items() if key not in (*OF_TRAINING, "num_seeds")}
                 yield f"{where} ({own.get('arm', 'no arm')}, {name}): ", {**_join(shared, own), "value": value}
     for at, raw in enumerate(written.numbers):

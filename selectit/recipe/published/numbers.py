@@ -193,7 +193,7 @@ def _letters(name: str) -> str:
 
 
 def _check(schema: type[Config], given: Mapping[str, Any], where: str, without: tuple[str, ...] = ()) -> None:
-    """Raises: ValueError for a key that is no field of the schema, or a value that the field does not allow."""
+    """Raises: ValueError for a key that is not a field of the schema, or a value that the field does not allow."""
     allowed = {k: info for k, info in schema.model_fields.items() if k not in without and not is_execution(info)}
     for key, value in given.items():
         if key not in allowed:

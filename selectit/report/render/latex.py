@@ -85,7 +85,7 @@ def _label(name: str) -> str:
 
 
 def _best(table: Table) -> list[float | None]:
-    """The highest mean of each column, the average's last; None where it says nothing, for all are equal or alone."""
+    """The highest mean of each column, the average's last; None where all are equal or there is one."""
     rows = [(*line.entries, line.average) for line in table.lines]
     found = []
     for column in zip(*rows, strict=True):

@@ -1,1 +1,1 @@
-"""The report's sections: what each says of a finished run."""
+"""The report's sections: what each shows of a finished run."""

@@ -131,7 +131,7 @@ def _items(results: Sequence[Result], table: Table) -> str:
 
 
 def _protocols(results: Sequence[Result], table: Table) -> list[str]:
-    """A benchmark whose rows were run with different settings or data is no comparison, and must say so."""
+    """A benchmark whose rows were run with different settings or data is not compared, which the caption states."""
     sentences = []
     for name in table.benchmarks:
         found = [settings_of(r.artifact) for r in results if r.artifact is not None and r.cell.benchmark == name]

@@ -77,7 +77,7 @@ def _sentence(c: Comparison) -> str:
 
 
 def _of_trained_models(comparisons: Comparisons) -> list[str]:
-    """Where a row has one training seed: what the items say of its model."""
+    """Where a row has one training seed: what the items show of its model."""
     few = [c for c in comparisons.found if c.word == "too few seeds"]
     differ = [c for c in few if c.items_p_holm is not None and c.items_p_holm < ALPHA]
     sentences = [

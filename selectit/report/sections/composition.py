@@ -134,7 +134,7 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def ranked(subsets: Sequence[Subset]) -> list[Subset]:
-    """One subset of each arm whose score says something of a row."""
+    """One subset of each arm whose score depends on the row."""
     return [s for s in first_seed(subsets) if s.config.select.score_name() is not None]
 
 

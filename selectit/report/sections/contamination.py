@@ -136,7 +136,7 @@ def own_prompts(path: Path) -> list[str]:
 def shared_words(first: str, last: str) -> int:
     """Characters, in whole words, with which the first and the last of sorted texts, and so all, begin.
 
-    0 for equal texts, of which nothing tells the item from what stands before it.
+    0 for equal texts, in which the item cannot be distinguished from what stands before it.
     """
     differing = (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
     end = next(differing, 0 if first == last else len(first))

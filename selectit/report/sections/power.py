@@ -39,7 +39,7 @@ SEED_SHARE = 2 / 3
 
 @dataclass(frozen=True)
 class _Known:
-    """What finished runs say of one benchmark; None where there are not enough."""
+    """What finished runs show of one benchmark; None where there are not enough."""
 
     seed_spread: float | None = None
     disagreement: float | None = None
@@ -49,7 +49,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class Stated:
-    """What whoever plans says of every benchmark; None: from the finished runs of the recipe."""
+    """What whoever plans states for every benchmark; None: from the finished runs of the recipe."""
 
     seed_spread: float | None = None
     """Standard deviation over training seeds, in points."""

@@ -54,7 +54,7 @@ UNKNOWN = Unknown()
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting on both sides. `note` says more of what is unknown, or in place of both values how they differ."""
+    """One setting on both sides. `note` describes what is unknown, or in place of both values how they differ."""
 
     name: str
     theirs: Any
@@ -118,7 +118,7 @@ def selection(number: PublishedNumber, ours: Ours) -> list[Setting]:
         if name in ("strategy", "ratio", *select.unread_fields()):
             continue
         theirs = number.select.get(name, UNKNOWN)
-        # an arm's name says nothing outside its recipe
+        # an arm's name means nothing outside its recipe
         is_arm = is_execution(info)
         found.append(Setting(f"select.{name}", UNKNOWN if is_arm else theirs, getattr(select, name)))
     ratio = 1.0 if select.takes_all else number.ratio
@@ -192,7 +192,7 @@ def evaluation(number: PublishedNumber, ours: Ours) -> Iterator[Setting]:
     if declared is not None and isinstance(declared.grading, Judged):
         yield from _judge(number, declared.grading, first.record.get("judge") or {}, asked)
     if any(not result.is_complete for result in ours.results):
-        yield Setting("complete", True, False, "this result is incomplete (the notes of the evaluation say why)")
+        yield Setting("complete", True, False, "this result is incomplete (see the notes of the evaluation)")
 
 
 def is_local(ours: Ours) -> bool:

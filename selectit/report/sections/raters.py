@@ -1,7 +1,7 @@
 """Health of the scoring: mass on the rating tokens, truncation, failures, unscored rows, and whose prompts were used.
 
 Reads score.json and verification.json of the score artifacts, the rating-prompt files that the recipe names,
-and what the results say of their judge.
+and the judge that the results name.
 """
 
 from __future__ import annotations

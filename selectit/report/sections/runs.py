@@ -17,7 +17,7 @@ from selectit.selection.strategy import strategy_of
 from selectit.statistics.equivalence import LEAST_SEEDS, Error, error_of_mean, item_deviation
 
 CORPUS = ("bleu", "chrf")
-"""Metrics of a whole set, which are no mean over its items."""
+"""Metrics of a whole set, which are not a mean over its items."""
 
 
 @dataclass(frozen=True)

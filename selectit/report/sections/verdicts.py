@@ -247,7 +247,7 @@ def _add_subset_line(
     plan: Plan,
     subset_numbers: Mapping[tuple[str, str], float],
 ) -> None:
-    """A property of the rows that were selected; how a paper measures it, none says."""
+    """A property of the rows that were selected; no paper states how it measures it."""
     rows = [row.label for row in plan.rows if _strategy(row) == number.strategy]
     values = [subset_numbers.get((label, number.what)) for label in rows]
     ours = formats.spread(values, lambda value: _value(number, value))

@@ -18,7 +18,7 @@ class Comparison:
     """One row against a baseline on one benchmark, or on the average. Numbers are fractions.
 
     Fields that begin with `items_` are of a test over the items alone: what it finds is true of the models that were
-    trained, and says nothing of the method with other training seeds.
+    trained, and is no statement about the method with other training seeds.
     """
 
     row: str
@@ -56,7 +56,7 @@ class Comparison:
     """95 % interval of the difference of these trained models over items."""
     items_high: float | None = None
     reason: str = ""
-    """Why there is no comparison, or why it says nothing of the method."""
+    """Why there is no comparison, or why it is no statement about the method."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Comparisons:
 
     @property
     def tested(self) -> tuple[Comparison, ...]:
-        """Those that say something of the method."""
+        """Those that are a statement about the method."""
         return tuple(c for c in self.found if c.p is not None)
 
     @property

@@ -19,7 +19,7 @@ from selectit.store.artifact import Artifact
 from selectit.store.names import RESULT_FILE
 
 SECONDARY_METRICS = {"length_controlled_winrate": "length-controlled"}
-"""Metrics that stand in the table next to their benchmark's own -> what their column's name says of them."""
+"""Metrics that stand in the table next to their benchmark's own -> what their column's name adds."""
 UNTOUCHED = Outcome(None, reason="this stage was not part of the run")
 
 

@@ -1,7 +1,7 @@
 """The table to defend: rows x benchmarks in percent, each with its error, and the difference to the first baseline.
 
 A benchmark counts in the average only where every row has it, so that averages stay comparable. Every place
-without a number carries the number of a note that says why. Reads and writes nothing.
+without a number carries the number of a note with the reason. Reads and writes nothing.
 """
 
 from __future__ import annotations

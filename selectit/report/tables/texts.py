@@ -17,7 +17,7 @@ from selectit.store.names import MESSAGES_FILE
 
 @dataclass(frozen=True, slots=True)
 class RowText:
-    """What a row of the pool says."""
+    """The words of a row of the pool."""
 
     instruction: str
     """All user turns, inputs included."""

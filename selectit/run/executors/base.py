@@ -38,7 +38,7 @@ class StageTask:
     wandb: WandbConfig
     group: str
     labels: Mapping[str, Any] = field(default_factory=dict)
-    """What its W&B run says of it, such as arm and seeds."""
+    """What its W&B run records of it, such as arm and seeds."""
 
     @property
     def log(self) -> Path:

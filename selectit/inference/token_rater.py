@@ -1,7 +1,8 @@
-"""What takes losses: token ids in, summed negative log-likelihoods out, in nats.
+"""What is asked of every token of a text: one forward pass gives all the quantities that are wanted, such as losses.
 
 The same two paths as for ratings: packed rows for models of the LLaMA family, the padded one for all others. The
-output head meets some hundred positions at a time, so that the logits of a whole batch never stand in memory.
+output head meets some hundred positions at a time, so that the logits of a whole batch never stand in memory. A new
+quantity is a function like `loss`, added to those that a stage asks for.
 """
 
 from __future__ import annotations
@@ -21,23 +22,33 @@ from selectit.inference.loaded import Rater
 from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import PaddedRater
 
+Quantity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(logits float32 [num_tokens, vocabulary] in front of each token, ids of the tokens [num_tokens]) -> [num_tokens]"""
 LOGITS_AT_ONCE = 2**24
 """Elements of the logits that are computed together: 64 MiB in float32, 524 positions of a vocabulary of 32,000."""
 PROBE_TOKENS = 8
 
 
-def make_loss_rater(model: PreTrainedModel) -> Rater:
-    """Its `rate` gives float64 [num_texts, 2]: the sum over the scored tokens of each text, and over all tokens but
-    the first.
+def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """A `Quantity`: negative log-likelihood by a softmax over the vocabulary, in nats."""
+    return logits.logsumexp(dim=1) - logits.gather(1, targets[:, None])[:, 0]
+
+
+def make_token_rater(model: PreTrainedModel, quantities: Sequence[Quantity]) -> Rater:
+    """Its `rate` gives float64 [num_texts, 2 * len(quantities)]: of each quantity the sum over the scored tokens of a
+    text, and over all tokens but the first.
     """
-    return PackedLossRater(model) if obstacle(model) is None else PaddedLossRater(model)
+    if obstacle(model) is None:
+        return PackedTokenRater(model, quantities)
+    return PaddedTokenRater(model, quantities)
 
 
-class PaddedLossRater(PaddedRater):
+class PaddedTokenRater(PaddedRater):
     """Any architecture, texts right-padded to the longest."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, quantities: Sequence[Quantity]) -> None:
         super().__init__(model, ())
+        self._quantities = quantities
         self._head = head_alone(model)
         self._body = model if self._head is None else model.base_model
         self._accepted = set(inspect.signature(self._body.forward).parameters)
@@ -56,38 +67,40 @@ class PaddedLossRater(PaddedRater):
         found = self._body(**arguments, use_cache=False)
         predicted = mask[:, 1:].bool()
         states = (found.logits if self._head is None else found.last_hidden_state)[:, :-1][predicted]
-        losses = token_losses(states, ids[:, 1:][predicted], self._head or torch.nn.Identity(), self._vocabulary)
-        return sums(losses, texts)
+        head = self._head or torch.nn.Identity()
+        return sums(of_tokens(self._quantities, states, ids[:, 1:][predicted], head, self._vocabulary), texts)
 
     @property
     def _vocabulary(self) -> int:
         return self._model.config.get_text_config().vocab_size
 
 
-class PackedLossRater(PackedRater):
+class PackedTokenRater(PackedRater):
     """The LLaMA family, texts behind one another; what they share at their start is computed once."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, quantities: Sequence[Quantity]) -> None:
         super().__init__(model, ())
-        self._shared: tuple[tuple[int, ...], torch.Tensor] = ((), torch.empty(0))
+        self._quantities = quantities
+        self._none = torch.empty(len(quantities), 0)
+        self._shared: tuple[tuple[int, ...], torch.Tensor] = ((), self._none)
 
     @torch.inference_mode()
     def rate(self, batch: Batch[Text]) -> np.ndarray:
-        shared = self._losses_of(batch.prefix)
-        losses = self._own_losses([text.ids for text in batch.items], batch.prefix[:-1])
+        shared = self._shared_values(batch.prefix)
+        values = self._own_values([text.ids for text in batch.items], batch.prefix[:-1])
         lengths = [len(text.ids) - max(len(batch.prefix), 1) for text in batch.items]
-        whole = [torch.cat([shared, own]) for own in losses.split(lengths)]
-        return sums(torch.cat(whole), batch.items)
+        whole = [part for own in values.split(lengths, dim=1) for part in (shared, own)]
+        return sums(torch.cat(whole, dim=1), batch.items)
 
-    def _losses_of(self, prefix: tuple[int, ...]) -> torch.Tensor:
-        """Losses of the prefix's own tokens but the first: [max(len(prefix) - 1, 0)]."""
+    def _shared_values(self, prefix: tuple[int, ...]) -> torch.Tensor:
+        """Of the prefix's own tokens but the first: [num_quantities, max(len(prefix) - 1, 0)]."""
         if prefix != self._shared[0]:
-            own = self._own_losses([np.array(prefix)], ()) if len(prefix) > 1 else torch.empty(0)
+            own = self._own_values([np.array(prefix)], ()) if len(prefix) > 1 else self._none
             self._shared = (prefix, own)
         return self._shared[1]
 
-    def _own_losses(self, rows: Sequence[np.ndarray], prefix: tuple[int, ...]) -> torch.Tensor:
-        """Losses of the tokens that follow the first own one of each row, row after row.
+    def _own_values(self, rows: Sequence[np.ndarray], prefix: tuple[int, ...]) -> torch.Tensor:
+        """Of the tokens that follow the first own one of each row, row after row: [num_quantities, num_tokens].
 
         Args: prefix: token ids with which every row starts; the last shared token stands in each row, for what it
             predicts is the row's own.
@@ -103,35 +116,40 @@ class PackedLossRater(PackedRater):
         head = self._model.lm_head
         states = self._norm(hidden[kept], self._model.model.norm)
         logits = functools.partial(linear, weight=head.weight, bias=head.bias)
-        return token_losses(states, packed.ids[targets], logits, head.out_features)
+        return of_tokens(self._quantities, states, packed.ids[targets], logits, head.out_features)
 
 
-def token_losses(
-    states: torch.Tensor, targets: torch.Tensor, head: Callable[[torch.Tensor], torch.Tensor], vocabulary: int
+def of_tokens(
+    quantities: Sequence[Quantity],
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    head: Callable[[torch.Tensor], torch.Tensor],
+    vocabulary: int,
 ) -> torch.Tensor:
-    """Negative log-likelihood of each target, by a float32 softmax over the vocabulary.
+    """Each quantity of each target; logits are computed once for all of them.
 
     Args: states: [num_tokens, width]; targets: [num_tokens]; head: from states to logits [num_tokens, vocabulary].
-    Returns: float32 [num_tokens], on the CPU.
+    Returns: float32 [num_quantities, num_tokens], on the CPU.
     """
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)
-    losses = []
+    values = []
     for some, wanted in zip(states.split(at_once), targets.split(at_once), strict=True):
         logits = head(some).float()
-        losses.append(logits.logsumexp(dim=1) - logits.gather(1, wanted[:, None])[:, 0])
-    return torch.cat(losses).cpu()
+        values.append(torch.stack([quantity(logits, wanted) for quantity in quantities]))
+    return torch.cat(values, dim=1).cpu()
 
 
-def sums(losses: torch.Tensor, texts: Sequence[Text]) -> np.ndarray:
-    """Args: losses: of every token of every text but its first, text after text. Returns: float64 [num_texts, 2]."""
-    found = np.empty((len(texts), 2))
-    for number, (text, own) in enumerate(
-        zip(texts, losses.double().split([len(text.ids) - 1 for text in texts]), strict=True)
-    ):
+def sums(values: torch.Tensor, texts: Sequence[Text]) -> np.ndarray:
+    """Args:    values: [num_quantities, num_tokens], of every token of every text but its first, text after text.
+    Returns: float64 [num_texts, 2 * num_quantities], see `make_token_rater`.
+    """
+    found = np.empty((len(texts), len(values), 2))
+    lengths = [len(text.ids) - 1 for text in texts]
+    for number, (text, own) in enumerate(zip(texts, values.double().split(lengths, dim=1), strict=True)):
         assert isinstance(text, LossText)
-        values = own.numpy()
-        found[number] = values[text.scored[1:]].sum(), values.sum()
-    return found
+        for column, of_quantity in enumerate(own.numpy()):
+            found[number, column] = of_quantity[text.scored[1:]].sum(), of_quantity.sum()
+    return found.reshape(len(texts), -1)
 
 
 @torch.inference_mode()
