@@ -111,9 +111,9 @@ def test_a_line_that_is_not_json_is_named_by_number(tmp_path):
 def test_a_missing_file_and_an_unknown_suffix_are_told_apart(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_pool(pool(tmp_path / "absent.json"))
-    (tmp_path / "pool.csv").write_text("a,b\n")
-    with pytest.raises(UserError, match=r"\.json, \.jsonl, \.parquet"):
-        read_pool(pool(tmp_path / "pool.csv"))
+    (tmp_path / "pool.xml").write_text("<a/>")
+    with pytest.raises(UserError, match=r"\.json, \.jsonl, \.csv, \.tsv, \.parquet"):
+        read_pool(pool(tmp_path / "pool.xml"))
 
 
 def test_excluded_rows_keep_their_place_and_are_marked(tmp_path):

@@ -142,7 +142,7 @@ def test_bytes_that_are_not_utf8_in_json_are_a_bad_row(suffix, tmp_path):
     pool = PoolConfig(path=str(path), bad_rows="exclude")
     assert [row.failure for row in read_pool(pool)] == [None] * 3 + ["lone_surrogate"] + [None] * 2
     path.write_bytes("\n".join(map(json.dumps, ROWS)).encode("utf-16"))
-    with pytest.raises(UserError, match="not JSON"):
+    with pytest.raises(UserError, match="is in UTF-16"):
         read_pool(PoolConfig(path=str(path)))
 
 

@@ -131,4 +131,4 @@ def test_the_rows_of_the_issue_are_read(root):
 def test_an_alpaca_input_is_read_in_one_place(root):
     paths = (path for room in ("selectit", "finetune", "evaluate") for path in (root / room).rglob("*.py"))
     reading = {path.relative_to(root).as_posix() for path in paths if '.get("input"' in path.read_text()}
-    assert reading == {"selectit/data/pool.py", "selectit/data/turns.py"}  # the row's column; the turn made of it
+    assert reading == {"selectit/data/formats.py", "selectit/data/turns.py"}  # the row's column; the turn made of it

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from selectit import yaml_text
 from selectit.config import ArmConfig, JudgeConfig, LocationMark, ModelConfig, PoolConfig, RecipeConfig, SelectFields
+from selectit.config.inputs import files_of_pattern, root_of_pattern
 from selectit.data.fetch import PREFIX, name_of
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import find_task
@@ -58,7 +59,18 @@ class Inputs:
             return value
         if (name := name_of(path)) is not None:
             return f"{prefix}{PREFIX}{name}"
+        if issubclass(schema, PoolConfig) and (files := files_of_pattern(location)):
+            return f"./{self._place_files(path, files)}"
         return f"{prefix}./{self._place(path, schema, field)}" if path.exists() else value
+
+    def _place_files(self, pattern: Path, files: list[Path]) -> str:
+        """The pattern, as it names the same files in the pack."""
+        root = root_of_pattern(str(pattern))
+        if root not in self._places:
+            self._places[root] = self._free(f"{INPUTS}/{root.name}")
+        for file in files:
+            self._add(f"{self._places[root]}/{file.relative_to(root)}", file)
+        return f"{self._places[root]}/{pattern.relative_to(root)}"
 
     def _place(self, path: Path, schema: type[BaseModel], field: str) -> str:
         if path in self._places:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selectit.config import Config
 
 FILES = "One stage, on files"
-PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="JSON, JSONL or Parquet file, or a hub dataset id.")]
+PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="A file, a pattern of files, or a hub dataset id.")]
 Profile = Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")]
 BenchmarkData = Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")]
 Benchmarks = Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")]

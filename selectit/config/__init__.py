@@ -19,7 +19,15 @@ from selectit.config.finetune import (
     ValidationFile,
     ValidationSplit,
 )
-from selectit.config.inputs import BadRows, ModelConfig, PoolConfig, Quantization, SampleConfig
+from selectit.config.inputs import (
+    BadRows,
+    ColumnsConfig,
+    ModelConfig,
+    PoolConfig,
+    Quantization,
+    RolesConfig,
+    SampleConfig,
+)
 from selectit.config.losses import LossStage, LossTemplate, LossText, SelectTemplate
 from selectit.config.reading import LongRows, RatingFields, RatingTemplate, ReadingFields, Turns
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
@@ -62,6 +70,7 @@ __all__ = [
     "ArmConfig",
     "BadRows",
     "BenchmarkConfig",
+    "ColumnsConfig",
     "Config",
     "EarlyStopping",
     "EvaluateConfig",
@@ -93,6 +102,7 @@ __all__ = [
     "ReadingFields",
     "RecipeConfig",
     "ReplayConfig",
+    "RolesConfig",
     "SampleConfig",
     "ScoreConfig",
     "ScoreStage",

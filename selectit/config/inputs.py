@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +12,9 @@ from pydantic import Field, model_validator
 from selectit.config.schema import Config, Location, Seed, execution
 
 BadRows = Literal["refuse", "exclude"]
+PoolFormat = Literal[
+    "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "dolly", "magpie", "question_answer"
+]
 Backend = Literal["transformers", "vllm"]
 """What computes probabilities and texts. Part of the fingerprint: other kernels round and draw otherwise."""
 
@@ -25,22 +31,84 @@ class SampleConfig(Config):
     """With the same seed a larger draw holds every smaller one."""
 
 
+def files_of_pattern(location: str) -> list[Path] | None:
+    """The files that a pattern such as `pool/*.jsonl` names, in the order of their names; None: it is no pattern."""
+    if not glob.has_magic(location) or Path(location).exists():
+        return None
+    return sorted(path for path in map(Path, glob.glob(location, recursive=True)) if path.is_file())
+
+
+def root_of_pattern(location: str) -> Path:
+    """The folder in front of the first part that is no plain name."""
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(location).parts)
+    return Path(*plain)
+
+
+class ColumnsConfig(Config):
+    """The pool's own names of columns; `instances.0.output` is in a nested one. An empty text: it is not read."""
+
+    instruction: str | None = Field(None, min_length=1)
+    response: str | None = Field(None, min_length=1)
+    input: str | None = None
+    """What stands behind an instruction, as Alpaca's `input` and Dolly's `context`."""
+    conversation: str | None = Field(None, min_length=1)
+    """A list of turns."""
+    system: str | None = None
+    history: str | None = None
+    """Earlier turns, pairs of a question and its answer."""
+    tools: str | None = None
+    """What the model may call. Rows that have it cannot be read yet: without it, if this is an empty text."""
+
+
+class RolesConfig(Config):
+    """Names that a pool's turns have for their roles, in addition to those that are known."""
+
+    system: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
+    assistant: tuple[str, ...] = ()
+    tool: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> RolesConfig:
+        named = [name for role in type(self).model_fields for name in getattr(self, role)]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"'{twice[0]}' stands there twice; a name is of one role")
+        return self
+
+
 class PoolConfig(Config):
     path: Location
-    """JSON, JSONL or Parquet file, or a hub dataset id."""
+    """JSON, JSONL, CSV, TSV or Parquet file, a pattern such as `pool/*.jsonl`, dataset folder, or hub dataset id."""
+    name: str | None = None
+    """Configuration of a hub dataset, such as `de-en`."""
     revision: str | None = None
     """Commit, tag or branch of a hub dataset; resolved to a commit before anything runs."""
     split: str = "train"
-    """Split of a hub dataset; a file has none."""
-    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"] = "auto"
+    """Split of a hub dataset, or a slice of it such as `train[:10%]`; a file has none."""
+    format: PoolFormat = "auto"
     """alpaca: instruction/input/output; sharegpt: conversations[from,value]; messages: messages[role,content];
-    prompt_completion: prompt/completion."""
+    prompt_completion: prompt/completion; dolly: instruction/context/response; magpie: instruction/response;
+    question_answer: question/answer."""
+    columns: ColumnsConfig | None = None
+    """Names of columns that are not those of the format, such as `{instruction: question, response: answer}`."""
+    roles: RolesConfig | None = None
+    """Names of roles that are not known, such as `{assistant: [bing]}`."""
+    ids: Literal["column", "position"] = "column"
+    """column: a row's id is its `id`, where rows have one; position: its position and content, always."""
     sample: SampleConfig | None = None
     """Only the rows of a seeded draw, in file order; it comes before everything else. Default: all rows."""
     limit: int | None = Field(None, ge=1)
     """Only the first rows, in file order; with `sample`, the first of the drawn ones."""
     bad_rows: BadRows = "refuse"
     """A row with an empty instruction or response: stop, or never score and never select it."""
+
+    def location_files(self, field: str) -> list[Path] | None:
+        """Of a pattern, the files that it names."""
+        return self.files() if field == "path" else None
+
+    def files(self) -> list[Path] | None:
+        """The files of a pattern, by name; None where the path is no pattern."""
+        return files_of_pattern(self.path)
 
 
 class ModelConfig(Config):

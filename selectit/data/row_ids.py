@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
@@ -30,12 +30,7 @@ def uniform_number(purpose: str, seed: int, row_id: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def check_is_object(pool: PoolConfig, position: int, row: Any) -> None:
-    if not isinstance(row, dict):
-        raise UserError(f"pool {pool.path}, row {position}: found {type(row).__name__}; a row is an object")
-
-
-def content_hash(row: Mapping[str, Any]) -> str:
+def content_hash(row: Any) -> str:
     text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -45,65 +40,82 @@ def own_id(value: Any) -> str:
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def row_id(position: int, row: Mapping[str, Any]) -> str:
-    """The row's own id, else its position in the file and its content hash."""
-    own = row.get("id")
+def row_id(position: int, row: Any, ids: str = "column") -> str:
+    """The row's own id, else its position in the file and its content hash.
+
+    Args: ids: as `pool.ids` has it.
+    """
+    own = _own(row, ids)
     return f"{position}-{content_hash(row)[:8]}" if own is None else own_id(own)
 
 
 class RowIds:
     """Ids of a pool's rows, one row after the other: their own, or position and content hash where none has one.
 
-    Of an id of its own, eight bytes are kept.
+    Of an id of its own, eight bytes are kept. A row that is not an object has neither kind, and any pool may hold it.
+    The rows of a draw are looked at in the whole pool, when it is drawn.
     """
 
     def __init__(self, pool: PoolConfig, read: ReadRows) -> None:
         self._pool, self._read = pool, read
-        self._hashes = array("q")
+        self._hashes, self._positions = array("q"), array("q")
+        self._without: int | None = None
+        """Position of the first object that has no id."""
 
-    def of(self, position: int, row: Mapping[str, Any]) -> str:
-        own = row.get("id")
-        if own is None and not self._hashes:
-            return row_id(position, row)
-        if own is None or position > len(self._hashes):
+    def of(self, position: int, row: Any) -> str:
+        """Raises: UserError where some rows have an id and others have none."""
+        own = _own(row, self._pool.ids)
+        if self._pool.sample is None and isinstance(row, dict):
+            self._remember(position, own)
+        return row_id(position, row, self._pool.ids)
+
+    def _remember(self, position: int, own: Any) -> None:
+        if own is None and self._without is None:
+            self._without = position
+        if own is not None:
+            self._hashes.append(hash(own_id(own)))
+            self._positions.append(position)
+        if self._without is not None and self._hashes:
             raise UserError(
-                f"pool {self._pool.path}, row {position if own is None else 0}: no 'id', but other rows have one. "
-                "Give every row an id, or none (position and content hash are used then)."
+                f"pool {self._pool.path}, row {self._without}: no 'id', but other rows have one. Give every row an id, "
+                "or none, or set pool.ids to position (--ids position): a row's id is then its position and content."
             )
-        self._hashes.append(hash(named := own_id(own)))
-        return named
 
     def check(self) -> None:
         """Raises: UserError for an id that stands twice; rows of equal hash are read again, so it is certain."""
         import numpy as np
 
-        hashes = np.array(self._hashes)
+        hashes, positions = np.array(self._hashes), np.array(self._positions)
         order = np.argsort(hashes, kind="stable")
         equal = np.flatnonzero(np.diff(hashes[order]) == 0)
-        suspects = {*order[equal].tolist(), *order[equal + 1].tolist()}
+        suspects = {*positions[order[equal]].tolist(), *positions[order[equal + 1]].tolist()}
         seen: dict[str, int] = {}
         for position, row in enumerate(self._read(self._pool)) if suspects else ():
             if position not in suspects:
                 continue
             if (own := own_id(row["id"])) in seen:
                 raise UserError(
-                    f"pool {self._pool.path}, row {position}: id '{own}' stands in row {seen[own]} already. "
-                    "Remove the repeated row, or the id column (position and content hash are used then)."
+                    f"pool {self._pool.path}, row {position}: id '{own}' stands in row {seen[own]} already. Remove the "
+                    "repeated row, or set pool.ids to position (--ids position): a row's id is then its position and "
+                    "content."
                 )
             seen[own] = position
+
+
+def _own(row: Any, ids: str) -> Any:
+    return row.get("id") if ids == "column" and isinstance(row, dict) else None
 
 
 def draw(pool: PoolConfig, read: ReadRows) -> np.ndarray:
     """What `pool.sample` draws: int64 [sample.num_rows], positions in the file, ascending.
 
-    Raises: UserError for a pool with fewer rows, for a row that is not an object, and as `RowIds` does.
+    Raises: UserError for a pool with fewer rows, and as `RowIds` does.
     """
     import numpy as np
 
     assert pool.sample is not None
-    ids, numbers = RowIds(pool, read), array("d")
+    ids, numbers = RowIds(pool.model_copy(update={"sample": None}), read), array("d")
     for position, row in enumerate(read(pool)):
-        check_is_object(pool, position, row)
         numbers.append(uniform_number(DRAW, pool.sample.seed, ids.of(position, row)))
     ids.check()
     wanted = pool.sample.num_rows

@@ -6,6 +6,7 @@ Reads the file system.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from selectit.selection.registry import Strategies
 if TYPE_CHECKING:
     from selectit.recipe.rows import ArmPoint
 
+FILE_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".txt", ".yaml")
+"""A path that ends in one of these is no hub id."""
 Change = Callable[[str, LocationMark, type[BaseModel], str], str]
 """From a location, its mark, and the schema and field that hold it, to another location."""
 
@@ -92,7 +95,7 @@ def absolute_location(value: str, mark: LocationMark, folder: Path) -> str:
         return str(path_of(value.removeprefix(PREFIX)))
     location = mark.strip(value)
     target = folder / Path(location).expanduser()
-    is_path = mark.is_file or target.exists() or location.startswith(("./", "../", "~", "/"))
+    is_path = mark.is_file or target.exists() or has_magic(location) or location.startswith(("./", "../", "~", "/"))
     if value in mark.keywords or not is_path:
         return value
     return f"{value[: len(value) - len(location)]}{target.resolve()}"
@@ -127,11 +130,14 @@ def _check_location(config: Config, name: str, mark: LocationMark, key: str, fau
         unknown = location.removeprefix(PREFIX)
         faults.append(f"{key}: {location} is not known; allowed are {', '.join(NAMES)}.{did_you_mean(unknown, NAMES)}")
         return
+    if isinstance(config, PoolConfig) and (files := config.files()) is not None:
+        faults.extend([] if files else [f"{key}: {location} names no file; a pattern names at least one"])
+        return
     path = Path(location)
     if name_of(path) is not None:
         return  # fetched when it is first read
     may_be_hub = (name == "path" or name == "judge") and not mark.is_file
-    looks_like_file = path.is_absolute() or bool(path.suffix in (".json", ".jsonl", ".parquet", ".txt", ".yaml"))
+    looks_like_file = path.is_absolute() or path.suffix in FILE_SUFFIXES
     if not path.exists() and (looks_like_file or not may_be_hub):
         cure = f"; write {PREFIX}{path.name}, or: selectit data fetch {path.name} --out {path.parent}"
         cure = cure if path.name in NAMES else ""

@@ -26,6 +26,7 @@ from selectit.config import (
     is_execution,
     location_mark,
 )
+from selectit.config.inputs import root_of_pattern
 from selectit.config.schema import Contents
 from selectit.data.fetch import ensure
 from selectit.data.whole_files import write_whole
@@ -235,7 +236,9 @@ def _location_identity(config: Config, field: str, mark: LocationMark, hasher: H
     path = Path(location)
     files = config.location_files(field)
     if files is not None:
-        return {"sha256": hasher.files(files, path)}
+        if not files and not path.exists():
+            raise UserError(f"{location} names no file; a pattern such as pool/*.jsonl names at least one")
+        return {"sha256": hasher.files(files, path if path.exists() else root_of_pattern(location))}
     if path.is_file():
         return {"sha256": hasher.file(path)}
     if mark.is_file:

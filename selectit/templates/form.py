@@ -82,6 +82,9 @@ class Form:
         """
         messages, control, marker = self._marked(messages)
         text, marked = self._render(messages)
+        for message in messages:
+            if message["role"] != "assistant" and message["content"].strip() not in text:
+                raise BadRow("turn_left_out", f"the template leaves out the words of a {message['role']} turn")
         turns = [message for message in messages if message["role"] == "assistant"]
         spans = self._of_marks(marked, turns) if self.marks else self._of_prefixes(text, messages)
         if not self.marks_end:
