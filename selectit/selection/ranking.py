@@ -25,7 +25,7 @@ def random_scores(rows: Iterable[Row], seed: int, strategy: str) -> np.ndarray:
 def ranking(scores: np.ndarray) -> list[int]:
     """Row indices from best to worst; of equal scores the later row comes first, NaN last.
 
-    PluginSource: the released SelectIT code sorts (score, row index) pairs in descending order.
+    Source: the released SelectIT code sorts (score, row index) pairs in descending order.
     """
     comparable = np.where(np.isnan(scores), -np.inf, scores)
     ranked: list[int] = np.argsort(comparable, kind="stable")[::-1].tolist()

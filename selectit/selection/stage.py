@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import pyarrow as pa
 from selectit.config import PoolConfig, SelectStage
 from selectit.data.jsonl import write_jsonl
 from selectit.data.pool import iter_pool, write_rows
-from selectit.errors import UserError
+from selectit.selection.checks import count_of, nothing_hidden, order_of, reasons, scores_of
 from selectit.selection.ranking import ranking
-from selectit.selection.strategy import Candidates, Scored, Strategy, json_number, strategy_of
+from selectit.selection.strategy import Candidates, json_number, strategy_of
 from selectit.selection.ties import tie_lines, ties_of
 from selectit.store.names import MESSAGES_FILE, SCORES_FILE, SELECTION_FILE
 from selectit.tracking import Tracker
@@ -43,16 +43,28 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     row_ids, unusable, response_chars = _read(config.pool)
     num_rows = len(row_ids)
     scored = strategy.scores(Candidates(config, row_ids, tuple(unusable), inputs))
-    failures, left_out = _reasons(unusable, scored)
-    scores = _checked(strategy, scored, failures)
+    failures, left_out = reasons(strategy, unusable, scored)
+    scores = scores_of(strategy, scored, failures)
     eligible = int(np.isfinite(scores).sum())
-    count = strategy.count(num_rows, eligible)
-    order = strategy.arranged(ranking(scores), eligible, count)
+    count = count_of(strategy, num_rows, eligible)
+    order = order_of(strategy, ranking(scores), eligible, count)
     rank = np.empty(num_rows, dtype=np.int64)
     rank[order] = np.arange(1, num_rows + 1)
     selected = rank <= count
     ties = ties_of(scores, selected) if strategy.score_name() is not None else {}
     details = scored.details or (lambda at: {})
+
+    def with_details(at: int) -> dict[str, Any]:
+        line = {
+            "row": at,
+            "row_id": row_ids[at].as_py(),
+            "score": json_number(scores[at]),
+            "rank": int(rank[at]),
+            "selected": bool(selected[at]),
+            "failure": failures[at],
+            "response_chars": int(response_chars[at]),
+        }
+        return {**line, **nothing_hidden(strategy, line, details(at), SCORES_FILE)}
 
     path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
     write_jsonl(
@@ -67,22 +79,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
             if selected[row.index]
         ),
     )
-    write_jsonl(
-        out / SCORES_FILE,
-        (
-            {
-                "row": at,
-                "row_id": row_ids[at].as_py(),
-                "score": json_number(scores[at]),
-                "rank": int(rank[at]),
-                "selected": bool(selected[at]),
-                "failure": failures[at],
-                "response_chars": int(response_chars[at]),
-                **details(at),
-            }
-            for at in range(num_rows)
-        ),
-    )
+    write_jsonl(out / SCORES_FILE, map(with_details, range(num_rows)))
     summary = {
         "num_rows": num_rows,
         "num_selected": count,
@@ -96,8 +93,8 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         "subset": path.name,
         "failures": dict(Counter(failure for failure in failures if failure)),
         "left_out": sorted(left_out),
-        **scored.record,
     }
+    selection |= nothing_hidden(strategy, selection, scored.record, SELECTION_FILE)
     (out / SELECTION_FILE).write_text(json.dumps(selection, indent=2) + "\n")
     for line in (*tie_lines(ties, summary), *strategy.notes(selection)):
         tracker.note(line)
@@ -116,29 +113,3 @@ def _read(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
         failures += [row.failure for row in chunk]
         response_chars.append(np.array([len(row.response) for row in chunk], dtype=np.int64))
     return pa.concat_arrays(row_ids), failures, np.concatenate(response_chars)
-
-
-def _reasons(unusable: Sequence[str | None], scored: Scored) -> tuple[list[str | None], set[str]]:
-    """Why rows are not selected, whatever their place; and which of the reasons are a rule and no failure."""
-    reasons = [scored.left_out.get(at) or failure or scored.failures.get(at) for at, failure in enumerate(unusable)]
-    return reasons, {*scored.left_out.values()}
-
-
-def _checked(strategy: Strategy, scored: Scored, failures: Sequence[str | None]) -> np.ndarray:
-    """float64 [num_rows], NaN for a row that must not be taken.
-
-    Raises: UserError where the strategy gave no score to a row and no reason why.
-    """
-    scores = np.asarray(scored.scores, dtype=np.float64)
-    if scores.shape != (len(failures),):
-        raise UserError(
-            f"strategy {strategy.strategy} gave scores of shape {scores.shape} for {len(failures)} rows; it must give "
-            "one for each row of the pool, in its order"
-        )
-    usable = np.array([failure is None for failure in failures])
-    if (lost := np.flatnonzero(usable & ~np.isfinite(scores))).size:
-        raise UserError(
-            f"strategy {strategy.strategy} gave row {lost[0]} the score {scores[lost[0]]} and no reason ({len(lost)} "
-            "rows in all); a row without a score is named in `failures`"
-        )
-    return np.where(usable, scores, np.nan)

@@ -82,7 +82,7 @@ class IFDSelect(RatioStrategy):
 def ifd(conditioned: np.ndarray, alone: np.ndarray, form: Literal["loss_ratio", "perplexity_ratio"]) -> np.ndarray:
     """Args: conditioned, alone: mean loss of each response, in nats.
 
-    PluginSource: Cherry_LLM divides the mean losses, Superfiltering the perplexities.
+    Source: Cherry_LLM divides the mean losses, Superfiltering the perplexities.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         return conditioned / alone if form == "loss_ratio" else np.exp(conditioned - alone)

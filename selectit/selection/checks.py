@@ -1,0 +1,96 @@
+"""What a strategy gives back, checked before anything of it is written: it may be anybody's code.
+
+All functions raise UserError naming the strategy, what it gave and what it must give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from selectit.errors import UserError
+from selectit.selection.strategy import Scored, Strategy
+
+
+def reasons(strategy: Strategy, unusable: Sequence[str | None], scored: Scored) -> tuple[list[str | None], set[str]]:
+    """Why rows are not selected, whatever their place; and which of the reasons are a rule and no failure."""
+    if not isinstance(scored, Scored):
+        raise UserError(f"strategy {strategy.strategy}: scores gave a {type(scored).__name__}; it must give a Scored")
+    for name, given in (("failures", scored.failures), ("left_out", scored.left_out)):
+        for at, reason in given.items():
+            if isinstance(at, bool) or not isinstance(at, int | np.integer) or not 0 <= at < len(unusable):
+                raise UserError(
+                    f"strategy {strategy.strategy}: {name} names row {at!r:.40}; rows are 0 to {len(unusable) - 1}"
+                )
+            if not isinstance(reason, str) or not reason.strip():
+                raise UserError(
+                    f"strategy {strategy.strategy}: {name} gives row {at} the reason {reason!r:.40}; it must be one "
+                    "word, such as too_few_letters"
+                )
+    found = [scored.left_out.get(at) or failure or scored.failures.get(at) for at, failure in enumerate(unusable)]
+    return found, {*scored.left_out.values()}
+
+
+def scores_of(strategy: Strategy, scored: Scored, failures: Sequence[str | None]) -> np.ndarray:
+    """float64 [num_rows], NaN for a row that must not be taken."""
+    try:
+        scores = np.asarray(scored.scores)
+        if scores.dtype.kind not in "buif":  # None among numbers makes an array of objects; texts are no scores
+            scores = np.array([np.nan if score is None else _number(score) for score in scored.scores])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"strategy {strategy.strategy}: scores must be numbers, one for each row ({error})") from error
+    scores = scores.astype(np.float64)
+    if scores.shape != (len(failures),):
+        raise UserError(
+            f"strategy {strategy.strategy} gave scores of shape {scores.shape} for {len(failures)} rows; it must give "
+            "one for each row of the pool, in its order"
+        )
+    usable = np.array([failure is None for failure in failures])
+    if (lost := np.flatnonzero(usable & ~np.isfinite(scores))).size:
+        raise UserError(
+            f"strategy {strategy.strategy} gave row {lost[0]} the score {scores[lost[0]]} and no reason "
+            f"({len(lost)} such row{'s' * (len(lost) > 1)}); a row without a score is named in `failures`"
+        )
+    return np.where(usable, scores, np.nan)
+
+
+def _number(score: Any) -> float:
+    if isinstance(score, str | bytes):
+        raise TypeError(f"found {score!r:.40}")
+    return float(score)
+
+
+def count_of(strategy: Strategy, num_rows: int, num_eligible: int) -> int:
+    """How many rows are taken: no more than may be, or rows without a score would be among them."""
+    count = strategy.count(num_rows, num_eligible)
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= num_eligible:
+        raise UserError(
+            f"strategy {strategy.strategy}: count gave {count!r:.40}; it must be a whole number from 1 to "
+            f"{num_eligible}, the rows that have a score"
+        )
+    return int(count)
+
+
+def order_of(strategy: Strategy, order: Sequence[int], num_eligible: int, count: int) -> np.ndarray:
+    """int64 [num_rows], positions in the order in which they are taken. Args: order: as `arranged` takes it."""
+    arranged = np.asarray(strategy.arranged(order, num_eligible, count))
+    if arranged.shape != (len(order),) or not np.array_equal(np.sort(arranged), np.arange(len(order))):
+        raise UserError(
+            f"strategy {strategy.strategy}: arranged must give each of the {len(order)} positions that it was given "
+            "once, in another order"
+        )
+    if not set(arranged[:count].tolist()) <= set(order[:num_eligible]):
+        raise UserError(f"strategy {strategy.strategy}: arranged put a row without a score among the {count} first")
+    return arranged.astype(np.int64)
+
+
+def nothing_hidden(strategy: Strategy, own: Iterable[str], added: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """What a strategy adds to a record. Args: own: keys that the record has already."""
+    if both := sorted(set(own) & set(added)):
+        raise UserError(
+            f"strategy {strategy.strategy}: {where} has the key{'s' * (len(both) > 1)} {', '.join(both)} already; "
+            "give them other names"
+        )
+    return added
