@@ -308,6 +308,8 @@ def rated(row_ids, prompt):
 
 def test_what_an_unfinished_ledger_holds_costs_nothing(work):
     """A folder as a killed run leaves it; the price is that of the rows that are left."""
+    import json
+
     from selectit.plan.build import build
     from selectit.plan.status import inspect
     from selectit.recipe.load import load
@@ -329,9 +331,10 @@ def test_what_an_unfinished_ledger_holds_costs_nothing(work):
         writer.add(rated(row_ids, prompt))
         writer.flush()
 
-    whole, folder = pflop(), store.folder("score", inspect(plan, store)[stage].fingerprint)
+    fingerprint = inspect(plan, store)[stage].fingerprint
+    whole, folder = pflop(), store.folder("score", fingerprint)
     folder.mkdir(parents=True)
-    (folder / STAGE_FILE).write_text("{}")
+    (folder / STAGE_FILE).write_text(json.dumps({"fingerprint": fingerprint}))
     assert pflop() == whole
     for prompt in prompts:
         write(ids[: len(ids) // 2], prompt)

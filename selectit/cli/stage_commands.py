@@ -100,7 +100,7 @@ def score(
     )  # fmt: skip
     [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
     if estimate:
-        _estimate(stage, _existing(reuse), tflops, utilisation)
+        _estimate(stage, out, _existing(reuse), tflops, utilisation)
         return
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
@@ -250,24 +250,24 @@ def finetune(
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 
-def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
+def _estimate(stage: Any, out: Path | None, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
+    """Args: out: where the stage may have been begun."""
+    from selectit.cost.kept import Kept
     from selectit.cost.score_estimate import estimate, estimate_lines, measured
     from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
-    from selectit.store.kinds import KINDS
     from selectit.store.runs_folder import Store
 
     if (tflops is None) != (utilisation is None):
         raise UserError("--tflops and --utilisation are given together, such as --tflops 989 --utilisation 0.4")
     speed = None if tflops is None or utilisation is None else stated(tflops, utilisation)
     plan = alone(stage)
-    store = Store(Path("runs"), reuse=reuse)
+    store = Store(Path("runs"), None if out is None else {stage.kind: out}, reuse)
     now = inspect(plan, store)[stage]
     if now.identity is None:
         raise UserError(now.why)
-    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].reuse_keys)]
-    found = estimate(stage.config, earlier)
+    found = estimate(stage.config, Kept.of(stage, now, store))
     if speed is None and found.count.num_texts:
         speed = measured(stage.config, found)
     for line in estimate_lines(stage.config, found, speed):
