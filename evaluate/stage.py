@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from selectit.errors import NotRun, UserError
-from selectit.evaluate.benchmarks.files import data_files, needs_tokenizer
+from selectit.evaluate.benchmarks.files import needs_tokenizer
 from selectit.evaluate.benchmarks.named_task import (
     data_set,
     leave_room,
@@ -20,7 +20,7 @@ from selectit.evaluate.benchmarks.named_task import (
     untracked_notes,
     write_task,
 )
-from selectit.evaluate.benchmarks.questions import HUB, LM_EVAL_VERSION, ask, check_demonstrations, load_questions
+from selectit.evaluate.benchmarks.questions import HUB, LM_EVAL_VERSION, ask, check_data, load_questions
 from selectit.evaluate.benchmarks.registry import benchmarks
 from selectit.evaluate.benchmarks.task_check import chat_with, check_task
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
@@ -87,8 +87,7 @@ def check_benchmark(config: EvaluateStage) -> str | None:
     if isinstance(config.benchmark, NamedTaskConfig):
         return _check_named_task(config)
     if config.data != HUB:
-        data_files(config.benchmark, Path(config.data))
-        check_demonstrations(config.benchmark, Path(config.data))
+        check_data(config.benchmark, Path(config.data))
     check_means(config)
     return None
 

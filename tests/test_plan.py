@@ -380,15 +380,15 @@ def test_finetune_and_evaluate_do_not_import_each_other(root):
 
 def test_an_explanation_reads_each_finished_manifest_once(tmp_path, monkeypatch):
     """Else a plan of hundreds of arms next to hundreds of finished ones takes minutes."""
-    import selectit.store.artifact as artifact
+    import selectit.store.runs_folder as runs_folder
 
     store, reads = Store(tmp_path), []
     for number in range(3):
         folder = store.folder("select", f"{number}" * 64)
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"identity": {"kind": "select", "config": {"a": number}}}))
-    read = artifact.read_manifest
-    monkeypatch.setattr(artifact, "read_manifest", lambda path: reads.append(path) or read(path))
+    read = runs_folder.read_manifest
+    monkeypatch.setattr(runs_folder, "read_manifest", lambda path: reads.append(path) or read(path))
     assert all(len(store.identities("select")) == 3 for _ in range(5)) and len(reads) == 3
 
 

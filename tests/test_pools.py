@@ -260,7 +260,7 @@ def test_text_in_utf16_and_utf32_is_refused_by_name_with_and_without_a_mark(tmp_
                 read_pool(PoolConfig(path=str(path)))
 
 
-def test_a_pattern_is_its_files_one_behind_the_other_and_their_content_is_its_identity(tmp_path):
+def test_a_pattern_is_its_files_one_behind_the_other_and_their_content_is_its_identity(demo, tmp_path):
     for name, word in (("b", "two"), ("a", "one")):
         (tmp_path / "shards").mkdir(exist_ok=True)
         (tmp_path / "shards" / f"{name}.jsonl").write_text(json.dumps({**GOOD, "output": word, name: 1}) + "\n")
@@ -277,10 +277,9 @@ def test_a_pattern_is_its_files_one_behind_the_other_and_their_content_is_its_id
             look(nothing)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        "name: n\nbaselines: [all]\npool: {path: shards/*.jsonl}\nmodel: {path: m}\n"
+        f"name: n\nbaselines: [all]\npool: {{path: shards/*.jsonl}}\nmodel: {{path: {demo / 'model'}}}\n"
         "arms: {all: {select: {strategy: full}}}\n"
     )
-    (tmp_path / "m").mkdir()
     [row] = load(recipe).rows
     assert row.config.pool.path == pool.path
 

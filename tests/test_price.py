@@ -185,8 +185,11 @@ def test_done_stages_cost_nothing_and_tell_how_fast_the_next_ones_are(work, monk
     monkeypatch.setenv("PATH", "")
     work.finish()
     text = price(work)
-    assert "17 done stages cost nothing" in text and "finetune selectit" not in text.partition("Price")[2]
-    text = price(work, "--set", "finetune.learning_rate=1e-5").partition("Price")[2]
+    assert (
+        "17 done stages cost nothing" in text
+        and "finetune selectit" not in text.partition("Estimated remaining cost")[2]
+    )
+    text = price(work, "--set", "finetune.learning_rate=1e-5").partition("Estimated remaining cost")[2]
     assert "finetune-lora: as fast as finetune-lora-" in text and "unknown" not in text
     line = next(line for line in text.splitlines() if line.startswith("evaluate mmlu of random (train seed 1)"))
     assert "7 min 30 s" in line  # 36 questions of the demonstration's four subjects, against 8 items in 100 s

@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
-from test_scoring_paths import MIXED, PACKED, RATING_IDS, STOCK, texts
+from test_scoring_paths import MIXED, PACKED, PADDED, RATING_IDS, texts
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
@@ -37,8 +37,8 @@ from selectit.store.runs_folder import Store
 
 @pytest.mark.parametrize(
     ("make", "tolerance"),
-    [(PACKED["grouped queries"], 0.01), (PACKED["tied embeddings"], 0.01), (STOCK["bias"], 0.01),
-     (STOCK["not of the LLaMA family"], 0.01)],
+    [(PACKED["grouped queries"], 0.01), (PACKED["tied embeddings"], 0.01), (PADDED["bias"], 0.01),
+     (PADDED["not of the LLaMA family"], 0.01)],
 )  # fmt: skip
 def test_counted_operations_are_those_that_torch_counts(make, tolerance, monkeypatch):
     monkeypatch.setattr(kernels, "_ONEDNN", False)  # torch counts its own layers, not those of oneDNN
@@ -54,7 +54,7 @@ def test_counted_operations_are_those_that_torch_counts(make, tolerance, monkeyp
 
 
 @pytest.mark.parametrize(
-    "make", [PACKED["grouped queries"], PACKED["tied embeddings"], STOCK["not of the LLaMA family"]]
+    "make", [PACKED["grouped queries"], PACKED["tied embeddings"], PADDED["not of the LLaMA family"]]
 )
 def test_counted_operations_of_losses_are_those_that_torch_counts(make, monkeypatch):
     monkeypatch.setattr(kernels, "_ONEDNN", False)
@@ -106,9 +106,9 @@ def test_a_config_alone_gives_the_matrices_of_the_model_and_the_path_that_rates_
     assert packs(config) and obstacle(model) is None
 
 
-@pytest.mark.parametrize("name", STOCK)
+@pytest.mark.parametrize("name", PADDED)
 def test_a_config_alone_says_which_models_are_padded(name):
-    model = STOCK[name]()
+    model = PADDED[name]()
     if obstacle(model) is not None:
         assert not packs(json.loads(model.config.to_json_string(use_diff=False)))
 

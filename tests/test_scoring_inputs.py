@@ -142,7 +142,7 @@ def test_bytes_that_are_not_utf8_in_json_are_a_bad_row(suffix, tmp_path):
     pool = PoolConfig(path=str(path), bad_rows="exclude")
     assert [row.failure for row in read_pool(pool)] == [None] * 3 + ["lone_surrogate"] + [None] * 2
     path.write_bytes("\n".join(map(json.dumps, ROWS)).encode("utf-16"))
-    with pytest.raises(UserError, match="not JSON"):
+    with pytest.raises(UserError, match="is in UTF-16"):
         read_pool(PoolConfig(path=str(path)))
 
 
@@ -281,7 +281,7 @@ def test_what_score_rated_is_not_rated_again_by_select(small_pool, demo, tmp_pat
     assert invoke("score", small_pool, *model, "--num-rating-prompts", 1, "--out", tmp_path / "scored").exit_code == 0
     runs = ["--set", "num_rating_prompts=1", "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs"]
     result = invoke("select", small_pool, *model, *runs, "--reuse", tmp_path / "scored")
-    assert "num_taken_over 40" in " ".join(result.output.split())
+    assert "num_reused 40" in " ".join(result.output.split())
     for option, name in (("--dtype", "dtype"), ("--quantization", "quantization")):
         result = invoke("select", small_pool, *model, *runs, option, "3bit")
         assert f"score.models.0.{name}: found '3bit'" in str(result.exception) or (

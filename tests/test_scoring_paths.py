@@ -30,7 +30,7 @@ from transformers import (
 
 from selectit.errors import UserError
 from selectit.inference import kernels, workers
-from selectit.inference.batch import Batch, Text, batches, common_prefix
+from selectit.inference.batch import PADDED_PATH, Batch, Text, batches, common_prefix
 from selectit.inference.kernels import QUERY_BLOCK, attend_fused, attend_in_blocks, linear
 from selectit.inference.loaded import IF_KILLED, FittingRater, make_rater
 from selectit.inference.packed import PackedRater, obstacle
@@ -92,7 +92,7 @@ PACKED = {
     "mistral without window": lambda: build(MistralForCausalLM, MistralConfig(**SMALL, sliding_window=None)),
     "qwen2, biased queries": lambda: build(Qwen2ForCausalLM, Qwen2Config(**SMALL)),
 }
-STOCK = {
+PADDED = {
     "rotary embedding (dynamic)": lambda: llama(rope_parameters=ROPES["dynamic"], max_position_embeddings=64),
     "rotary embedding (longrope)": lambda: llama(rope_parameters=ROPES["longrope"]),
     "bias": lambda: llama(attention_bias=True),
@@ -162,12 +162,12 @@ def test_the_packed_path_equals_the_oracle(name):
     np.testing.assert_allclose(oracle(model, rows), expected, atol=1e-7)  # the model itself is left as it was
 
 
-@pytest.mark.parametrize("name", STOCK)
-def test_what_the_packed_path_cannot_do_goes_through_the_stock_model_and_equals_the_oracle(name):
-    model, rows = STOCK[name](), texts(MIXED)
+@pytest.mark.parametrize("name", PADDED)
+def test_what_the_packed_path_cannot_do_takes_the_padded_path_and_equals_the_oracle(name):
+    model, rows = PADDED[name](), texts(MIXED)
     assert name in obstacle(model) or "window" in name
     rater = make_rater(model, RATING_IDS)
-    assert rater.name == "stock"
+    assert rater.name == PADDED_PATH
     expected = oracle(model, rows)
     for batch_tokens in (1, 150, 10**6):
         np.testing.assert_allclose(rate(rater, rows, batch_tokens), expected, atol=1e-6, rtol=1e-4)
@@ -208,11 +208,11 @@ def test_matrix_products_are_those_of_a_linear_layer(bias, monkeypatch):
     torch.testing.assert_close(some.double(), exact[5:6, part], rtol=0, atol=1e-5)
 
 
-def test_half_precision_on_cpu_goes_through_the_stock_model():
+def test_half_precision_on_cpu_takes_the_padded_path():
     assert "float32" in obstacle(llama().to(torch.bfloat16))
 
 
-def test_adapted_weights_go_through_the_stock_model():
+def test_adapted_weights_take_the_padded_path():
     model = llama()
 
     class Adapted(torch.nn.Linear):
@@ -358,13 +358,13 @@ def test_under_a_real_limit_on_memory_everything_is_rated_all_the_same():
 
 
 def test_a_text_beyond_learned_positions_names_the_cure():
-    model = STOCK["not of the LLaMA family"]()
+    model = PADDED["not of the LLaMA family"]()
     with pytest.raises(UserError, match=r"600 tokens .its context is 512.; set score.max_length"):
         PaddedRater(model, RATING_IDS).rate(Batch(texts([600], prefix=0)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="several processes are forked on Linux only")
-@pytest.mark.parametrize("make", [PACKED["grouped queries"], STOCK["bias"]])
+@pytest.mark.parametrize("make", [PACKED["grouped queries"], PADDED["bias"]])
 def test_the_number_of_processes_does_not_change_the_numbers(make):
     model, rows = make(), texts(MIXED * 3)
     expected = oracle(model, rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -190,20 +191,28 @@ def ask(lm: LM, questions: Questions, config: EvaluateStage, advance: Callable[[
         )
 
 
-def check_demonstrations(benchmark: BenchmarkConfig, folder: Path) -> None:
-    """Raises: UserError where a data folder has fewer demonstrations than the profile asks for."""
-    if isinstance(benchmark, NamedTaskConfig):
-        return
+def check_data(benchmark: BenchmarkConfig, folder: Path) -> None:
+    """Raises: UserError for a file of a data folder that is not there, a row that lacks something, a task without
+    questions, or fewer demonstrations than the profile asks for.
+    """
+    files = tuple((path, path.stat().st_mtime_ns) for path in data_files(benchmark, folder))
+    _check_rows(benchmark.model_copy(update={"notes": ()}), folder, files)
+
+
+@lru_cache(maxsize=128)
+def _check_rows(benchmark: BenchmarkConfig, folder: Path, files: tuple[tuple[Path, int], ...]) -> None:
+    """Once for all models that are asked. Args: files: with their times, so that a changed one is read again."""
     _available(benchmark, folder)
     declared, wanted = benchmarks()[benchmark.name], benchmark.num_fewshot or 0
-    if declared.shots is None or not declared.shots.file or not wanted:
-        return
-    find = in_data_folder(declared, folder)
-    for task in chosen_tasks(benchmark):
-        found = len(declared.read(find, task)[declared.shots.split])
-        if found < wanted:
-            path = find(declared.shots.file.format(task=task))
+    find, shots = in_data_folder(declared, folder), declared.shots
+    one_task = load_yaml(declared.task_file(benchmark.prompts)).get("dataset_name") or ""
+    for task in chosen_tasks(benchmark) or (one_task,):
+        splits = declared.read(find, task)
+        if shots is not None and shots.file and (found := len(splits[shots.split])) < wanted:
+            path = find(shots.file.format(task=task))
             raise UserError(f"{path} has {found} demonstrations of {task}, and num_fewshot is {wanted}")
+        if not any(rows for split, rows in splits.items() if shots is None or split != shots.split):
+            raise UserError(f"{folder / declared.folder} has no question{f' of {task}' if task else ''}")
 
 
 def _available(benchmark: BenchmarkConfig, folder: Path | None) -> tuple[list[str], list[str]]:

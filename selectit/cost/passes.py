@@ -17,7 +17,7 @@ from selectit.cost.kept import NOTHING, Kept
 from selectit.cost.tokens import END, Drawn, Tokenizing, distinct, draw, pool_rows, renderer, tokenizing
 from selectit.data.pool import Row
 from selectit.data.turns import texts_of
-from selectit.inference.batch import Text, batches, common_prefix
+from selectit.inference.batch import PACKED_PATH, PADDED_PATH, VLLM_PATH, Text, batches, common_prefix
 from selectit.inference.shape import config_of, shape_of
 from selectit.scoring.batch_tokens import tokens_of_a_batch
 from selectit.scoring.prompts import rating_text
@@ -42,7 +42,8 @@ def rating_passes(config: ScoreStage, on_gpu: bool, kept: Kept = NOTHING) -> tup
     count = BatchCount(Matrices.of_shape(shape_of(config.model)), pads)
     limit = tokens_of_a_batch(config, "cuda" if on_gpu else "cpu")
     done = kept.records(config, [row.row_id for row in rows])
-    earlier = kept.ratings(config, on_gpu, "vllm" if config.backend == "vllm" else "stock" if pads else "packed")
+    path = VLLM_PATH if config.backend == "vllm" else PADDED_PATH if pads else PACKED_PATH
+    earlier = kept.ratings(config, on_gpu, path)
     largest, num_reused = NO_ROWS, 0.0
     for prompt, its_done in zip(config.prompts, done, strict=True):
         drawn = draw(distinct(_left(rows, its_done), lambda row: (row.instruction, row.response)))

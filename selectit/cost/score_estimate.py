@@ -20,7 +20,15 @@ from selectit.config import ScoreStage
 from selectit.cost.flops import BatchCount, Matrices
 from selectit.cost.speed import DeviceSpeed
 from selectit.errors import UserError
-from selectit.inference.batch import Batch, Text, batches, common_prefix
+from selectit.inference.batch import (
+    PACKED_PATH,
+    PADDED_PATH,
+    VLLM_PATH,
+    Batch,
+    Text,
+    batches,
+    common_prefix,
+)
 from selectit.inference.load import device, load_skeleton, load_tokenizer, resolve_dtype
 from selectit.inference.packed import obstacle
 from selectit.inference.quantised import dtype_text, method_of
@@ -80,8 +88,8 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     dtype, kind = resolve_dtype(config.model), device().type
     is_quantised = config.quantization != "none" or method_of(config.model) is not None
     packs = not is_quantised and obstacle(skeleton) is None and (kind != "cpu" or dtype == torch.float32)
-    rater = "vllm" if config.backend == "vllm" else "packed" if packs else "stock"
-    count = BatchCount(matrices_of(skeleton), pads=rater == "stock")
+    rater = VLLM_PATH if config.backend == "vllm" else PACKED_PATH if packs else PADDED_PATH
+    count = BatchCount(matrices_of(skeleton), pads=rater == PADDED_PATH)
     found = ScoreEstimate(index.num_rows, index.num_usable * len(config.prompts), rater, count)
     ratings = EarlierRatings(
         earlier, basis(rating_ids, dtype_text(dtype, config.quantization, config.model), rater, kind)
@@ -130,7 +138,7 @@ def measured(config: ScoreStage, found: ScoreEstimate) -> DeviceSpeed:
         random.Random(SEED).shuffle(work)  # or only the longest would be measured
         pending = rater.plan(iter(work))
         # each process loads its model and warms up: vLLM with one text, for it would remember the whole batch
-        first = Batch(work[0].items[:1], work[0].prefix) if rater.facts.rater == "vllm" else work[0]
+        first = Batch(work[0].items[:1], work[0].prefix) if rater.facts.rater == VLLM_PATH else work[0]
         for _ in rater.rate([first] * rater.num_processes):
             pass
         started = time.monotonic()

@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 
 def print_price(price: PlanPrice, console: Console) -> None:
     console.print(
-        f"\nPrice of what is not done ({price.num_done} done stages cost nothing)", style="bold", highlight=False
+        f"\nEstimated remaining cost ({price.num_done} done stages cost nothing)", style="bold", highlight=False
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", overflow="fold")

@@ -87,7 +87,7 @@ class RaterFacts:
     """What a score or losses stage says of its model."""
 
     rater: str
-    """The path: packed, stock or vllm."""
+    """The path: one of `selectit.inference.batch`'s."""
     dtype: str
     device: str
     """The kind, such as cuda."""

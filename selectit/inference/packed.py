@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import rms_norm, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
-from selectit.inference.batch import Batch, Text
+from selectit.inference.batch import PACKED_PATH, Batch, Text
 from selectit.inference.kernels import attend, linear
 from selectit.inference.probabilities import LENGTH_DEPENDENT_ROPE, rating_probabilities
 
@@ -77,7 +77,7 @@ class _Packed:
 
 
 class PackedRater:
-    name = "packed"
+    name = PACKED_PATH
     pads = False
 
     def __init__(self, model: Any, rating_ids: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from selectit.errors import UserError
-from selectit.inference.batch import Batch, Text
+from selectit.inference.batch import PADDED_PATH, Batch, Text
 from selectit.inference.probabilities import rating_probabilities, uniform_context
 from selectit.inference.quantised import is_quantised, rounds_with_others
 
@@ -28,8 +28,7 @@ SAME_WITH_OTHERS = 0.25
 
 
 class PaddedRater:
-    name = "stock"
-    """The padded path, as finished ledgers name it."""
+    name = PADDED_PATH
     pads = True
 
     def __init__(self, model: Any, rating_ids: Sequence[int]) -> None:

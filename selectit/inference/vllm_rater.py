@@ -18,12 +18,10 @@ import torch
 
 from selectit.config import ScoreStage
 from selectit.errors import UserError
-from selectit.inference.batch import Batch, Text
+from selectit.inference.batch import VLLM_PATH, Batch, Text
 from selectit.inference.load import load_outline, load_skeleton, not_finite
 from selectit.inference.loaded import RaterFacts
 from selectit.inference.vllm_client import VllmEngine, engine_settings
-
-NAME = "vllm"
 
 
 class LoadedVllm:
@@ -53,7 +51,7 @@ class LoadedVllm:
         self._longest = engine.max_model_len - 1
         places = [f"cuda:{n}" for n in range(self._settings["tensor_parallel_size"])]
         self.facts = RaterFacts(
-            rater=NAME,
+            rater=VLLM_PATH,
             dtype=engine.dtype,
             device=engine.device,
             num_parameters=sum(p.numel() for p in skeleton.parameters()),

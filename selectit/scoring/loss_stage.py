@@ -98,15 +98,8 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     details = {
         "text": config.text,
         "template": config.template,
-        "dtype": facts.dtype,
-        "device": facts.device,
-        "rater": facts.rater,
-        "reads_alone": facts.reads_alone,
-        "placement": facts.placement,
-        "num_processes": work.num_processes,
-        "batch_tokens": work.batch_tokens,
+        **work.describe(),
         "max_length": config.max_length,
-        "context": facts.context,
         "failures": dict(failures),
     }
     (out / LOSSES_RECORD).write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")

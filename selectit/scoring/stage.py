@@ -72,17 +72,13 @@ def run(
         **basis(rating.rating_ids, facts.dtype, facts.rater, facts.device),
         "num_parameters": facts.num_parameters,
         "engine": facts.engine,
-        "reads_alone": facts.reads_alone,
-        "placement": facts.placement,
-        "num_processes": work.num_processes,
-        "batch_tokens": work.batch_tokens,
+        **work.describe(),
         "max_length": config.max_length,
         "long_rows": config.long_rows,
         "turns": config.turns,
         "num_answers": index.num_rows,
         "template": config.template,
         "text_alone": rating.rating_tokens.text_alone,
-        "context": facts.context,
         "adds_bos": bool(tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id),
         "peak_memory_mb": work.peak_memory_mb,
         "failures": dict(failures),
@@ -93,7 +89,7 @@ def run(
         tracker.note(f"the rater lies on {', '.join(facts.placement)}: a part of its weights is moved for every batch")
     for line in notes({**summary, **details}):
         tracker.note(line)
-    tracker.log({f"score/{name}": value for name, value in summary.items() if name != "taken_over"})
+    tracker.log({f"score/{name}": value for name, value in summary.items() if name != "reused_from"})
     if config.verify:
         found = verify(config, out, config.verify, "corrected", tracker)  # as a selection that names no fidelity
         if not found["agrees"]:

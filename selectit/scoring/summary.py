@@ -36,13 +36,13 @@ def summarise(ledger: Path, context: int | None) -> dict[str, Any]:
         sources.update(value_counts(table["taken_from"]))
     return {
         "num_ratings": counts["num_ratings"],
-        "num_taken_over": sum(sources.values()),
+        "num_reused": sum(sources.values()),
         "num_truncated": counts["num_truncated"],
         "num_over_context": counts["num_over_context"],
         "mean_mass": mass / counts["num_ratings"] if counts["num_ratings"] else 0.0,
         "num_tokens": counts["num_tokens"],
         "answer_spread": spread.largest,
-        "taken_over": dict(sources),
+        "reused_from": dict(sources),
         "failures": dict(failures),
     }
 

@@ -58,6 +58,20 @@ class WorkDone(Config):
     def tokens_per_second(self) -> float:
         return self.num_tokens / self.seconds if self.seconds else 0.0
 
+    def describe(self) -> dict[str, Any]:
+        """What the stage's own JSON says of it."""
+        facts = self.facts
+        return {
+            "dtype": facts.dtype,
+            "device": facts.device,
+            "rater": facts.rater,
+            "reads_alone": facts.reads_alone,
+            "placement": facts.placement,
+            "context": facts.context,
+            "num_processes": self.num_processes,
+            "batch_tokens": self.batch_tokens,
+        }
+
 
 class Job(Protocol):
     """A pool, a model, and what is to be found out about each of the pool's texts."""

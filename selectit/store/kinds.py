@@ -46,7 +46,7 @@ KINDS = {
         Kind(
             name="score", version=2, module="selectit.scoring.stage",
             outputs=(LEDGER, SCORE_RECORD), content=(LEDGER,),
-            shown_metrics=("num_ratings", "num_taken_over", "num_failures", "mean_mass"),
+            shown_metrics=("num_ratings", "num_reused", "num_failures", "mean_mass"),
             reuse_keys=("config.model.path",),
         ),
         Kind(

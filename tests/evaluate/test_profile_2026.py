@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import random
 import re
 import zipfile
 from importlib.util import find_spec
@@ -200,6 +201,34 @@ def test_a_text_without_words_follows_no_instruction_on_its_language(punkt, text
 
 
 @needs_checks
+def test_every_instruction_is_checked_as_lm_evals_task_checks_it(punkt):
+    """Each of the 25 with settings that its own code draws, on texts of several forms."""
+    import langdetect
+    from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
+    from lm_eval.tasks.ifeval.utils import process_results
+
+    texts = [
+        *FOLLOWED, *BROKEN, "", "**Sure!**\n\n* one\n* two\n\n<<A title>>\n\nSection 1\nIt is [name].\n***\nP.S. Bye!",
+        "******".join(["My answer is yes."] * 2), '{"a": 1}', "all is small here\n\nand so is this", "ALL IS LARGE",
+    ]  # fmt: skip
+    seen = set()
+    for number, (name, made) in enumerate(INSTRUCTION_DICT.items()):
+        random.seed(number)
+        check = made(name)
+        check.build_description(**({"prompt_to_repeat": "ALL IS"} if name == "combination:repeat_prompt" else {}))
+        settings = check.get_instruction_args() or {}
+        doc = {"key": 1, "prompt": "x", "instruction_id_list": [name], "kwargs": [settings]}
+        for text in texts:
+            langdetect.DetectorFactory.seed = 0
+            theirs = process_results(doc, [text])
+            ours = grade_ifeval(text, {**doc, "kwargs": json.dumps([settings])})
+            seen.add(ours.score)
+            assert ours.score == theirs["prompt_level_strict_acc"], (name, settings, text)
+            assert ours.others["prompt_level_loose_acc"] == theirs["prompt_level_loose_acc"], (name, settings, text)
+    assert len(INSTRUCTION_DICT) == 25 and seen == {0, 1}
+
+
+@needs_checks
 def test_the_language_of_a_text_is_the_same_in_every_run(punkt):
     alone = {"instruction_id_list": ["language:response_language"], "kwargs": [{"language": "de"}]}
     assert len({graded("Das war gut in Rom", 1, **alone).score for _ in range(20)}) == 1
@@ -327,10 +356,11 @@ def test_log_probabilities_are_judged_again_and_texts_are_refused(oracle, evalua
         ("truthfulqa", lambda d: (d / "mc_task.json").write_text("{"), r"mc_task\.json is not JSON"),
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_named_with_its_row(folder, demo_model, name, damage, says):
+def test_a_damaged_file_is_named_with_its_row_before_anything_runs(folder, demo_model, name, damage, says):
     damage(folder / name)
-    with pytest.raises(UserError, match=says):
-        load_questions(stage_of(name, folder, demo_model))
+    for read in (check_benchmark, load_questions):
+        with pytest.raises(UserError, match=says):
+            read(stage_of(name, folder, demo_model))
 
 
 def test_too_few_worked_examples_are_known_before_anything_runs(folder, demo_model):
@@ -339,6 +369,8 @@ def test_too_few_worked_examples_are_known_before_anything_runs(folder, demo_mod
         UserError, match=r"validation-00000-of-00001\.parquet has 3 demonstrations of biology, and num_few"
     ):
         check_benchmark(stage_of("mmlu_pro", folder, demo_model))
+    with pytest.raises(UserError, match="mmlu_pro has no question of law"):
+        check_benchmark(stage_of("mmlu_pro", folder, demo_model, tasks=("law",), num_fewshot=0))
 
 
 def test_files_of_the_hub_are_read_at_their_commit(folder, demo_model, tmp_path, monkeypatch):

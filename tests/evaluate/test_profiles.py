@@ -163,17 +163,17 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 
 
 def test_too_few_demonstrations_in_a_folder_are_known_before_anything_runs(tmp_path, demo_data):
-    from selectit.evaluate.benchmarks.questions import check_demonstrations
+    from selectit.evaluate.benchmarks.questions import check_data
 
     entry = load_profile("miniature").benchmarks["mmlu"]
-    check_demonstrations(entry, demo_data)
+    check_data(entry, demo_data)
     (tmp_path / "mmlu").mkdir()
     for split in ("dev", "test"):
         (tmp_path / "mmlu" / split).mkdir()
         row = "What?,a,b,c,d,A\n"
         (tmp_path / "mmlu" / split / f"astronomy_{split}.csv").write_text(row * 3)
     with pytest.raises(UserError, match=r"astronomy_dev\.csv has 3 demonstrations of astronomy, and num_few"):
-        check_demonstrations(entry.model_copy(update={"tasks": ("astronomy",)}), tmp_path)
+        check_data(entry.model_copy(update={"tasks": ("astronomy",)}), tmp_path)
 
 
 @pytest.mark.parametrize(
