@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from selectit.cli.app import app
 from selectit.config import FinetuneConfig, ModelConfig, PoolConfig
 from selectit.data.conversations import as_conversation
-from selectit.data.inspection import Spread, inspect_pool
+from selectit.data.inspection import Extent, inspect_pool
 from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.inference.load import load_tokenizer
@@ -51,9 +51,9 @@ def test_rows_turns_and_columns_are_counted_as_they_stand_there(path):
     assert found.first_failures["unknown_role"].startswith("row 4: messages[0].role is 'robot'")
     assert found.roles == {"user": 5, "assistant": 5, "system": 1} and found.num_untrained_turns == 1
     assert found.unread_columns == {"source": 4}
-    assert found.turns == Spread(2, 2.5, 4)
-    assert found.instruction_chars == Spread(2, 5.5, len("Hi\nHello.\nHi"))
-    assert found.response_chars == Spread(6, 6.0, 6)
+    assert found.turns == Extent(2, 2.5, 4)
+    assert found.instruction_chars == Extent(2, 5.5, len("Hi\nHello.\nHi"))
+    assert found.response_chars == Extent(6, 6.0, 6)
     assert found.first is not None and found.first.index == 0 and found.ids is None
 
 

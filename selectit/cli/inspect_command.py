@@ -16,7 +16,7 @@ from selectit.cli.consoles import console
 from selectit.cli.single_stage import FILES, PoolFile
 
 if TYPE_CHECKING:
-    from selectit.data.inspection import Inspection, Spread
+    from selectit.data.inspection import Inspection, Extent
     from selectit.data.pool import Row
 
 inspect_app = typer.Typer()
@@ -85,7 +85,7 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
 
 
-def _spread(spread: Spread | None) -> str:
+def _spread(spread: Extent | None) -> str:
     return "none" if spread is None else f"{spread.lowest} to {spread.highest}, median {spread.median:g}"
 
 

@@ -23,7 +23,7 @@ from selectit.errors import UserError
 
 
 @dataclass(frozen=True)
-class Spread:
+class Extent:
     """Of a number that each usable row has."""
 
     lowest: int
@@ -53,9 +53,9 @@ class Inspection:
     """Usable rows that say what a row in front of them says."""
     unread_columns: dict[str, int]
     """Columns that are kept and not read -> rows in which they hold something."""
-    turns: Spread | None
-    instruction_chars: Spread | None
-    response_chars: Spread | None
+    turns: Extent | None
+    instruction_chars: Extent | None
+    response_chars: Extent | None
     first: Row | None
     """The first usable row."""
 
@@ -148,8 +148,8 @@ def _num_different(contents: bytearray) -> int:
     return len(np.unique(np.frombuffer(contents, dtype="<u8").reshape(-1, 2), axis=0))
 
 
-def _spread(values: array[int]) -> Spread | None:
+def _spread(values: array[int]) -> Extent | None:
     if not values:
         return None
     found = np.array(values)
-    return Spread(int(found.min()), float(np.median(found)), int(found.max()))
+    return Extent(int(found.min()), float(np.median(found)), int(found.max()))
