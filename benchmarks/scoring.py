@@ -222,7 +222,8 @@ def _way(
     def run() -> np.ndarray:
         found = {}
         given = work if tokenised is None else ahead(cut(tokenised()))
-        for batch, probabilities in workers.run(in_order(iter(given)), num_processes):
+        alone = ((batch, rater.rate(batch)) for batch in given)
+        for batch, probabilities in workers.run(in_order(iter(given)), num_processes) if num_processes > 1 else alone:
             found.update(zip((text.keys for text in batch.items), probabilities, strict=True))
         workers.close()  # starting them is a part of it
         return np.array([found[keys] for keys in order])

@@ -146,7 +146,7 @@ def select(
     verbose: Verbose = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
-    from selectit.cli.chosen_strategy import given_fields, needs_model, others_of
+    from selectit.cli.chosen_strategy import files_named, given_fields, needs_model, others_of
     from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.selection.registry import known
@@ -161,8 +161,7 @@ def select(
     check_outputs(
         {
             POOL: input_paths(pool), "--model": model, "--rating-prompts": [rating_prompts],
-            "--reuse": _existing(reuse), "--plugin": plugin,
-            "--set": [value for value in fields.values() if isinstance(value, str)],
+            "--reuse": _existing(reuse), "--plugin": plugin, "--set": files_named(strategies, fields),
         },
         runs_folder(runs_dir),
         *written,
