@@ -116,3 +116,11 @@ def test_a_row_that_a_template_cannot_hold_is_called_so(tmp_path, demo):
     shown = json.loads(inspect(tmp_path / "pool.json", "--model", demo / "model", "--json"))
     assert shown["training_row"].startswith("cannot be trained on (")
     assert shown["roles"] == {"assistant": 2, "user": 1, "tool": 1}
+
+
+def test_a_pool_is_read_as_the_options_say(tmp_path):
+    path = tmp_path / "pool.csv"
+    path.write_text("q,a\none,1\ntwo,2\nthree,3\n")
+    options = ["--columns", "instruction=q", "--columns", "response=a", "--limit", 2, "--json"]
+    shown = json.loads(inspect(path, *options))
+    assert shown["columns"] == {"instruction": "q", "response": "a"} and shown["num_usable"] == 2

@@ -13,16 +13,18 @@ import typer
 from rich.table import Table
 
 from selectit.cli.consoles import console
+from selectit.cli.pool_options import with_pool_options
 from selectit.cli.single_stage import FILES, PoolFile
 
 if TYPE_CHECKING:
-    from selectit.data.inspection import Inspection, Extent
+    from selectit.data.inspection import Extent, Inspection
     from selectit.data.pool import Row
 
 inspect_app = typer.Typer()
 
 
 @inspect_app.command(rich_help_panel=FILES)
+@with_pool_options
 def inspect(
     pool: PoolFile,
     model: Annotated[str | None, typer.Option(help="Folder or hub id: its tokenizer writes the training row.")] = None,
@@ -36,7 +38,7 @@ def inspect(
 
     arm = resolve_arm(
         {
-            "pool": {"path": pool},
+            "pool": pool,
             "model": {"path": model or "none"},
             "select": {"strategy": "full"},
             "finetune": {"template": template},
