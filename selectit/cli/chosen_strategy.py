@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selectit.config import ArmConfig, NeedsArm, NeedsLosses, NeedsRatings, NeedsTokenizer
+from selectit.config import ArmConfig, LocationMark, NeedsArm, NeedsLosses, NeedsRatings, NeedsTokenizer
 from selectit.errors import UserError, did_you_mean
 from selectit.recipe.load import parse_overrides
+from selectit.recipe.locations import map_locations
 from selectit.selection.examples import example
 from selectit.selection.registry import Strategies
 
@@ -58,6 +59,18 @@ def others_of(
                 other = {"ratio": ratio, **other}
             section[need.field], others[need.field] = name, other
     return section, others
+
+
+def files_named(strategies: Strategies, fields: Mapping[str, Any]) -> list[str]:
+    """The files and folders that a section names."""
+    found: list[str] = []
+
+    def note(value: str, mark: LocationMark, schema: object, field: str) -> str:
+        found.extend([] if value in mark.keywords else [mark.strip(value)])
+        return value
+
+    map_locations({"select": dict(fields)}, ArmConfig, strategies, note)
+    return found
 
 
 def needs_model(arm: ArmConfig) -> bool:

@@ -125,6 +125,8 @@ def test_an_entry_is_what_its_comment_says(folder, demo_model, name):
     assert (settings.temperature, settings.num_samples, settings.items_per_task) == (0, 1, None)
     tasks = load_questions(stage_of(name, folder, demo_model)).tasks.values()
     assert {task.get_config("num_fewshot") for task in tasks} == {shots}
+    if (hub := benchmarks()[name].hub) is not None:
+        assert {task.DATASET_PATH for task in tasks} == {hub}
 
 
 @pytest.mark.parametrize("name", ["ifeval", "mmlu_pro", "gpqa_diamond", "truthfulqa"])

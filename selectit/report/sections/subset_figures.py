@@ -65,6 +65,8 @@ def overlap(subsets: Sequence[Subset], pairs: Sequence[Overlap]) -> Plot | None:
         "Rows in both subsets over rows in either (first selection seed of each arm; overlap.csv has all). "
         "Subsets of different size cannot reach 1."
     )
+    if len({subset.pool for subset in shown}) > 1:
+        caption += " Rows of different pools are the same where their roles and texts are."
     return Plot(
         "Overlap between arms", plots.overlap_heat_map([s.row.label for s in shown], jaccard),
         caption + left_out(len(subsets), MOST_IN_HEAT_MAP),

@@ -41,12 +41,10 @@ class SubsetSelect(PoolConfig, Strategy):
         return f"the rows of {Path(self.path).name}, found by their texts"
 
     def notes(self, selection: Mapping[str, Any]) -> list[str]:
-        of_file = selection["num_rows_of_file"]
-        twice = selection["num_found_twice"]
         return [
-            f"{selection['num_found']:,} of the {of_file:,} rows of {Path(self.path).name} are found in the pool by "
-            f"their texts, {selection['num_not_found']:,} are not"
-            + (f"; {twice:,} stand there more than once, and as many are taken as the file has" if twice else "")
+            f"{selection['num_found']:,} of the {selection['num_rows_of_file']:,} rows of {Path(self.path).name} are "
+            f"found in the pool by their texts (not found: {selection['num_not_found']:,}; more than once in the pool: "
+            f"{selection['num_found_twice']:,})"
         ]
 
     def expected_rows(self, num_rows: int, num_of_other: int) -> int:
