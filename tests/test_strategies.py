@@ -252,6 +252,8 @@ WRONG = {
     "no docstring": (re.sub(r' {4}"""By the number.*\n', "", PLUGIN), "a docstring is missing"),
     "no doc of a field": (PLUGIN.replace('    """What is counted."""\n', ""), "field letter: a docstring under it is"),
     "another's name": (PLUGIN.replace('"mine"', '"random"'), "has a strategy 'random', and selectit has one"),
+    "a method's name": (PLUGIN.replace("letter", "count"), "field count has the name of a method of every strategy"),
+    "an exit": ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
     "a name with blanks": (PLUGIN.replace('"mine"', '"my own"'), "strategy must be one name in lower case"),
 }  # fmt: skip
 
