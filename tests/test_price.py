@@ -174,14 +174,14 @@ def test_twice_the_speed_is_half_the_time(work):
     assert total("--tflops", "0.001", "--utilisation", "0.8") == pytest.approx(total("--tflops", "0.002"), rel=0.01)
 
 
-def test_without_a_speed_time_is_unknown_and_says_why(work, monkeypatch):
+def test_without_a_speed_time_is_unknown_and_gives_the_reason(work, monkeypatch):
     monkeypatch.setenv("PATH", "")
     text = price(work)
     assert "no finished stage like it on this device; give --tflops, or --measure" in text
     assert "stages unknown" in text and "If started now" not in text
 
 
-def test_done_stages_cost_nothing_and_tell_how_fast_the_next_ones_are(work, monkeypatch):
+def test_done_stages_cost_nothing_and_show_how_fast_the_next_ones_are(work, monkeypatch):
     monkeypatch.setenv("PATH", "")
     work.finish()
     text = price(work)

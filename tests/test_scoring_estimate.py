@@ -107,7 +107,7 @@ def test_a_config_alone_gives_the_matrices_of_the_model_and_the_path_that_rates_
 
 
 @pytest.mark.parametrize("name", PADDED)
-def test_a_config_alone_says_which_models_are_padded(name):
+def test_a_config_alone_decides_which_models_are_padded(name):
     model = PADDED[name]()
     if obstacle(model) is not None:
         assert not packs(json.loads(model.config.to_json_string(use_diff=False)))
