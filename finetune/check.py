@@ -160,6 +160,12 @@ def _read(conversations: Iterable[Conversation], form: Form, finetune: FinetuneC
     )
 
 
+def shown_row(conversation: Conversation, form: Form, finetune: FinetuneConfig) -> str:
+    """A row as it is tokenised, with what is trained on between `TRAINED`. Raises: BadRow."""
+    row, _ = label(conversation, form, finetune)
+    return _shown(conversation, row, form)
+
+
 def _shown(conversation: Conversation, row: TrainingRow, form: Form) -> str:
     begin, end = TRAINED
     parts = segments(conversation, row, form)

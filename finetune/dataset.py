@@ -128,5 +128,6 @@ def unusable_rows_text(left_out: Sequence[UnusableRow], num_rows: int) -> str:
     more = " ..." if len(left_out) > NUM_NAMED_ROWS else ""
     return (
         f"{len(left_out)} of {num_rows} rows cannot be trained on ({counts}): {shown}{more}. Correct them or take them "
-        "out of the pool, or set pool.bad_rows to exclude: they are then left out and named in the report."
+        "out of the pool, or set pool.bad_rows to exclude (--bad-rows exclude): they are then left out and named in "
+        "the report."
     )

@@ -116,13 +116,13 @@ class Work:
             for p in range(len(stage.config.prompts))
         ]
         parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path / LEDGER)
-        told = {
+        reported = {
             "turns": "first", "num_answers": NUM_ROWS, "template": "plain", "text_alone": False,
             "answer_spread": 0.5, "reads_alone": False,
             "num_rows": NUM_ROWS, "num_ratings": len(rows), "num_failures": 0, "num_truncated": 0, "mean_mass": 0.9,
             "failures": {}, "prompts": list(stage.config.prompts), "num_parameters": 1_100_000, "dtype": "float32",
         }  # fmt: skip
-        (path / "score.json").write_text(json.dumps(told))
+        (path / "score.json").write_text(json.dumps(reported))
         return {"num_tokens": 50 * len(rows), "tokens_per_second": 1000.0}
 
     def _select(self, stage, path, inputs, *_):

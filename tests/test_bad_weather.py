@@ -118,7 +118,7 @@ def test_a_plan_that_does_not_fit_on_the_disk_is_not_started(work, monkeypatch):
     assert "0.01 GB free, and 4 trainings write" in fault and "selectit gc" in fault
 
 
-def test_a_gated_model_that_is_evaluated_as_it_is_is_told_before_anything_runs(work, monkeypatch):
+def test_a_gated_model_that_is_evaluated_as_it_is_is_reported_before_anything_runs(work, monkeypatch):
     def gated(*_, **__):
         raise OSError("401: access to model org/gated is restricted")
 
@@ -134,7 +134,7 @@ def preflight_faults(work: Work, *overrides: str) -> list[str]:
     return [*preflight.disk_faults(stages, work.runs), *preflight.model_faults(stages)]
 
 
-def test_what_later_stages_do_not_read_is_no_damage(work):
+def test_what_later_stages_do_not_read_is_not_damage(work):
     """A card that was edited, a log that was cut, a note that somebody put there."""
     path = work.path("finetune-lora")
     card = path / "adapter" / "README.md"

@@ -116,7 +116,7 @@ BAD_COMMANDS = {
 
 
 @pytest.mark.parametrize("name", BAD_COMMANDS)
-def test_a_wrong_command_says_what_is_allowed_before_anything_runs(small_pool, demo, tmp_path, name):
+def test_a_wrong_command_states_what_is_allowed_before_anything_runs(small_pool, demo, tmp_path, name):
     extra, wanted = BAD_COMMANDS[name]
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -156,7 +156,7 @@ def test_training_nothing_is_refused_before_anything_runs(small_pool, demo, tmp_
     assert "allowed here are lora, qlora and full" in text and "Traceback" not in text and not (tmp_path / "a").exists()
 
 
-def test_doctor_tells_versions_and_never_the_value_of_a_key(monkeypatch):
+def test_doctor_reports_versions_and_never_the_value_of_a_key(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "very-secret-value")
     text = selectit("doctor")
     assert "transformers" in text and "WANDB_API_KEY" in text and "very-secret-value" not in text
@@ -203,8 +203,8 @@ def test_the_known_hashes_are_those_of_the_real_files(shared):
 
 def test_plan_power_states_seeds_and_items_for_each_benchmark(root, demo, tmp_path):
     recipe = root / "recipes" / "quickstart.yaml"
-    told = selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, "--seed-spread", 1, "--disagreement", 0.2)
-    assert "seeds needed" in told and "gsm8k" in told and "four times in five" in told
+    reported = selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, "--seed-spread", 1, "--disagreement", 0.2)
+    assert "seeds needed" in reported and "gsm8k" in reported and "four times in five" in reported
     refused = selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, rc=1)
     assert "--seed-spread 1.0" in refused
     assert "belong to --power" in selectit("plan", recipe, "--seed-spread", 1, rc=1)
@@ -212,7 +212,7 @@ def test_plan_power_states_seeds_and_items_for_each_benchmark(root, demo, tmp_pa
     nothing = ("--seed-spread", 0, "--disagreement", 0)
     assert "every difference is found" in selectit("plan", recipe, "--power", 5, *nothing, rc=1)
     stated = ("--seed-spread", 1, "--disagreement", 0.2, "--seed-disagreement", 0.1)
-    told = json.loads(selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, *stated, "--json"))
-    [first, *_] = told["benchmarks"]
-    assert (told["points"], first["seed_disagreement"], first["seed_spread"]) == (5, 0.1, 0.01)
+    reported = json.loads(selectit("plan", recipe, "--runs-dir", tmp_path, "--power", 5, *stated, "--json"))
+    [first, *_] = reported["benchmarks"]
+    assert (reported["points"], first["seed_disagreement"], first["seed_spread"]) == (5, 0.1, 0.01)
     assert first["seeds_needed"] is None or first["seeds_needed"] > 1

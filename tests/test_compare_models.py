@@ -105,7 +105,7 @@ def test_other_settings_items_and_missing_numbers_are_named(world):
     assert "the same evaluation" in call("compare", ours, ours, rc=1)
 
 
-def test_a_value_that_is_no_mean_over_items_has_counts_and_no_test(world):
+def test_a_value_that_is_not_a_mean_over_items_has_counts_and_no_test(world):
     made = world(**ONE_SEED)
     path = folder(made, "selectit", "mmlu")
     record = json.loads((path / "result.json").read_text())

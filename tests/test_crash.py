@@ -184,7 +184,7 @@ def limit_file_sizes() -> None:
 
 
 @pytest.mark.slow
-def test_a_disk_that_takes_no_weights_is_told_and_the_same_command_goes_on(recipe, whole, tmp_path):
+def test_a_disk_that_takes_no_weights_is_reported_and_the_same_command_resumes(recipe, whole, tmp_path):
     text = finished(recipe, tmp_path, rc=1, preexec_fn=limit_file_sizes)
     assert "failed" in text and "File too large" in text
     finished(recipe, tmp_path)
@@ -207,7 +207,7 @@ def resized(disk: Path, size: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_disk_without_room_for_the_weights_is_told_before_anything_is_started(recipe, whole, small_disk):
+def test_a_disk_without_room_for_the_weights_is_reported_before_anything_is_started(recipe, whole, small_disk):
     text = finished(recipe, small_disk, rc=1)
     assert "preflight failed, no stage was run" in text and "GB free, and 2 trainings write" in text
     assert not list((small_disk / "artifacts").glob("*"))
@@ -218,7 +218,7 @@ def test_a_disk_without_room_for_the_weights_is_told_before_anything_is_started(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_stages", [1, 2, 3, 4])
-def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(recipe, whole, small_disk, num_stages):
+def test_a_disk_that_fills_up_is_reported_and_the_same_command_resumes(recipe, whole, small_disk, num_stages):
     resized(small_disk, "100m")
     process = start(recipe, small_disk)
     assert process.stdout is not None

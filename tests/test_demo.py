@@ -107,7 +107,7 @@ def test_humaneval_solutions_pass_their_tests():
         names["check"](names[row["entry_point"]])
 
 
-def test_tydiqa_answers_stand_where_they_say():
+def test_tydiqa_answers_stand_where_they_state():
     for split in ("train", "dev"):
         for entry in json.loads((BENCHMARKS / f"tydiqa/tydiqa-goldp-v1.1-{split}.json").read_text())["data"]:
             for paragraph in entry["paragraphs"]:

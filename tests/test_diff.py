@@ -66,7 +66,7 @@ def test_a_setting_that_an_older_artifact_leaves_out_is_compared_at_its_default(
     assert "select.alpha" not in text.partition("Settings of execution only")[2]
 
 
-def test_changed_data_is_told_by_its_content_and_not_by_its_path(pair):
+def test_changed_data_is_reported_by_its_content_and_not_by_its_path(pair):
     a, b = pair
     pool = b.recipe.parent / "pool.jsonl"
     pool.write_text(pool.read_text().replace("a 3", "a 33"))

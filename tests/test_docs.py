@@ -90,12 +90,12 @@ def same_default(cell: str, info: FieldInfo) -> bool:
         return text == "required"
     if isinstance(info.default, config.Config):
         return text == "see below"
-    told = yaml.safe_load(text)
-    return (tuple(told) if isinstance(told, list) else told) == info.default
+    reported = yaml.safe_load(text)
+    return (tuple(reported) if isinstance(reported, list) else reported) == info.default
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
-def test_the_reference_lists_every_field_with_its_default_and_whether_it_counts(heading):
+def test_the_reference_lists_every_field_with_its_default_and_whether_it_is_part_of_the_fingerprint(heading):
     schema, found = SECTIONS[heading], reference_table(ROOT / "docs" / "recipes.md", heading)
     assert sorted(row[0] for row in found) == sorted(f"`{name}`" for name in schema.model_fields)
     for row in found:
@@ -109,8 +109,8 @@ def test_the_reference_lists_every_field_with_its_default_and_whether_it_counts(
 
 
 def test_the_reference_lists_every_field_of_every_strategy():
-    told = reference_table(ROOT / "docs" / "recipes.md", "`select`")
-    named = [(name, row[0].strip("`")) for row in told for name in row[1].split(", ")]
+    reported = reference_table(ROOT / "docs" / "recipes.md", "`select`")
+    named = [(name, row[0].strip("`")) for row in reported for name in row[1].split(", ")]
     of_pool = set(config.PoolConfig.model_fields)  # of a file of rows, for which the table of `pool` is named
     assert sorted(named) == sorted(
         (name, field)
@@ -118,7 +118,7 @@ def test_the_reference_lists_every_field_of_every_strategy():
         for field in schema.model_fields
         if field not in (of_pool if issubclass(schema, config.PoolConfig) else ())
     )
-    for row in told:
+    for row in reported:
         infos = [STRATEGIES[name].model_fields[row[0].strip("`")] for name in row[1].split(", ")]
         for info in infos:
             assert same_default(row[3], info) and row[5] == ("no" if is_execution(info) else "yes"), row

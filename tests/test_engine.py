@@ -131,7 +131,7 @@ def test_sigterm_stops_with_a_sentence_and_a_code(recipe, tmp_path):
     assert "the same command resumes from here" in text and "Traceback" not in text
 
 
-def test_a_failing_arm_leaves_a_labelled_hole_and_the_rest_goes_on(recipe, whole, tmp_path):
+def test_a_failing_arm_leaves_a_missing_result_and_the_rest_runs(recipe, whole, tmp_path):
     extra = ["--set", "arms.broken={select: {strategy: length}, finetune: {max_length: 96, max_truncated_share: 0}}"]
     text = finished(recipe, whole, *extra, rc=1)
     assert "failed" in text and "2 of 13 stages executed" in text  # its selection and its training; the rest was done
@@ -157,7 +157,7 @@ def test_a_failing_arm_leaves_a_labelled_hole_and_the_rest_goes_on(recipe, whole
         ("evaluate.data={empty}", "gsm8k"),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_runs(recipe, tmp_path, tmp_path_factory, override, wanted):
+def test_what_cannot_work_is_reported_before_anything_runs(recipe, tmp_path, tmp_path_factory, override, wanted):
     override = override.format(empty=tmp_path_factory.mktemp("empty"))
     text = finished(recipe, tmp_path, "--set", override, rc=1)
     assert "preflight failed, no stage was run" in text and wanted in text and "Traceback" not in text
@@ -193,7 +193,7 @@ def test_wandb_holds_one_run_per_stage_grouped_by_recipe(whole):
     assert all(any("subset" in name for name in run["artifacts"]) for run in selecting)
 
 
-def test_a_manifest_says_how_its_artifact_came_about_and_holds_no_secret(recipe, whole):
+def test_a_manifest_states_how_its_artifact_came_about_and_holds_no_secret(recipe, whole):
     for manifest in manifests(whole).values():
         assert manifest["seconds"] > 0 and manifest["peak_memory_mb"]["process"] > 0
         assert manifest["libraries"]["torch"] and "git_commit" in manifest and manifest["device"]
@@ -209,20 +209,20 @@ def test_a_stage_that_leaves_a_torn_file_is_not_done(tmp_path):
 
 
 def test_a_locked_folder_is_waited_for_and_its_holder_named(tmp_path):
-    store, told, order = Store(tmp_path), [], []
+    store, reported, order = Store(tmp_path), [], []
 
     def other():
-        with store.lock(tmp_path / "a", told.append):
+        with store.lock(tmp_path / "a", reported.append):
             order.append("second")
 
-    with store.lock(tmp_path / "a", told.append):
+    with store.lock(tmp_path / "a", reported.append):
         thread = threading.Thread(target=other)
         thread.start()
-        while not told:
+        while not reported:
             time.sleep(0.01)
         order.append("first")
     thread.join()
-    assert order == ["first", "second"] and f"process {os.getpid()}" in told[0]
+    assert order == ["first", "second"] and f"process {os.getpid()}" in reported[0]
 
 
 def test_a_named_folder_with_other_work_is_not_overwritten(recipe, demo, tmp_path):

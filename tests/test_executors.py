@@ -70,7 +70,7 @@ def test_an_executor_that_cannot_be_is_refused(tmp_path, arguments, wanted):
         make_executor(session=session, **arguments)
 
 
-def test_slurm_without_slurm_says_so(tmp_path):
+def test_slurm_without_slurm_is_reported(tmp_path):
     session = Session(Store(tmp_path), Console(quiet=True), WandbConfig(enabled=False), "test")
     with pytest.raises(UserError, match="srun"):
         make_executor("slurm", session)

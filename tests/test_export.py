@@ -42,8 +42,8 @@ def test_a_pack_holds_all_that_defends_the_table_and_is_verified_elsewhere(work,
         archive.extractall(tmp_path / "there")
     for folder, verdict in ((tmp_path / "pack", "17 whole"), (tmp_path / "there" / "small", "13 whole, 4 left out")):
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
-        told = call("verify", folder / "small")
-        assert verdict in told and "each the one in its artifact" in told
+        reported = call("verify", folder / "small")
+        assert verdict in reported and "each the one in its artifact" in reported
         assert {"README.md", "recipe.yaml", "rows.yaml", "pack.json"} <= {path.name for path in folder.iterdir()}
         assert (folder / "templates" / "alpaca.jinja").is_file() and (folder / "small" / "report.html").is_file()
     weights = [path for path in (tmp_path / "there").rglob("*") if path.suffix == ".safetensors"]
@@ -59,8 +59,8 @@ def test_the_report_of_a_pack_without_weights_is_made_again_from_its_artifacts(w
     before = (pack / "small" / "table.tex").read_bytes()
     recipe = ("recipe.yaml", "--runs-dir", ".")
     with contextlib.chdir(pack):
-        told = call("verify", *recipe)
-        assert "each the one in its artifact" in told and "changed" not in told
+        reported = call("verify", *recipe)
+        assert "each the one in its artifact" in reported and "changed" not in reported
         call("report", *recipe, "-q")
         assert (pack / "small" / "table.tex").read_bytes() == before
         table = pack / "small" / "table.tex"
@@ -140,10 +140,10 @@ def test_a_packed_recipe_runs_elsewhere(tmp_path, demo, monkeypatch):
 
 def test_inputs_that_are_left_out_are_named_with_their_hash(work, tmp_path):
     assert "left out; put them where pack.json names them" in export(work, tmp_path / "pack", "--no-inputs")
-    told = json.loads((tmp_path / "pack" / "pack.json").read_text())["inputs_left_out"]
+    reported = json.loads((tmp_path / "pack" / "pack.json").read_text())["inputs_left_out"]
     pool = Path(work.raw["pool"]["path"])
-    assert told["inputs/pool.jsonl"] == hashlib.sha256(pool.read_bytes()).hexdigest()
-    assert not (tmp_path / "pack" / "inputs").exists() and "inputs/models/model/model.safetensors" in told
+    assert reported["inputs/pool.jsonl"] == hashlib.sha256(pool.read_bytes()).hexdigest()
+    assert not (tmp_path / "pack" / "inputs").exists() and "inputs/models/model/model.safetensors" in reported
 
 
 def test_arms_whose_names_are_alike_in_a_file_name_keep_their_subsets(tmp_path, demo):

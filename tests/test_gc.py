@@ -130,7 +130,7 @@ def test_a_removal_that_was_cut_off_is_finished(work):
     assert not path.exists()
 
 
-def test_nothing_is_freed_where_it_cannot_be_told_what_is_needed(work, tmp_path, monkeypatch):
+def test_nothing_is_freed_where_it_cannot_be_known_what_is_needed(work, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
     text = work.recipe.read_text().replace(work.raw["pool"]["path"], "org/absent")
     (tmp_path / "blocked.yaml").write_text(text)

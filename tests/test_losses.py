@@ -242,7 +242,7 @@ def test_rows_of_equal_text_are_read_once_and_tie(config, tmp_path, monkeypatch)
     assert sum(read) == 6 and (losses.response == losses.response[::-1]).all()
 
 
-def test_a_killed_stage_goes_on_and_reads_nothing_twice(config, tmp_path, monkeypatch):
+def test_a_killed_stage_resumes_and_reads_nothing_twice(config, tmp_path, monkeypatch):
     whole = found(config, tmp_path / "whole")
     config = config.model_copy(update={"batch_tokens": 200})
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
@@ -324,8 +324,8 @@ def test_a_row_without_a_response_token_is_named_and_shifts_nothing(config, tmp_
     losses = read_losses(out / "ledger.parquet", ids)
     assert losses.failures == [None, None, "no_response_token", None, "not_scored", None]
     assert np.isfinite(losses.response).tolist() == [failure is None for failure in losses.failures]
-    told = json.loads((out / "losses.json").read_text())
-    assert told["failures"] == {"no_response_token": 1, "empty_response": 1} and told["num_truncated"] >= 1
+    reported = json.loads((out / "losses.json").read_text())
+    assert reported["failures"] == {"no_response_token": 1, "empty_response": 1} and reported["num_truncated"] >= 1
 
 
 def test_a_finished_ledger_is_verified_and_a_wrong_one_is_seen(config, tmp_path):

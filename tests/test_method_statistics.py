@@ -77,7 +77,7 @@ def test_a_model_without_training_is_a_constant_on_either_side():
 
 
 @pytest.mark.parametrize("base", [runs([40.0]), runs([40.0, 41.0]), RowValues((), np.array([40.0]))])
-def test_one_training_seed_says_nothing_of_the_method(base):
+def test_one_training_seed_is_not_about_the_method(base):
     assert seed_error(runs([45.0]), base) is None and seed_error(base, runs([45.0])) is None
     assert seed_error(RowValues(((1, 1), (2, 1), (3, 1)), np.array([41.0, 43.0, 45.0])), base) is None
 
@@ -99,7 +99,7 @@ def test_crossed_selection_seeds_are_averaged_and_their_draw_is_added():
     assert seed_error(crossed, runs(THEIRS[:3])).errors[0].freedom == 1  # two draws of the subset
 
 
-def test_too_few_runs_of_every_draw_say_nothing_of_the_method():
+def test_too_few_runs_of_every_draw_are_not_about_the_method():
     """Without an error of the draw, rows that differ by their draws alone are called different."""
     other = runs(THEIRS[:3], select=7)
     whole = RowValues(tuple(itertools.product((0, 1), range(3))), np.arange(6.0))
@@ -134,7 +134,7 @@ def test_the_variance_over_items_is_that_of_a_bootstrap():
     assert found.over_items == pytest.approx(np.var(drawn), rel=0.05) and found.degrees_of_freedom == 199
 
 
-def test_the_noise_of_runs_and_what_items_add_are_told_apart():
+def test_the_noise_of_runs_and_what_items_add_are_distinguished():
     """Means over tables whose true parts are known: equal methods differ by noise alone, others by items too."""
     noise, added = {0.0: [], 1.5: []}, {0.0: [], 1.5: []}
     for interaction in noise:

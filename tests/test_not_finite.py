@@ -96,5 +96,5 @@ def test_a_row_whose_numbers_overflow_is_a_failure_of_its_own(demo, small_pool, 
     monkeypatch.setattr("selectit.scoring.rating.make_rater", overflowing)
     (tmp_path / "out").mkdir()
     stage.run(config, {}, tmp_path / "out", Tracker(tmp_path / "out", Console(quiet=True)))
-    told = json.loads((tmp_path / "out" / "score.json").read_text())
-    assert told["failures"] == {"no_rating_probability": 1} and told["num_ratings"] == 39
+    reported = json.loads((tmp_path / "out" / "score.json").read_text())
+    assert reported["failures"] == {"no_rating_probability": 1} and reported["num_ratings"] == 39

@@ -42,13 +42,13 @@ def test_ratings_are_the_same(demo, small_pool, spread, tmp_path):
         pool=PoolConfig(path=str(small_pool), limit=6), model=ModelConfig(path=str(demo / "model")),
         prompts=("Rate it.\n\n", "Judge it.\n\n"), num_processes=2,
     )  # fmt: skip
-    (whole, spread_out), told = ledgers(stage.run, config, spread, tmp_path)
+    (whole, spread_out), reported = ledgers(stage.run, config, spread, tmp_path)
     np.testing.assert_allclose(
         *(table["probabilities"].combine_chunks().flatten().to_numpy() for table in (whole, spread_out)), atol=1e-5
     )
     score = json.loads((tmp_path / "spread" / "score.json").read_text())
     assert score["placement"] == ["cpu", "disk"] and score["rater"] == "stock" and score["num_processes"] == 1
-    assert "the rater lies on cpu, disk" in told
+    assert "the rater lies on cpu, disk" in reported
 
 
 def test_losses_are_the_same(demo, small_pool, spread, tmp_path):
@@ -60,7 +60,7 @@ def test_losses_are_the_same(demo, small_pool, spread, tmp_path):
     np.testing.assert_allclose(*(table["response_loss"].to_numpy() for table in tables), atol=1e-5)
 
 
-def test_a_layer_on_disk_takes_no_adapter_and_says_what_to_do(demo, spread, tmp_path):
+def test_a_layer_on_disk_takes_no_adapter_and_states_what_to_do(demo, spread, tmp_path):
     from peft import LoraConfig, get_peft_model
 
     assert placement(load_model(ModelConfig(path=str(demo / "model")))) == ["cpu"]
@@ -74,7 +74,7 @@ def test_a_layer_on_disk_takes_no_adapter_and_says_what_to_do(demo, spread, tmp_
         load_lm(spread.model_copy(update={"max_memory": "1KB"}), Weights())
 
 
-def test_a_limit_without_its_map_and_a_limit_that_is_no_size_are_refused(demo):
+def test_a_limit_without_its_map_and_a_limit_that_is_not_a_size_are_refused(demo):
     with pytest.raises(ValidationError, match="max_memory 1GiB is for device_map auto"):
         ModelConfig(path="m", max_memory="1GiB")
     with pytest.raises(ValidationError, match="max_memory"):

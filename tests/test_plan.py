@@ -80,9 +80,9 @@ def test_perplexity_and_ifd_arms_share_the_losses_of_each_text(recipe):
         "named": {"select": {"strategy": "ifd", "template": "alpaca"}, "finetune": {"template": "llmzoo"}},
     }
     found = build(recipe(arms={**recipe().config.arms, **more}))
-    told = [(s.config.text, s.config.template) for s in found.stages if s.kind == "losses"]
+    reported = [(s.config.text, s.config.template) for s in found.stages if s.kind == "losses"]
     alpaca = [(text, "alpaca") for text in ("conditioned", "marker", "bare")]
-    assert sorted(told) == sorted([*alpaca, ("conditioned", "llmzoo"), ("marker", "llmzoo")])
+    assert sorted(reported) == sorted([*alpaca, ("conditioned", "llmzoo"), ("marker", "llmzoo")])
 
 
 def test_a_template_without_a_response_marker_is_refused_where_ifd_asks_for_one(recipe):
@@ -131,7 +131,7 @@ def test_inputs_come_before_the_stages_that_read_them(recipe):
         seen.add(stage)
 
 
-def test_a_fresh_plan_runs_everything_and_says_why(recipe, tmp_path):
+def test_a_fresh_plan_runs_everything_and_gives_the_reason(recipe, tmp_path):
     plan = build(recipe())
     states = inspect(plan, Store(tmp_path / "runs"))
     assert {state.status for state in states.values()} == {"run"}
@@ -233,7 +233,7 @@ def test_two_judges_never_share_a_column_and_one_judge_needs_no_name(recipe):
     ]  # fmt: skip
 
 
-def test_a_fault_in_a_judge_is_told_by_its_key(recipe):
+def test_a_fault_in_a_judge_is_reported_by_its_key(recipe):
     with pytest.raises(UserError, match=r"evaluate\.judge\.base_ulr: unknown key\. Did you mean 'base_url'"):
         recipe(evaluate={"judge": {"model": "x", "base_ulr": "http://h/v1"}})
     with pytest.raises(UserError, match=r"evaluate\.judge\.model: missing"):
@@ -265,7 +265,7 @@ OTHER_FINETUNE = {
 }  # fmt: skip
 
 
-BESIDE = {
+NEEDED_WITH = {
     "budget": {"max_steps": 9}, "budget_tokens": {"budget": "tokens", "budget_tokens": 9},
     "curriculum": {"order": "curriculum", "curriculum": "ascending"}, "early_stopping": {"validation": {"share": 0.5}},
 }  # fmt: skip
@@ -276,7 +276,7 @@ def test_every_training_field_is_identity_unless_it_is_marked(recipe):
     stage = next(s for s in build(recipe()).stages if isinstance(s.config, FinetuneStage))
     for dotted, execution in leaves(type(stage.config.finetune)):
         raw = stage.config.model_dump()
-        raw["finetune"].update(BESIDE.get(dotted, {}))
+        raw["finetune"].update(NEEDED_WITH.get(dotted, {}))
         before = digest(identity(FinetuneStage.model_validate(raw), Hasher()))
         raw["finetune"]["launcher"] = "torchrun"  # an execution field, without which there is one process
         *parents, last = f"finetune.{dotted}".split(".")
@@ -349,7 +349,7 @@ def test_a_stage_loads_the_commit_that_its_fingerprint_names(tmp_path, monkeypat
     assert pinned(local).model.revision is None
 
 
-def test_any_file_of_a_pool_folder_counts_and_a_readme_next_to_weights_does_not(tmp_path):
+def test_any_file_of_a_pool_folder_is_part_of_the_fingerprint_and_a_readme_next_to_weights_is_not(tmp_path):
     (tmp_path / "rows.csv").write_text("a\n1\n")
     pool, model = Hasher().dataset(tmp_path), Hasher().checkpoint(tmp_path)
     (tmp_path / "rows.csv").write_text("a\n2\n")

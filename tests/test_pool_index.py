@@ -119,7 +119,7 @@ def test_the_shares_of_three_processes_are_disjoint_and_together_all(request, ki
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (lambda rows: rows[:40], "it had 53 rows and has 40"),
         (lambda rows: [*rows, {"id": "new", "instruction": "Say.", "output": "No."}], "it had 53 rows and has more"),
@@ -127,15 +127,15 @@ def test_the_shares_of_three_processes_are_disjoint_and_together_all(request, ki
         (lambda rows: [rows[1], rows[0], *rows[2:]], "row 0 has another text"),
     ],
 )
-def test_a_pool_that_changes_while_it_is_scored_is_noticed(pool, change, told):
+def test_a_pool_that_changes_while_it_is_scored_is_noticed(pool, change, reported):
     index = index_ratings(pool)
     write(Path(pool.path), change(rows_of(53, 35)))
-    with pytest.raises(UserError, match=f"pool.jsonl was changed while it was scored: {told}"):
+    with pytest.raises(UserError, match=f"pool.jsonl was changed while it was scored: {reported}"):
         list(index.groups(np.zeros(53, dtype=bool)))
 
 
 @pytest.mark.parametrize("kind", ["rating", "losses"])
-def test_a_killed_run_goes_on_and_every_row_has_one_record_in_order(request, kind, small_chunks, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_and_every_row_has_one_record_in_order(request, kind, small_chunks, tmp_path, monkeypatch):
     config = request.getfixturevalue(kind).model_copy(update={"batch_tokens": 300})
     run = stage.run if kind == "rating" else loss_stage.run
     out, whole = tmp_path / "out", tmp_path / "whole"

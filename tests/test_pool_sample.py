@@ -184,7 +184,7 @@ def test_rows_that_are_not_drawn_are_read_once_from_a_parquet_file(tmp_path, mon
     assert first == second and sum(made) == NUM_ROWS + 7 + 7
 
 
-def test_the_draw_counts_in_the_fingerprint_and_the_report_names_it(pool_path):
+def test_the_draw_is_part_of_the_fingerprint_and_the_report_names_it(pool_path):
     def of(config: PoolConfig) -> dict:
         return identity(config, Hasher())
 

@@ -12,8 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+import typer.main
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from selectit.cli.app import app
 from selectit.config import PoolConfig
 from selectit.data.pool import read_pool, write_rows
 from selectit.errors import UserError
@@ -317,3 +320,38 @@ def test_a_turn_that_a_template_leaves_out_is_a_bad_row_of_the_training(demo):
             form.encode([USER, ANSWER, tool, ANSWER])
     with pytest.raises(BadRow, match="leaves out the words of a tool turn"):
         load_form("llmzoo", tokenizer).encode([USER, ANSWER, tool, ANSWER])
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.mark.parametrize("command", ["score", "losses", "select", "finetune"])
+def test_every_field_of_a_pool_is_an_option_of_every_command_on_a_file(command):
+    options = {name for param in typer.main.get_command(app).commands[command].params for name in param.opts}  # type: ignore[attr-defined]
+    renamed = {"revision": "pool-revision"}
+    for field in PoolConfig.model_fields.keys() - {"path", "sample"}:
+        assert f"--{renamed.get(field, field).replace('_', '-')}" in options
+
+
+def test_the_options_of_a_pool_reach_it(tmp_path):
+    turns = [{"from": "me", "value": "Q"}, {"from": "bing", "value": "A"}]
+    rows = [{"id": 1, "dialog": turns, "n": n} for n in range(4)] + [{"id": 1, "dialog": None}]
+    path = tmp_path / "pool.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = ["select", path, "--strategy", "full", "--out", tmp_path / "s.jsonl", "--runs-dir", tmp_path / "runs"]
+    options = ["--columns", "conversation=dialog", "--roles", "user=me", "--roles", "assistant=bing"]
+    options += ["--ids", "position", "--format", "messages"]
+    result = invoke(*common, *options)
+    assert result.exit_code == 1 and "--bad-rows exclude" in str(result.exception) + result.output
+    result = invoke(*common, *options, "--bad-rows", "exclude", "--limit", 3)
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()] == rows[:3]
+    for wrong, words in (
+        (["--columns", "answer=a"], "PART is one of instruction"),
+        (["--columns", "response"], "PART=NAME"),
+        (["--columns", "response=a", "--columns", "response=b"], "given twice"),
+        (["--format", "csv"], "question_answer"),
+    ):
+        result = invoke(*common, *wrong)
+        assert result.exit_code == 1 and words in str(result.exception)

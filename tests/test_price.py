@@ -174,14 +174,14 @@ def test_twice_the_speed_is_half_the_time(work):
     assert total("--tflops", "0.001", "--utilisation", "0.8") == pytest.approx(total("--tflops", "0.002"), rel=0.01)
 
 
-def test_without_a_speed_time_is_unknown_and_says_why(work, monkeypatch):
+def test_without_a_speed_time_is_unknown_and_gives_the_reason(work, monkeypatch):
     monkeypatch.setenv("PATH", "")
     text = price(work)
     assert "no finished stage like it on this device; give --tflops, or --measure" in text
     assert "stages unknown" in text and "If started now" not in text
 
 
-def test_done_stages_cost_nothing_and_tell_how_fast_the_next_ones_are(work, monkeypatch):
+def test_done_stages_cost_nothing_and_show_how_fast_the_next_ones_are(work, monkeypatch):
     monkeypatch.setenv("PATH", "")
     work.finish()
     text = price(work)
@@ -308,6 +308,8 @@ def rated(row_ids, prompt):
 
 def test_what_an_unfinished_ledger_holds_costs_nothing(work):
     """A folder as a killed run leaves it; the price is that of the rows that are left."""
+    import json
+
     from selectit.plan.build import build
     from selectit.plan.status import inspect
     from selectit.recipe.load import load
@@ -329,9 +331,10 @@ def test_what_an_unfinished_ledger_holds_costs_nothing(work):
         writer.add(rated(row_ids, prompt))
         writer.flush()
 
-    whole, folder = pflop(), store.folder("score", inspect(plan, store)[stage].fingerprint)
+    fingerprint = inspect(plan, store)[stage].fingerprint
+    whole, folder = pflop(), store.folder("score", fingerprint)
     folder.mkdir(parents=True)
-    (folder / STAGE_FILE).write_text("{}")
+    (folder / STAGE_FILE).write_text(json.dumps({"fingerprint": fingerprint}))
     assert pflop() == whole
     for prompt in prompts:
         write(ids[: len(ids) // 2], prompt)

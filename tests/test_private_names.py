@@ -40,7 +40,7 @@ def test_onednn_multiplies_as_torch_does():
     torch.testing.assert_close(found, functional.linear(rows, weight, bias))
 
 
-def test_a_model_says_which_attention_it_has(demo):
+def test_a_model_records_which_attention_it_has(demo):
     config = AutoConfig.from_pretrained(demo / "model", attn_implementation="sdpa")
     assert config._attn_implementation == "sdpa"
 

@@ -153,14 +153,14 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "told"), REFUSED, ids=[str(change)[:50] for change, _ in REFUSED])
-def test_a_wrong_number_is_refused_with_its_place(tmp_path, change, told):
-    with pytest.raises(UserError, match=told):
+@pytest.mark.parametrize(("change", "reported"), REFUSED, ids=[str(change)[:50] for change, _ in REFUSED])
+def test_a_wrong_number_is_refused_with_its_place(tmp_path, change, reported):
+    with pytest.raises(UserError, match=reported):
         read_published(write(tmp_path, {"source": "s", "numbers": [{**NUMBER, **change}]}))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("source: a\nsource: b\nnumbers: []\n", "the key 'source' stands twice"),
         ("source: a\nnumbers: [{arm: a, benchmark: mmlu, value: 1, value: 2}]\n", "'value' stands twice"),
@@ -174,12 +174,12 @@ def test_a_wrong_number_is_refused_with_its_place(tmp_path, change, told):
          r"tables.0.rows.0 \(a, mmlu\): value 101 with unit percent"),
     ],
 )  # fmt: skip
-def test_a_file_of_another_form_is_refused(tmp_path, text, told):
-    with pytest.raises(UserError, match=told):
+def test_a_file_of_another_form_is_refused(tmp_path, text, reported):
+    with pytest.raises(UserError, match=reported):
         read_published(write(tmp_path, text))
 
 
-def test_every_wrong_number_of_a_file_is_told_at_once(tmp_path):
+def test_every_wrong_number_of_a_file_is_reported_at_once(tmp_path):
     numbers = [{**NUMBER, "value": 280}, NUMBER, {**NUMBER, "ratio": 20}]
     with pytest.raises(UserError, match=r"(?s)numbers\.0: value 280.*numbers\.2: ratio"):
         read_published(write(tmp_path, {"source": "s", "numbers": numbers}))
@@ -203,12 +203,12 @@ def test_a_recipe_names_papers_and_files_next_to_it(tmp_path, demo):
     assert load(recipe).config.published_files == ("selectit", str(tmp_path / "numbers.yaml"))
     recipe.write_text(RECIPE.format(demo=demo, published="numbers.yaml"))
     assert load(recipe).config.published_files == (str(tmp_path / "numbers.yaml"),)
-    for wrong, told in {
+    for wrong, reported in {
         "instructdif": r"there is no file instructdif\. Did you mean 'instructdiff'\?",
         "[selectit, selectit]": "selectit is named 2 times",
         "nowhere.yaml": "there is no file nowhere.yaml",
         "selectit\nmargin: 0": "margin: .*should be greater than 0",
     }.items():
         recipe.write_text(RECIPE.format(demo=demo, published=wrong))
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=reported):
             load(recipe)

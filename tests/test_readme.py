@@ -53,9 +53,9 @@ def listed(tree: str) -> set[str]:
 
 
 def test_the_tree_is_that_of_the_rooms(root, tree):
-    told = {name for name in listed(tree) if name.split("/")[0] in ROOMS}
-    assert files(root) - told == set(), "add a line for each to the tree in README.md"
-    assert told - files(root) == set(), "these are not there"
+    reported = {name for name in listed(tree) if name.split("/")[0] in ROOMS}
+    assert files(root) - reported == set(), "add a line for each to the tree in README.md"
+    assert reported - files(root) == set(), "these are not there"
 
 
 def test_each_benchmark_has_one_line(root, tree):

@@ -129,7 +129,7 @@ SINGLE_FAULTS = {
 
 
 @pytest.mark.parametrize("name", SINGLE_FAULTS)
-def test_an_error_says_what_is_allowed(base, tmp_path, name):
+def test_an_error_states_what_is_allowed(base, tmp_path, name):
     patch, wanted = SINGLE_FAULTS[name]
     for section, value in patch.items():
         both = isinstance(value, dict) and section in base
@@ -249,10 +249,13 @@ def test_the_arms_own_model_rates_where_no_rater_is_named(child_of):
 )
 def test_raters_of_a_parent_do_not_rate_for_another_model_unseen(child_of, child, overrides):
     path = child_of(RATERS, **child)
-    told = faults(path, overrides)
-    assert "score.models: org/seven, named in" in told and "parent.yaml where the model of arm 'selectit' is" in told
-    assert "it is org/eight now. Name its raters, or set score.models to null" in told
-    assert told.count("score.models") == 2  # one fault: arms that rate nothing have none
+    reported = faults(path, overrides)
+    assert (
+        "score.models: org/seven, named in" in reported
+        and "parent.yaml where the model of arm 'selectit' is" in reported
+    )
+    assert "it is org/eight now. Name its raters, or set score.models to null" in reported
+    assert reported.count("score.models") == 2  # one fault: arms that rate nothing have none
     cured = (*overrides, "score.models=null")
     assert "org/eight" in raters_of(path, *cured)
     assert raters_of(path, *overrides, "score.models=[{path: org/seven}]")[0] == "org/seven"
@@ -290,8 +293,8 @@ def test_a_revision_does_not_outlive_the_path_that_it_was_given_for(child_of, ba
 
 def test_a_type_that_is_given_twice_must_be_the_same(base, tmp_path):
     base["score"] = {"dtype": "float16", "models": [{"path": "org/a"}, {"path": "org/b", "dtype": "bfloat16"}]}
-    told = faults(write(tmp_path / "r.yaml", base))
-    assert "score: dtype is float16, and models.1 (org/b) has bfloat16; give the type once" in told
+    reported = faults(write(tmp_path / "r.yaml", base))
+    assert "score: dtype is float16, and models.1 (org/b) has bfloat16; give the type once" in reported
 
 
 def test_a_plan_lists_the_rater_of_each_arm(base, tmp_path):

@@ -133,23 +133,24 @@ def test_every_error_names_its_line_and_the_file_where_it_is_a_parent(base, tmp_
     (tmp_path / "parent.yaml").write_text(yaml.safe_dump(parent, sort_keys=False))
     (tmp_path / "child.yaml").write_text(LINES)
     lines = (tmp_path / "parent.yaml").read_text().splitlines()
-    told = fault(tmp_path / "child.yaml", "wandb.enabled=maybe")
+    reported = fault(tmp_path / "child.yaml", "wandb.enabled=maybe")
     for line, key in ((3, "finetune.learning_rate"), (4, "finetune.lora.r"), (5, "finetune.max_stepz")):
-        assert f"  line {line}: {key}: " in told
-    assert "  line 9: seeds.train.1: found 'yes'" in told and "  --set: wandb.enabled: found 'maybe'" in told
-    assert f"parent.yaml, line {1 + lines.index('margin: -1')}: margin: found -1" in told
-    assert f"parent.yaml, line {1 + lines.index('  limit: x')}: evaluate.limit: found 'x'" in told
+        assert f"  line {line}: {key}: " in reported
+    assert "  line 9: seeds.train.1: found 'yes'" in reported and "  --set: wandb.enabled: found 'maybe'" in reported
+    assert f"parent.yaml, line {1 + lines.index('margin: -1')}: margin: found -1" in reported
+    assert f"parent.yaml, line {1 + lines.index('  limit: x')}: evaluate.limit: found 'x'" in reported
 
 
 def test_errors_of_arms_and_of_the_grid_name_their_lines(base, tmp_path):
     (tmp_path / "parent.yaml").write_text(yaml.safe_dump(base, sort_keys=False))
     good = LINES.replace("fast", "1.0e-4").replace("{r: -1}", "{r: 8}").replace("  max_stepz: 3\n", "  max_steps: 3\n")
     (tmp_path / "child.yaml").write_text(good.replace("- yes", "- 2"))
-    told = fault(tmp_path / "child.yaml")
+    reported = fault(tmp_path / "child.yaml")
     assert (
-        "line 11: arms.a.b.select.ratio: found 7" in told and "line 13: arms.two.finetune.method: found 'magic'" in told
+        "line 11: arms.a.b.select.ratio: found 7" in reported
+        and "line 13: arms.two.finetune.method: found 'magic'" in reported
     )
-    assert "line 15: arms.one.finetune.num_train_epochs: found 'many'" in told
+    assert "line 15: arms.one.finetune.num_train_epochs: found 'many'" in reported
 
 
 def test_errors_of_a_profile_and_of_published_results_name_their_lines(tmp_path):
@@ -163,7 +164,7 @@ def test_errors_of_a_profile_and_of_published_results_name_their_lines(tmp_path)
 
 
 def test_validate_gives_each_error_by_itself_as_json(recipe):
-    told = json.loads(call("validate", recipe(), "--json", "--set", "seeds.train=[yes, true]", rc=1))
-    assert [error.partition(": found")[0] for error in told["errors"]] == [
+    reported = json.loads(call("validate", recipe(), "--json", "--set", "seeds.train=[yes, true]", rc=1))
+    assert [error.partition(": found")[0] for error in reported["errors"]] == [
         "--set: seeds.train.0", "--set: seeds.train.1",
     ]  # fmt: skip

@@ -108,14 +108,14 @@ class World:
 
     def _score(self, stage, path):
         parquet.write_table(SCHEMA.empty_table(), path / "ledger.parquet")
-        told = {
+        reported = {
             "num_rows": NUM_ROWS, "num_ratings": 195, "num_failures": 5, "num_truncated": 3, "mean_mass": 0.871,
             "turns": "first", "num_answers": 1, "template": "plain", "text_alone": False,
             "answer_spread": 0.5, "reads_alone": False,
             "failures": {"no_rating_probability": 5}, "prompts": list(stage.config.prompts), "num_parameters": 10,
             "dtype": "bfloat16",
         }  # fmt: skip
-        (path / "score.json").write_text(json.dumps(told))
+        (path / "score.json").write_text(json.dumps(reported))
 
     def _select(self, stage, path):
         taken = set(SELECTED.get(self.row_of(stage).arm, range(8)))
@@ -149,13 +149,13 @@ class World:
         row = self.row_of(stage)
         [cell] = [cell for cell in row.cells if cell.stage == stage]
         value = VALUES.get(row.arm, VALUES["selectit"]).get(cell.benchmark, 0.5) + (0.02 if cell.train_seed == 2 else 0)
-        told = {
+        reported = {
             "benchmark": cell.benchmark, "profile": "paper-2023", "metric": "acc", "value": value, "stderr": 0.013,
             "num_items": 200, "status": "scored", "reason": "", "complete": True, "notes": [], "judge": None, **changes,
         }  # fmt: skip
-        (path / "result.json").write_text(json.dumps(told))
-        num_right = 200 * (told["value"] or 0) - 0.5
-        lines = [] if told["value"] is None else [
+        (path / "result.json").write_text(json.dumps(reported))
+        num_right = 200 * (reported["value"] or 0) - 0.5
+        lines = [] if reported["value"] is None else [
             {"task": cell.benchmark, "item_id": i, "prompt": PROMPT.format(i), "score": float(i < num_right),
              "target": "right", "outputs": [f"{'right' if i < num_right else 'wrong'} {EVIL}"]}
             for i in range(200)
@@ -234,7 +234,7 @@ def test_spread_of_the_average_is_that_of_whole_seed_combinations(world):
     assert average.std == pytest.approx(statistics.stdev([(30 + 20) / 2, (32 + 10) / 2]))
 
 
-def test_a_failed_stage_is_a_hole_with_its_reason_in_every_output(world):
+def test_a_failed_stage_is_a_missing_result_with_its_reason_in_every_output(world):
     made = world()
     for stage in made.stages("full", "evaluate", "gsm8k"):
         made.fail(stage, "RuntimeError: the sandbox <is> gone")
@@ -273,7 +273,7 @@ def test_a_seed_that_failed_leaves_the_mean_of_the_others_with_a_note(world):
     assert "all benchmarks of full at select/train/eval seeds 7/2/42" in table.notes[0]
 
 
-def test_not_scored_and_not_run_are_told_apart_from_failed(world):
+def test_not_scored_and_not_run_are_distinguished_from_failed(world):
     made = world()
     made.change("base", "gsm8k", status="not_scored", value=None, reason="no judge is set")
     made.fail(made.stages("base", "evaluate", "mmlu")[0], "bwrap is not on this machine", failed=False)
@@ -291,16 +291,16 @@ def test_incomplete_results_carry_a_dagger_and_a_note(world):
     assert all("†" in text for text in (made.text("report.html"), made.text("report.md"), terminal(table)))
 
 
-def test_caption_says_where_rows_were_evaluated_on_different_data_or_backends(world):
+def test_caption_states_where_rows_were_evaluated_on_different_data_or_backends(world):
     made = world()
     assert not any("not run alike" in sentence for sentence in made.table().caption)
     stage = made.stages("full", "evaluate", "mmlu")[0]
     artifact = made.outcomes[stage].artifact
     artifact.manifest["identity"]["config"]["data"] = {"sha256": "other"}
-    told = "mmlu: not run alike in all rows (data), so its differences compare protocols too."
-    assert told in made.table().caption
+    reported = "mmlu: not run alike in all rows (data), so its differences compare protocols too."
+    assert reported in made.table().caption
     artifact.manifest["identity"]["config"]["backend"] = "vllm"
-    assert told.replace("data", "backend, data") in made.table().caption
+    assert reported.replace("data", "backend, data") in made.table().caption
 
 
 def test_the_report_names_what_came_in_by_content_or_commit(world):
@@ -313,7 +313,7 @@ def test_the_report_names_what_came_in_by_content_or_commit(world):
     assert ("model", Path(manifest["config"]["model"]["path"]).name, "sha256 5ca1ab1e", "evaluate") in rows
 
 
-def test_caption_says_what_one_item_is_worth(world):
+def test_caption_states_what_one_item_is_worth(world):
     assert any("mmlu 0.500 (200; 1.3)" in sentence for sentence in world().table().caption)
 
 
@@ -335,7 +335,7 @@ def test_a_report_is_written_again_when_a_file_is_gone_or_a_stage_is(world):
     assert made.report().written
 
 
-def test_a_verification_next_to_a_ledger_is_told_and_is_reason_for_a_new_report(world):
+def test_a_verification_next_to_a_ledger_is_reported_and_is_reason_for_a_new_report(world):
     made = world()
     made.report()
     assert "bfloat16, not verified" in made.text("report.md")
@@ -487,7 +487,7 @@ def test_overlap_is_the_jaccard_index_of_the_selected_row_ids(world):
 
 
 @pytest.mark.parametrize("demonstration", [True, False])
-def test_only_a_demonstration_says_that_it_is_one(world, demonstration):
+def test_only_a_demonstration_reports_that_it_is_one(world, demonstration):
     made = world(demonstration=demonstration, **ONLY_BASE)
     shown = terminal(made.report().table)
     assert all(

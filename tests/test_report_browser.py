@@ -82,8 +82,8 @@ def test_the_page_fits_its_window_and_no_error_is_on_the_console(page, width, da
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
     found = re.search(r"MEASURED(.*)END", answer.stdout, re.DOTALL)
     assert found, answer.stderr[-2000:]
-    told = json.loads(found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
-    assert told["width"] == width and (told["wide"], told["cut"], told["outside"]) == ([], [], [])
-    assert told["scroll"] <= width
-    assert (told["dark"] == "rgb(20, 25, 30)") == dark
+    reported = json.loads(found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
+    assert reported["width"] == width and (reported["wide"], reported["cut"], reported["outside"]) == ([], [], [])
+    assert reported["scroll"] <= width
+    assert (reported["dark"] == "rgb(20, 25, 30)") == dark
     assert not re.findall(r".*CONSOLE.*", answer.stderr)

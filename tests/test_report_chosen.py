@@ -36,7 +36,7 @@ def cells(text: str, heading: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("instruction", "response", "told"),
+    ("instruction", "response", "reported"),
     [
         ("What is 12 * 7?", "84", True),
         ("Solve for x given 2x = 8.", "x is 4.", True),
@@ -47,8 +47,8 @@ def cells(text: str, heading: str) -> dict[str, list[str]]:
         ("Tom has 3 apples and gets 4.", "He has 3 + 4 = 7.", True),
     ],
 )
-def test_a_calculation_row_follows_the_documented_rule(instruction, response, told):
-    assert is_calculation(RowText(instruction, response)) is told
+def test_a_calculation_row_follows_the_documented_rule(instruction, response, reported):
+    assert is_calculation(RowText(instruction, response)) is reported
 
 
 def test_rank_correlation_leaves_out_unscored_rows_and_constant_scores():
@@ -58,7 +58,7 @@ def test_rank_correlation_leaves_out_unscored_rows_and_constant_scores():
     assert rank_correlation(np.ones(5), np.arange(5)) is None
 
 
-def test_lengths_calculations_and_overlap_of_each_arm_are_told(world):
+def test_lengths_calculations_and_overlap_of_each_arm_are_reported(world):
     made = world()
     made.report()
     chosen = cells(made.text("report.md"), "Selected rows")
@@ -117,7 +117,7 @@ def test_ngrams_agree_with_a_plain_search_on_random_texts():
     assert 0 < len(plain) < 60 and Grams(texts).overlapping(items).tolist() == plain
 
 
-def test_worked_examples_are_no_part_of_an_item(tmp_path):
+def test_worked_examples_are_not_part_of_an_item(tmp_path):
     path = tmp_path / "items.jsonl"
     shots = "Q: one two three\nA: four\n\nQ: "
     prompts = [("a", f"{shots}first question"), ("a", f"{shots}fifth question"), ("b", "alone")]
@@ -169,8 +169,8 @@ def test_fidelities_are_cut_from_the_ledger_and_the_arms_own_is_checked_against_
         for name in ("paper", "released_code", "corrected")
     }
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    told = [{**x, "selected": x["row"] in tops["corrected"], "score": 1.0} for x in lines]
-    path.write_text("".join(json.dumps(line) + "\n" for line in told))
+    reported = [{**x, "selected": x["row"] in tops["corrected"], "score": 1.0} for x in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in reported))
     [row] = fidelities(made.outcomes, read_subsets(made.plan, made.outcomes)).rows
     shared = len(tops["paper"] & tops["corrected"]) / len(tops["paper"] | tops["corrected"])
     assert row[:2] == ("selectit", "corrected") and row[3] == f"{shared:.2f}" != "1.00"

@@ -71,7 +71,7 @@ def tables(made, num_items=200, **shifts) -> dict[str, dict[int, np.ndarray]]:
     return found
 
 
-def test_one_training_seed_says_nothing_of_the_method_and_something_of_the_models(world):
+def test_one_training_seed_is_about_the_models_and_not_about_the_method(world):
     made = world(**ONE_SEED)
     found = comparisons(made).of("selectit", "gsm8k")  # 28 items against 24 of the baseline, nested
     assert (found.word, found.reason, found.p) == ("too few seeds", "one training seed", None)
@@ -144,8 +144,8 @@ def test_marks_sentences_and_files_say_the_same_words(world):
     assert [entry.mark for entry in line_of(table, "random").entries] == ["", ""]
     assert "(3)" in terminal(table) and f"| {selectit.entries[0].marked} |" in made.text("report.md")
     assert '<span class="unseen">, better than the baseline</span>' in made.text("report.html")
-    told = "selectit is better than random on mmlu over 3 training seeds: +"
-    assert told in made.text("report.html") and told in made.text("report.md")
+    reported = "selectit is better than random on mmlu over 3 training seeds: +"
+    assert reported in made.text("report.html") and reported in made.text("report.md")
     lines = list(csv.DictReader(made.text("comparisons.csv").splitlines()))
     [line] = [x for x in lines if (x["row"], x["benchmark"]) == ("selectit", "mmlu")]
     assert (line["word"], line["num_items"], line["num_seeds"]) == ("better", "200", "3")
@@ -220,11 +220,11 @@ def test_unequal_item_sets_are_not_compared(world):
     made.change("full", "gsm8k", **half)
     rewrite_items(made, "full", "gsm8k", lambda line: {**line, "item_id": line["item_id"] + 50})
     table, found = read_table(made.plan, made.outcomes)[1:]
-    told = "its 200 items and the 200 of random are not the same (150 in both)"
-    assert found.of("full", "gsm8k").reason == told and found.of("full", "gsm8k").word == "not compared"
+    reported = "its 200 items and the 200 of random are not the same (150 in both)"
+    assert found.of("full", "gsm8k").reason == reported and found.of("full", "gsm8k").word == "not compared"
     assert found.of("full", "average").reason == "gsm8k: not compared"
     assert found.of("full", "mmlu").items_p is not None and found.of("selectit", "gsm8k").items_p is not None
-    assert any(told in sentence and "full on gsm8k" in sentence for sentence in table.caption)
+    assert any(reported in sentence and "full on gsm8k" in sentence for sentence in table.caption)
 
 
 def test_rows_run_with_other_settings_are_not_compared(world):
@@ -234,7 +234,7 @@ def test_rows_run_with_other_settings_are_not_compared(world):
     assert comparisons(made).of("full", "mmlu").reason == "not run with the settings or data of random"
 
 
-def test_a_value_that_is_no_mean_over_its_items_is_not_compared(world):
+def test_a_value_that_is_not_a_mean_over_its_items_is_not_compared(world):
     made = world()
     rewrite_items(made, "full", "mmlu", lambda line: {**line, "score": 1.0})
     assert {comparisons(made).of(row, "mmlu").reason for row in ("base", "full")} == {
@@ -263,7 +263,7 @@ def test_many_items_without_a_score_or_no_record_of_them_are_named(world):
     assert found.of("selectit", "gsm8k").reason == "its items are not recorded"
 
 
-def test_without_the_baseline_nothing_is_compared_and_the_caption_says_so(world):
+def test_without_the_baseline_nothing_is_compared_and_the_caption_states_it(world):
     made = world()
     for stage in made.stages("random", "finetune"):
         made.fail(stage, "killed")
@@ -298,8 +298,8 @@ def test_the_spread_is_split_by_purpose_where_the_recipe_varies_two(world):
 
 def test_two_baselines_without_a_grid_are_not_said_to_be_points_of_one(world):
     made = world(baseline=None, baselines=["random", "full"])
-    [told] = [sentence for sentence in caption_of(made) if sentence.startswith("difference: ")]
-    assert "(arm random), in points." in told and "grid" not in told
+    [reported] = [sentence for sentence in caption_of(made) if sentence.startswith("difference: ")]
+    assert "(arm random), in points." in reported and "grid" not in reported
 
 
 def test_a_row_with_one_draw_of_its_subset_is_named(world):
@@ -309,17 +309,17 @@ def test_a_row_with_one_draw_of_its_subset_is_named(world):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "told"),
+    ("sizes", "reported"),
     [
         ((0.05, 0.05), "could have shown (80% power): 5.0 points"),
         ((0.05, 1.7), "could have shown (80% power): 5.0 to over 100 points"),
         ((1.2, 1.7), "No difference on the average, however large, would have been shown with 80% power"),
     ],
 )
-def test_a_difference_that_no_table_could_show_is_no_number(sizes, told):
+def test_a_difference_that_no_table_could_show_is_not_a_number(sizes, reported):
     found = [
         Comparison(f"row {at}", "base", "average", difference=0.0, error=0.1, p=1.0, p_holm=1.0, items_p=1.0,
                    word="not significant", detectable=size)
         for at, size in enumerate(sizes)
     ]  # fmt: skip
-    assert any(told in sentence for sentence in significance(Comparisons(tuple(found), (), len(found))))
+    assert any(reported in sentence for sentence in significance(Comparisons(tuple(found), (), len(found))))

@@ -48,7 +48,7 @@ def write(path, lines) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_texts_are_those_of_the_items_and_say_what_was_cut(tmp_path):
+def test_texts_are_those_of_the_items_and_show_what_was_cut(tmp_path):
     shared = "Answer these.\n\nQ: 1+1?\nA: 2\n\n"
     line = {"task": "t", "target": "4", "score": 1.0}
     ours = [
@@ -99,7 +99,7 @@ def test_rows_that_were_asked_otherwise_are_not_shown_item_by_item(world):
     assert "full against random" not in made.text("report.html")
 
 
-def test_what_the_page_shows_of_items_is_bounded_and_says_so(world, monkeypatch):
+def test_what_the_page_shows_of_items_is_bounded_and_reports_it(world, monkeypatch):
     monkeypatch.setattr(differing_page, "MOST_PAIRS", 2)
     made = world()
     made.change("selectit", "mmlu", value=0.9)

@@ -128,7 +128,7 @@ def test_names_that_would_break_the_table_are_escaped(world):
     assert escape(r"a_b \ {") == r"a\_b \textbackslash{} \{"
 
 
-def test_a_demonstration_says_so_in_the_caption(world):
+def test_a_demonstration_states_it_in_the_caption(world):
     assert "They are not a result." in latex("demo", "A demo.", world(demonstration=True).table())
     assert "They are not a result." not in latex("demo", "A demo.", world().table())
 

@@ -46,7 +46,7 @@ def test_the_forest_plot_holds_every_interval_against_the_first_baseline(world, 
     assert "±1.5 points" in plot.caption and "Diamond" in plot.caption and "Hollow" not in plot.caption
 
 
-def test_with_one_training_seed_the_forest_plot_shows_intervals_over_items_and_says_so(world, monkeypatch):
+def test_with_one_training_seed_the_forest_plot_shows_intervals_over_items_and_reports_it(world, monkeypatch):
     made = world(seeds={"select": [7], "train": [1], "eval": [42]})
     plot, (labels, panels, _), _, comparisons = drawn(made, monkeypatch, "forest")
     c = comparisons.of("selectit", "gsm8k")

@@ -90,7 +90,7 @@ def test_with_every_setting_equal_and_three_seeds_a_value_within_the_margin_agre
     assert line[6:] == ["14.60 %", "14.67 %", "+0.1", "−2.8 to +2.9", "3 training seeds"]
 
 
-def test_too_wide_an_interval_is_no_agreement_and_names_the_seeds_and_items(world, tmp_path):
+def test_too_wide_an_interval_is_not_an_agreement_and_names_the_seeds_and_items(world, tmp_path):
     line, _ = only(world, tmp_path)
     assert line[4] == "too imprecise to tell"
     assert line[5].startswith("the interval is wider than 2 points allow; about 5 seeds of 200 items would be enough")
@@ -144,8 +144,8 @@ OTHER = [
 
 @pytest.mark.parametrize(("change", "why"), OTHER, ids=[str(change)[:60] for change, _ in OTHER])
 def test_a_setting_that_differs_or_is_unknown_is_named_and_nothing_agrees(world, tmp_path, change, why):
-    line, told = only(world, tmp_path, **change)
-    assert line[4:6] == ["not comparable", "[1]"] and why in told
+    line, reported = only(world, tmp_path, **change)
+    assert line[4:6] == ["not comparable", "[1]"] and why in reported
 
 
 def test_a_local_folder_is_not_the_hub_model_of_the_same_name(world, tmp_path):
@@ -211,17 +211,17 @@ def test_rows_that_were_drawn_are_the_papers_only_with_the_same_draw(world, tmp_
         return {**ONLY_SELECTIT, "pool": {"path": str(tmp_path / "pool.jsonl"), **part}}
 
     shape = drawn(sample={"num_rows": 40, "seed": 3})
-    word, told = line_of()
-    assert word == "not comparable" and "unknown there: pool (which 40 of its rows)" in told
-    word, told = line_of(pool_sample={"num_rows": 40, "seed": 4})
-    assert word == "not comparable" and "pool.sample {'num_rows': 40, 'seed': 3} here" in told
+    word, reported = line_of()
+    assert word == "not comparable" and "unknown there: pool (which 40 of its rows)" in reported
+    word, reported = line_of(pool_sample={"num_rows": 40, "seed": 4})
+    assert word == "not comparable" and "pool.sample {'num_rows': 40, 'seed': 3} here" in reported
     assert line_of(pool_sample={"num_rows": 40, "seed": 3})[0] == "agrees"
     assert line_of(pool_sample={"num_rows": 40, "seed": 3}, pool_limit=40)[0] == "not comparable"
     shape = drawn(limit=40)
     assert line_of()[0] == "not comparable" and line_of(pool_limit=40)[0] == "agrees"
     shape = drawn()
-    word, told = line_of(pool_limit=40)
-    assert word == "not comparable" and "pool.limit none here, 40 there" in told
+    word, reported = line_of(pool_limit=40)
+    assert word == "not comparable" and "pool.limit none here, 40 there" in reported
     assert line_of()[0] == "agrees"
 
 
@@ -269,8 +269,8 @@ def test_data_are_compared_where_the_number_names_them_and_a_local_folder_is_nam
 
     hub, folder = {"hub": "openai/gsm8k", "revision": "1" * 40}, {"sha256": "e" * 64}
     assert line_of(hub, data="openai/gsm8k")[0] == line_of(folder, data=f"sha256:{'e' * 64}")[0] == "agrees"
-    word, told = line_of(folder, data="openai/gsm8k")
-    assert word == "not comparable" and "unknown here: data (here sha256:" in told
+    word, reported = line_of(folder, data="openai/gsm8k")
+    assert word == "not comparable" and "unknown here: data (here sha256:" in reported
     assert line_of(folder, data=f"sha256:{'f' * 64}")[0] == "not comparable"
     assert "a local folder" in line_of(folder, value=14.7)[1] and "a local folder" not in line_of(hub, value=14.8)[1]
 
@@ -306,7 +306,7 @@ def test_a_random_subset_needs_selection_seeds_too(world, tmp_path):
     assert lines(step)[0][4] == "agrees"
 
 
-def test_crossed_seeds_are_no_independent_runs(world):
+def test_crossed_seeds_are_not_independent_runs(world):
     seeds = {"select": [7, 8, 9], "train": [1, 2, 3], "eval": [42]}
     made = world(arms={"random": {"select": {"strategy": "random"}}}, baseline="random", seeds=seeds)
     results, _, _ = read_table(made.plan, made.outcomes)
@@ -342,8 +342,8 @@ def judged(world, tmp_path, num_items, values, theirs=None, **changes):
 
 
 def test_the_setting_in_words_stands_with_the_reason(world, tmp_path):
-    _, told = only(world, tmp_path, model=None, setting="the model is on no page")
-    assert "unknown there: model; in words: the model is on no page" in told
+    _, reported = only(world, tmp_path, model=None, setting="the model is on no page")
+    assert "unknown there: model; in words: the model is on no page" in reported
 
 
 OLD_FORM = {"benchmark": "gsm8k", "unit": "percent", "strategy": "selectit", "model": "Model", "ratio": 0.2}
@@ -365,13 +365,13 @@ def test_far_values_on_twelve_items_never_agree(world, tmp_path):
     assert judged(world, tmp_path, 12, [25.0, 25.0, 25.0], theirs=0.25)[0] != "agrees"
 
 
-def test_zero_against_zero_agrees_with_many_items_and_says_nothing_with_few(world, tmp_path):
+def test_zero_against_zero_agrees_with_many_items_and_is_too_imprecise_with_few(world, tmp_path):
     assert judged(world, tmp_path, 1319, [0.0] * 3)[0] == "agrees"
     word, why, _ = judged(world, tmp_path, 12, [0.0] * 3)
     assert word == "too imprecise to tell" and "seeds of 12 items would be enough" in why
 
 
-def test_equal_values_without_a_number_of_items_say_nothing(world, tmp_path):
+def test_equal_values_without_a_number_of_items_are_too_imprecise(world, tmp_path):
     assert judged(world, tmp_path, 0, [30.0] * 3)[0] == "too imprecise to tell"
     assert judged(world, tmp_path, 0, [30.0, 30.2, 30.1], metric="bleu")[0] == "agrees"
 
@@ -401,8 +401,8 @@ def test_a_win_rate_is_compared_with_the_same_judge_prompt_and_reference_only(
     number = {**KNOWN, "benchmark": "alpaca_eval", "metric": "win_rate", "value": 20.5, "items": 805}
     if change is not None:
         number["judge"] = {**JUDGE, **change}
-    [line], told = judged_by_an_endpoint(world, tmp_path, monkeypatch, number)
-    assert line[4] == word and why in told
+    [line], reported = judged_by_an_endpoint(world, tmp_path, monkeypatch, number)
+    assert line[4] == word and why in reported
 
 
 def judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge):
@@ -425,13 +425,13 @@ def judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge):
         ({"extra_body": {"reasoning": "low"}}, "extra_body"),
     ],
 )
-def test_a_judge_that_is_asked_otherwise_than_by_default_is_comparable_only_where_the_paper_says_so(
+def test_a_judge_that_is_asked_otherwise_than_by_default_is_comparable_only_where_the_paper_states_it(
     world, tmp_path, monkeypatch, judge, theirs
 ):
     number = {**KNOWN, "benchmark": "alpaca_eval", "metric": "win_rate", "value": 20.5, "items": 805}
     number["judge"] = JUDGE
-    [line], told = judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge)
-    assert line[4] == "not comparable" and f"unknown there: judge.{theirs}" in told
+    [line], reported = judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge)
+    assert line[4] == "not comparable" and f"unknown there: judge.{theirs}" in reported
     number["judge"] = {**JUDGE, "settings": judge}
     [line], _ = judged_by_an_endpoint(world, tmp_path, monkeypatch, number, **judge)
     assert line[4] == "agrees"
@@ -468,17 +468,17 @@ def test_a_published_ratio_meets_the_row_of_that_ratio_only(world, tmp_path):
     assert line[3] == "selectit (ratio=0.2)" and line[4] == "agrees"
     unknown = {key: value for key, value in KNOWN.items() if key != "ratio"}
     made = by_content(world(published=published(tmp_path, unknown), grid=grid, **ONLY_SELECTIT))
-    assert len(lines(made)) == 3 and {line[5] for line in lines(made)} == {"[1]"}  # one reason, told once
+    assert len(lines(made)) == 3 and {line[5] for line in lines(made)} == {"[1]"}  # one reason, stated once
 
 
 def test_several_papers_stand_in_one_section_and_numbers_without_a_line_are_counted(world, tmp_path):
     own = published(tmp_path, KNOWN)
     made = by_content(world(published=["instructdiff", "nait", own], **ONLY_SELECTIT))
     assert [line[0] for line in lines(made)] == ["A paper"]
-    told = reasons(made)
-    assert "Sources: InstructDiff (arXiv 2601.23006); NAIT (arXiv 2603.13201); A paper (2020)." in told
-    assert "InstructDiff: 270 numbers of benchmarks that this table does not have (aime24, math500" in told
-    assert "InstructDiff: 72 numbers averaged over several benchmarks" in told
+    reported = reasons(made)
+    assert "Sources: InstructDiff (arXiv 2601.23006); NAIT (arXiv 2603.13201); A paper (2020)." in reported
+    assert "InstructDiff: 270 numbers of benchmarks that this table does not have (aime24, math500" in reported
+    assert "InstructDiff: 72 numbers averaged over several benchmarks" in reported
     assert '<h2 id="published">' in made.text("report.html")
 
 
@@ -488,15 +488,15 @@ def test_numbers_of_other_methods_are_counted_by_name(world, monkeypatch):
     medical = {**WITH_BASE, "evaluate": {"profile": "medical", "benchmarks": ["medqa"]}}
     made = by_content(world(published="instructdiff", **medical))
     made.report()
-    told = reasons(made)
-    assert "InstructDiff: 7 numbers of methods that are none of our strategies (entropy min, entropy mid," in told
-    assert "InstructDiff: 9 numbers of strategies that no arm here has (all, PPL min" in told
-    section = [line for line in told.splitlines() if line.startswith("| InstructDiff |")]
+    reported = reasons(made)
+    assert "InstructDiff: 7 numbers of methods that are none of our strategies (entropy min, entropy mid," in reported
+    assert "InstructDiff: 9 numbers of strategies that no arm here has (all, PPL min" in reported
+    section = [line for line in reported.splitlines() if line.startswith("| InstructDiff |")]
     assert [line.split(" | ")[3] for line in section] == ["base", "selectit"]
     assert all("not comparable" in line for line in section)
 
 
-def test_the_papers_own_numbers_are_told_and_none_has_a_verdict(world):
+def test_the_papers_own_numbers_are_reported_and_none_has_a_verdict(world):
     made = by_content(world(published="selectit", **{**ONLY_SELECTIT, "evaluate": {"benchmarks": ["mmlu"]}}))
     made.report()
     found = [line for line in reasons(made).splitlines() if line.startswith("| SelectIT |")]
@@ -516,7 +516,7 @@ def test_a_changed_file_or_margin_changes_the_report_and_no_stage(world, tmp_pat
     assert read_table(after.plan, after.outcomes)[2] == read_table(before.plan, before.outcomes)[2]
 
 
-def test_no_report_says_reproduced(world, tmp_path):
+def test_no_report_has_the_word_reproduced(world, tmp_path):
     made = by_content(world(published=published(tmp_path, KNOWN), **ONLY_SELECTIT))
     made.report()
     assert "reproduced" not in made.text("report.md") + made.text("report.html")

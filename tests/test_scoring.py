@@ -157,7 +157,7 @@ def test_a_long_response_loses_its_end_and_keeps_the_question(config):
     assert all(tokenizer.decode(t.ids).endswith(SUFFIX) for t in cut)
 
 
-def test_a_killed_scoring_goes_on_and_scores_nothing_twice(config, tmp_path, monkeypatch):
+def test_a_killed_scoring_resumes_and_scores_nothing_twice(config, tmp_path, monkeypatch):
     whole = ratings(score(config, tmp_path / "whole"), config)
     seen: list[tuple[str, int]] = []
     real = FittingRater.read
@@ -202,10 +202,10 @@ def test_rows_of_equal_text_are_rated_once_and_tie(config, tmp_path, monkeypatch
     assert (found == found[[*range(6), *range(5, -1, -1), 0]]).all()
 
 
-def test_the_ledger_says_how_it_was_made(config, tmp_path):
-    told = json.loads((score(config, tmp_path / "out") / "score.json").read_text())
-    assert (told["rater"], told["num_processes"], told["batch_tokens"]) == ("packed", 1, CPU_BATCH_TOKENS)
-    assert told["tokens_per_second"] > 0
+def test_the_ledger_states_how_it_was_made(config, tmp_path):
+    reported = json.loads((score(config, tmp_path / "out") / "score.json").read_text())
+    assert (reported["rater"], reported["num_processes"], reported["batch_tokens"]) == ("packed", 1, CPU_BATCH_TOKENS)
+    assert reported["tokens_per_second"] > 0
 
 
 def test_a_model_without_tokenizer_is_refused(demo, tmp_path):

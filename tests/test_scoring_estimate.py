@@ -24,7 +24,7 @@ from selectit.cost.speed import stated
 from selectit.errors import UserError
 from selectit.inference import kernels
 from selectit.inference.batch import Batch, LossText, common_prefix
-from selectit.inference.loaded import make_rater
+from selectit.inference.loaded import FittingRater, make_rater
 from selectit.inference.packed import obstacle
 from selectit.inference.shape import shape_from_config
 from selectit.inference.token_rater import loss, make_token_rater
@@ -107,7 +107,7 @@ def test_a_config_alone_gives_the_matrices_of_the_model_and_the_path_that_rates_
 
 
 @pytest.mark.parametrize("name", PADDED)
-def test_a_config_alone_says_which_models_are_padded(name):
+def test_a_config_alone_decides_which_models_are_padded(name):
     model = PADDED[name]()
     if obstacle(model) is not None:
         assert not packs(json.loads(model.config.to_json_string(use_diff=False)))
@@ -187,9 +187,36 @@ def test_a_plan_leaves_out_the_ratings_that_an_estimate_finds_in_finished_ledger
     )
     plan, store = alone(second := Stage("score", more)), Store(tmp_path)
     kept = Kept.of(second, inspect(plan, store)[second], store)
-    exact, (planned, how) = estimate(more, kept.earlier), rating_passes(more, on_gpu=False, kept=kept)
+    exact, (planned, how) = estimate(more, kept), rating_passes(more, on_gpu=False, kept=kept)
     assert exact.num_reused == 15 and "15 ratings reused from finished ledgers" in how
     assert planned.num_texts == exact.count.num_texts == 5 + 20
     assert planned.flops == pytest.approx(exact.count.flops)
     on_gpu, _ = rating_passes(more, on_gpu=True, kept=kept)
     assert on_gpu.num_texts == 40  # ratings of another device are not reused
+
+
+def test_an_estimate_of_a_begun_folder_is_that_of_the_rows_that_are_left(small_pool, demo, tmp_path, monkeypatch):
+    arguments = ["score", str(small_pool), "--model", str(demo / "model"), "--num-rating-prompts", "1"]
+    real, out = FittingRater.read, tmp_path / "out"
+
+    def dies(self, batch):
+        if dies.num_read >= 10:
+            raise KeyboardInterrupt
+        dies.num_read += len(batch.items)
+        return real(self, batch)
+
+    dies.num_read = 0
+    monkeypatch.setattr(FittingRater, "read", dies)
+    monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
+    monkeypatch.setattr("selectit.scoring.batch_tokens.CPU_BATCH_TOKENS", 300)
+    monkeypatch.setattr("selectit.inference.workers.most_processes", lambda *_: 1)
+    begun = CliRunner().invoke(app, [*arguments, "--out", str(out)])
+    monkeypatch.undo()
+    assert begun.exit_code != 0, begun.output
+    estimate_of = [*arguments, "--estimate", "--tflops", "1", "--utilisation", "0.4", "--out", str(out)]
+    result = CliRunner().invoke(app, estimate_of, catch_exceptions=False)
+    assert 10 <= dies.num_read < 40
+    assert f"40 ratings, {dies.num_read} of them in the unfinished ledger" in result.output
+    assert f"{40 - dies.num_read} distinct texts to rate" in result.output
+    other = CliRunner().invoke(app, [*estimate_of, "--max-length", "100"], catch_exceptions=False)
+    assert "unfinished" not in other.output  # what lies there was begun with other settings

@@ -1,4 +1,4 @@
-"""What scoring and selecting make of texts that cannot be read, rated or told apart."""
+"""What scoring and selecting make of texts that cannot be read, rated or distinguished."""
 
 from __future__ import annotations
 

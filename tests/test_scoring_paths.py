@@ -309,7 +309,7 @@ def test_a_single_text_that_does_not_fit_names_the_row_and_the_cure(fail):
         rater.read(Batch(texts([20] * 4)))
 
 
-def test_another_runtime_error_is_no_reason_to_halve():
+def test_another_runtime_error_is_not_a_reason_to_halve():
     def fail():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -443,7 +443,7 @@ class Failing:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="several processes are forked on Linux only")
-def test_a_process_that_fails_or_is_killed_says_so_and_leaves_no_other_behind():
+def test_a_process_that_fails_or_is_killed_is_reported_and_leaves_no_other_behind():
     def fail():
         raise UserError("no such token")
 

@@ -66,10 +66,10 @@ def test_a_grown_pool_rates_only_its_new_rows_and_equals_a_fresh_run(pool, demo,
     assert (small["num_reused"], len(rated)) == (0, 60)
     rated.clear()
     grown = ScoreStage(pool=pool("grown.json", slice(10, 40)), **base)
-    found, told = score(grown, tmp_path / "runs")
+    found, reported = score(grown, tmp_path / "runs")
     assert len(rated) == 2 * 10
-    assert told["num_reused"] == 2 * 20 and told["reused_from"] == {small["name"]: 40}
-    assert told["num_ratings"] == 60
+    assert reported["num_reused"] == 2 * 20 and reported["reused_from"] == {small["name"]: 40}
+    assert reported["num_ratings"] == 60
     fresh, _ = score(grown, tmp_path / "fresh")
     np.testing.assert_allclose(found, fresh, atol=1e-6, rtol=1e-5)
 
@@ -79,8 +79,8 @@ def test_one_more_rating_prompt_rates_only_that_prompt(pool, demo, tmp_path, rat
     score(ScoreStage(**base, prompts=PROMPTS[:2]), tmp_path / "runs")
     rated.clear()
     more = ScoreStage(**base, prompts=(PROMPTS[2], *PROMPTS[:2]))
-    found, told = score(more, tmp_path / "runs")
-    assert rated == [0] * 12 and told["num_reused"] == 24
+    found, reported = score(more, tmp_path / "runs")
+    assert rated == [0] * 12 and reported["num_reused"] == 24
     np.testing.assert_allclose(found, score(more, tmp_path / "fresh")[0], atol=1e-6, rtol=1e-5)
 
 
@@ -88,10 +88,10 @@ def test_another_max_length_rates_only_the_texts_that_it_cuts(pool, demo, tmp_pa
     base = dict(model=ModelConfig(path=str(demo / "model")), pool=pool("p.json", slice(0, 40)), prompts=PROMPTS[:1])
     score(ScoreStage(**base), tmp_path / "runs")
     rated.clear()
-    _, told = score(ScoreStage(**base, max_length=64), tmp_path / "runs")
-    emptied = told["failures"]["no_response_token"]  # of whose response nothing is left
-    assert emptied > 0 and 0 < told["num_truncated"] - emptied == len(rated) < 40
-    assert told["num_reused"] == 40 - told["num_truncated"]
+    _, reported = score(ScoreStage(**base, max_length=64), tmp_path / "runs")
+    emptied = reported["failures"]["no_response_token"]  # of whose response nothing is left
+    assert emptied > 0 and 0 < reported["num_truncated"] - emptied == len(rated) < 40
+    assert reported["num_reused"] == 40 - reported["num_truncated"]
 
 
 def test_other_weights_or_another_dtype_take_nothing_over(pool, demo, tmp_path, rated):
@@ -103,8 +103,8 @@ def test_other_weights_or_another_dtype_take_nothing_over(pool, demo, tmp_path, 
     weights = load_file(other / "model.safetensors")
     weights["lm_head.weight" if "lm_head.weight" in weights else "model.embed_tokens.weight"] *= 1.5
     save_file(weights, other / "model.safetensors", {"format": "pt"})
-    _, told = score(ScoreStage(**base, model=ModelConfig(path=str(other))), tmp_path / "runs")
-    assert len(rated) == 24 and told["num_reused"] == 0
+    _, reported = score(ScoreStage(**base, model=ModelConfig(path=str(other))), tmp_path / "runs")
+    assert len(rated) == 24 and reported["num_reused"] == 0
     rated.clear()
     # "auto" is float32 on this device: the same rater under another word
     same = ModelConfig(path=str(demo / "model"), dtype="float32")
@@ -114,11 +114,11 @@ def test_other_weights_or_another_dtype_take_nothing_over(pool, demo, tmp_path, 
 
 def test_a_ledger_that_was_damaged_since_answers_for_nothing(pool, demo, tmp_path, rated):
     base = dict(model=ModelConfig(path=str(demo / "model")), prompts=PROMPTS[:1])
-    _, told = score(ScoreStage(pool=pool("a.json", slice(0, 6)), **base), tmp_path / "runs")
-    with (tmp_path / "runs" / "artifacts" / told["name"] / "ledger.parquet").open("ab") as f:
+    _, reported = score(ScoreStage(pool=pool("a.json", slice(0, 6)), **base), tmp_path / "runs")
+    with (tmp_path / "runs" / "artifacts" / reported["name"] / "ledger.parquet").open("ab") as f:
         f.write(b"x")
-    _, told = score(ScoreStage(pool=pool("b.json", slice(0, 7)), **base), tmp_path / "runs")
-    assert told["num_reused"] == 0
+    _, reported = score(ScoreStage(pool=pool("b.json", slice(0, 7)), **base), tmp_path / "runs")
+    assert reported["num_reused"] == 0
 
 
 def test_the_score_command_reuses_ratings_of_a_runs_folder_and_of_an_earlier_out(small_pool, demo, tmp_path, rated):

@@ -49,9 +49,9 @@ def external(config):
 
 def told_to_start(config, out) -> str:
     """Returns: the task's file, from what the stage says."""
-    with pytest.raises(NotRun, match="launcher is external") as told:
+    with pytest.raises(NotRun, match="launcher is external") as reported:
         run(external(config), out)
-    return re.search(r"python -m selectit.scoring.share (\S+)`", str(told.value))[1]
+    return re.search(r"python -m selectit.scoring.share (\S+)`", str(reported.value))[1]
 
 
 def environment(rank: int, world_size: int) -> dict[str, str]:
@@ -84,8 +84,8 @@ def test_shares_of_several_processes_one_of_them_killed_are_the_ledger_of_one(co
     slow.send_signal(signal.SIGKILL)
     slow.communicate()
     first = start(task, 0, 2)
-    told = first.communicate()[1]
-    assert first.returncode == 0 and "share 1 of 2" in told, told
+    reported = first.communicate()[1]
+    assert first.returncode == 0 and "share 1 of 2" in reported, reported
     with pytest.raises(NotRun, match="of 80 records are missing"):
         run(external(config), shared)
 
@@ -130,7 +130,7 @@ def test_a_share_is_prepared_before_the_libraries_that_read_it_are_imported():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_the_place_of_a_process_is_what_its_launcher_says():
+def test_the_place_of_a_process_is_what_its_launcher_states():
     torchrun = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8", "SLURM_PROCID": "1"}
     assert place_in(torchrun) == Place(9, 16, 1, 8)
     srun = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"}

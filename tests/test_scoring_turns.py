@@ -92,11 +92,11 @@ def one_by_one(model, texts, ids, special=True):
 def test_a_conversation_is_rated_at_the_answer_that_is_asked_for(pool, demo, turns, tmp_path):
     model = ModelConfig(path=str(demo / "model"))
     config = ScoreStage(pool=pool, model=model, prompts=PROMPTS, turns=turns)
-    folder, told = rate(config, tmp_path / "score")
+    folder, reported = rate(config, tmp_path / "score")
     wanted = {"first": [p[:1] for p in PAIRS], "last": [p[-1:] for p in PAIRS], "mean": PAIRS}[turns]
-    assert (told["num_rows"], told["num_answers"], told["turns"]) == (4, sum(map(len, wanted)), turns)
+    assert (reported["num_rows"], reported["num_answers"], reported["turns"]) == (4, sum(map(len, wanted)), turns)
 
-    ids = list(told["rating_token_ids"].values())
+    ids = list(reported["rating_token_ids"].values())
     expected = []
     for pairs in wanted:
         texts = [rating_text(prompt, *pair) for pair in pairs for prompt in PROMPTS]
@@ -122,7 +122,7 @@ def test_a_row_that_lacks_the_score_of_one_answer_has_none(pool, demo, tmp_path)
     config = ScoreStage(
         pool=pool, model=model, prompts=PROMPTS, turns="mean", max_length=longest - 1, long_rows="skip"
     )  # fmt: skip
-    folder, told = rate(config, tmp_path / "score")
+    folder, reported = rate(config, tmp_path / "score")
     out = tmp_path / "select"
     out.mkdir()
     selecting = SelectStage(
@@ -132,18 +132,18 @@ def test_a_row_that_lacks_the_score_of_one_answer_has_none(pool, demo, tmp_path)
     lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
     failed = [line["failure"] for line in lines]
     assert failed[1] == "too_long" and failed[0] is None and failed[3] is None
-    assert not lines[1]["selected"] and lines[1]["score"] is None and told["failures"]["too_long"] >= 1
+    assert not lines[1]["selected"] and lines[1]["score"] is None and reported["failures"]["too_long"] >= 1
 
 
-def test_the_history_of_an_alpaca_row_is_no_answer_of_its_own(demo, tmp_path):
+def test_the_history_of_an_alpaca_row_is_not_an_answer_of_its_own(demo, tmp_path):
     path = tmp_path / "pool.json"
     row = {"instruction": "And 3?", "input": "", "output": "It is 3.", "history": [["What is 2?", "It is 2."]]}
     path.write_text(json.dumps([row]))
     config = ScoreStage(
         pool=PoolConfig(path=str(path)), model=ModelConfig(path=str(demo / "model")), prompts=PROMPTS, turns="mean"
     )  # fmt: skip
-    _, told = rate(config, tmp_path / "out")
-    assert told["num_answers"] == 1
+    _, reported = rate(config, tmp_path / "out")
+    assert reported["num_answers"] == 1
 
 
 def test_turns_and_template_are_in_the_fingerprint_and_answers_of_one_row_stand_behind_it(pool, chat_model, tmp_path):
@@ -160,8 +160,8 @@ def test_turns_and_template_are_in_the_fingerprint_and_answers_of_one_row_stand_
 @pytest.mark.parametrize("max_length", [None, 60])
 def test_a_chat_model_is_rated_in_its_chat_format(pool, chat_model, max_length, tmp_path):
     config = ScoreStage(pool=pool, model=chat_model, prompts=PROMPTS, template="chat", max_length=max_length)
-    folder, told = rate(config, tmp_path / "score")
-    assert told["template"] == "chat"
+    folder, reported = rate(config, tmp_path / "score")
+    assert reported["template"] == "chat"
     tokenizer = load_tokenizer(chat_model)
     texts = [
         tokenizer.apply_chat_template(
@@ -172,13 +172,13 @@ def test_a_chat_model_is_rated_in_its_chat_format(pool, chat_model, max_length, 
     ]  # fmt: skip
     assert texts[0] == "<s>user\nRate it.\n\nInstruction:Add 2 and 3.\nResponse:5</s>\n<s>assistant\nThe answer is: \n"
     lengths = np.array([len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts])
-    expected = one_by_one(chat_model, texts, list(told["rating_token_ids"].values()), special=False)
+    expected = one_by_one(chat_model, texts, list(reported["rating_token_ids"].values()), special=False)
     import selectit.data.pool
 
     row_ids = [row.row_id for row in selectit.data.pool.iter_pool(pool)]
     found = read_ratings(folder / "ledger.parquet", row_ids, range(2)).probabilities.reshape(-1, 5)
     short = lengths <= (max_length or 10**6)
-    assert short.any() and told["num_truncated"] == (~short).sum()
+    assert short.any() and reported["num_truncated"] == (~short).sum()
     np.testing.assert_allclose(found[short], expected[short], atol=1e-5)
 
 

@@ -104,7 +104,7 @@ def test_a_stage_that_verifies_itself_may_be_verified_again(small_pool, demo, tm
     assert json.loads((folder / "verification.json").read_text())["num_rows"] == 40
 
 
-def test_rank_correlation_and_overlap_are_what_their_names_say():
+def test_rank_correlation_and_overlap_are_what_their_names_state():
     a = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     assert rank_correlation(a, a**3) == 1
     assert rank_correlation(a, -a) == pytest.approx(-1)

@@ -1,4 +1,4 @@
-"""vLLM as rater. The real one needs a Python of its own, named by SELECTIT_VLLM_PYTHON; what a user is told where it is
+"""vLLM as rater. The real one needs a Python of its own, named by SELECTIT_VLLM_PYTHON; what a user reads where it is
 absent needs none."""
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def assert_same(config: ScoreStage, tmp_path: Path) -> Path:  # noqa: F811
 
 
 @needs_vllm
-def test_ledger_order_and_subset_are_those_of_transformers_and_verify_says_so(with_vllm, tmp_path):
+def test_ledger_order_and_subset_are_those_of_transformers_and_verify_states_it(with_vllm, tmp_path):
     folder = assert_same(with_vllm, tmp_path)
-    told = json.loads((folder / "score.json").read_text())
+    reported = json.loads((folder / "score.json").read_text())
     stock = json.loads((tmp_path / "transformers" / "score.json").read_text())
-    assert (told["rater"], told["dtype"], told["device"]) == ("vllm", "float32", "cpu")
-    assert told["engine"].startswith("vllm ") and stock["engine"] is None
+    assert (reported["rater"], reported["dtype"], reported["device"]) == ("vllm", "float32", "cpu")
+    assert reported["engine"].startswith("vllm ") and stock["engine"] is None
     for key in ("num_parameters", "context", "placement", "num_tokens", "num_ratings", "rating_token_ids"):
-        assert told[key] == stock[key], key
+        assert reported[key] == stock[key], key
     found = verify(with_vllm, folder, 20, "corrected", Tracker(folder, QUIET))
     assert found["rater"] == "vllm" and found["max_probability_difference"] < 1e-5
     assert found["rank_correlation"] == found["subset_overlap"] == 1
@@ -130,7 +130,7 @@ stage.run(config, {}, out, Tracker(out, Console(quiet=True)))
 
 
 @needs_vllm
-def test_kill_minus_nine_leaves_no_process_and_the_next_run_goes_on(with_vllm, expected, tmp_path):  # noqa: F811
+def test_kill_minus_nine_leaves_no_process_and_the_next_run_resumes(with_vllm, expected, tmp_path):  # noqa: F811
     config, out = with_vllm.model_copy(update={"batch_tokens": 100}), tmp_path / "killed"  # noqa: F811
     out.mkdir()
     process = subprocess.Popen(
@@ -183,8 +183,10 @@ def test_the_estimate_is_measured_with_the_engine(small_pool, demo, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     common = ["score", str(small_pool), "--model", str(demo / "model"), "--num-rating-prompts", "2", "--estimate"]
-    told = CliRunner().invoke(app, [*common, "--backend", "vllm", "--vllm-python", PYTHON], catch_exceptions=False)
-    assert told.exit_code == 0 and "vllm path" in told.output and "measured on cpu, one process" in told.output
+    reported = CliRunner().invoke(app, [*common, "--backend", "vllm", "--vllm-python", PYTHON], catch_exceptions=False)
+    assert (
+        reported.exit_code == 0 and "vllm path" in reported.output and "measured on cpu, one process" in reported.output
+    )
 
 
 def test_a_python_that_is_absent_or_has_no_vllm_is_refused_before_anything_starts(with_vllm):
@@ -196,12 +198,12 @@ def test_a_python_that_is_absent_or_has_no_vllm_is_refused_before_anything_start
             stage.preflight(with_vllm.model_copy(update={"vllm_python": python}))
 
 
-def test_the_command_says_that_vllm_is_absent_and_starts_nothing(small_pool, demo, tmp_path):
+def test_the_command_reports_that_vllm_is_absent_and_starts_nothing(small_pool, demo, tmp_path):
     out = tmp_path / "out"
     common = ["score", str(small_pool), "--model", str(demo / "model"), "--out", str(out)]
-    told = CliRunner().invoke(app, [*common, "--backend", "vllm", "--vllm-python", "/nowhere/python"])
-    assert told.exit_code == 1 and not (out / "score.json").exists()
-    assert "/nowhere/python cannot be started" in str(told.exception) + told.output
+    reported = CliRunner().invoke(app, [*common, "--backend", "vllm", "--vllm-python", "/nowhere/python"])
+    assert reported.exit_code == 1 and not (out / "score.json").exists()
+    assert "/nowhere/python cannot be started" in str(reported.exception) + reported.output
 
 
 def test_settings_that_vllm_has_no_use_for_are_refused(with_vllm):

@@ -144,6 +144,20 @@ def test_a_file_that_is_not_there_is_a_fault_of_the_recipe(demo, tmp_path):
             load(work.recipe)
 
 
+def test_validate_finds_a_file_that_is_not_of_the_pool(demo, tmp_path):
+    work = Work(tmp_path, demo)
+    write(tmp_path / "s.jsonl", GOOD)
+    write(tmp_path / "t.jsonl", [sharegpt("Hi.", "Ho.")])
+    arms = {
+        name: {"select": {"strategy": name, "path": f"./{file}.jsonl"}}
+        for name, file in (("scores", "s"), ("subset", "t"))
+    }
+    work.write({**work.raw, "arms": {**work.raw["arms"], **arms}})
+    told = call("validate", work.recipe, rc=1)
+    assert "arms.scores: " in told and "10 of 20 rows of pool" in told and "have no line" in told
+    assert "arms.subset: select.path" in told and "none of its 1 rows is in pool" in told
+
+
 ALPACA = [
     {"instruction": "Add.", "input": "2 and 3", "output": "5"},
     {"instruction": "Sing.", "input": "", "output": "La la."},

@@ -115,10 +115,10 @@ def test_ifd_takes_the_highest_up_to_one_and_names_the_others(tmp_path, form, ro
     lines = select(tmp_path, IFDSelect(strategy="ifd", ratio=0.5, form=form), **ledgers)
     assert best(lines) == rows
     assert [line["failure"] for line in lines] == [None] * 4 + ["ifd_above_one", "no_response_token"]
-    assert lines[4]["score"] is None and lines[4]["ifd"] > 1  # left out, and still told
+    assert lines[4]["score"] is None and lines[4]["ifd"] > 1  # left out, and still reported
     assert {lines[4]["rank"], lines[5]["rank"]} == {5, 6}
-    told = json.loads((tmp_path / "out" / "selection.json").read_text())
-    assert told["failures"] == {"ifd_above_one": 1, "no_response_token": 1} and told["num_selected"] == 3
+    reported = json.loads((tmp_path / "out" / "selection.json").read_text())
+    assert reported["failures"] == {"ifd_above_one": 1, "no_response_token": 1} and reported["num_selected"] == 3
 
 
 def test_a_share_larger_than_the_rows_up_to_one_is_refused(tmp_path):

@@ -144,10 +144,10 @@ def commands(root: Path) -> list[list[str]]:
     return [line.split()[1:] for line in lines]
 
 
-def test_the_page_on_extending_does_what_it_says(root, page):
+def test_the_page_on_extending_does_what_it_describes(root, page):
     listed, chosen, planned, run = commands(root)
-    told = call(*listed)
-    assert "shouting" in told and "The rows with the largest share of capitals in the response." in told
+    reported = call(*listed)
+    assert "shouting" in reported and "The rows with the largest share of capitals in the response." in reported
     assert "30 of 308 rows" in call(*chosen)
     lines = [json.loads(line) for line in (page / "scores.jsonl").read_text().splitlines()]
     pool = json.loads((page / "demo" / "pool.json").read_text())
@@ -218,7 +218,7 @@ def refusal(recipe: Path, *overrides: str) -> str:
     return str(error.value)
 
 
-def test_faults_in_a_plugin_s_section_are_told_as_of_any_strategy(work):
+def test_faults_in_a_plugin_s_section_are_reported_as_of_any_strategy(work):
     arm = "arms.mine.select"
     assert "Allowed here: strategy, ratio, letter" in refusal(work.recipe, f"{arm}.lettre=b")
     assert "Did you mean 'letter'?" in refusal(work.recipe, f"{arm}.lettre=b")
@@ -252,6 +252,8 @@ WRONG = {
     "no docstring": (re.sub(r' {4}"""By the number.*\n', "", PLUGIN), "a docstring is missing"),
     "no doc of a field": (PLUGIN.replace('    """What is counted."""\n', ""), "field letter: a docstring under it is"),
     "another's name": (PLUGIN.replace('"mine"', '"random"'), "has a strategy 'random', and selectit has one"),
+    "a method's name": (PLUGIN.replace("letter", "count"), "field count has the name of a method of every strategy"),
+    "an exit": ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
     "a name with blanks": (PLUGIN.replace('"mine"', '"my own"'), "strategy must be one name in lower case"),
 }  # fmt: skip
 
@@ -260,16 +262,16 @@ WRONG = {
 def test_what_is_wrong_with_a_plugin_is_one_sentence(work, plugin, name):
     code, wanted = WRONG[name]
     plugin.write_text(code)
-    told = refusal(work.recipe)
-    assert wanted in told and str(plugin) in told and "Traceback" not in told
-    assert len(told.splitlines()) == 2  # the recipe, and the fault with its line
+    reported = refusal(work.recipe)
+    assert wanted in reported and str(plugin) in reported and "Traceback" not in reported
+    assert len(reported.splitlines()) == 2  # the recipe, and the fault with its line
     assert wanted in call("strategies", "--plugin", plugin, rc=1)
 
 
 def test_two_plugins_of_one_name_are_refused(work, plugin, tmp_path):
     shutil.copy(plugin, tmp_path / "twin.py")
-    told = refusal(work.recipe, f"plugins=[{plugin}, {tmp_path}/twin.py]")
-    assert "twin.py has a strategy 'mine'" in told and "mine.py has one of that name" in told
+    reported = refusal(work.recipe, f"plugins=[{plugin}, {tmp_path}/twin.py]")
+    assert "twin.py has a strategy 'mine'" in reported and "mine.py has one of that name" in reported
 
 
 def stage_of(plugin: Path, pool: Path) -> Stage:
@@ -335,9 +337,9 @@ def test_strategies_of_installed_distributions_are_there_and_a_broken_one_is_nam
     assert source_text(found["mine"]) == "the distribution mine-dist 1.2"
     stage = SelectStage(pool=PoolConfig(path=str(small_pool)), select=found.read({"strategy": "mine"}))
     assert identity(stage, Hasher())["select"]["plugin"] == "mine-dist 1.2"
-    told = call("strategies")
-    assert "By the number of a letter" in told
-    assert "strategy 'lost' of the distribution broken-dist 1.2 cannot be imported (ModuleNotFoundError" in told
+    reported = call("strategies")
+    assert "By the number of a letter" in reported
+    assert "strategy 'lost' of the distribution broken-dist 1.2 cannot be imported (ModuleNotFoundError" in reported
     out = ("--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs")
     assert "8 of 40 rows" in call("select", small_pool, "--strategy", "mine", *out)
     assert "cannot be imported" in call("select", small_pool, "--strategy", "lost", *out, rc=1)
@@ -364,13 +366,13 @@ def test_a_field_that_a_strategy_does_not_have_is_refused_with_those_it_has(smal
 
 
 def test_the_list_of_strategies_has_what_each_reads_and_its_fields(plugin):
-    told = json.loads(call("strategies", "--json", "--plugin", plugin))["strategies"]
-    assert list(told) == [*sorted(shipped()), "mine"]
-    assert told["ifd"]["reads"] == ["losses of a model"] and told["selectit"]["reads"] == ["ratings by a model"]
-    assert told["random_rest"]["reads"] == ["what another arm selected"] and told["full"]["reads"] == []
-    assert told["random_rest"]["fields"]["rest_of"]["required"]
-    assert told["mine"]["fields"]["letter"] == {"default": "b", "required": False, "doc": "What is counted."}
-    assert told["mine"]["from"] == f"plugin {plugin}"
+    reported = json.loads(call("strategies", "--json", "--plugin", plugin))["strategies"]
+    assert list(reported) == [*sorted(shipped()), "mine"]
+    assert reported["ifd"]["reads"] == ["losses of a model"] and reported["selectit"]["reads"] == ["ratings by a model"]
+    assert reported["random_rest"]["reads"] == ["what another arm selected"] and reported["full"]["reads"] == []
+    assert reported["random_rest"]["fields"]["rest_of"]["required"]
+    assert reported["mine"]["fields"]["letter"] == {"default": "b", "required": False, "doc": "What is counted."}
+    assert reported["mine"]["from"] == f"plugin {plugin}"
     assert "num_rating_prompts=5: The first K rating prompts" in call("strategies", "selectit")
     assert "Did you mean 'selectit'?" in call("strategies", "selectti", rc=1)
 

@@ -56,25 +56,25 @@ def test_a_plan_in_a_pipe_has_every_stage_in_a_line(work):
 
 
 def test_plan_as_json_names_every_stage_and_its_price(work):
-    told = json.loads(call("plan", work.recipe, "--runs-dir", work.runs, "--json"))
-    assert told["num_stages"] == {"done": len(told["stages"])} and told["price"] is None
-    assert {stage["artifact"] for stage in told["stages"]} == {p.name for p in (work.runs / "artifacts").iterdir()}
+    reported = json.loads(call("plan", work.recipe, "--runs-dir", work.runs, "--json"))
+    assert reported["num_stages"] == {"done": len(reported["stages"])} and reported["price"] is None
+    assert {stage["artifact"] for stage in reported["stages"]} == {p.name for p in (work.runs / "artifacts").iterdir()}
     arguments = ("--runs-dir", work.runs / "none", "--price", "--tflops", 1, "--json")
     price = json.loads(call("plan", work.recipe, *arguments))["price"]
-    assert len(price["stages"]) == len(told["stages"]) and price["seconds"] > 0
+    assert len(price["stages"]) == len(reported["stages"]) and price["seconds"] > 0
 
 
 def test_validate_as_json_has_the_errors_and_the_exit_code(work):
-    told = json.loads(call("validate", work.recipe, "--json"))
-    assert told["valid"] and told["errors"] == [] and told["num_rows"] == 4
-    told = json.loads(call("validate", work.recipe, "--json", "--set", "finetune.lr=1", rc=1))
-    assert not told["valid"] and any("finetune.lr: unknown key" in error for error in told["errors"])
+    reported = json.loads(call("validate", work.recipe, "--json"))
+    assert reported["valid"] and reported["errors"] == [] and reported["num_rows"] == 4
+    reported = json.loads(call("validate", work.recipe, "--json", "--set", "finetune.lr=1", rc=1))
+    assert not reported["valid"] and any("finetune.lr: unknown key" in error for error in reported["errors"])
     assert call("validate", work.recipe, "-q") == ""
 
 
 def test_report_as_json_has_the_numbers_of_the_table(work):
-    told = json.loads(call("report", work.recipe, "--runs-dir", work.runs, "--json"))
-    by_row = {row["row"]: row for row in told["rows"]}
+    reported = json.loads(call("report", work.recipe, "--runs-dir", work.runs, "--json"))
+    by_row = {row["row"]: row for row in reported["rows"]}
     assert by_row["random"]["is_baseline"] and by_row["selectit"]["cells"]["mmlu"]["mean"] == 25.0
     assert set(by_row["base"]["cells"]) == {"mmlu", "gsm8k", "average"}
     text = call("report", work.recipe, "--runs-dir", work.runs, "-q")
@@ -106,5 +106,5 @@ def test_commands_on_files_are_quiet_or_verbose_as_run_is(work, demo, tmp_path, 
 
 @pytest.mark.parametrize("command", ["score", "select", "finetune", "losses", "evaluate", "grade", "run"])
 def test_every_command_that_runs_a_stage_takes_q_and_v(command):
-    told = call(command, "--help")
-    assert "--quiet" in told and "--verbose" in told
+    reported = call(command, "--help")
+    assert "--quiet" in reported and "--verbose" in reported

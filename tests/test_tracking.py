@@ -57,11 +57,11 @@ def test_without_an_answer_from_the_server_the_stage_is_logged_offline(settings,
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setattr("selectit.tracking.WANDB_INIT_TIMEOUT_SECONDS", 2)
     wandb.teardown()  # its service keeps the address that it was started with
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as reported:
         warnings.simplefilter("always")
         with wandb_run(**settings) as run:
             Tracker(tmp_path, Console(quiet=True), run).log({"a": 1})
-    assert any("not reachable" in str(w.message) for w in told)
+    assert any("not reachable" in str(w.message) for w in reported)
     assert "a" in (tmp_path / "metrics.jsonl").read_text()
     files = (tmp_path / "wandb").rglob("offline-run-*/*.wandb")
     assert any({"a": 1}.items() <= entry.items() for f in files for entry in wandb_offline.read(f)["history"])
@@ -73,10 +73,10 @@ def test_a_record_that_wandb_refuses_costs_one_warning_and_nothing_else(tmp_path
             raise ConnectionError("gone")
 
     tracker = Tracker(tmp_path, Console(quiet=True), Broken())
-    with pytest.warns(UserWarning, match="gone") as told:
+    with pytest.warns(UserWarning, match="gone") as reported:
         tracker.log({"a": 1})
         tracker.log({"a": 2})
-    assert len(told) == 1 and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len(reported) == 1 and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_mode_follows_the_environment_and_the_key(monkeypatch, tmp_path):

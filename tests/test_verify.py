@@ -64,13 +64,13 @@ def test_what_was_changed_is_named(work, name):
     assert wanted in call("verify", work.path(kind), rc=1)
 
 
-def test_an_extra_file_is_told_and_one_among_weights_counts_as_a_change(work):
+def test_an_extra_file_is_reported_and_one_among_weights_counts_as_a_change(work):
     (work.path("score") / "verification.json").write_text("{}")  # made later, and no part of what was made
     assert "verification.json" not in call("verify", work.runs / "small")
     (work.path("score") / "notes.txt").write_text("mine")
     assert "notes.txt" in call("verify", work.runs / "small")
     (work.path("finetune-lora") / "adapter" / "more.json").write_text("{}")
-    assert "what later stages read is not what the manifest says" in call("verify", work.runs / "small", rc=1)
+    assert "what later stages read is not what the manifest describes" in call("verify", work.runs / "small", rc=1)
 
 
 def test_a_number_that_is_not_its_artifacts_is_named(work):
@@ -104,10 +104,10 @@ def test_a_file_of_the_report_that_was_changed_by_hand_is_found_and_made_again(w
     before = path.read_text()
     path.write_text(BY_HAND[file](before))
     assert path.read_text() != before
-    for told in (call("verify", work.runs / "small", rc=1), verify(work, rc=1)):
-        assert any(line.split()[:2] == ["changed", file] for line in told.splitlines())
-    told = call("report", work.recipe, "--runs-dir", work.runs)
-    assert f"{file}: changed since it was written; written again" in told and path.read_text() == before
+    for reported in (call("verify", work.runs / "small", rc=1), verify(work, rc=1)):
+        assert any(line.split()[:2] == ["changed", file] for line in reported.splitlines())
+    reported = call("report", work.recipe, "--runs-dir", work.runs)
+    assert f"{file}: changed since it was written; written again" in reported and path.read_text() == before
     assert "the same text and plots" in verify(work)
 
 
@@ -140,8 +140,8 @@ def test_another_comparison_in_the_record_is_found_though_no_text_shows_it(work)
         record["comparisons"]["found"][0]["word"] = "better"
 
     sealed_again(work.runs / "small", change)
-    told = verify(work, rc=1)
-    assert "not what the artifacts give: comparisons.found.0.word: better, now" in told
+    reported = verify(work, rc=1)
+    assert "not what the artifacts give: comparisons.found.0.word: better, now" in reported
 
 
 def test_a_report_of_another_version_is_compared_in_its_numbers(work):
@@ -152,9 +152,9 @@ def test_a_report_of_another_version_is_compared_in_its_numbers(work):
 
     (folder / "report.md").write_text((folder / "report.md").read_text() + "a sentence that is no longer written\n")
     sealed_again(folder, older)
-    told = verify(work)
-    assert "made with another version of this project; its numbers are those of the artifacts" in told
-    assert "report.md" in told
+    reported = verify(work)
+    assert "made with another version of this project; its numbers are those of the artifacts" in reported
+    assert "report.md" in reported
     comparisons = folder / "comparisons.csv"
     header, first, *_ = lines = comparisons.read_text().splitlines()
     assert first.startswith("base,random,mmlu,")
@@ -176,8 +176,8 @@ def test_another_number_is_found_under_the_name_of_another_version(work, file):
     at = text.index("25.0", text.index({"table.tex": "midrule", "report.md": "## Results"}.get(file, 'id="results"')))
     (folder / file).write_text(f"{text[:at]}52.0{text[at + 4 :]}")
     sealed_again(folder, older)
-    told = next(line for line in verify(work, rc=1).splitlines() if line.startswith("changed"))
-    assert file in told and "52.0 in the table of results, made again 25.0" in told
+    reported = next(line for line in verify(work, rc=1).splitlines() if line.startswith("changed"))
+    assert file in reported and "52.0 in the table of results, made again 25.0" in reported
 
 
 def test_a_record_without_hashes_hides_no_change(work):
@@ -209,8 +209,8 @@ def test_whatever_may_show_in_a_report_is_part_of_what_it_was_made_with(tmp_path
 def test_a_table_that_was_cut_off_is_a_finding(work):
     table = work.runs / "small" / "results.csv"
     table.write_text(table.read_text()[:-100])
-    for told in (call("verify", work.runs / "small", rc=1), verify(work, rc=1)):
-        assert any("columns; the file" in line and "results.csv" in line for line in told.splitlines()), told
+    for reported in (call("verify", work.runs / "small", rc=1), verify(work, rc=1)):
+        assert any("columns; the file" in line and "results.csv" in line for line in reported.splitlines()), reported
     table.write_bytes(b"\xff\xfe" + table.read_bytes())
     assert "it is not a table of UTF-8 text" in call("verify", work.runs / "small", rc=1)
 
@@ -218,8 +218,8 @@ def test_a_table_that_was_cut_off_is_a_finding(work):
 def test_a_lost_file_of_the_report_is_missing_and_a_strange_one_is_extra(work):
     (work.runs / "small" / "table.tex").unlink()
     (work.runs / "small" / "notes.txt").write_text("mine")
-    told = call("verify", work.runs / "small", rc=1)
-    assert "missing" in told and "table.tex" in told and "notes.txt" in told
+    reported = call("verify", work.runs / "small", rc=1)
+    assert "missing" in reported and "table.tex" in reported and "notes.txt" in reported
     (work.runs / "small" / "report.json").unlink()
     assert "report.json" in call("verify", work.runs / "small", rc=1)
 
@@ -246,13 +246,13 @@ def test_an_older_manifest_is_said_to_be_not_verifiable(work):
     assert "16 whole, 1 not verifiable" in text and "size only" in text
 
 
-def test_what_is_no_result_is_refused(tmp_path):
+def test_what_is_not_a_result_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no results.csv" in call("verify", tmp_path / "empty", rc=1)
     assert "does not exist" in call("verify", tmp_path / "absent", rc=1)
 
 
-def test_hashes_of_files_are_no_part_of_a_fingerprint(work):
+def test_hashes_of_files_are_not_part_of_a_fingerprint(work):
     manifest = json.loads((work.path("score") / "manifest.json").read_text())
     assert set(manifest["hashes"]) == set(manifest["files"]) and "hashes" not in manifest["identity"]
 
@@ -263,8 +263,8 @@ def test_a_damaged_artifact_is_a_finding_and_no_traceback(work, file):
     path = work.path(kind) / file
     content = path.read_bytes()
     path.write_bytes(b"\xff" + content[1:])
-    told = verify(work, rc=1)
-    assert file in told and "Traceback" not in told and "changed" in told
+    reported = verify(work, rc=1)
+    assert file in reported and "Traceback" not in reported and "changed" in reported
     (work.runs / "small" / REPORT_RECORD).unlink()
-    told = call("report", work.recipe, "--runs-dir", work.runs, rc=1)
-    assert "a file of an artifact behind it is damaged" in told and "selectit verify" in told
+    reported = call("report", work.recipe, "--runs-dir", work.runs, rc=1)
+    assert "a file of an artifact behind it is damaged" in reported and "selectit verify" in reported

@@ -90,9 +90,9 @@ def test_the_labels_of_a_stage_are_the_settings_of_the_rows_that_need_it(work):
     assert scoring["arm"] == "selectit" and scoring["level"] == "sentence"
     seeds = {labels(plan, s)["train_seed"] for s in plan.stages if s.kind == "finetune-lora"}
     assert seeds == {1, 2}
-    told = [labels(plan, s) for s in plan.stages if s.kind == "evaluate"]
-    assert {one["benchmark"] for one in told} == {"mmlu", "gsm8k"}
-    base = next(one for one in told if one["arm"] == "base")
+    reported = [labels(plan, s) for s in plan.stages if s.kind == "evaluate"]
+    assert {one["benchmark"] for one in reported} == {"mmlu", "gsm8k"}
+    base = next(one for one in reported if one["arm"] == "base")
     assert base["method"] == "none" and "strategy" not in base
 
 

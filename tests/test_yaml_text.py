@@ -34,8 +34,8 @@ def test_numbers_have_the_value_and_the_type_that_they_show(text):
 
 
 def test_truths_nulls_and_quotes():
-    told = yaml_text.parse("[true, FALSE, null, ~, '3', \"true\", !!str 3]", "it")
-    assert told == [True, False, None, None, "3", "true", "3"]
+    reported = yaml_text.parse("[true, FALSE, null, ~, '3', \"true\", !!str 3]", "it")
+    assert reported == [True, False, None, None, "3", "true", "3"]
     assert yaml_text.parse("a:\nyes: 1\n7: x\n", "it") == {"a": None, "yes": 1, "7": "x"}
 
 
@@ -71,8 +71,8 @@ def test_what_cannot_be_read_as_it_stands_is_one_sentence_with_its_line(text):
 
 def test_merge_keys_give_what_is_not_given_itself_and_the_first_of_several_wins():
     text = "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {y: 9, <<: *a}\nd: {<<: [*b, *a]}\ne: {'<<': 5}\n"
-    told = yaml_text.parse(text, "it")
-    assert (told["c"], told["d"], told["e"]) == ({"x": 1, "y": 9}, {"x": 1, "y": 3, "z": 4}, {"<<": 5})
+    reported = yaml_text.parse(text, "it")
+    assert (reported["c"], reported["d"], reported["e"]) == ({"x": 1, "y": 9}, {"x": 1, "y": 3, "z": 4}, {"<<": 5})
 
 
 def test_encodings_are_named_and_a_byte_order_mark_of_utf_8_is_dropped(tmp_path):

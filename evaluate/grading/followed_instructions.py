@@ -66,7 +66,8 @@ def grade_ifeval(text: str, doc: Mapping[str, Any]) -> Graded:
     strict = _followed([text], doc)
     loose = _followed(_looser(text), doc)
     answer = f"{sum(strict)} of {len(strict)} instructions followed" if text.strip() else None
-    return Graded(answer, float(all(strict)), {LOOSE: float(all(loose))})
+    parts = {"inst_level_strict_acc": strict, "inst_level_loose_acc": loose}
+    return Graded(answer, float(all(strict)), {LOOSE: float(all(loose))}, parts)
 
 
 def _followed(texts: Sequence[str], doc: Mapping[str, Any]) -> list[bool]:

@@ -17,10 +17,10 @@ from selectit.evaluate.grading import alpaca_eval, arena_hard, mathematics, prog
 from selectit.evaluate.grading.graders import grade_items, grader_of
 from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations, TrueChoices
-from selectit.evaluate.grading.metrics import metrics_of, task_numbers
+from selectit.evaluate.grading.metrics import mean_of_parts, metrics_of, task_numbers
 from selectit.evaluate.grading.sandbox import unavailable
 from selectit.evaluate.judge.base import JUDGE_AGAIN
-from selectit.evaluate.results import BenchmarkResult, Item, answers_digest, choice_notes, count_outcomes
+from selectit.evaluate.results import BenchmarkResult, Item, Metric, answers_digest, choice_notes, count_outcomes
 from selectit.evaluate.stage_config import EvaluateStage, GradeStage
 from selectit.tracking import Tracker
 
@@ -96,16 +96,18 @@ def grade(
         result.metrics, result.reason = alpaca_eval.output_length(items), NO_GAMES if config.judge else NO_JUDGE
     else:
         others: list[str] = []
+        of_parts: dict[str, Metric] = {}
         if isinstance(grading, Texts):
             grader = grading.graders[grading.grader_name(benchmark)]
             grade_items(items, grader, metric)
             others = [name for name in grader.metrics if name != metric]
+            of_parts = {name: mean_of_parts(items, name) for name in grader.part_metrics}
         elif isinstance(grading, TrueChoices):
             true_choices.score(items, metric)
             others = [name for name in grading.metrics(benchmark) if name != metric]
         else:
             result.notes.extend(choice_notes(items))
-        result.score(metrics_of(items, declared.mean_of, metric, others))
+        result.score(metrics_of(items, declared.mean_of, metric, others) | of_parts)
         result.tasks = task_numbers(items, metric, others)
     result.answer_health = answer_health(items)
     result.outcomes = count_outcomes(items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ class Graded:
     """The grader's first metric, 0 to 1."""
     others: Mapping[str, float] = field(default_factory=dict)
     """Its other metrics by name, all of them in every answer."""
+    parts: Mapping[str, Sequence[bool]] = field(default_factory=dict)
+    """Metrics of the parts of items, such as instructions: whether each is right. Every part counts alike."""
 
 
 Grader = Callable[[str, Mapping[str, Any]], Graded]

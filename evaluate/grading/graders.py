@@ -57,3 +57,4 @@ def grade_items(items: Sequence[Item], grader: TextGrader, metric: str) -> None:
         }
         item.score = values.pop(metric)
         item.details |= values
+        item.details |= {one: [part for graded in found for part in graded.parts[one]] for one in grader.part_metrics}

@@ -79,6 +79,8 @@ class TextGrader:
     metrics: tuple[str, ...]
     """The first is `Graded.score`, the others are the keys of `Graded.others`."""
     version: int = 1
+    part_metrics: tuple[str, ...] = ()
+    """The keys of `Graded.parts`; they stand next to the others and cannot be chosen for the table."""
     check: str | None = None
     """module:function of the benchmark's folder of `evaluate.data` (None: hub) that raises a UserError where what the
     grader needs is not here. None: it needs nothing.

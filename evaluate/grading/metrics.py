@@ -21,6 +21,11 @@ def metrics_of(items: Sequence[Item], mean_of: MeanOf, metric: str, others: Sequ
     return {name: _mean(by_task(items, metric, name), mean_of) for name in (metric, *others)}
 
 
+def mean_of_parts(items: Sequence[Item], name: str) -> Metric:
+    """Of all parts of all items; without a standard error, as parts of an item go together."""
+    return Metric(statistics.fmean(part for item in items for part in item.details[name]), None, len(items))
+
+
 def by_task(items: Sequence[Item], metric: str, name: str) -> dict[str, list[float]]:
     """{task: value of one metric on each of its items}."""
     values: dict[str, list[float]] = {}

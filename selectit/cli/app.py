@@ -17,6 +17,7 @@ from selectit.cli.consoles import console
 from selectit.cli.evaluate_command import evaluate_app
 from selectit.cli.examples import add_examples
 from selectit.cli.grade_command import grade_app
+from selectit.cli.inspect_command import inspect_app
 from selectit.cli.losses_command import losses_app
 from selectit.cli.recipe_commands import recipe_app
 from selectit.cli.results_commands import results_app
@@ -34,6 +35,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Texts that others wrote and this project does not ship.")
 app.add_typer(recipe_app)
 app.add_typer(files_app)
+app.add_typer(inspect_app)
 app.add_typer(evaluate_app)
 app.add_typer(grade_app)
 app.add_typer(results_app)
@@ -89,7 +91,17 @@ def doctor() -> None:
 
 
 add_examples(
-    app, recipe_app, files_app, evaluate_app, grade_app, results_app, losses_app, strategies_app, weights_app, data_app
+    app,
+    recipe_app,
+    files_app,
+    inspect_app,
+    evaluate_app,
+    grade_app,
+    results_app,
+    losses_app,
+    strategies_app,
+    weights_app,
+    data_app,
 )
 
 

@@ -9,6 +9,7 @@ EXAMPLES = {
     "plan": ("plan my.yaml", "plan my.yaml --price --tflops 989", "plan my.yaml --json"),
     "validate": ("validate my.yaml --inputs",),
     "report": ("report my.yaml", "report my.yaml --json"),
+    "inspect": ("inspect pool.json", "inspect pool.csv --columns instruction=question --columns response=answer"),
     "doctor": ("doctor",),
     "fetch": ("data fetch rating_prompt.txt", "data fetch --benchmarks gsm8k,bbh --out data"),
     "score": ("score pool.json --model org/model --out scores", "score pool.json --model org/model --estimate"),

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from selectit.cli.consoles import Quiet, Verbose, console
-from selectit.cli.single_stage import BAD_ROWS, FILES, PoolFile, judge_verification, options_of, run_alone
+from selectit.cli.pool_options import input_paths, with_pool_options
+from selectit.cli.single_stage import FILES, PoolFile, judge_verification, options_of, run_alone
 from selectit.errors import UserError, did_you_mean
 from selectit.store.names import LEDGER
 
@@ -19,6 +20,7 @@ losses_app = typer.Typer()
 
 
 @losses_app.command(rich_help_panel=FILES)
+@with_pool_options
 def losses(
     context: typer.Context,
     pool: PoolFile,
@@ -36,7 +38,6 @@ def losses(
         float | None,
         typer.Option(min=0, help="--verify: loss difference beyond which it fails; default: 0.001, 0.05 in half."),
     ] = None,
-    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -50,13 +51,15 @@ def losses(
 
     if tolerance is not None and not verify:
         raise UserError("--tolerance belongs to --verify, such as --verify 50")
-    check_outputs({POOL: [pool], "--model": [model], "--template": [template]}, stage_folder("--out", out, "losses"))
+    check_outputs(
+        {POOL: input_paths(pool), "--model": [model], "--template": [template]}, stage_folder("--out", out, "losses")
+    )
     if text not in LOSS_TEXTS:
         raise UserError(f"--text {text}: allowed are {', '.join(LOSS_TEXTS)}.{did_you_mean(text, list(LOSS_TEXTS))}")
     select = {"strategy": "perplexity"} if text == "conditioned" else {"strategy": "ifd", "unconditioned": text}
     arm = resolve_arm(
         {
-            "pool": {"path": pool, "bad_rows": bad_rows},
+            "pool": pool,
             "model": {"path": model, "dtype": dtype},
             "score": options_of(context, ReadingFields),
             "select": {**select, "template": template},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selectit.config import Config
 
 FILES = "One stage, on files"
-PoolFile = Annotated[str, typer.Argument(metavar="POOL", help="A file, a pattern of files, or a hub dataset id.")]
+PoolFile = Annotated[Any, typer.Argument(metavar="POOL", help="A file, a pattern of files, or a hub dataset id.")]
 Profile = Annotated[str, typer.Option(help="Such as paper-2023, full, mathematics; or a YAML file.")]
 BenchmarkData = Annotated[str, typer.Option(help="'hub', or a folder with mmlu/, bbh/, gsm8k/ ...")]
 Benchmarks = Annotated[str | None, typer.Option(help="Comma-separated; default: all of the profile.")]
@@ -25,7 +25,6 @@ Judge = Annotated[
 ]
 Sandbox = Annotated[str, typer.Option(help="bwrap, or none: model-written code runs unprotected.")]
 CometPython = Annotated[str | None, typer.Option(help="A Python with unbabel-comet, for COMET.")]
-BAD_ROWS = "Rows that cannot be used, such as those with an empty response: refuse or exclude."
 
 
 def options_of(context: typer.Context, section: type[Config]) -> dict[str, Any]:

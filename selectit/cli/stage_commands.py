@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from selectit.cli.consoles import Quiet, Verbose, console
+from selectit.cli.pool_options import input_paths, with_pool_options
 from selectit.cli.recipe_commands import RunsDir
-from selectit.cli.single_stage import BAD_ROWS, FILES, PoolFile, check_revision, judge_verification, run_alone
+from selectit.cli.single_stage import FILES, PoolFile, check_revision, judge_verification, run_alone
 from selectit.cli.strategies_command import Plugins
 from selectit.errors import UserError
 from selectit.store.names import (
@@ -35,6 +36,7 @@ Prompts = Annotated[str, typer.Option(help="File with one rating prompt per line
 
 
 @files_app.command(rich_help_panel=FILES)
+@with_pool_options
 def score(
     pool: PoolFile,
     model: Annotated[str, typer.Option(help="Rater: model folder or hub id.")],
@@ -52,7 +54,6 @@ def score(
     backend: Annotated[str, typer.Option(help="transformers or vllm.")] = "transformers",
     vllm_python: Annotated[str | None, typer.Option(help="--backend vllm: a Python with vLLM; default: this.")] = None,
     reuse: Annotated[list[Path], typer.Option(help=REUSE)] = [Path("runs")],
-    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     quantization: Annotated[str, typer.Option(help="Weights of the rater: none, 8bit or 4bit.")] = "none",
     verify: Annotated[int, typer.Option(min=0, help="Rows to rate again, one by one in float32, and compare.")] = 0,
     tolerance: Annotated[
@@ -80,7 +81,7 @@ def score(
         raise UserError("--tolerance belongs to --verify, such as --verify 50")
     if out is not None and not estimate:
         check_outputs(
-            {POOL: [pool], "--model": [model], "--rating-prompts": [rating_prompts]},
+            {POOL: input_paths(pool), "--model": [model], "--rating-prompts": [rating_prompts]},
             stage_folder("--out", out, "score"),
         )
     select = {
@@ -88,7 +89,7 @@ def score(
     }  # fmt: skip
     arm = resolve_arm(
         {
-            "pool": {"path": pool, "bad_rows": bad_rows},
+            "pool": pool,
             "model": {"path": model, "dtype": dtype},
             "score": {
                 "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows,
@@ -100,7 +101,7 @@ def score(
     )  # fmt: skip
     [stage] = planning.score_stages(arm, planning.needed_prompts([arm], [0]))
     if estimate:
-        _estimate(stage, _existing(reuse), tflops, utilisation)
+        _estimate(stage, out, _existing(reuse), tflops, utilisation)
         return
     if out is None:
         raise UserError("--out is missing: the folder for ledger.parquet and score.json (--estimate needs none)")
@@ -114,6 +115,7 @@ def score(
 
 
 @files_app.command(rich_help_panel=FILES)
+@with_pool_options
 def select(
     pool: PoolFile,
     out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
@@ -131,7 +133,6 @@ def select(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of random strategies and of the token level's prompt.")
     ] = 42,
-    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     max_length: Annotated[int | None, typer.Option(help="Of what a model reads: tokens of a text at most.")] = None,
     long_rows: Annotated[str, typer.Option(help="Ratings: texts beyond --max-length: cut, skip or fail.")] = "cut",
     turns: Annotated[str, typer.Option(help="Ratings: the answer that is rated: first, last or mean.")] = "first",
@@ -153,14 +154,14 @@ def select(
     from selectit.selection.ties import tie_lines
     from selectit.store.outputs import POOL, Output, check_outputs, runs_folder
 
-    _check_suffix(Path(pool), out)
+    _check_suffix(pool, out)
     strategies = known(plugin)
     fields = given_fields(strategies, strategy, set_, ratio)
     written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
     check_outputs(
         {
-            POOL: [pool], "--model": model, "--rating-prompts": [rating_prompts], "--reuse": _existing(reuse),
-            "--plugin": plugin, "--set": files_named(strategies, fields),
+            POOL: input_paths(pool), "--model": model, "--rating-prompts": [rating_prompts],
+            "--reuse": _existing(reuse), "--plugin": plugin, "--set": files_named(strategies, fields),
         },
         runs_folder(runs_dir),
         *written,
@@ -170,7 +171,7 @@ def select(
     def arm(section: dict[str, Any]) -> Any:
         return resolve_arm(
             {
-                "pool": {"path": pool, "bad_rows": bad_rows},
+                "pool": pool,
                 "model": {"path": model[0] if model else "none", "dtype": dtype},
                 "score": {
                     "rating_prompts": rating_prompts,
@@ -208,6 +209,7 @@ def select(
 
 
 @files_app.command(rich_help_panel=FILES)
+@with_pool_options
 def finetune(
     pool: PoolFile,
     model: Annotated[str, typer.Option(help="Model folder or hub id.")],
@@ -217,7 +219,6 @@ def finetune(
     method: Annotated[str, typer.Option(help="lora, qlora or full.")] = "lora",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Training seed.")] = 42,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field such as learning_rate.")] = [],
-    bad_rows: Annotated[str, typer.Option(help=BAD_ROWS)] = "refuse",
     wandb: Annotated[bool, typer.Option(help="Log to W&B.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -231,7 +232,7 @@ def finetune(
     settings = {"method": method, **parse_overrides([f"finetune.{s}" for s in set_]).get("finetune", {})}
     arm = resolve_arm(
         {
-            "pool": {"path": pool, "bad_rows": bad_rows},
+            "pool": pool,
             "model": {"path": model, "revision": revision, "dtype": dtype},
             "select": {"strategy": "full"},
             "finetune": settings,
@@ -240,7 +241,7 @@ def finetune(
     if arm.finetune.method == "none":
         raise UserError("--method none trains nothing; allowed here are lora, qlora and full")
     check_outputs(
-        {POOL: [pool], "--model": [model], "--set template": [arm.finetune.template]},
+        {POOL: input_paths(pool), "--model": [model], "--set template": [arm.finetune.template]},
         stage_folder("--out", out, f"finetune-{arm.finetune.method}"),
     )
     subset = planning.select_stage(arm, seed, {})
@@ -250,24 +251,24 @@ def finetune(
     console.print(f"{name}: {folder / name}", highlight=False, soft_wrap=True)
 
 
-def _estimate(stage: Any, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
+def _estimate(stage: Any, out: Path | None, reuse: list[Path], tflops: float | None, utilisation: float | None) -> None:
+    """Args: out: where the stage may have been begun."""
+    from selectit.cost.kept import Kept
     from selectit.cost.score_estimate import estimate, estimate_lines, measured
     from selectit.cost.speed import stated
     from selectit.plan.graph import alone
     from selectit.plan.status import inspect
-    from selectit.store.kinds import KINDS
     from selectit.store.runs_folder import Store
 
     if (tflops is None) != (utilisation is None):
         raise UserError("--tflops and --utilisation are given together, such as --tflops 989 --utilisation 0.4")
     speed = None if tflops is None or utilisation is None else stated(tflops, utilisation)
     plan = alone(stage)
-    store = Store(Path("runs"), reuse=reuse)
+    store = Store(Path("runs"), None if out is None else {stage.kind: out}, reuse)
     now = inspect(plan, store)[stage]
     if now.identity is None:
         raise UserError(now.why)
-    earlier = [artifact.path for artifact in store.alike(now.identity, KINDS[stage.kind].reuse_keys)]
-    found = estimate(stage.config, earlier)
+    found = estimate(stage.config, Kept.of(stage, now, store))
     if speed is None and found.count.num_texts:
         speed = measured(stage.config, found)
     for line in estimate_lines(stage.config, found, speed):
@@ -298,7 +299,10 @@ def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: 
     judge_verification(folder, result, "sentence scores", result["max_sentence_score_difference"], "best")
 
 
-def _check_suffix(pool: Path, out: Path) -> None:
-    wanted = pool.suffix if pool.is_file() else ".jsonl"
+def _check_suffix(pool: dict[str, Any], out: Path) -> None:
+    from selectit.config import PoolConfig
+    from selectit.data.files import subset_suffix
+
+    wanted = subset_suffix(PoolConfig(path=pool["path"]))
     if out.suffix != wanted:
         raise UserError(f"--out {out}: a subset is written in the pool's own format; name a file that ends in {wanted}")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from selectit.cli.consoles import console
 from selectit.cli.single_stage import FILES
+from selectit.config import Config
 from selectit.errors import UserError, did_you_mean
 
 strategies_app = typer.Typer()
@@ -48,13 +49,16 @@ def _described(schema: Any) -> dict[str, Any]:
     from selectit.selection.examples import what_it_needs
     from selectit.selection.plugins import source_text
 
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json") if isinstance(value, Config) else value
+
     return {
         "sentence": schema.__doc__.strip().splitlines()[0],
         "reads": what_it_needs(schema),
         "from": source_text(schema),
         "fields": {
             field: {
-                "default": None if info.is_required() else info.get_default(call_default_factory=True),
+                "default": None if info.is_required() else plain(info.get_default(call_default_factory=True)),
                 "required": info.is_required(),
                 "doc": " ".join((info.description or "").split()),
             }

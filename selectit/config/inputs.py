@@ -100,7 +100,7 @@ class PoolConfig(Config):
     limit: int | None = Field(None, ge=1)
     """Only the first rows, in file order; with `sample`, the first of the drawn ones."""
     bad_rows: BadRows = "refuse"
-    """A row with an empty instruction or response: stop, or never score and never select it."""
+    """Rows that cannot be used, such as one with an empty response. refuse: stop; exclude: leave them out."""
 
     def location_files(self, field: str) -> list[Path] | None:
         """Of a pattern, the files that it names."""

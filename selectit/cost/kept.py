@@ -6,6 +6,7 @@ Reads unfinished folders and finished ledgers; imports nothing heavy.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from selectit.scoring.ledger import recorded
 from selectit.scoring.loss_ledger import SCHEMA as LOSSES
 from selectit.scoring.reuse import EarlierRatings
 from selectit.store.kinds import KINDS
-from selectit.store.names import CHECKPOINT_RECORD, CHECKPOINTS_FOLDER, TRAINER_STATE
+from selectit.store.names import CHECKPOINT_RECORD, CHECKPOINTS_FOLDER, STAGE_FILE, TRAINER_STATE
 from selectit.store.runs_folder import Store
 
 
@@ -40,9 +41,10 @@ class Kept:
             return cls()
         folder, keys = store.folder(stage.kind, state.fingerprint), KINDS[stage.kind].reuse_keys
         alike = store.alike(state.identity, keys) if keys else []
-        return cls(folder if state.status == "resume" else None, tuple(artifact.path for artifact in alike))
+        own = state.status == "resume" and _fingerprint(folder) == state.fingerprint
+        return cls(folder if own else None, tuple(artifact.path for artifact in alike))
 
-    def records(self, config: ScoreStage | LossStage, row_ids: list[str]) -> np.ndarray:
+    def records(self, config: ScoreStage | LossStage, row_ids: Sequence[str] | pa.Array) -> np.ndarray:
         """bool [num_prompts or 1, num_rows], what the stage's unfinished ledger holds."""
         rates = isinstance(config, ScoreStage)
         groups = list(range(len(config.prompts))) if isinstance(config, ScoreStage) else [config.text]
@@ -80,6 +82,12 @@ class Kept:
                 continue  # the training would go on from an older one
             shares.append(min(1.0, state["global_step"] / state["max_steps"]))
         return max(shares)
+
+
+def _fingerprint(folder: Path) -> str | None:
+    """Of what was begun there: a folder that the user named may hold the work of other settings."""
+    fingerprint: str | None = json.loads((folder / STAGE_FILE).read_text(encoding="utf-8")).get("fingerprint")
+    return fingerprint
 
 
 NOTHING = Kept()

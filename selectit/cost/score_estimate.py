@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import nn
 
 from selectit.config import ScoreStage
 from selectit.cost.flops import BatchCount, Matrices
+from selectit.cost.kept import NOTHING, Kept
 from selectit.cost.speed import DeviceSpeed
 from selectit.errors import UserError
 from selectit.inference.batch import (
@@ -51,6 +50,8 @@ class ScoreEstimate:
     rater: str
     count: BatchCount
     """Distinct texts that must be rated."""
+    num_recorded: int = 0
+    """Records that the stage's unfinished ledger holds."""
     num_reused: int = 0
     """Distinct texts that earlier ledgers hold."""
     num_too_long: int = 0
@@ -76,11 +77,8 @@ def matrices_of(model: Any) -> Matrices:
     )
 
 
-def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
-    """Count everything; the model's configuration is read, its weights are not.
-
-    Args: earlier: finished score artifacts of the same checkpoint.
-    """
+def estimate(config: ScoreStage, kept: Kept = NOTHING) -> ScoreEstimate:
+    """Count everything that is not there yet; the model's configuration is read, its weights are not."""
     index = index_ratings(config.pool, config.turns)
     tokenizer = load_tokenizer(config.model)
     rating_ids = rating_tokens_of(tokenizer, config, index.examples, index.failures).ids
@@ -92,7 +90,7 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
     count = BatchCount(matrices_of(skeleton), pads=rater == PADDED_PATH)
     found = ScoreEstimate(index.num_rows, index.num_usable * len(config.prompts), rater, count)
     ratings = EarlierRatings(
-        earlier, basis(rating_ids, dtype_text(dtype, config.quantization, config.model), rater, kind)
+        kept.earlier, basis(rating_ids, dtype_text(dtype, config.quantization, config.model), rater, kind)
     )
     draw = random.Random(SEED)
 
@@ -106,9 +104,10 @@ def estimate(config: ScoreStage, earlier: Sequence[Path] = ()) -> ScoreEstimate:
         found.num_reused += len(short) - len(left)
         return left
 
-    none_done = np.zeros((len(config.prompts), index.num_rows), dtype=bool)
+    done = kept.records(config, index.row_ids)
+    found.num_recorded = int(np.count_nonzero(done))
     limit, num_texts = tokens_of_a_batch(config, kind), 0
-    for batch in rating_batches(tokenizer, config, index, none_done, limit, count.pads, unrated):
+    for batch in rating_batches(tokenizer, config, index, done, limit, count.pads, unrated):
         count.add(batch)
         for text in batch.items:
             num_texts += 1
@@ -161,6 +160,7 @@ def estimate_lines(config: ScoreStage, found: ScoreEstimate, speed: DeviceSpeed 
     """For the person who asked. Args: speed: None where nothing is left to rate."""
     count = found.count
     known = f", {found.num_reused:,} reused" if found.num_reused else ""
+    begun = f", {found.num_recorded:,} of them in the unfinished ledger" if found.num_recorded else ""
     long = f", {found.num_too_long:,} too long to be rated" if found.num_too_long else ""
     saved = count.num_tokens - count.num_positions
     positions = (
@@ -169,7 +169,7 @@ def estimate_lines(config: ScoreStage, found: ScoreEstimate, speed: DeviceSpeed 
         else f"shared prefixes save {saved:,} of them ({found.rater} path)"
     )
     lines = [
-        f"{found.num_rows:,} rows, {len(config.prompts)} rating prompts: {found.num_records:,} ratings; "
+        f"{found.num_rows:,} rows, {len(config.prompts)} rating prompts: {found.num_records:,} ratings{begun}; "
         f"{count.num_texts:,} distinct texts to rate{known}{long}",
         f"{count.num_tokens:,} tokens; {positions}",
         f"{count.flops:.3g} floating-point operations",

@@ -1,34 +1,39 @@
-"""How many rows each arm of a recipe would choose, as far as its pool can be read here.
+"""What each arm of a recipe would choose, as far as its pool can be read here.
 
-Reads pools; finds ratios that choose nothing, and arms for which another arm leaves too few rows.
+Reads pools; finds ratios that choose nothing, arms for which another arm leaves too few rows, and what strategies find
+that read the pool and files of their own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from selectit.config import PoolConfig
-from selectit.data.pool import iter_pool
+import pyarrow as pa
+
+from selectit.config import PoolConfig, SelectStage
 from selectit.errors import UserError
 from selectit.recipe.rows import ArmPoint, Recipe, trains
-from selectit.selection.strategy import RatioStrategy, needed_arms, strategy_of
+from selectit.selection.stage import read_rows
+from selectit.selection.strategy import Candidates, RatioStrategy, needed_arms, strategy_of
 
 
 def check_pools(recipe: Recipe) -> list[str]:
     """What is wrong with the pools that are files here, and with the sizes of the subsets that are chosen from them."""
     faults: dict[str, None] = {}
-    sizes: dict[PoolConfig, tuple[int, int]] = {}
+    read: dict[PoolConfig, tuple[pa.Array, list[str | None]]] = {}
     for pool in dict.fromkeys(row.config.pool for row in recipe.rows):
         if Path(pool.path).exists():
             try:
-                usable = [row.failure is None for row in iter_pool(pool)]
-                sizes[pool] = len(usable), sum(usable)
+                row_ids, failures, _ = read_rows(pool)
+                read[pool] = row_ids, failures
             except UserError as error:
                 faults[str(error)] = None
     for row in recipe.rows:
-        if row.config.pool in sizes and trains(row.config.finetune):
+        if row.config.pool in read and trains(row.config.finetune):
+            row_ids, failures = read[row.config.pool]
             try:
-                _check_size(recipe, row, *sizes[row.config.pool])
+                _check_size(recipe, row, len(failures), failures.count(None))
+                _check_files(row, row_ids, failures)
             except UserError as error:
                 faults[f"arms.{row.arm}: {error}"] = None
     return list(faults)
@@ -46,3 +51,10 @@ def _check_size(recipe: Recipe, row: ArmPoint, num_rows: int, num_usable: int) -
         strategy_of(row.config).check_size(num_rows, eligible)
     except UserError as error:
         raise UserError(f"{error}{left}") from error
+
+
+def _check_files(row: ArmPoint, row_ids: pa.Array, failures: list[str | None]) -> None:
+    """Raises: UserError, see `Strategy.preflight`; what needs prompts or models is checked before a run."""
+    strategy, pool = strategy_of(row.config), row.config.pool
+    if not strategy.needs():
+        strategy.preflight(Candidates(SelectStage(pool=pool, select=strategy), row_ids, failures))

@@ -73,6 +73,8 @@ def _check(schema: type[Strategy], where: str) -> None:
     for name, info in schema.model_fields.items():
         if name == PLUGIN:
             faults.append(f"no field may be named {PLUGIN}")
+        elif name not in Strategy.model_fields and hasattr(Strategy, name):
+            faults.append(f"field {name} has the name of a method of every strategy")
         if not info.description and name not in SelectFields.model_fields:
             faults.append(f"field {name}: a docstring under it is missing")
     if faults:
@@ -108,7 +110,7 @@ def _classes_of(path: Path, content: bytes) -> tuple[type[Strategy], ...]:
         raise
     except SyntaxError as error:
         raise UserError(f"plugin {path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f", line {lines[-1]}" if lines else ""
         raise UserError(f"plugin {path}{where}: {type(error).__name__}: {_first_line(error)}") from error
@@ -125,7 +127,7 @@ def _classes_of(path: Path, content: bytes) -> tuple[type[Strategy], ...]:
     return tuple(found)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 

@@ -32,7 +32,7 @@ CHUNK_ROWS = 4096
 def preflight(config: SelectStage) -> None:
     """Raises: UserError for a pool that cannot be read, a ratio that selects nothing, or what the strategy finds."""
     strategy = strategy_of(config)
-    row_ids, failures, _ = _read(config.pool)
+    row_ids, failures, _ = read_rows(config.pool)
     strategy.check_size(len(row_ids), failures.count(None))
     strategy.preflight(Candidates(config, row_ids, failures))
 
@@ -40,7 +40,7 @@ def preflight(config: SelectStage) -> None:
 def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
     """Returns: rows of the pool, rows selected, rows that could not be scored, and the lowest selected score."""
     strategy = strategy_of(config)
-    row_ids, unusable, response_chars = _read(config.pool)
+    row_ids, unusable, response_chars = read_rows(config.pool)
     num_rows = len(row_ids)
     scored = strategy.scores(Candidates(config, row_ids, tuple(unusable), inputs))
     failures, left_out = reasons(strategy, unusable, scored)
@@ -104,7 +104,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     return summary
 
 
-def _read(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
+def read_rows(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
     """What is kept of the pool: row ids, why rows cannot be selected, int64 [num_rows] characters of the responses."""
     row_ids, failures, response_chars = [], [], []
     rows = iter_pool(pool)

@@ -25,7 +25,7 @@ def gold_of(doc):
 
 
 def wrong_answers(docs, question_of, right_answer):
-    """{kind: a text per item, or None where that kind cannot be told from a right answer}."""
+    """{kind: a text per item, or None where that kind cannot be distinguished from a right answer}."""
     rights = [right_answer(doc) for doc in docs]
     return {
         "empty": ["" for _ in docs],

@@ -303,7 +303,7 @@ def test_processes_give_the_answers_of_one(demo_model, start):
         workers.close()
 
 
-def test_a_process_that_dies_or_raises_is_an_error_that_says_so(demo_model):
+def test_a_process_that_dies_or_raises_is_an_error_that_reports_it(demo_model):
     class Dying:
         def answer(self, batch):
             os._exit(9)

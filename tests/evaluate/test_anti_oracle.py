@@ -103,7 +103,7 @@ def check(benchmark, docs, unlike=()):
 
 
 @pytest.mark.parametrize("benchmark", [*TEXTS, "math500"])
-def test_what_is_no_answer_scores_nothing_and_what_is_right_scores_one(benchmark):
+def test_what_is_not_an_answer_scores_nothing_and_what_is_right_scores_one(benchmark):
     docs = [doc for doc in MADE[benchmark] if doc.get("answers") != ["..."]]
     check(benchmark, docs, unlike=("gibberish",) if benchmark == "tydiqa" else ())
 
@@ -134,7 +134,7 @@ def test_no_preference_among_choices_is_worth_chance_and_is_counted():
 
 
 @pytest.mark.parametrize(("name", "worth"), [("mmlu", None), ("gsm8k", 0.0), ("bbh", 0.0), ("tydiqa", 0.0)])
-def test_a_model_that_says_nothing_gets_nothing_in_a_whole_evaluation(evaluate, oracle, monkeypatch, name, worth):
+def test_a_model_that_answers_nothing_gets_nothing_in_a_whole_evaluation(evaluate, oracle, monkeypatch, name, worth):
     monkeypatch.setattr(oracle, "answer", lambda doc: "")
     monkeypatch.setattr(oracle, "choose", lambda doc: -1)
     metrics, _ = evaluate(name)

@@ -104,11 +104,11 @@ def test_a_game_without_a_verdict_is_left_out_counted_and_marked(oracle, evaluat
 @pytest.mark.parametrize(
     ("judge_setting", "reason"), [(None, "no judge is configured"), ("hf:{model}", "behind an end")]
 )
-def test_without_such_a_judge_answers_are_written_and_the_hole_says_why(
+def test_without_such_a_judge_answers_are_written_and_the_missing_result_has_its_reason(
     oracle, evaluate, folder, demo_model, judge_setting, reason
 ):
-    told = judge_setting and judge_setting.format(model=demo_model.path)
-    metrics, out = evaluate("arena_hard", profile="chat", data=str(folder), judge=told)
+    reported = judge_setting and judge_setting.format(model=demo_model.path)
+    metrics, out = evaluate("arena_hard", profile="chat", data=str(folder), judge=reported)
     assert "value" not in metrics and reason in json.loads((out / "result.json").read_text())["reason"]
     first = json.loads((out / "model_answer.jsonl").read_text().splitlines()[0])
     assert first["question_id"] == "q0" and first["choices"][0]["turns"][0]["content"] == "Baseline 0."

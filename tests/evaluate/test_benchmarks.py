@@ -56,7 +56,7 @@ def test_the_oracle_solves_humaneval(oracle, evaluate, data):
     assert first["source_id"] == "HumanEval/0" and first["passed"] == [True] * 20
 
 
-def test_alpaca_eval_without_a_judge_writes_the_outputs_and_says_so(oracle, evaluate, data):
+def test_alpaca_eval_without_a_judge_writes_the_outputs_and_reports_it(oracle, evaluate, data):
     metrics, out = evaluate("alpaca_eval", profile="paper-2023", data=str(data), limit=3)
     assert metrics["num_items"] == 3 and "value" not in metrics
     written = result(out)
@@ -69,7 +69,7 @@ def test_alpaca_eval_without_a_judge_writes_the_outputs_and_says_so(oracle, eval
     assert written["protocol_notes"] == list(load_profile("paper-2023").benchmarks["alpaca_eval"].notes)
 
 
-def test_alpaca_eval_stands_in_the_training_template_where_a_profile_says_so(oracle, evaluate, data):
+def test_alpaca_eval_stands_in_the_training_template_where_a_profile_asks_for_it(oracle, evaluate, data):
     changes = {"prompts": None, "chat_template": True}
     evaluate("alpaca_eval", profile="paper-2023", data=str(data), limit=1, changes=changes)
     reference = json.loads((data / "alpaca_eval" / "text_davinci_003.json").read_text())[0]

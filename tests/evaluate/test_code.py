@@ -145,7 +145,7 @@ def test_answers_that_need_a_missing_module_are_counted_in_a_note(oracle, evalua
 
 
 @needs_bwrap
-def test_a_task_whose_published_solution_fails_here_is_told(oracle, evaluate, folder):
+def test_a_task_whose_published_solution_fails_here_is_reported(oracle, evaluate, folder):
     rows = [*MBPP[:4], {**MBPP[4], "test_list": ["assert add_11(1) == 0"] * 3}, MBPP[5]]
     (folder / "mbpp" / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     metrics, out = evaluate("mbpp", profile="code", data=str(folder))
@@ -180,7 +180,7 @@ def test_inputs_get_the_types_that_json_does_not_have():
     assert arguments_of("HumanEval/2", [[1]]) == [[1]]
 
 
-def test_bigcodebench_is_exported_in_its_own_form_and_the_cell_says_how_to_grade_it(oracle, evaluate, folder):
+def test_bigcodebench_is_exported_in_its_own_form_and_the_cell_states_how_to_grade_it(oracle, evaluate, folder):
     metrics, out = evaluate("bigcodebench", profile="code", data=str(folder))
     assert "value" not in metrics
     result = json.loads((out / "result.json").read_text())

@@ -55,7 +55,7 @@ def selectit(*arguments):
     return done.output
 
 
-def test_a_table_of_the_domains_has_numbers_and_holes_that_say_why(recipe):
+def test_a_table_of_the_domains_has_numbers_and_missing_results_with_reasons(recipe):
     runs = recipe.parent / "runs"
     selectit("run", recipe, "--runs-dir", runs)
     with (runs / "domains" / "results.csv").open(newline="") as f:

@@ -338,7 +338,7 @@ def test_an_answer_without_an_ending_is_not_one_to_a_prompt(tmp_path):
     assert Answers(tmp_path, {}).of(Batch([request])) == [Answer("x", 3, "end")]
 
 
-def test_items_say_how_each_answer_ended_and_whether_its_prompt_was_cut(evaluate, config_of):
+def test_items_record_how_each_answer_ended_and_whether_its_prompt_was_cut(evaluate, config_of):
     changes = {"max_gen_toks": 12}
     _, out = evaluate("gsm8k", changes=changes, limit=4)
     items = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
@@ -372,7 +372,7 @@ def test_a_tokenizer_without_an_end_token_is_asked_to_the_limit(demo_model, demo
     assert lm.endings["Question"][0][1] == "limit" and lm.describe()["end_tokens"] == []
 
 
-def test_an_adapters_training_says_what_else_ends_an_answer(adapter, demo_model, tmp_path):
+def test_an_adapters_training_states_what_else_ends_an_answer(adapter, demo_model, tmp_path):
     shutil.copytree(adapter / "adapter", tmp_path / "adapter")
     GenerationConfig(eos_token_id=[2, 7]).save_pretrained(tmp_path / "adapter")
     forget_lm()

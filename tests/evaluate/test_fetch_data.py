@@ -84,8 +84,8 @@ def hub(tmp_path, monkeypatch):
             name = f"{config or 'default'}-{split}.jsonl"
             (home / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
             configs.setdefault(config or "default", []).append({"split": split, "path": name})
-        told = {"configs": [{"config_name": name, "data_files": files} for name, files in configs.items()]}
-        (home / "README.md").write_text(f"---\n{yaml.safe_dump(told)}---\n")
+        reported = {"configs": [{"config_name": name, "data_files": files} for name, files in configs.items()]}
+        (home / "README.md").write_text(f"---\n{yaml.safe_dump(reported)}---\n")
     for path, text in FILES.items():
         (tmp_path / "hub" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "hub" / path).write_text(text + "\n")
@@ -114,8 +114,8 @@ def hub(tmp_path, monkeypatch):
     ],
 )
 def test_what_is_fetched_reads_back_as_the_hubs_rows(hub, tmp_path, benchmark, dataset, config, split, expected):
-    told = fetch_benchmark(benchmark, tmp_path / "data")
-    assert "written" in told
+    reported = fetch_benchmark(benchmark, tmp_path / "data")
+    assert "written" in reported
     declared = benchmarks()[benchmark]
     row = declared.read(in_data_folder(declared, tmp_path / "data"), config)[split][0]
     assert {key: row[key] for key in expected} == expected
@@ -156,7 +156,7 @@ def test_the_command_fetches_and_a_missing_file_names_it(hub, tmp_path):
         fetch_benchmark("gsm8", out)
 
 
-def test_without_the_hub_the_error_says_where_to_run_it(tmp_path):
+def test_without_the_hub_the_error_states_where_to_run_it(tmp_path):
     with pytest.raises(UserError, match=r"gsm8k: the hub could not be read .*where there is internet"):
         fetch_benchmark("gsm8k", tmp_path)
 

@@ -114,7 +114,7 @@ def test_a_mended_grader_writes_a_new_artifact_of_the_same_answers(evaluated, tm
     assert len({one["answers_sha256"] for one in found}) == 1
 
 
-def test_a_limit_of_new_tokens_that_was_lowered_and_cut_prompts_are_told_again(evaluated, tmp_path):
+def test_a_limit_of_new_tokens_that_was_lowered_and_cut_prompts_are_reported_again(evaluated, tmp_path):
     """They are of the generation, which grading does not repeat; the first leaves the result incomplete."""
     copy = shutil.copytree(artifact(evaluated, "gsm8k"), tmp_path / "copy")
     result = json.loads((copy / "result.json").read_text())
@@ -244,7 +244,7 @@ def test_files_of_answers_in_other_encodings_or_with_a_key_twice_are_refused(tmp
         read_answers(tmp_path / "a.jsonl", load_profile("miniature").benchmarks["gsm8k"])
 
 
-def test_a_byte_order_mark_is_no_part_of_the_answers(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_answers(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
     (given,) = read_answers(tmp_path / "a.jsonl", load_profile("miniature").benchmarks["gsm8k"]).values()
     assert given.outputs == ["8"]
@@ -267,7 +267,7 @@ def test_given_texts_end_where_a_models_answer_would():
     assert cut("8 apples\nQ: next", ["Q:", "\n\n"]) == "8 apples\n" and cut("8", ["\n"]) == "8" and cut("8", []) == "8"
 
 
-def test_regrading_what_is_no_evaluation_names_what_is(tmp_path, evaluated):
+def test_regrading_what_is_not_an_evaluation_names_what_is(tmp_path, evaluated):
     assert "no finished evaluation there" in command("evaluate", "--regrade", tmp_path, "--out", tmp_path / "o", rc=1)
     copy = shutil.copytree(evaluated, tmp_path / "copy")
     for out in (copy, copy / "artifacts", copy / "artifacts" / "x"):

@@ -249,7 +249,7 @@ def test_an_option_is_read_from_its_letter_or_its_text(text, gold):
         "The answer is blue or red",
     ],
 )
-def test_another_letter_or_several_are_no_point(text):
+def test_another_letter_or_several_are_not_a_point(text):
     assert bbh(text, "(B)", OPTIONS).score == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from selectit.evaluate.grading.health import answer_health
 from selectit.evaluate.results import Item
-from selectit.report.sections.health import answer_health as listing
+from selectit.report.sections import health
 
 
 def item(outputs, outcomes=(), endings=(), truncated=None):
@@ -51,7 +51,7 @@ def test_the_report_lists_what_is_not_clean_over_seeds():
         result_of("a", "gsm8k", empty=0.1), result_of("a", "gsm8k", empty=0.3, end=0.5), result_of("a", "mmlu"),
         result_of("b", "bbh", limit=0.0001, unparsed=None),
     ]  # fmt: skip
-    found = listing(results)
+    _, found = health.section(results).parts
     assert found.columns[:2] == ("row", "benchmark")
     assert found.rows == (
         ("a", "gsm8k", "10.0 to 30.0", "0.0", "0.0", "50.0 to 100.0", "0.0"),

@@ -81,8 +81,8 @@ def hub(tmp_path, monkeypatch):
         rows = [{"question": QUESTIONS[commit], "answer": "#### 2"}]
         path = hub.add_rows("openai/gsm8k", "main", commit, {"train": rows, "test": rows})
         os.utime(path, (1e9 + (commit == NEW), 1e9 + (commit == NEW)))
-        told = [{"dataset": "d", "instruction": "i", "output": REFERENCES[commit], "generator": "g"}]
-        hub.add_file(benchmarks()["alpaca_eval_2"].hub, commit, "alpaca_eval_gpt4_baseline.json", json.dumps(told))
+        reported = [{"dataset": "d", "instruction": "i", "output": REFERENCES[commit], "generator": "g"}]
+        hub.add_file(benchmarks()["alpaca_eval_2"].hub, commit, "alpaca_eval_gpt4_baseline.json", json.dumps(reported))
         hub.point("openai/gsm8k", commit)
         hub.point("tatsu-lab/alpaca_eval", commit)
     return hub
@@ -154,7 +154,7 @@ def test_length_control_takes_its_file_from_the_references_commit(hub, demo_mode
         length_control.find_gamed(stage)
 
 
-def test_a_data_set_that_neither_cache_nor_hub_knows_is_told_before_anything_runs(hub, demo_model, monkeypatch):
+def test_a_data_set_that_neither_cache_nor_hub_knows_is_reported_before_anything_runs(hub, demo_model, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub.folder / "empty"))
     with pytest.raises(UserError, match=r"dataset 'openai/gsm8k'(.|\n)*selectit data fetch\) and name their folder"):
         identity(stage_of(demo_model, "gsm8k"), Hasher())
@@ -180,5 +180,5 @@ def test_a_run_records_the_commit_and_a_newer_one_is_another_evaluation(hub, dem
     assert outcome.artifact.manifest["identity"]["config"]["data"] == recorded
     assert json.loads((outcome.artifact.path / "result.json").read_text())["data"] == recorded
     hub.point("openai/gsm8k", OLD)
-    told = CliRunner().invoke(app, ["plan", str(recipe), "--runs-dir", str(runs)]).output
-    assert "evaluate" in told and "data.revision" in " ".join(told.split())
+    reported = CliRunner().invoke(app, ["plan", str(recipe), "--runs-dir", str(runs)]).output
+    assert "evaluate" in reported and "data.revision" in " ".join(reported.split())

@@ -84,7 +84,7 @@ def test_one_question_that_stands_twice_is_asked_once(serve, judge):
     assert server.num_requests == 1
 
 
-def test_tokens_and_cost_are_told_for_all_answers_that_count(serve, judge):
+def test_tokens_and_cost_are_reported_for_all_answers_that_count(serve, judge):
     priced = judge(serve(), usd_per_million_input_tokens=10, usd_per_million_output_tokens=30)
     compare(priced)
     usage = priced.usage()

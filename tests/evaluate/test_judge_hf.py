@@ -11,7 +11,7 @@ ONE = AnswerPair("Say 1.", reference="a", output="bb")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_a_judge_whose_logits_are_no_numbers_is_refused_by_name(demo_model, number):
+def test_a_judge_whose_logits_are_not_numbers_is_refused_by_name(demo_model, number):
     judge = LogProbabilityJudge(demo_model.path)
     assert judge.compare([ONE], lambda n: None)[0] != 0.5 and judge.left_out() is None
     with torch.no_grad():

@@ -40,7 +40,9 @@ def test_a_body_without_a_verdict_is_counted_and_never_kept_and_asked_again(serv
 
 
 @pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in ODD_BUT_WHOLE.items()])
-def test_a_verdict_counts_where_only_its_token_counts_are_odd_and_a_note_says_that_cost_lacks_them(serve, judge, body):
+def test_a_verdict_counts_where_only_its_token_counts_are_odd_and_a_note_reports_that_cost_lacks_them(
+    serve, judge, body
+):
     server = serve(lambda *_: {"body": body})
     for num_requests in (1, 1):  # the second time from the cache
         asked = judge(server, usd_per_million_input_tokens=10, usd_per_million_output_tokens=30)
@@ -70,7 +72,7 @@ def test_a_text_in_parts_is_read_without_its_thoughts_and_a_lone_surrogate_in_it
 
 
 @pytest.mark.parametrize("sent", [pytest.param(sent, id=name) for name, sent in SENT.items()])
-def test_what_is_no_answer_of_http_is_a_failure_that_is_named(serve, judge, tmp_path, sent):
+def test_what_is_not_an_answer_of_http_is_a_failure_that_is_named(serve, judge, tmp_path, sent):
     with pytest.raises(UserError, match=r"1 of 1 comparisons have no answer of the judge judge-1"):
         compare(judge(serve(lambda *_: {"raw": sent})))
     assert not kept_lines(tmp_path)
@@ -85,7 +87,7 @@ def test_what_is_no_answer_of_http_is_a_failure_that_is_named(serve, judge, tmp_
     ],
     ids=str,
 )  # fmt: skip
-def test_headers_that_say_something_else_do_not_change_what_the_body_says(serve, judge, headers):
+def test_headers_of_another_kind_do_not_change_what_the_body_holds(serve, judge, headers):
     server = serve(lambda s, number, body: {"headers": headers, "body": good(body)})
     assert compare(judge(server)) != [None]
 
@@ -128,7 +130,9 @@ def test_an_endpoint_that_sends_pages_instead_of_completions_is_taken_for_dead_a
     assert server.num_requests == MOST_FAILED * MOST_ASKED
 
 
-WHOLE = [json.dumps(completion(*told)).encode() for told in (("M", M), ("m\n\nBecause", None), ("[[A>B]]", None))]
+WHOLE = [
+    json.dumps(completion(*reported)).encode() for reported in (("M", M), ("m\n\nBecause", None), ("[[A>B]]", None))
+]
 
 
 def damage(draw, body):
@@ -211,7 +215,7 @@ def test_a_body_above_its_bound_is_not_read_to_its_end(serve, judge):
     assert compare(refused) == [None] and "HTTP 400" in refused.left_out().reasons
 
 
-def test_a_packed_body_is_read_and_one_that_only_says_so_is_not(serve, judge):
+def test_a_packed_body_is_read_and_one_that_only_claims_it_is_not(serve, judge):
     packed = gzip.compress(json.dumps(completion("M", M)).encode())
     assert compare(judge(serve(lambda *_: {"body": packed, "headers": {"Content-Encoding": "gzip"}}))) != [None]
     for headers, body in (

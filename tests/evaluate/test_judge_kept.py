@@ -54,7 +54,7 @@ def test_a_kept_text_that_holds_no_verdict_is_asked_again(serve, judge, tmp_path
         assert server.num_requests == before + (2 if settings.get("games") else 1)
 
 
-def test_a_cache_that_is_no_file_is_named(serve, judge, tmp_path):
+def test_a_cache_that_is_not_a_file_is_named(serve, judge, tmp_path):
     server = serve()
     compare(judge(server))
     [path] = (tmp_path / "paid").glob("*.jsonl")
@@ -111,10 +111,10 @@ def test_a_key_that_the_endpoint_sends_back_stands_in_no_file_message_or_result(
         asked = judge(serve(lambda *_, f=found: f), verdict="text")
         try:
             compare(asked)
-            told = [asked.describe(), asked.usage(), asked.notes(), str(asked.left_out())]
+            reported = [asked.describe(), asked.usage(), asked.notes(), str(asked.left_out())]
         except UserError as error:
-            told = [str(error)]
-        assert not any(map(is_secret, told)), found
+            reported = [str(error)]
+        assert not any(map(is_secret, reported)), found
     with pytest.raises(UserError, match="HTTP 401") as error:
         judge(serve(lambda *_: {"status": 401, "body": {"error": {"message": echo}}})).check()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -122,7 +122,7 @@ def test_a_key_that_the_endpoint_sends_back_stands_in_no_file_message_or_result(
     assert not any(is_secret(path.read_text()) for path in files)
 
 
-def test_a_placeholder_is_no_key_and_its_letters_stay(monkeypatch, serve, judge):
+def test_a_placeholder_is_not_a_key_and_its_letters_stay(monkeypatch, serve, judge):
     for key in ("M", "EMPTY", "none"):
         monkeypatch.setenv("JUDGE_KEY", key)
         assert KeyMask(key)(f"{key}, M and none") == f"{key}, M and none"
@@ -132,7 +132,7 @@ def test_a_placeholder_is_no_key_and_its_letters_stay(monkeypatch, serve, judge)
 
 
 @pytest.mark.parametrize("key", ["sk-secret-0123\n", " sk-secret-0123", "sk secret", "sk-sécret"])
-def test_a_key_that_no_header_can_carry_is_refused_without_being_told(monkeypatch, serve, judge, key):
+def test_a_key_that_no_header_can_carry_is_refused_without_being_printed(monkeypatch, serve, judge, key):
     server = serve()
     monkeypatch.setenv("JUDGE_KEY", key)
     with pytest.raises(UserError, match=r"JUDGE_KEY holds a blank, a line break or a character outside ASCII") as error:
@@ -151,9 +151,9 @@ def test_usual_requests_are_what_they_always_were(serve, judge):
         (asked.play if "games" in settings else asked.compare)([ONE], lambda n: None)
         body = {name: value for name, value in server.bodies[-1].items() if name != "messages"}
         assert body == {"model": "judge-1", "temperature": 0, **expected} and isinstance(body["temperature"], int)
-    told = judge(type("Server", (), {"url": "https://api.openai.com/v1"}), api_key_env=None)
+    reported = judge(type("Server", (), {"url": "https://api.openai.com/v1"}), api_key_env=None)
     # computed with e760824, before these settings could be changed
-    assert told._question(ONE).key == USUAL_KEY
+    assert reported._question(ONE).key == USUAL_KEY
 
 
 USUAL_KEY = "7ef3ee786be9754e193b8953ea8bd372e6971ec63512cbb3c5e30ece3cb25e6f"

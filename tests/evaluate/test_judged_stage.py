@@ -105,7 +105,7 @@ def test_preflight_asks_the_judge_once_before_anything_is_generated(demo_model, 
         preflight(model="judge-2")
 
 
-def test_a_cell_whose_judge_died_is_a_labelled_hole_that_the_next_run_fills(root, server, judge, tmp_path):
+def test_a_cell_whose_judge_died_is_a_missing_result_that_the_next_run_fills(root, server, judge, tmp_path):
     path = tmp_path / "judged.yaml"
     raw = {
         "name": "judged", "pool": {"path": str(root / "demo" / "pool.json")},
@@ -123,19 +123,19 @@ def test_a_cell_whose_judge_died_is_a_labelled_hole_that_the_next_run_fills(root
     outcomes = run_plan(plan, session)
     for seen in (outcomes, found(plan, store)):
         report = write_report(plan, seen, store.runs_dir)
-        told = re.search(
+        reported = re.search(
             r"failed: .*?(\d) of 4 comparisons have no answer of the judge judge-1",
             (report.folder / "report.md").read_text(),
         )
-        assert told
+        assert reported
     asked = server.num_requests
     server.behave = lambda server, number, body: {"body": completion("m", [("m", 1.0)])}
     [outcome] = run_plan(plan, session).values()
-    assert outcome.artifact is not None and server.num_requests == asked + int(told[1])
+    assert outcome.artifact is not None and server.num_requests == asked + int(reported[1])
     report = write_report(plan, {plan.stages[0]: outcome}, store.runs_dir)
-    told = (report.folder / "report.md").read_text()
-    assert f"judge-1 at {server.url}, which answered as judge-1-0613, verdict by logprobs" in told
-    assert "its answers cost 0.00 USD" in told
+    reported = (report.folder / "report.md").read_text()
+    assert f"judge-1 at {server.url}, which answered as judge-1-0613, verdict by logprobs" in reported
+    assert "its answers cost 0.00 USD" in reported
     manifest = json.dumps(outcome.artifact.manifest)
     assert "api_key_env" in manifest and "EMPTY" not in manifest
     before = server.num_requests
@@ -172,7 +172,7 @@ def test_judgements_up_to_the_share_are_left_out_counted_and_marked(oracle, eval
     assert scores.count(None) == 1 and sum(score or 0 for score in scores) == pytest.approx(0.9 * 7)
 
 
-def test_beyond_the_share_there_is_no_rate_and_the_reason_says_what_to_do(oracle, evaluate, server, judge):
+def test_beyond_the_share_there_is_no_rate_and_the_reason_states_what_to_do(oracle, evaluate, server, judge):
     oracle.answer = lambda doc: doc["output"] + " And more."
     server.behave = refuses({2})
     metrics, out = evaluate("alpaca_eval", judge=JudgeConfig(**judge))
@@ -185,7 +185,7 @@ def test_beyond_the_share_there_is_no_rate_and_the_reason_says_what_to_do(oracle
     assert len(json.loads((out / "model_outputs.json").read_text())) == 8
 
 
-def test_the_report_says_how_many_judgements_a_rate_lacks(root, server, judge, tmp_path):
+def test_the_report_states_how_many_judgements_a_rate_lacks(root, server, judge, tmp_path):
     path = tmp_path / "judged.yaml"
     raw = {
         "name": "judged", "pool": {"path": str(root / "demo" / "pool.json")},
@@ -200,9 +200,9 @@ def test_the_report_says_how_many_judgements_a_rate_lacks(root, server, judge, t
     plan, store = build(load(path)), Store(tmp_path / "runs")
     server.behave = refuses({3})
     outcomes = run_plan(plan, Session(store, Console(file=io.StringIO()), WandbConfig(enabled=False), "judged"))
-    told = (write_report(plan, outcomes, store.runs_dir).folder / "report.md").read_text()
-    assert "1 of 8 judgements were refused or unreadable (max_missing 0.5)" in told
-    assert "1 of 8 judgements of judge-1 are missing" in told, "the note of the result"
+    reported = (write_report(plan, outcomes, store.runs_dir).folder / "report.md").read_text()
+    assert "1 of 8 judgements were refused or unreadable (max_missing 0.5)" in reported
+    assert "1 of 8 judgements of judge-1 are missing" in reported, "the note of the result"
 
 
 @pytest.mark.parametrize(

@@ -116,18 +116,18 @@ def test_alpaca_evals_instructions_are_known(data):
 def test_a_malformed_file_is_refused_by_its_name_columns_row_and_value(tmp_path):
     path = tmp_path / "df_gamed.csv"
     path.write_text("model,index,preference\nshort,0,0.5\n")
-    told = (
+    reported = (
         r"df_gamed\.csv has no column std_delta_len, .*: it has model, index, preference and needs index, preference, "
     )
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=reported):
         read_gamed(path)
-    for changes, told in (
+    for changes, reported in (
         ({"std_delta_len": "long"}, r"row 1: std_delta_len is 'long', expected a number"),
         ({"preference": 1.5}, r"row 1: preference is '1\.5', expected 0 to 1, or nothing"),
         ({"not_gamed_baseline": "perhaps"}, r"row 1: not_gamed_baseline is 'perhaps', expected True or False"),
         ({"instruction_difficulty": ""}, r"row 1: instruction_difficulty is '', expected a number"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=reported):
             read_gamed(write_gamed(path, **changes))
     with pytest.raises(UserError, match=r"names 8 instructions, expected the 805"):
         read_gamed(write_gamed(path, num_items=8))

@@ -112,7 +112,7 @@ COMPARED = [
 ]  # fmt: skip
 
 
-def test_golds_mean_what_they_say_and_gaps_of_math_verify_are_closed():
+def test_golds_mean_what_they_state_and_gaps_of_math_verify_are_closed():
     asked = [(gold, answer, True) for gold, right, _ in COMPARED for answer in right]
     asked += [(gold, answer, False) for gold, _, wrong in COMPARED for answer in wrong]
     grades = grade_all(
@@ -139,7 +139,7 @@ def test_known_gaps_of_math_verify():
     assert [grade.right for grade in grades] == [False, False, True, True, True]
 
 
-def test_a_problem_that_is_repeated_is_no_answer(oracle, evaluate, folder):
+def test_a_problem_that_is_repeated_is_not_an_answer(oracle, evaluate, folder):
     row = {"problem": "Write $\\frac{3}{20}$ as a decimal.", "answer": "0.15", "solution": "", "unique_id": "x"}
     (folder / "math500" / "test.jsonl").write_text(json.dumps(row) + "\n")
     oracle.answer = lambda doc: doc["problem"]
@@ -148,7 +148,7 @@ def test_a_problem_that_is_repeated_is_no_answer(oracle, evaluate, folder):
     assert metrics["value"] == 0 and item["outcomes"] == ["unparsed"]
 
 
-def test_a_reference_that_is_no_formula_is_told(oracle, evaluate, folder):
+def test_a_reference_that_is_not_a_formula_is_reported(oracle, evaluate, folder):
     path = folder / "olympiadbench" / "test.jsonl"
     path.write_text(json.dumps({"id": 1, "question": "Which?", "final_answer": ["$ $"]}) + "\n")
     metrics, out = evaluate("olympiadbench", profile="mathematics", data=str(folder))

@@ -154,7 +154,7 @@ def test_an_entry_of_our_own_benchmarks_has_no_trace_of_tasks():
     assert not {"task", "include_path", "scale", "commits"} & set(found)
 
 
-def test_the_page_does_what_it_says(tmp_path, monkeypatch):
+def test_the_page_does_what_it_describes(tmp_path, monkeypatch):
     """The benchmark of docs/extending.md, done exactly: its files, its commands, its own task in the table."""
     section = (ROOT / "docs" / "extending.md").read_text().partition("\n## A benchmark\n")[2].split("\n## ")[0]
     task, profile, recipe = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
@@ -168,9 +168,10 @@ def test_the_page_does_what_it_says(tmp_path, monkeypatch):
     (tmp_path / "demo").symlink_to(ROOT / "demo")
     monkeypatch.chdir(tmp_path)
     show, validate, run = commands.splitlines()
-    told = call(*show.split()[1:])
+    reported = call(*show.split()[1:])
     assert (
-        "Question: What is 2 plus 3? Answer:" in told and "right answer: '5'; read as '5'; exact_match,number 1" in told
+        "Question: What is 2 plus 3? Answer:" in reported
+        and "right answer: '5'; read as '5'; exact_match,number 1" in reported
     )
     assert "sums: sums of lm-eval, 2 items" in call(*validate.split()[1:])
     call(*run.split()[1:])
@@ -195,19 +196,19 @@ def recipe(profile, tmp_path):
 
 
 def test_validate_with_inputs_finds_what_reading_cannot(recipe):
-    told = call("validate", recipe(), "--inputs")
-    assert "sums: sums of lm-eval, 26 items" in told and "valid; 1 rows" in told
+    reported = call("validate", recipe(), "--inputs")
+    assert "sums: sums of lm-eval, 26 items" in reported and "valid; 1 rows" in reported
     wrong = recipe(ENTRY.replace("acc,none", "acc,number") + "  no: {task: nosuch_task, metric: 'acc,none'}\n")
     assert "valid; 1 rows" in call("validate", wrong), "the form is right"
-    told = call("validate", wrong, "--inputs", code=1)
-    assert "benchmarks.sums.metric: 'acc,number' is not a number of the group sums" in told
-    assert "no task or group 'nosuch_task'" in told
+    reported = call("validate", wrong, "--inputs", code=1)
+    assert "benchmarks.sums.metric: 'acc,number' is not a number of the group sums" in reported
+    assert "no task or group 'nosuch_task'" in reported
 
 
 def test_a_run_stops_in_preflight_and_starts_nothing(recipe, tmp_path):
     wrong = recipe(ENTRY.replace("acc,none", "acc,number"))
-    told = call("run", wrong, "--runs-dir", tmp_path / "runs", code=1)
-    assert "benchmarks.sums.metric: 'acc,number' is not a number" in told
+    reported = call("run", wrong, "--runs-dir", tmp_path / "runs", code=1)
+    assert "benchmarks.sums.metric: 'acc,number' is not a number" in reported
     assert not list((tmp_path / "runs" / "artifacts").glob("evaluate-*"))
 
 
@@ -231,7 +232,7 @@ def test_a_named_task_is_in_the_table_the_report_and_the_pack(recipe, tmp_path):
         "train.jsonl",
     }
     shutil.rmtree(tmp_path / "tasks")
-    told = call("plan", tmp_path / "pack" / "recipe.yaml", "--runs-dir", runs)
-    assert "1 done" in told, "the packed folder is the same task"
-    told = call("evaluate", "--regrade", runs, "--out", tmp_path / "again", code=1)
-    assert "sums is a task of lm-eval" in told
+    reported = call("plan", tmp_path / "pack" / "recipe.yaml", "--runs-dir", runs)
+    assert "1 done" in reported, "the packed folder is the same task"
+    reported = call("evaluate", "--regrade", runs, "--out", tmp_path / "again", code=1)
+    assert "sums is a task of lm-eval" in reported

@@ -203,6 +203,20 @@ def test_a_text_without_words_follows_no_instruction_on_its_language(punkt, text
 
 
 @needs_checks
+def test_instructions_of_all_prompts_count_alike(oracle, evaluate, folder, punkt, monkeypatch):
+    """Two of five instructions are followed, those of one prompt of two."""
+    rows = [IFEVAL[0], {**IFEVAL[0], "prompt": "Other.", "instruction_id_list": ["punctuation:no_comma"] * 3,
+                        "kwargs": [{}] * 3}]  # fmt: skip
+    write_ifeval(folder / "ifeval", rows)
+    monkeypatch.setattr(oracle, "answer", lambda doc: "Hm, no." if doc["prompt"] == "Other." else FOLLOWED[0])
+    metrics, out = evaluate("ifeval", profile="2026", data=str(folder))
+    found = {name: metric["value"] for name, metric in result(out)["metrics"].items()}
+    assert metrics["value"] == found["prompt_level_loose_acc"] == 0.5
+    assert found["inst_level_strict_acc"] == found["inst_level_loose_acc"] == 2 / 5
+    assert items(out)[1]["inst_level_strict_acc"] == [False] * 3
+
+
+@needs_checks
 def test_every_instruction_is_checked_as_lm_evals_task_checks_it(punkt):
     """Each of the 25 with settings that its own code draws, on texts of several forms."""
     import langdetect
@@ -227,6 +241,7 @@ def test_every_instruction_is_checked_as_lm_evals_task_checks_it(punkt):
             seen.add(ours.score)
             assert ours.score == theirs["prompt_level_strict_acc"], (name, settings, text)
             assert ours.others["prompt_level_loose_acc"] == theirs["prompt_level_loose_acc"], (name, settings, text)
+            assert ours.parts == {one: theirs[one] for one in ("inst_level_strict_acc", "inst_level_loose_acc")}
     assert len(INSTRUCTION_DICT) == 25 and seen == {0, 1}
 
 

@@ -195,7 +195,7 @@ def test_most_probable_tokens_are_kept_and_damaged_ones_asked_again(tmp_path):
         assert Answers(tmp_path, {}).of(batch) is None, value
 
 
-def test_a_run_goes_on_over_damaged_answers(evaluate, config_of, asked):
+def test_a_run_resumes_over_damaged_answers(evaluate, config_of, asked):
     _, out = evaluate("gsm8k", batch_size=2)
     whole, num_asked = items(out), len(asked)
     (out / ANSWERS_FILE).write_bytes(b'[1]\n{"a": 2}\n\xff\xfe\nnull\n["key", "text"]\n["half')

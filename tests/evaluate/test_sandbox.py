@@ -365,7 +365,7 @@ def test_where_programs_cannot_be_confined_they_are_not_run(monkeypatch):
     assert sandbox_calls.rules("riscv64") is None and "riscv64" in unavailable("none")
 
 
-def test_a_missing_bubblewrap_says_what_to_install(monkeypatch):
+def test_a_missing_bubblewrap_states_what_to_install(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert "apt install bubblewrap" in unavailable("bwrap")
 

@@ -114,7 +114,7 @@ def test_prompts_that_lose_their_beginning_are_counted(evaluate, monkeypatch):
         assert any("lost their beginning" in note for note in read(out)[0]["notes"]), benchmark
 
 
-def test_new_tokens_take_at_most_half_of_the_context_and_the_result_says_so(evaluate, monkeypatch):
+def test_new_tokens_take_at_most_half_of_the_context_and_the_result_states_it(evaluate, monkeypatch):
     monkeypatch.setattr(EvaluatedLM, "max_length", 100)
     _, out = evaluate("gsm8k", limit=1, changes={"max_gen_toks": 64})
     found = read(out)[0]

@@ -104,7 +104,7 @@ def test_comet_comes_from_the_configured_python(oracle, evaluate, folder, comet_
     ("python", "reason"),
     [(None, "evaluate.comet_python"), ("/nowhere/python", "cannot be started"), (sys.executable, "No module named")],
 )
-def test_without_comet_its_column_is_a_hole_before_anything_is_generated(oracle, evaluate, folder, python, reason):
+def test_without_comet_its_column_is_missing_before_anything_is_generated(oracle, evaluate, folder, python, reason):
     with pytest.raises(NotRun, match=reason):
         evaluate("wmt22_en_de_comet", profile="translation", data=str(folder), comet_python=python)
     assert oracle.prompts == []

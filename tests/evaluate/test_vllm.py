@@ -183,8 +183,8 @@ def transformers_answers(lm, requests):
 def with_greedy(lm, requests):
     """Each request with the most likely token as one more continuation."""
     engine = PlainEngine(lm.model)
-    told = engine.next_of_each([list(one.ids) for one in requests], [[0]] * len(requests))
-    return [Likelihood(r.ids, (*r.continuations, (best,))) for r, (best, _) in zip(requests, told, strict=True)]
+    reported = engine.next_of_each([list(one.ids) for one in requests], [[0]] * len(requests))
+    return [Likelihood(r.ids, (*r.continuations, (best,))) for r, (best, _) in zip(requests, reported, strict=True)]
 
 
 def test_requests_become_questions_whose_answers_are_transformers_own(ours):
@@ -323,7 +323,7 @@ def test_a_run_that_was_interrupted_asks_only_what_is_missing(evaluate, monkeypa
 
 
 @with_vllm
-def test_an_engine_whose_process_is_killed_is_told_leaves_nothing_behind_and_is_started_again(theirs):
+def test_an_engine_whose_process_is_killed_is_reported_leaves_nothing_behind_and_is_started_again(theirs):
     batch = Batch([Likelihood(prompts(theirs)[0], ((7,),))])
     before = theirs._vllm.answer(batch)
     worker = psutil.Process(theirs._vllm._engine._process.pid)

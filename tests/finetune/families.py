@@ -76,7 +76,7 @@ ARCHITECTURE = {"smollm2": "llama"}
 
 def tokenizer_of(family: str, template: Any = "own") -> PreTrainedTokenizerFast:
     """Byte-level BPE with words of its own, so that a blank is joined to the word behind it, as in GPT-2."""
-    told = FAMILIES[family]
+    reported = FAMILIES[family]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -84,15 +84,15 @@ def tokenizer_of(family: str, template: Any = "own") -> PreTrainedTokenizerFast:
         vocab_size=330, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator([WORDS] * 5, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in told["special"]])
-    if told["starts"]:
-        start = told["bos"]
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in reported["special"]])
+    if reported["starts"]:
+        start = reported["bos"]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{start} $A", special_tokens=[(start, tokenizer.token_to_id(start))]
         )
-    named = {"eos_token": told["eos"], **({"bos_token": told["bos"]} if told["bos"] else {})}
+    named = {"eos_token": reported["eos"], **({"bos_token": reported["bos"]} if reported["bos"] else {})}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
-    fast.chat_template = told["template"] if template == "own" else template
+    fast.chat_template = reported["template"] if template == "own" else template
     return fast
 
 

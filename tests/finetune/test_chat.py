@@ -35,7 +35,7 @@ def trained(form, messages=TURNS):
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if FAMILIES[name]["template"]])
-def test_stock_templates_are_trained_in_as_trl_marks_them_or_by_rendering(family):
+def test_templates_of_known_models_are_trained_in_as_trl_marks_them_or_by_rendering(family):
     form = load_form("chat", tokenizer_of(family))
     assert form.end_token == FAMILIES[family]["end"]
     first, second = trained(form)
@@ -175,12 +175,12 @@ def test_a_template_of_the_users_own_is_read_from_its_file(tmp_path):
 
 def test_a_conversation_that_the_template_refuses_is_a_bad_row_with_its_words():
     system = [{"role": "system", "content": "Answer in one word."}, *TURNS]
-    for family, messages, told in (
+    for family, messages, reported in (
         ("gemma2", system, "System role not supported"),
         ("gemma2", [TURNS[0], *TURNS], "must alternate"),
         ("mistral", [TURNS[0], *TURNS], "must alternate"),
     ):
-        with pytest.raises(BadRow, match=told) as fault:
+        with pytest.raises(BadRow, match=reported) as fault:
             load_form("chat", tokenizer_of(family)).encode(messages)
         assert fault.value.kind == "template_error"
 

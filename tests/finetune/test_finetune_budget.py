@@ -60,7 +60,7 @@ class Stop(Exception):
     pass
 
 
-def test_a_training_with_a_budget_of_tokens_goes_on_to_the_same_end(tiny_llama, subset, tmp_path, monkeypatch):
+def test_a_training_with_a_budget_of_tokens_resumes_to_the_same_end(tiny_llama, subset, tmp_path, monkeypatch):
     config = stage_config(
         tiny_llama, budget="tokens", budget_tokens=400, save_steps=1, packing=True, lora={"dropout": 0.2}
     )
@@ -85,7 +85,7 @@ def test_a_training_with_a_budget_of_tokens_goes_on_to_the_same_end(tiny_llama, 
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"budget": "steps"}, "budget steps needs max_steps"),
         ({"budget": "tokens"}, "budget tokens needs budget_tokens"),
@@ -93,6 +93,6 @@ def test_a_training_with_a_budget_of_tokens_goes_on_to_the_same_end(tiny_llama, 
         ({"budget": "tokens", "budget_tokens": 5, "max_steps": 5}, "exclude each other"),
     ],
 )
-def test_a_budget_without_its_number_is_refused(settings, told):
-    with pytest.raises(ValidationError, match=told):
+def test_a_budget_without_its_number_is_refused(settings, reported):
+    with pytest.raises(ValidationError, match=reported):
         FinetuneConfig(**settings)

@@ -46,10 +46,10 @@ def pool(tmp_path):
 
 def test_the_check_shows_three_rows_with_what_is_trained_on_and_how_they_end(gemma, pool):
     config = stage_config(gemma, template="chat")
-    told = "\n".join(check_inputs(config, pool(*(turns(i) for i in range(4)))).lines())
-    assert "answers are marks in the template" in told and "start token: '<bos>'" in told
-    assert "a turn ends with '<end_of_turn>'" in told and "4 rows; the longest, r0, has" in told
-    assert told.count("»City") == 3 and "»City0<end_of_turn>" in told and "context: 512" in told
+    reported = "\n".join(check_inputs(config, pool(*(turns(i) for i in range(4)))).lines())
+    assert "answers are marks in the template" in reported and "start token: '<bos>'" in reported
+    assert "a turn ends with '<end_of_turn>'" in reported and "4 rows; the longest, r0, has" in reported
+    assert reported.count("»City") == 3 and "»City0<end_of_turn>" in reported and "context: 512" in reported
 
 
 def test_rows_that_the_template_refuses_are_named_with_the_cure_or_counted(gemma, pool):
@@ -79,8 +79,8 @@ def test_training_leaves_such_rows_out_and_records_them(gemma, tmp_path):
 
 def test_control_tokens_can_be_refused(gemma, pool):
     rows = pool(turns(0), [{"role": "user", "content": "Mark it."}, {"role": "assistant", "content": "<eos>10<eos>"}])
-    told = "\n".join(check_inputs(stage_config(gemma, template="chat"), rows).lines())
-    assert "read as plain text: <eos> (2)" in told
+    reported = "\n".join(check_inputs(stage_config(gemma, template="chat"), rows).lines())
+    assert "read as plain text: <eos> (2)" in reported
     with pytest.raises(UserError, match=r"1 control_token\): row r1: its text holds <eos>"):
         check_inputs(stage_config(gemma, template="chat", control_tokens="refuse"), rows)
 
@@ -151,7 +151,7 @@ def test_validate_inputs_runs_on_a_machine_that_could_not_train(gemma, pool, tmp
         load(path, ["finetune.template=other.jinja"])
 
 
-def test_the_text_of_a_template_file_is_what_counts_in_the_fingerprint(gemma, pool, tmp_path):
+def test_the_text_of_a_template_file_is_part_of_the_fingerprint(gemma, pool, tmp_path):
     template = tmp_path / "my.jinja"
     template.write_text(CHATML_WITH_SYSTEM)
     path = recipe_file(tmp_path, gemma, pool(turns(0)), template="my.jinja")

@@ -120,7 +120,7 @@ def test_a_curriculum_goes_through_the_scores_in_every_epoch(direction, tiny_lla
     assert seen[: len(seen) // 2] == seen[len(seen) // 2 :], "both epochs alike"
 
 
-def test_a_curriculum_says_which_way_it_goes_and_has_scores(tiny_llama, subset, tmp_path):
+def test_a_curriculum_states_which_way_it_goes_and_has_scores(tiny_llama, subset, tmp_path):
     with pytest.raises(ValidationError, match="belong together"):
         stage_config(tiny_llama, order="curriculum")
     with pytest.raises(ValidationError, match="replayed rows have no selection score"):
@@ -133,7 +133,7 @@ def test_a_curriculum_says_which_way_it_goes_and_has_scores(tiny_llama, subset, 
     assert [row for step in order.passes(0) for rows in step for row in rows] == [1, 0, 2], "ties by place"
 
 
-def test_training_goes_on_from_an_adapter(tiny_llama, subset, tmp_path):
+def test_training_continues_from_an_adapter(tiny_llama, subset, tmp_path):
     train(stage_config(tiny_llama, lr_scheduler_type="constant"), subset, tmp_path / "first")
     adapter = tmp_path / "first" / "adapter"
     train(stage_config(tiny_llama, adapter=str(tmp_path / "first"), learning_rate=1e-4), subset, tmp_path / "second")

@@ -60,7 +60,7 @@ def test_the_length_of_a_sampler_is_the_number_of_its_passes():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"num_processes": 3}, "global_batch_size 8 is not a multiple of micro_batch_size 2 x num_processes 3 = 6; "
          "allowed with 3 processes: none, for 8 rows cannot be divided evenly"),
@@ -69,8 +69,8 @@ def test_the_length_of_a_sampler_is_the_number_of_its_passes():
         ({"launcher": "none", "deepspeed": "zero2"}, "deepspeed zero2 needs a launcher"),
     ],
 )  # fmt: skip
-def test_a_batch_that_cannot_be_shared_out_is_refused_with_what_can(settings, told):
-    with pytest.raises(ValidationError, match=told):
+def test_a_batch_that_cannot_be_shared_out_is_refused_with_what_can(settings, reported):
+    with pytest.raises(ValidationError, match=reported):
         FinetuneConfig(**{"launcher": "torchrun", "global_batch_size": 8, "micro_batch_size": 2, **settings})
 
 

@@ -21,12 +21,12 @@ from selectit.finetune.publish import push
 from selectit.inference import merge as merging
 
 
-def told(*words) -> str:
+def reported(*words) -> str:
     result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     return result.output
 
 
-def test_the_card_says_what_was_trained_on_what(train_tiny, subset):
+def test_the_card_states_what_was_trained_on_what(train_tiny, subset):
     out = train_tiny("out")
     text = (out / "adapter" / "README.md").read_text()
     assert "| trained on | 10 rows, " in text
@@ -74,9 +74,9 @@ def test_the_licence_is_that_of_the_bases_own_card_and_llama_2_is_known_by_name(
     assert base_licence("nobody/knows") is None
 
 
-def test_a_merged_model_loads_in_plain_transformers_and_says_what_the_adapter_says(train_tiny, tiny_llama, tmp_path):
+def test_a_merged_model_loads_in_plain_transformers_and_states_what_the_adapter_says(train_tiny, tiny_llama, tmp_path):
     out = train_tiny("out")
-    text = told("merge", out, "--out", tmp_path / "merged")
+    text = reported("merge", out, "--out", tmp_path / "merged")
     assert "In float32 its logits differ from base and adapter by" in text
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     base = AutoModelForCausalLM.from_pretrained(tiny_llama).eval()
@@ -101,7 +101,7 @@ def test_half_precision_agrees_within_its_tolerance(train_tiny, tmp_path):
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").dtype == torch.bfloat16
 
 
-def test_a_merged_model_that_says_something_else_is_refused_and_removed(train_tiny, tmp_path, monkeypatch):
+def test_a_merged_model_that_reports_itmething_else_is_refused_and_removed(train_tiny, tmp_path, monkeypatch):
     load = merging.load_model
 
     def damaged(config):
@@ -129,7 +129,7 @@ def test_what_cannot_be_merged_is_named(train_tiny, tmp_path):
 def test_nothing_is_uploaded_unless_it_is_asked_for_and_never_offline(train_tiny, tmp_path, monkeypatch):
     adapter = train_tiny("out") / "adapter"
     monkeypatch.setattr("selectit.finetune.publish.HfApi", lambda: pytest.fail("the hub was called"))
-    text = told("publish", adapter, "--base", "acme/tiny")
+    text = reported("publish", adapter, "--base", "acme/tiny")
     assert "adapter_model.safetensors" in text and "nothing was uploaded; --push" in text
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set, so nothing is uploaded"):
         push(adapter, "me/adapter", private=True, base="acme/tiny")

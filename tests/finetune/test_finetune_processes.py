@@ -187,7 +187,7 @@ def test_processes_train_to_the_weights_of_one_and_go_on_after_a_kill(
 
 
 @pytest.mark.slow
-def test_without_zero_another_number_of_processes_goes_on(config, subset, tmp_path):
+def test_without_zero_another_number_of_processes_resumes(config, subset, tmp_path):
     train(config(num_train_epochs=6), subset, tmp_path / "one")
     kill_after_checkpoint(4, config(num_train_epochs=6, save_steps=1, **TWO), subset, tmp_path / "changed")
     assert not (tmp_path / "changed" / "training.json").exists()
@@ -243,7 +243,7 @@ def test_processes_end_with_the_command_that_started_them(config, subset, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_training_that_is_started_by_hand_is_taken_over(config, subset, tmp_path):
+def test_a_training_that_is_started_by_hand_is_reused(config, subset, tmp_path):
     from selectit.errors import NotRun
 
     external, out = config(launcher="external", num_processes=2), tmp_path / "out"

@@ -65,7 +65,7 @@ def kill_at(last_step: int, config, subset: Path, out: Path) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def test_a_killed_training_goes_on_to_the_same_losses(tiny_llama, subset, tmp_path):
+def test_a_killed_training_resumes_to_the_same_losses(tiny_llama, subset, tmp_path):
     config = stage_config(tiny_llama, **SETTINGS)
     train(config, subset, tmp_path / "whole")
     out = tmp_path / "killed"
@@ -336,7 +336,7 @@ def test_the_checkpoint_of_the_last_step_takes_the_room_of_older_ones(tiny_llama
     assert looks[-2:] == [["checkpoint-2", "checkpoint-4"], ["checkpoint-4"]]
 
 
-def test_a_card_that_was_edited_and_a_file_of_ones_own_are_no_damage_and_are_kept(tiny_llama, subset, tmp_path):
+def test_a_card_that_was_edited_and_a_file_of_ones_own_are_not_damage_and_are_kept(tiny_llama, subset, tmp_path):
     config, out = stage_config(tiny_llama, max_steps=2), tmp_path / "out"
     train(config, subset, out)
     (out / "adapter" / "README.md").write_text("# my own words\n")

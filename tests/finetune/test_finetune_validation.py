@@ -100,8 +100,8 @@ def test_no_row_is_both_trained_on_and_held_out(tiny_llama, tmp_path):
     for validation in (ValidationSplit(num_rows=4), ValidationSplit(share=0.2, seed=1), ValidationFile(path=held_out)):
         config = stage_config(tiny_llama, validation=validation, replay=ReplayConfig(path=general, share=0.5))
         found = read_rows(subset / "messages.jsonl", config.finetune)
-        told = [{json.dumps(c.messages) for c in part} for part in (found.trained, found.validation)]
-        assert not told[0] & told[1] and found.validation
+        reported = [{json.dumps(c.messages) for c in part} for part in (found.trained, found.validation)]
+        assert not reported[0] & reported[1] and found.validation
     assert len(found.validation) == 5 and found.num_also_in_validation == 5  # 3 rows, and the twins of two of them
 
 
@@ -159,7 +159,7 @@ def test_the_rule_of_early_stopping():
     assert not has_stopped(log, stage_config("m").finetune)
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_validation_losses(tiny_llama, tmp_path, monkeypatch):
+def test_a_training_that_was_stopped_resumes_to_the_same_validation_losses(tiny_llama, tmp_path, monkeypatch):
     import os
     import signal
 

@@ -54,6 +54,7 @@ BENCHMARKS = (
                 "ifeval": TextGrader(
                     f"{GRADER}:grade_ifeval",
                     ("prompt_level_strict_acc", "prompt_level_loose_acc"),
+                    part_metrics=("inst_level_strict_acc", "inst_level_loose_acc"),
                     check=f"{GRADER}:check_installed",
                 )
             }
