@@ -66,6 +66,8 @@ SELECTS = {
     "ifd": {"form": "perplexity_ratio"},
     "scores": {"path": "answers.jsonl", "order": "low"},
     "subset": {"path": "pool.json"},
+    "length_ratio": {"order": "low", "unit": "chars"},
+    "zip": {"num_kept": 150, "fidelity": "released_code"},
 }
 
 STAGES = {

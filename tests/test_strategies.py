@@ -77,6 +77,7 @@ ALLOWED = {
     "selectit.recipe.load": {"full"},  # stands in an arm that trains nothing
     "selectit.cli.evaluate_command": {"full"},  # the same
     "selectit.cli.stage_commands": {"full", "selectit"},  # finetune takes all rows; score asks for ratings
+    "selectit.cli.inspect_command": {"full"},  # reads a pool and chooses nothing
     "selectit.cli.losses_command": {"perplexity", "ifd"},  # which ask for the losses that the command takes
     "selectit.report.render.display_names": {"ifd"},  # how a row of that name is written in LaTeX
     "selectit.cli.chosen_strategy": {"selectit"},  # what another arm is on the command line
@@ -355,7 +356,7 @@ def test_a_field_that_a_strategy_does_not_have_is_refused_with_those_it_has(smal
     def refused(*more: str) -> str:
         return call("select", small_pool, "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs", *more, rc=1)
 
-    assert "--set alpha: strategy length has no field alpha. It has ratio, field, unit" in " ".join(
+    assert "--set alpha: strategy length has no field alpha. It has ratio, unit, field" in " ".join(
         refused("--strategy", "length", "--set", "alpha=9").split()
     )
     assert "--ratio: strategy full has no field ratio. It has none" in refused("--strategy", "full", "--ratio", "0.3")

@@ -14,7 +14,7 @@ from selectit.config import PoolConfig, SelectStage
 from selectit.errors import UserError
 from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.selection.stage import read_rows
-from selectit.selection.strategy import Candidates, RatioStrategy, needed_arms, strategy_of
+from selectit.selection.strategy import Candidates, ShareStrategy, needed_arms, strategy_of
 
 
 def check_pools(recipe: Recipe) -> list[str]:
@@ -44,7 +44,7 @@ def _check_size(recipe: Recipe, row: ArmPoint, num_rows: int, num_usable: int) -
     eligible, left = num_usable, ""
     for need in needed_arms(row.config):
         other = next(strategy_of(r.config) for r in recipe.rows if r.arm == need.arm and r.point == row.point)
-        if need.leaves_out and isinstance(other, RatioStrategy):  # how many another one takes is not known yet
+        if need.leaves_out and isinstance(other, ShareStrategy):  # how many another one takes is not known yet
             taken = other.count(num_rows, num_usable)
             eligible, left = num_usable - taken, f"; arm '{need.arm}' takes {taken} of {num_usable}"
     try:

@@ -13,28 +13,34 @@ from selectit.data.turns import texts_of
 from selectit.selection.strategy import Candidates
 
 
-class Length(SelectFields):
-    """What the length of a row is."""
+class LengthUnit(SelectFields):
+    """In what a text is measured."""
 
-    field: Literal["response", "instruction", "full"] = "response"
-    """Whose length: of all assistant turns, of all user turns with their inputs, or of both."""
     unit: Literal["tokens", "chars", "words"] = "tokens"
     """tokens: of the base model's tokenizer, without special tokens."""
 
     def needs(self) -> tuple[Need, ...]:
         return (NeedsTokenizer(),) if self.unit == "tokens" else ()
 
-    def lengths(self, pool: Candidates) -> np.ndarray:
-        """float64 [num_rows]"""
-        return length_scores(pool.rows(), self.field, self._counter(pool))
-
-    def _counter(self, pool: Candidates) -> Callable[[str], int]:
+    def counter(self, pool: Candidates) -> Callable[[str], int]:
+        """From a text to its length."""
         if self.unit == "chars":
             return len
         if self.unit == "words":
             return lambda text: len(text.split())
         tokenizer = pool.tokenizer()
         return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if text else 0
+
+
+class Length(LengthUnit):
+    """What the length of a row is."""
+
+    field: Literal["response", "instruction", "full"] = "response"
+    """Whose length: of all assistant turns, of all user turns with their inputs, or of both."""
+
+    def lengths(self, pool: Candidates) -> np.ndarray:
+        """float64 [num_rows]"""
+        return length_scores(pool.rows(), self.field, self.counter(pool))
 
 
 def length_scores(rows: Iterable[Row], field: str, count: Callable[[str], int]) -> np.ndarray:

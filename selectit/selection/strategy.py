@@ -182,8 +182,8 @@ class Strategy(SelectFields):
         return None if self.source is None else self.source.identity
 
 
-class RatioStrategy(Strategy):
-    """A strategy that takes a share of the pool."""
+class ShareStrategy(Strategy):
+    """A strategy that takes a share of the pool, in an order of its own."""
 
     ratio: Ratio = 0.2
     """Share of the pool's rows that is taken."""
@@ -193,6 +193,10 @@ class RatioStrategy(Strategy):
 
     def expected_rows(self, num_rows: int, num_of_other: int) -> int:
         return int(self.ratio * num_rows)
+
+
+class RatioStrategy(ShareStrategy):
+    """A strategy that takes the share of the pool that has the highest scores."""
 
 
 def strategy_of(holder: ArmConfig | SelectStage) -> Strategy:
