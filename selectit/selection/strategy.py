@@ -56,6 +56,9 @@ class Candidates:
     """Why a row can never be selected, such as `empty_response`; None: it may be."""
     inputs: Mapping[str, Path] = field(default_factory=dict)
     """Folders of the stages that `needs` asked for: score0, score1, ... of ratings; else by name or field."""
+    strata: pa.Array | None = None
+    """Text [num_rows], the values of the column `pool.stratify_by`; null for rows that can never be selected. None: the
+    pool names no such column."""
 
     def __len__(self) -> int:
         return len(self.row_ids)
