@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from selectit.store.names import (
     ADAPTER_FOLDER,
     EPOCHS_FOLDER,
+    FEATURE_FILES,
     ITEMS_FILE,
     LEDGER,
     LOSSES_RECORD,
@@ -31,6 +32,7 @@ class Kind:
     """Offers `run(config, inputs, out, tracker) -> metrics`, and may offer `preflight(config)` and `release()`."""
     outputs: tuple[str, ...]
     content: tuple[str, ...]
+    """Those, and further files, that later stages read; what is not there adds nothing."""
     shown_metrics: tuple[str, ...]
     """Metrics that are printed when a stage is done."""
     read: tuple[str, ...] = ()
@@ -51,8 +53,8 @@ KINDS = {
         ),
         Kind(
             name="losses", version=2, module="selectit.scoring.loss_stage",
-            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER,),
-            shown_metrics=("num_losses", "num_failures", "mean_loss"),
+            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER, *FEATURE_FILES.values()),
+            shown_metrics=("num_losses", "num_failures", "mean_loss"), read=tuple(FEATURE_FILES.values()),
         ),
         Kind(
             name="select", version=2, module="selectit.selection.stage",
