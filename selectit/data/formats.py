@@ -73,6 +73,12 @@ class Format:
         own = self._conversation(row) if is_conversation else self._pair(row)
         return with_context(own, self._part(row, "system"), self._part(row, "history")), is_conversation
 
+    def own_turns(self, row: Mapping[str, Any]) -> list[Any]:
+        """The turns of a conversation as they stand in the row, which are its last messages; none of a pair's."""
+        parts = ("instruction", "response") if self.is_pair else ("conversation",)
+        values = [_value(row, self.columns[part]) for part in parts]
+        return [turn for value in values if isinstance(value, list) for turn in value]
+
     def read_columns(self) -> set[str]:
         """The columns that are read where a row has them."""
         return {column for column in self.columns.values() if column}
