@@ -27,7 +27,7 @@ FORMATS = {
 """Part of a row -> the column that holds it; `auto` takes the first format whose columns a row has."""
 REQUIRED = ("instruction", "response", "conversation")
 """Parts whose column a row must have; of the others it may be absent."""
-TELLING = {"dolly": ("context",)}
+DISTINCTIVE = {"dolly": ("context",)}
 """Columns that a row has, in addition to the required ones, where `auto` takes the format."""
 OTHER_PARTS = {"system": "system", "history": "history", "tools": "tools"}
 ALIASES = {
@@ -183,8 +183,8 @@ def detected(pool: PoolConfig, row: Any) -> Format | None:
     if not isinstance(row, dict):
         return None
     for one in formats:
-        telling = () if pool.columns is not None and pool.columns.input else TELLING.get(one.name, ())
-        if all(_has(row, column) for column in (*one.required, *telling)):
+        distinctive = () if pool.columns is not None and pool.columns.input else DISTINCTIVE.get(one.name, ())
+        if all(_has(row, column) for column in (*one.required, *distinctive)):
             return one
     return None
 
