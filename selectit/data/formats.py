@@ -25,6 +25,8 @@ FORMATS = {
     "question_answer": {"instruction": "question", "response": "answer", "input": "context"},
 }
 """Part of a row -> the column that holds it; `auto` takes the first format whose columns a row has."""
+NO_STRATUM = "no_stratum"
+"""A row without a value in the column of `pool.stratify_by`."""
 REQUIRED = ("instruction", "response", "conversation")
 """Parts whose column a row must have; of the others it may be absent."""
 TELLING = {"dolly": ("context",)}
@@ -126,6 +128,24 @@ def _cure(part: str, column: str) -> str:
         f"; name it in pool.columns as {part} (--columns {part}={column}), or leave it out with an empty text "
         f"(--columns {part}=)"
     )
+
+
+def stratum_of(row: Mapping[str, Any], column: str) -> str:
+    """The value of a column that groups rows, as text.
+
+    Raises: Unreadable where the row has none, or one that is no text, number, or true or false.
+    """
+    value = _value(row, column)
+    if value is None:
+        found = "null" if column in row else f"missing; found {', '.join(sorted(map(str, row)))}"
+        raise Unreadable(NO_STRATUM, f"column '{column}' of pool.stratify_by is {found}")
+    if (isinstance(value, float) and value != value) or not isinstance(value, str | int | float):
+        raise Unreadable(
+            NO_STRATUM,
+            f"column '{column}' of pool.stratify_by is {type(value).__name__} ({value!r:.60}); it must be text, a "
+            "number, or true or false",
+        )
+    return str(value)
 
 
 def _has(row: Mapping[str, Any], column: str) -> bool:
