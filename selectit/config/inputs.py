@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -93,6 +93,9 @@ class PoolConfig(Config):
     """Names of columns that are not those of the format, such as `{instruction: question, response: answer}`."""
     roles: RolesConfig | None = None
     """Names of roles that are not known, such as `{assistant: [bing]}`."""
+    stratify_by: str | None = Field(None, min_length=1)
+    """A column of text, numbers or yes and no, such as `source`, that strategies can keep balanced. A dotted name goes
+    into objects. Rating and losses do not read it."""
     ids: Literal["column", "position"] = "column"
     """column: a row's id is its `id`, where rows have one; position: its position and content, always."""
     sample: SampleConfig | None = None
@@ -101,6 +104,10 @@ class PoolConfig(Config):
     """Only the first rows, in file order; with `sample`, the first of the drawn ones."""
     bad_rows: BadRows = "refuse"
     """Rows that cannot be used, such as one with an empty response. refuse: stop; exclude: leave them out."""
+
+    def as_rated(self) -> Self:
+        """The pool as rating and losses read it: without what only a selection reads."""
+        return self.model_copy(update={"stratify_by": None})
 
     def location_files(self, field: str) -> list[Path] | None:
         """Of a pattern, the files that it names."""

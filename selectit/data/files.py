@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
 from selectit.data.arrow_rows import rows_of, taken
+from selectit.data.jsonl import values_of
 from selectit.data.row_ids import draw
 from selectit.data.text_files import MARKS
 from selectit.errors import UserError
@@ -161,14 +162,7 @@ def _encoding(path: Path, encoding: str) -> UserError:
 
 def _jsonl(path: Path) -> Iterator[Any]:
     with _opened(path) as f:
-        for number, line in enumerate(f, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
-            yield row
+        yield from values_of(f, path)
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[Any]:

@@ -25,9 +25,11 @@ FORMATS = {
     "question_answer": {"instruction": "question", "response": "answer", "input": "context"},
 }
 """Part of a row -> the column that holds it; `auto` takes the first format whose columns a row has."""
+NO_STRATUM = "no_stratum"
+"""A row without a value in the column of `pool.stratify_by`."""
 REQUIRED = ("instruction", "response", "conversation")
 """Parts whose column a row must have; of the others it may be absent."""
-TELLING = {"dolly": ("context",)}
+DISTINCTIVE = {"dolly": ("context",)}
 """Columns that a row has, in addition to the required ones, where `auto` takes the format."""
 OTHER_PARTS = {"system": "system", "history": "history", "tools": "tools"}
 ALIASES = {
@@ -134,6 +136,24 @@ def _cure(part: str, column: str) -> str:
     )
 
 
+def stratum_of(row: Mapping[str, Any], column: str) -> str:
+    """The value of a column that groups rows, as text.
+
+    Raises: Unreadable where the row has none, or one that is no text, number, or true or false.
+    """
+    value = _value(row, column)
+    if value is None:
+        found = "null" if column in row else f"missing; found {', '.join(sorted(map(str, row)))}"
+        raise Unreadable(NO_STRATUM, f"column '{column}' of pool.stratify_by is {found}")
+    if (isinstance(value, float) and value != value) or not isinstance(value, str | int | float):
+        raise Unreadable(
+            NO_STRATUM,
+            f"column '{column}' of pool.stratify_by is {type(value).__name__} ({value!r:.60}); it must be text, a "
+            "number, or true or false",
+        )
+    return str(value)
+
+
 def _has(row: Mapping[str, Any], column: str) -> bool:
     return column in row or ("." in column and _value(row, column) is not None)
 
@@ -189,8 +209,8 @@ def detected(pool: PoolConfig, row: Any) -> Format | None:
     if not isinstance(row, dict):
         return None
     for one in formats:
-        telling = () if pool.columns is not None and pool.columns.input else TELLING.get(one.name, ())
-        if all(_has(row, column) for column in (*one.required, *telling)):
+        distinctive = () if pool.columns is not None and pool.columns.input else DISTINCTIVE.get(one.name, ())
+        if all(_has(row, column) for column in (*one.required, *distinctive)):
             return one
     return None
 

@@ -24,14 +24,19 @@ def iter_jsonl(path: Path, errors: str = "strict") -> Iterator[Any]:
     Raises: UserError naming file and line where a line is not JSON.
     """
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", errors=errors) as f:
-        for number, line in enumerate(f, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
-            yield row
+        yield from values_of(f, path)
+
+
+def values_of(lines: Iterable[str], path: Path) -> Iterator[Any]:
+    """As `iter_jsonl`, of a file that is open. Args: path: for messages."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
+        yield value
 
 
 def read_jsonl(path: Path) -> list[Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from selectit.config import PoolConfig
 from selectit.data.arrow_rows import json_form, taken
 from selectit.data.files import drawn, raw_rows, rows_in_file, subset_suffix
-from selectit.data.formats import Format, check_columns, detected, unknown_format
+from selectit.data.formats import NO_STRATUM, Format, check_columns, detected, stratum_of, unknown_format
 from selectit.data.jsonl import write_jsonl
 from selectit.data.row_ids import RowIds
 from selectit.data.turns import Message, Unreadable, rated_pair
@@ -51,6 +51,8 @@ class Row:
     """Its turns are a conversation's; a pair's response is its own answer, whatever its history."""
     reason: str = ""
     """What is wrong with a row that cannot be read, in words."""
+    stratum: str | None = None
+    """Its value of the column `pool.stratify_by`."""
 
 
 def read_pool(pool: PoolConfig) -> list[Row]:
@@ -71,6 +73,7 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
     kinds: Counter[str] = Counter()
     row_format: Format | None = None
     unknown: UserError | None = None
+    has_strata = False
     ids = RowIds(pool, raw_rows)
     index = -1
     for index, (position, raw) in enumerate(itertools.islice(rows_in_file(pool), pool.limit)):
@@ -78,7 +81,8 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
             unknown = unknown or unknown_format(pool, position, raw)
             if pool.bad_rows == "refuse" and isinstance(raw, dict):
                 raise unknown
-        row = _row(row_format, index, ids.of(position, raw), raw)
+        row = _row(row_format, index, ids.of(position, raw), raw, pool.stratify_by)
+        has_strata = has_strata or row.stratum is not None
         if row.failure:
             kinds[row.failure] += 1
             shown += [(position, row)] if len(shown) < MOST_SHOWN else []
@@ -88,11 +92,16 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
     if row_format is None and unknown is not None:
         raise unknown
     ids.check()
+    if kinds[NO_STRATUM] and not has_strata:
+        raise UserError(
+            f"pool {pool.path}: no row has a value in the column that pool.stratify_by (--stratify-by) names, "
+            f"'{pool.stratify_by}'. Name another column, or none."
+        )
     if kinds and pool.bad_rows == "refuse":
         raise _bad_rows(pool, kinds, shown, index + 1)
 
 
-def _row(row_format: Format | None, index: int, named: str, raw: Any) -> Row:
+def _row(row_format: Format | None, index: int, named: str, raw: Any, stratify_by: str | None) -> Row:
     try:
         if not isinstance(raw, dict):
             raise Unreadable("not_an_object", f"found {type(raw).__name__}; a row is an object with columns")
@@ -101,6 +110,7 @@ def _row(row_format: Format | None, index: int, named: str, raw: Any) -> Row:
         if row_format is None:
             raise Unreadable("missing_column", f"no format has its columns: {', '.join(sorted(raw)) or 'none'}")
         messages, is_conversation = row_format.messages(raw)
+        stratum = None if stratify_by is None else stratum_of(raw, stratify_by)
         instruction, response, untrained = rated_pair(messages, last=not is_conversation)
     except Unreadable as fault:
         return Row(index, named, "", "", (), raw, fault.kind, reason=str(fault))
@@ -109,7 +119,7 @@ def _row(row_format: Format | None, index: int, named: str, raw: Any) -> Row:
         failure = "empty_response"
     elif failure is None and not instruction.strip():
         failure = "empty_instruction"
-    return Row(index, named, instruction, response, tuple(messages), raw, failure, is_conversation)
+    return Row(index, named, instruction, response, tuple(messages), raw, failure, is_conversation, stratum=stratum)
 
 
 def is_unicode(value: Any) -> bool:

@@ -71,7 +71,7 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
 
 
 def _rated_alike(config: ArmConfig, model: ModelConfig) -> tuple[Any, ...]:
-    return (config.pool, model, *(getattr(config.score, name) for name in identity_fields(RatingFields)))
+    return (config.pool.as_rated(), model, *(getattr(config.score, name) for name in identity_fields(RatingFields)))
 
 
 def _shared(section: Config, fields: type[Config]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
         Stage(
             "score",
             ScoreStage(
-                pool=config.pool,
+                pool=config.pool.as_rated(),
                 model=model,
                 prompts=prompts[_rated_alike(config, model)],
                 **_shared(config.score, RatingFields),
@@ -108,7 +108,7 @@ def _losses(config: ArmConfig, need: NeedsLosses) -> Stage:
     return Stage(
         "losses",
         LossStage(
-            pool=config.pool,
+            pool=config.pool.as_rated(),
             model=config.raters[0],
             text=need.text,
             template=config.finetune.template if need.template == "training" else need.template,
@@ -131,6 +131,7 @@ def select_stage(
     """
     strategy = strategy_of(config)
     strategy.check_arm(config)
+    strategy.sentence(config), strategy.score_name()  # what the report asks must not fail after the training
     own: dict[str, Any] = {"seed": seed} if strategy.draws else {}
     inputs: list[tuple[str, Stage]] = []
     for need in strategy.needs():

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-
 from selectit.config import PoolConfig, SelectStage
 from selectit.errors import UserError
 from selectit.recipe.rows import ArmPoint, Recipe, trains
-from selectit.selection.stage import read_rows
-from selectit.selection.strategy import Candidates, ShareStrategy, needed_arms, strategy_of
+from selectit.selection.stage import PoolColumns, read_columns
+from selectit.selection.strategy import ShareStrategy, needed_arms, strategy_of
 
 
 def check_pools(recipe: Recipe) -> list[str]:
     """What is wrong with the pools that are files here, and with the sizes of the subsets that are chosen from them."""
     faults: dict[str, None] = {}
-    read: dict[PoolConfig, tuple[pa.Array, list[str | None]]] = {}
+    read: dict[PoolConfig, PoolColumns] = {}
     for pool in dict.fromkeys(row.config.pool for row in recipe.rows):
         if Path(pool.path).exists():
             try:
-                row_ids, failures, _ = read_rows(pool)
-                read[pool] = row_ids, failures
+                read[pool] = read_columns(pool)
             except UserError as error:
                 faults[str(error)] = None
     for row in recipe.rows:
         if row.config.pool in read and trains(row.config.finetune):
-            row_ids, failures = read[row.config.pool]
+            columns = read[row.config.pool]
             try:
-                _check_size(recipe, row, len(failures), failures.count(None))
-                _check_files(row, row_ids, failures)
+                _check_size(recipe, row, len(columns.failures), columns.failures.count(None))
+                _check_files(row, columns)
             except UserError as error:
                 faults[f"arms.{row.arm}: {error}"] = None
     return list(faults)
@@ -53,8 +50,8 @@ def _check_size(recipe: Recipe, row: ArmPoint, num_rows: int, num_usable: int) -
         raise UserError(f"{error}{left}") from error
 
 
-def _check_files(row: ArmPoint, row_ids: pa.Array, failures: list[str | None]) -> None:
+def _check_files(row: ArmPoint, columns: PoolColumns) -> None:
     """Raises: UserError, see `Strategy.preflight`; what needs prompts or models is checked before a run."""
     strategy, pool = strategy_of(row.config), row.config.pool
     if not strategy.needs():
-        strategy.preflight(Candidates(SelectStage(pool=pool, select=strategy), row_ids, failures))
+        strategy.preflight(columns.candidates(SelectStage(pool=pool, select=strategy)))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 from selectit.config import PoolConfig, SelectStage
 from selectit.data.jsonl import write_jsonl
 from selectit.data.pool import iter_pool, write_rows
-from selectit.selection.checks import count_of, nothing_hidden, order_of, reasons, scores_of
+from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
 from selectit.selection.ranking import ranking
 from selectit.selection.strategy import Candidates, json_number, strategy_of
 from selectit.selection.ties import tie_lines, ties_of
@@ -32,18 +33,18 @@ CHUNK_ROWS = 4096
 def preflight(config: SelectStage) -> None:
     """Raises: UserError for a pool that cannot be read, a ratio that selects nothing, or what the strategy finds."""
     strategy = strategy_of(config)
-    row_ids, failures, _ = read_rows(config.pool)
-    strategy.check_size(len(row_ids), failures.count(None))
-    strategy.preflight(Candidates(config, row_ids, failures))
+    pool = read_columns(config.pool)
+    strategy.check_size(len(pool.row_ids), pool.failures.count(None))
+    strategy.preflight(pool.candidates(config))
 
 
 def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
     """Returns: rows of the pool, rows selected, rows that could not be scored, and the lowest selected score."""
     strategy = strategy_of(config)
-    row_ids, unusable, response_chars = read_rows(config.pool)
-    num_rows = len(row_ids)
-    scored = strategy.scores(Candidates(config, row_ids, tuple(unusable), inputs))
-    failures, left_out = reasons(strategy, unusable, scored)
+    pool = read_columns(config.pool)
+    num_rows = len(pool.row_ids)
+    scored = strategy.scores(pool.candidates(config, inputs))
+    failures, left_out = reasons(strategy, pool.failures, scored)
     scores = scores_of(strategy, scored, failures)
     eligible = int(np.isfinite(scores).sum())
     count = count_of(strategy, num_rows, eligible)
@@ -57,14 +58,14 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     def with_details(at: int) -> dict[str, Any]:
         line = {
             "row": at,
-            "row_id": row_ids[at].as_py(),
+            "row_id": pool.row_ids[at].as_py(),
             "score": json_number(scores[at]),
             "rank": int(rank[at]),
             "selected": bool(selected[at]),
             "failure": failures[at],
-            "response_chars": int(response_chars[at]),
+            "response_chars": int(pool.response_chars[at]),
         }
-        return {**line, **nothing_hidden(strategy, line, details(at), SCORES_FILE)}
+        return {**line, **plain(strategy, line, details(at), SCORES_FILE)}
 
     path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
     write_jsonl(
@@ -94,7 +95,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         "failures": dict(Counter(failure for failure in failures if failure)),
         "left_out": sorted(left_out),
     }
-    selection |= nothing_hidden(strategy, selection, scored.record, SELECTION_FILE)
+    selection |= plain(strategy, selection, scored.record, SELECTION_FILE)
     (out / SELECTION_FILE).write_text(json.dumps(selection, indent=2) + "\n")
     for line in (*tie_lines(ties, summary), *strategy.notes(selection)):
         tracker.note(line)
@@ -104,12 +105,35 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     return summary
 
 
-def read_rows(pool: PoolConfig) -> tuple[pa.Array, list[str | None], np.ndarray]:
-    """What is kept of the pool: row ids, why rows cannot be selected, int64 [num_rows] characters of the responses."""
-    row_ids, failures, response_chars = [], [], []
+@dataclass(frozen=True)
+class PoolColumns:
+    """What is kept of a pool while rows are chosen from it; all in its order."""
+
+    row_ids: pa.Array
+    """Text [num_rows]."""
+    failures: Sequence[str | None]
+    """Why rows cannot be selected."""
+    response_chars: np.ndarray
+    """int64 [num_rows], characters of the responses."""
+    strata: pa.Array | None
+    """Text [num_rows], see `Candidates.strata`."""
+
+    def candidates(self, config: SelectStage, inputs: Mapping[str, Path] | None = None) -> Candidates:
+        return Candidates(config, self.row_ids, tuple(self.failures), inputs or {}, self.strata)
+
+
+def read_columns(pool: PoolConfig) -> PoolColumns:
+    """Raises: UserError, as `iter_pool`."""
+    row_ids, failures, response_chars, strata = [], [], [], []
     rows = iter_pool(pool)
     while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
         row_ids.append(pa.array([row.row_id for row in chunk], pa.string()))
         failures += [row.failure for row in chunk]
         response_chars.append(np.array([len(row.response) for row in chunk], dtype=np.int64))
-    return pa.concat_arrays(row_ids), failures, np.concatenate(response_chars)
+        strata.append(pa.array([row.stratum for row in chunk], pa.string()))
+    return PoolColumns(
+        pa.concat_arrays(row_ids),
+        failures,
+        np.concatenate(response_chars),
+        None if pool.stratify_by is None else pa.concat_arrays(strata),
+    )

@@ -126,7 +126,7 @@ class SelectITSelect(RatioStrategy):
         """The token scores of one rater; one prompt's records are in memory at a time."""
         folder, stage = pool.inputs[f"score{number}"], pool.stage
         scored = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
-        counts = num_answers(stage.pool, scored["turns"])
+        counts = num_answers(stage.pool.as_rated(), scored["turns"])
         ids = pa.array(itertools.chain(*map(ids_of_answers, pool.row_ids.to_pylist(), counts.tolist())), pa.string())
         by_answer = {fidelity: np.empty((len(ids), len(stage.prompts))) for fidelity in fidelities}
         failures: list[str | None] = [None] * len(ids)
