@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
 from selectit.data.arrow_rows import rows_of, taken
-from selectit.data.jsonl import parsed
+from selectit.data.jsonl import numbered_values
 from selectit.data.row_ids import draw
 from selectit.data.text_files import MARKS
 from selectit.errors import UserError
@@ -175,10 +175,7 @@ def _encoding(path: Path, encoding: str) -> UserError:
 
 def _jsonl(path: Path) -> Iterator[Any]:
     with _opened(path) as f:
-        for number, line in enumerate(f, start=1):
-            if not line.strip():
-                continue
-            yield parsed(line, f"{path}, line {number}", "; one JSON object per line")
+        yield from (value for _, value in numbered_values(f, path))
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[Any]:

@@ -32,9 +32,7 @@ def numbered_jsonl(path: Path, errors: str = "strict") -> Iterator[tuple[int, An
     """The same, each with the number of its line from 1."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", errors=errors) as f:
-            for number, line in enumerate(f, start=1):
-                if line.strip():
-                    yield number, parsed(line, f"{path}, line {number}", "; one JSON object per line")
+            yield from numbered_values(f, path)
     except UnicodeDecodeError as error:
         if path.suffix != ".gz":
             read_utf8(path, str(path))  # raises, with line and encoding
@@ -43,14 +41,18 @@ def numbered_jsonl(path: Path, errors: str = "strict") -> Iterator[tuple[int, An
         raise UserError(f"{path} is not a whole .gz file ({error}); get it again, or unpack it") from error
 
 
-def parsed(text: str, where: str, cure: str = "") -> Any:
-    """Raises: UserError where a text is not JSON, or more than Python reads: numbers of thousands of digits, depth."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg}){cure}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: JSON that cannot be read ({error})") from error
+def numbered_values(lines: Iterable[str], path: Path) -> Iterator[tuple[int, Any]]:
+    """As `numbered_jsonl`, of a file that is open. Args: path: for messages."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
+        except (ValueError, RecursionError) as error:  # thousands of digits or of brackets
+            raise UserError(f"{path}, line {number}: JSON that cannot be read ({error})") from error
+        yield number, value
 
 
 def read_jsonl(path: Path) -> list[Any]:
