@@ -21,7 +21,7 @@ from selectit.config import PoolConfig, SelectStage
 from selectit.data.jsonl import write_jsonl
 from selectit.data.pool import iter_pool, write_rows
 from selectit.selection import steps
-from selectit.selection.checks import count_of, nothing_hidden, order_of, reasons, scores_of
+from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
 from selectit.selection.ranking import ranking
 from selectit.selection.strategy import Candidates, json_number, strategy_of
 from selectit.selection.ties import tie_lines, ties_of
@@ -74,7 +74,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
             "failure": failures[at],
             "response_chars": int(columns.response_chars[at]),
         }
-        return {**line, **nothing_hidden(strategy, line, details(at), SCORES_FILE)}
+        return {**line, **plain(strategy, line, details(at), SCORES_FILE)}
 
     path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
     write_jsonl(
@@ -105,7 +105,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         "left_out": sorted(left_out),
     }
     selection |= taken.record
-    selection |= nothing_hidden(strategy, selection, scored.record, SELECTION_FILE)
+    selection |= plain(strategy, selection, scored.record, SELECTION_FILE)
     (out / SELECTION_FILE).write_text(json.dumps(selection, indent=2) + "\n")
     for line in (*tie_lines(ties, summary), *steps.notes(selection), *strategy.notes(selection)):
         tracker.note(line)
