@@ -221,7 +221,7 @@ def refusal(recipe: Path, *overrides: str) -> str:
 
 def test_faults_in_a_plugin_s_section_are_reported_as_of_any_strategy(work):
     arm = "arms.mine.select"
-    assert "Allowed here: strategy, ratio, letter" in refusal(work.recipe, f"{arm}.lettre=b")
+    assert "Allowed here: strategy, ratio, stratify, diversify, letter" in refusal(work.recipe, f"{arm}.lettre=b")
     assert "Did you mean 'letter'?" in refusal(work.recipe, f"{arm}.lettre=b")
     assert "Did you mean 'mine'?" in refusal(work.recipe, f"{arm}.strategy=mien")
     assert f"{arm}.letter: found 3; input should be a valid string" in refusal(work.recipe, f"{arm}.letter=3")
@@ -421,8 +421,9 @@ def test_a_field_that_a_strategy_does_not_have_is_refused_with_those_it_has(smal
     def refused(*more: str) -> str:
         return call("select", small_pool, "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs", *more, rc=1)
 
-    assert "--set alpha: strategy length has no field alpha. It has ratio, unit, field" in " ".join(
-        refused("--strategy", "length", "--set", "alpha=9").split()
+    assert (
+        "--set alpha: strategy length has no field alpha. It has ratio, stratify, diversify, unit, field"
+        in " ".join(refused("--strategy", "length", "--set", "alpha=9").split())
     )
     assert "--ratio: strategy full has no field ratio. It has none" in refused("--strategy", "full", "--ratio", "0.3")
     assert "--ratio gives it too" in refused("--strategy", "random", "--ratio", "0.3", "--set", "ratio=0.2")

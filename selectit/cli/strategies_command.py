@@ -69,15 +69,21 @@ def _described(schema: Any) -> dict[str, Any]:
 
 
 def _print_all(described: dict[str, Any]) -> None:
+    from selectit.selection.strategy import RatioStrategy
+
     table = Table(box=None, pad_edge=False)
-    for column in ("strategy", "takes", "reads", "fields"):
+    for column in ("strategy", "takes", "reads next to the pool", "fields"):
         table.add_column(column, overflow="fold")
+    of_all_by_score = [*RatioStrategy.later_defaults]
     for name, one in described.items():
-        reads = ", ".join(["the pool", *one["reads"]])
-        table.add_row(
-            *map(escape, (name, one["sentence"], reads, ", ".join(_with_default(*f) for f in one["fields"].items())))
-        )
+        reads = ", ".join(one["reads"])
+        fields = [field for field in one["fields"] if field not in of_all_by_score]
+        table.add_row(*map(escape, (name, one["sentence"], reads, ", ".join(fields))))
     console.print(table)
+    by_score = ", ".join(name for name, one in described.items() if {*of_all_by_score} <= {*one["fields"]})
+    console.print(
+        f"{' and '.join(of_all_by_score)} are fields of {by_score} too; selectit strategies NAME describes all"
+    )
 
 
 def _print_one(name: str, one: dict[str, Any]) -> None:
