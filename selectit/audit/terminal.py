@@ -83,8 +83,8 @@ def print_comparison(one: Side, other: Side, comparison: RunDifferences, console
     for note in [*one.notes, *other.notes]:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     shared = [cell for cell in one.chains if cell in other.chains]
-    settings = comparison.settings
-    _section("Settings that count", "no setting that counts differs", settings, shared, console, explains=True)
+    none = "no setting in the fingerprint differs"
+    _section("Settings in the fingerprint", none, comparison.settings, shared, console, explains=True)
     _section("Settings of execution only, which cannot move a number", "", comparison.execution, shared, console)
     _section("Circumstances", "", comparison.circumstances, shared, console)
     _print_moved(comparison, console)

@@ -173,7 +173,7 @@ def select_stage(
         if others is not None
     }
     losses = loss_stages(config, quantities, tuned)
-    own: dict[str, Any] = {"seed": seed} if strategy.draws else {}
+    own: dict[str, Any] = {"seed": seed} if strategy.has_seed else {}
     inputs: list[tuple[str, Stage]] = []
     for need in strategy.needs():
         match need:

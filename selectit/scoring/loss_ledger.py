@@ -18,7 +18,7 @@ from selectit.config import LossQuantity, LossText, Pooling
 from selectit.data.whole_files import whole_file
 from selectit.errors import UserError
 from selectit.scoring.ledger import NOT_SCORED, in_order
-from selectit.store.names import FEATURE_FILES, LEDGER
+from selectit.store.names import LAST_FILE, LEDGER, MEAN_FILE, WEIGHTED_MEAN_FILE
 
 NOT_FINITE = "loss_not_finite"
 SCHEMA = pa.schema(
@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("failure", pa.string()),
     ]
 )
+FEATURE_FILES: dict[Pooling, str] = {"mean": MEAN_FILE, "weighted_mean": WEIGHTED_MEAN_FILE, "last": LAST_FILE}
 ENTROPIES = ("response_entropy", "full_entropy")
 
 

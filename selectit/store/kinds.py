@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from selectit.store.names import (
     ADAPTER_FOLDER,
     EPOCHS_FOLDER,
-    FEATURE_FILES,
     ITEMS_FILE,
+    LAST_FILE,
     LEDGER,
     LOSSES_RECORD,
+    MEAN_FILE,
     MESSAGES_FILE,
     MODEL_FOLDER,
     RESULT_FILE,
@@ -18,6 +19,7 @@ from selectit.store.names import (
     SCORES_FILE,
     SELECTION_FILE,
     TRAINING_FILE,
+    WEIGHTED_MEAN_FILE,
 )
 
 
@@ -53,8 +55,8 @@ KINDS = {
         ),
         Kind(
             name="losses", version=2, module="selectit.scoring.loss_stage",
-            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER, *FEATURE_FILES.values()),
-            shown_metrics=("num_losses", "num_failures", "mean_loss"), read=tuple(FEATURE_FILES.values()),
+            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER, MEAN_FILE, WEIGHTED_MEAN_FILE, LAST_FILE),
+            shown_metrics=("num_losses", "num_failures", "mean_loss"), read=(MEAN_FILE, WEIGHTED_MEAN_FILE, LAST_FILE),
         ),
         Kind(
             name="select", version=2, module="selectit.selection.stage",

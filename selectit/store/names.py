@@ -13,8 +13,8 @@ VERIFICATION = "verification.json"
 LEDGER = "ledger.parquet"
 SCORE_RECORD = "score.json"
 LOSSES_RECORD = "losses.json"
-FEATURE_FILES = {"mean": "mean.npy", "weighted_mean": "weighted_mean.npy", "last": "last.npy"}
-"""Of a losses artifact, by pooling: float32 [rows of the pool, width], NaN where a row has no vector."""
+MEAN_FILE, WEIGHTED_MEAN_FILE, LAST_FILE = "mean.npy", "weighted_mean.npy", "last.npy"
+"""Vectors of a losses artifact: float32 [rows of the pool, width], NaN where a row has none."""
 
 SCORES_FILE = "scores.jsonl"
 """One line per row of the pool."""
