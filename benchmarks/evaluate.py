@@ -5,7 +5,7 @@
 
 The model has random weights, so a text goes on to --max-gen-toks; its shape decides the speed. Prints one line
 per benchmark and way: ratios to the first way are medians over the rounds, with their range; the one by CPU time
-tells more on a machine that is shared and with OMP_NUM_THREADS=1. Building prompts is the same in all ways and not
+is steadier on a machine that is shared and with OMP_NUM_THREADS=1. Building prompts is the same in all ways and not
 counted; making token ids of them is. docs/performance.md holds what was measured.
 """
 

@@ -6,7 +6,7 @@
     python benchmarks/scoring.py --llama-7b --num-rows 200 ...        (a GPU)
 
 Without --model the weights are random; the shape decides the speed. Prints one line per way: ratios to the first way
-are medians over the rounds, with their range; the one by CPU time tells more on a machine that is shared
+are medians over the rounds, with their range; the one by CPU time is steadier on a machine that is shared
 and with OMP_NUM_THREADS=1, for waiting threads burn CPU time too. The last way tokenises while it rates, as a stage
 does; the line below the table has what tokenising costs alone, and what it adds. docs/performance.md holds what was
 measured.

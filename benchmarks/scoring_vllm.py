@@ -3,7 +3,7 @@
     python benchmarks/scoring_vllm.py --vllm-python ~/vllm/bin/python --pool alpaca.json --tokenizer FOLDER
 
 The model has random weights. Each round has rows of its own, for vLLM remembers whole texts; loading is not counted.
-Prints for each round both times and their ratio, also by CPU time of all processes, which tells more on a machine that
+Prints for each round both times and their ratio, also by CPU time of all processes, which is steadier on a machine that
 is shared, with one thread each (OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind). docs/performance.md holds what was
 measured.
 """

@@ -33,8 +33,9 @@ def refuse_leaks(model: Any, rows: Sequence[TrainingRow]) -> None:
     alone = model(input_ids=torch.as_tensor(row[None], device=model.device), use_cache=False).logits[0].float()
     difference = ((together - alone).abs().max() / alone.abs().max()).item()
     if difference > TOLERANCE.get(model.dtype, HALF_TOLERANCE):
+        attention = model.config._attn_implementation  # transformers has no public name for the one it chose
         raise UserError(
             f"finetune.packing: there is cross-example attention in {type(model).__name__} with "
-            f"{model.config._attn_implementation} attention: behind another row, a row's logits differ by "
+            f"{attention} attention: behind another row, a row's logits differ by "
             f"{difference:.1%} of the largest. Set finetune.packing to false."
         )

@@ -164,6 +164,7 @@ class ResponseTrainer(SFTTrainer):
     def _validate(self, model: Any, rows: Sequence[TrainingRow]) -> list[float]:
         """Sum of the loss, tokens that the model would have written, and tokens."""
         examples = [{"input_ids": row.input_ids, "labels": row.labels, ROW_INDEX: 0} for row in rows]
+        # transformers moves a batch to the device, as autocast and DeepSpeed want it, in this method only
         inputs: Any = self._prepare_inputs(self.data_collator(examples))
         del inputs[ROW_INDEX]
         with self.compute_loss_context_manager():
@@ -191,6 +192,7 @@ class ResponseTrainer(SFTTrainer):
         """A checkpoint counts once every process has written its part.
 
         That of the last step holds no optimizer, which nothing needs any more; DeepSpeed resumes from whole ones only.
+        No public method stands around the writing: `on_save` comes after it and knows no size.
         """
         folder, sharded = self._run.checkpoints, self._run.stage.finetune.deepspeed != "none"
         self.args.save_only_model = not sharded and is_over(self.state, self._run.stage.finetune)

@@ -59,29 +59,29 @@ def work(launch: Path, logs: Path, train: Callable[[], None]) -> None:
     _write_output_to(logs / f"rank{rank()}.log")
     parent = json.loads((launch / PARENT_FILE).read_text(encoding="utf-8"))
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    tell(launch, "running")
+    record_ending(launch, "running")
     try:
         train()
-        tell(launch, "done")
+        record_ending(launch, "done")
         code = 0
     except Preempted as stopped:
-        tell(launch, "preempted", str(stopped))
+        record_ending(launch, "preempted", str(stopped))
         wait_for_all()  # a launcher kills the others once one has ended
         code = EXIT_PREEMPTED
     except UserError as error:
         traceback.print_exc()
-        tell(launch, "user error", str(error))
+        record_ending(launch, "user error", str(error))
         code = 1
     except BaseException as error:
         traceback.print_exc()
-        tell(launch, "error", f"{type(error).__name__}: {error}")
+        record_ending(launch, "error", f"{type(error).__name__}: {error}")
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def tell(launch: Path, ending: Ending, text: str = "") -> None:
+def record_ending(launch: Path, ending: Ending, text: str = "") -> None:
     path = launch / f"rank{rank()}.json"
     record = {**identify_process(), "rank": rank(), "ending": ending, "text": text, "time": time.time()}
     write_whole(path, json.dumps(record) + "\n")

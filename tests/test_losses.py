@@ -185,7 +185,7 @@ def plain_sums(make, texts) -> np.ndarray:
 def test_every_path_gives_the_plain_losses_in_any_order_of_batches(name, prefix):
     torch.manual_seed(0)
     rater = make_token_rater(MODELS[name]().eval(), (loss,))
-    assert rater.name == ("packed" if name == "packed" else "stock")
+    assert rater.name == ("packed" if name == "packed" else "padded")
     texts = made_up_texts((1, 1, 2, 3, 40, 63, 64, 65, 90, 5, 40), prefix)
     texts = [text for text in texts if len(text.ids)]
     expected = dict(zip((text.keys[0][0] for text in texts), plain_sums(MODELS[name], texts), strict=True))

@@ -47,7 +47,7 @@ def test_ratings_are_the_same(demo, small_pool, spread, tmp_path):
         *(table["probabilities"].combine_chunks().flatten().to_numpy() for table in (whole, spread_out)), atol=1e-5
     )
     score = json.loads((tmp_path / "spread" / "score.json").read_text())
-    assert score["placement"] == ["cpu", "disk"] and score["rater"] == "stock" and score["num_processes"] == 1
+    assert score["placement"] == ["cpu", "disk"] and score["rater"] == "padded" and score["num_processes"] == 1
     assert "the rater lies on cpu, disk" in reported
 
 

@@ -20,6 +20,7 @@ from selectit.data.pool import iter_pool, read_pool, write_rows
 from selectit.errors import UserError
 from selectit.report.sections.sources import _locations
 from selectit.selection import stage
+from selectit.selection.strategies.random import RandomSelect
 from selectit.store.fingerprint import Hasher, digest, identity
 from selectit.tracking import Tracker
 
@@ -155,9 +156,7 @@ def test_chosen_rows_of_a_draw_are_written_as_they_stand_in_the_file(pool_path, 
 
 
 def test_a_selection_from_a_draw_takes_its_ratio_of_the_drawn_rows(pool_path, tmp_path):
-    config = SelectStage.model_validate(
-        {"pool": pool(pool_path, 200).model_dump(), "select": {"strategy": "random", "ratio": 0.1}, "seed": 1}
-    )
+    config = SelectStage(pool=pool(pool_path, 200), select=RandomSelect(strategy="random", ratio=0.1), seed=1)
     summary = stage.run(config, {}, tmp_path, Tracker(tmp_path, Console(quiet=True)))
     assert (summary["num_rows"], summary["num_selected"]) == (200, 20)
     chosen = {json.loads(line)["row_id"] for line in (tmp_path / "messages.jsonl").read_text().splitlines()}

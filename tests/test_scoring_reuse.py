@@ -20,6 +20,7 @@ from selectit.run.engine import run_plan
 from selectit.run.stage_runner import Session
 from selectit.scoring.ledger import read_ratings
 from selectit.scoring.prompts import read_rating_prompts
+from selectit.scoring.reuse import EarlierRatings
 from selectit.store.runs_folder import Store
 
 PROMPTS = read_rating_prompts("default", "corrected")
@@ -147,3 +148,18 @@ def test_the_score_command_reuses_ratings_of_a_runs_folder_and_of_an_earlier_out
         app, ["score", str(small_pool), "--model", str(demo / "model"), "--out", str(tmp_path / "x"), "--reuse", "/"]
     )
     assert "--reuse /: neither manifest.json nor artifacts/" in str(bad.exception)
+
+
+def test_ratings_of_the_padded_path_under_its_former_name_are_reused(pool, demo, tmp_path):
+    config = ScoreStage(
+        pool=pool("a.json", slice(0, 4)), model=ModelConfig(path=str(demo / "model")), prompts=PROMPTS[:1]
+    )
+    _, reported = score(config, tmp_path / "runs")
+    folder = tmp_path / "runs" / "artifacts" / reported["name"]
+    record = folder / "score.json"
+    digests = parquet.read_table(folder / "ledger.parquet")["digest"].to_pylist()
+    for named, rater, known in (("stock", "padded", True), ("padded", "padded", True), ("packed", "padded", False)):
+        record.write_text(json.dumps(reported | {"rater": named}))
+        wanted = {key: reported[key] for key in ("rating_token_ids", "dtype", "device")} | {"rater": rater}
+        found = EarlierRatings([folder], wanted).answer(config.prompts[0], digests)
+        assert [answer is not None for answer in found] == [known] * 4

@@ -47,7 +47,7 @@ def test_verify_finds_no_difference_in_float32_and_reports_half_precision(small_
     result = CliRunner().invoke(app, [*again, "5"])
     assert result.exit_code == 0 and "agrees: within 5" in result.output
     half = json.loads((tmp_path / "half" / "verification.json").read_text())
-    assert (half["dtype"], half["rater"]) == ("bfloat16", "stock")
+    assert (half["dtype"], half["rater"]) == ("bfloat16", "padded")
     assert half["max_sentence_score_difference"] > 1e-5
     assert 0.5 < half["rank_correlation"] <= 1 and 0 < half["subset_overlap"] <= 1
 

@@ -41,6 +41,7 @@ def score(
     tokenizer = "zh" if grading.target == "zh" else "13a"
     for name, metric in (("bleu", BLEU(tokenize=tokenizer)), ("chrf", CHRF())):
         found: Any = metric.corpus_score(translations, [references], n_bootstrap=NUM_BOOTSTRAP if len(items) > 1 else 1)
+        # sacrebleu has the half width in no other place than a text with few digits
         spread = float(found._ci) / _NORMAL_95 / 100 if len(items) > 1 else None
         metrics[name] = Metric(float(found.score) / 100, spread, len(items))
         made_by[name] = str(metric.get_signature())

@@ -109,8 +109,8 @@ class LogProbabilityJudge:
         of_labels = self._logits(ids)
         if not torch.isfinite(of_labels).all():
             raise UserError(
-                f"evaluate.judge: {self.name} gives {of_labels.tolist()} as logits of 'm' and 'M', which are no "
-                "preference; its weights are damaged or overflow their number format, use another model"
+                f"evaluate.judge: {self.name} gives {of_labels.tolist()} as logits of 'm' and 'M', which do not "
+                "state a preference; its weights are damaged or overflow their number format, use another model"
             )
         return torch.softmax(of_labels, 0)[0].item()
 

@@ -157,7 +157,10 @@ class EvaluatedLM(HFLM):
         return text[len(self.tokenizer.decode(self._anchor)) :]
 
     def _loglikelihood_tokens(self, requests: list[Any], **kwargs: Any) -> list[tuple[float, bool]]:
-        """Args: requests: ((context, continuation), context ids, continuation ids), as lm-eval encodes them."""
+        """Args: requests: ((context, continuation), context ids, continuation ids), as lm-eval encodes them.
+
+        The method that lm-eval's own models implement, in spite of its name.
+        """
         room = self.max_length + 1  # the last token is only scored
         rows: list[Ids] = []
         continuations: dict[Ids, dict[Ids, None]] = {}

@@ -83,8 +83,8 @@ def print_comparison(one: Side, other: Side, comparison: RunDifferences, console
     for note in [*one.notes, *other.notes]:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     shared = [cell for cell in one.chains if cell in other.chains]
-    settings = comparison.settings
-    _section("Settings that count", "no setting that counts differs", settings, shared, console, explains=True)
+    none = "no setting in the fingerprint differs"
+    _section("Settings in the fingerprint", none, comparison.settings, shared, console, explains=True)
     _section("Settings of execution only, which cannot move a number", "", comparison.execution, shared, console)
     _section("Circumstances", "", comparison.circumstances, shared, console)
     _print_moved(comparison, console)
@@ -157,7 +157,7 @@ def print_unused(unused: Sequence[Unused], behind: Mapping[str, Collection[str]]
         table.add_row(name, one.what, _age(one.last_used), f"{one.num_bytes:,}")
     console.print(table)
     console.print(
-        f"{len(unused)} folders, {sum(one.num_bytes for one in unused):,} bytes, that no recipe and no report needs",
+        f"{len(unused)} in all, {sum(one.num_bytes for one in unused):,} bytes, that no recipe and no report needs",
         highlight=False,
     )
 

@@ -9,7 +9,7 @@ from selectit.config import ArmConfig, LocationMark, NeedsArm, NeedsLosses, Need
 from selectit.errors import UserError, did_you_mean
 from selectit.recipe.load import parse_overrides
 from selectit.recipe.locations import map_locations
-from selectit.selection.examples import example
+from selectit.selection.examples import example_needs
 from selectit.selection.registry import Strategies
 
 OTHER = "selectit"
@@ -50,10 +50,11 @@ def others_of(
     `--set 'rest_of={strategy: length, unit: words}'`; without it SelectIT is meant.
     """
     section, others = dict(fields), {}
-    for need in example(strategies[str(fields["strategy"])]).needs():
+    given = {name: value for name, value in fields.items() if not isinstance(value, Mapping)}
+    for need in example_needs(strategies[str(fields["strategy"])], given):
         if isinstance(need, NeedsArm):
-            given = section.get(need.field, {})
-            other = {"strategy": OTHER, **(given if isinstance(given, dict) else {"strategy": given})}
+            named = section.get(need.field, {})
+            other = {"strategy": OTHER, **(named if isinstance(named, dict) else {"strategy": named})}
             name = str(other["strategy"])
             if ratio is not None and name in strategies.having("ratio"):
                 other = {"ratio": ratio, **other}

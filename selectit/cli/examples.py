@@ -16,6 +16,7 @@ EXAMPLES = {
     "select": (
         "select pool.json --model org/model --ratio 0.2 --out best.json",
         "select pool.json --strategy length --set unit=words --ratio 0.1 --out longest.json",
+        "select pool.json --model org/model --as messages --out best.jsonl",
     ),
     "strategies": ("strategies", "strategies selectit", "strategies --plugin mine.py --json"),
     "finetune": ("finetune best.json --model org/model --out tuned --set num_train_epochs=2",),

@@ -208,15 +208,15 @@ def validate(
         typer.echo(json_output.as_text({**json_output.of_errors(str(recipe), ()), **found}))
         return
 
-    def tell(line: str) -> None:
+    def show(line: str) -> None:
         if not quiet:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    num_rows, num_stages = _validated(recipe, set_, inputs, tell)
-    tell(f"{recipe}: valid; {num_rows} rows, {num_stages} stages")
+    num_rows, num_stages = _validated(recipe, set_, inputs, show)
+    show(f"{recipe}: valid; {num_rows} rows, {num_stages} stages")
 
 
-def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str], None]) -> tuple[int, int]:
+def _validated(recipe: Path, set_: list[str], inputs: bool, show: Callable[[str], None]) -> tuple[int, int]:
     """Rows and stages of a recipe without errors. Raises: UserError with all of them."""
     from selectit.data.fetch import name_of
     from selectit.plan.build import build
@@ -231,16 +231,16 @@ def _validated(recipe: Path, set_: list[str], inputs: bool, tell: Callable[[str]
     if faults := check_pools(loaded):
         raise recipe_error(recipe, [placed(fault, loaded.written, recipe) for fault in faults])
     if inputs:
-        _check_training_inputs(graph, tell)
-        _check_benchmarks(graph, tell)
+        _check_training_inputs(graph, show)
+        _check_benchmarks(graph, show)
     locations = [where for row in loaded.rows for where in (row.config.pool.path, row.config.score.rating_prompts)]
     for name in dict.fromkeys(name_of(where) for where in locations if not Path(where).exists()):
         if name is not None:
-            tell(f"{name} is fetched when the recipe is first planned or run")
+            show(f"{name} is fetched when the recipe is first planned or run")
     return len(graph.rows), len(graph.stages)
 
 
-def _check_training_inputs(graph: Any, tell: Callable[[str], None]) -> None:
+def _check_training_inputs(graph: Any, show: Callable[[str], None]) -> None:
     """Raises: UserError with what is wrong in any training of the recipe."""
     from selectit.config import FinetuneStage
     from selectit.finetune.check import check_inputs, without_seed
@@ -254,14 +254,14 @@ def _check_training_inputs(graph: Any, tell: Callable[[str], None]) -> None:
     for config, pool in trainings:
         try:
             for line in check_inputs(config, pool).lines():
-                tell(line)
+                show(line)
         except UserError as error:
             faults[str(error)] = None
     if faults:
         raise UserError("\n".join(faults))
 
 
-def _check_benchmarks(graph: Any, tell: Callable[[str], None]) -> None:
+def _check_benchmarks(graph: Any, show: Callable[[str], None]) -> None:
     """Raises: UserError with what any benchmark lacks: its data here, a package, what lm-eval knows of its task."""
     from selectit.evaluate.stage_config import EvaluateStage
 
@@ -274,7 +274,7 @@ def _check_benchmarks(graph: Any, tell: Callable[[str], None]) -> None:
     for config in {(config.benchmark, config.data): config for config in configs}.values():
         try:
             if (found := check_benchmark(config)) is not None:
-                tell(found)
+                show(found)
         except UserError as error:
             faults[str(error)] = None
     if faults:

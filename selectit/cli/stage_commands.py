@@ -118,7 +118,7 @@ def score(
 @with_pool_options
 def select(
     pool: PoolFile,
-    out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format.")],
+    out: Annotated[Path, typer.Option(help="File for the subset, in the pool's own format or that of --as.")],
     strategy: Annotated[str, typer.Option(help="One of those that selectit strategies lists.")] = "selectit",
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field of the strategy, such as alpha=0.5.")
@@ -127,6 +127,9 @@ def select(
         list[str], typer.Option(help="Rater, or tokenizer of lengths in tokens; repeat for level model.")
     ] = [],
     ratio: Annotated[float | None, typer.Option(help="Share of the rows that is kept; default: 0.2.")] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", help="Write messages, alpaca or sharegpt (.jsonl or .json), for other tools.")
+    ] = None,
     scores: Annotated[Path | None, typer.Option(help="JSONL file with one line per row of the pool.")] = None,
     plugin: Plugins = [],
     rating_prompts: Prompts = "default",
@@ -147,6 +150,8 @@ def select(
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
     from selectit.cli.chosen_strategy import files_named, given_fields, needs_model, others_of
+    from selectit.data import other_tools
+    from selectit.data.jsonl import iter_jsonl
     from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.selection.registry import known
@@ -154,7 +159,7 @@ def select(
     from selectit.selection.ties import tie_lines
     from selectit.store.outputs import POOL, Output, check_outputs, runs_folder
 
-    _check_suffix(pool, out)
+    _check_suffix(pool, out, as_)
     strategies = known(plugin)
     fields = given_fields(strategies, strategy, set_, ratio)
     written = [Output("--out", out), *([Output("--scores", scores)] if scores is not None else [])]
@@ -194,13 +199,20 @@ def select(
     prompts = planning.needed_prompts([chosen, *others.values()], [seed])
     stage = planning.select_stage(chosen, seed, prompts, others)
 
+    if as_ is not None:
+        other_tools.check_rows(chosen.pool, as_)
+
     def notes(path: Path) -> list[str]:
         selection = _selection(path)
         return [*tie_lines(selection, selection), *strategy_of(chosen).notes(selection)]
 
     folder = run_alone(stage, runs_dir, wandb, reuse=reuse, quiet=quiet, verbose=verbose, notes=notes)
     selection = _selection(folder)
-    shutil.copyfile(folder / selection["subset"], out)
+    if as_ is None:
+        shutil.copyfile(folder / selection["subset"], out)
+    else:
+        lines = iter_jsonl(folder / SCORES_FILE)
+        other_tools.write_as(chosen.pool, as_, {line["row_id"] for line in lines if line["selected"]}, out)
     if scores is not None:
         shutil.copyfile(folder / SCORES_FILE, scores)
     console.print(
@@ -299,10 +311,19 @@ def _verify(config: Any, folder: Path, num_rows: int, fidelity: Any, tolerance: 
     judge_verification(folder, result, "sentence scores", result["max_sentence_score_difference"], "best")
 
 
-def _check_suffix(pool: dict[str, Any], out: Path) -> None:
+def _check_suffix(pool: dict[str, Any], out: Path, form: str | None) -> None:
     from selectit.config import PoolConfig
     from selectit.data.files import subset_suffix
+    from selectit.data.other_tools import SUFFIXES, check_form
 
+    if form is not None:
+        check_form(form)
+        if out.suffix not in SUFFIXES:
+            raise UserError(f"--out {out}: --as {form} is written to a file that ends in {' or '.join(SUFFIXES)}")
+        return
     wanted = subset_suffix(PoolConfig(path=pool["path"]))
     if out.suffix != wanted:
-        raise UserError(f"--out {out}: a subset is written in the pool's own format; name a file that ends in {wanted}")
+        raise UserError(
+            f"--out {out}: a subset is written in the pool's own format; name a file that ends in {wanted}, or write "
+            "another format with --as"
+        )

@@ -29,7 +29,7 @@ NO_STRATUM = "no_stratum"
 """A row without a value in the column of `pool.stratify_by`."""
 REQUIRED = ("instruction", "response", "conversation")
 """Parts whose column a row must have; of the others it may be absent."""
-TELLING = {"dolly": ("context",)}
+DISTINCTIVE = {"dolly": ("context",)}
 """Columns that a row has, in addition to the required ones, where `auto` takes the format."""
 OTHER_PARTS = {"system": "system", "history": "history", "tools": "tools"}
 ALIASES = {
@@ -74,6 +74,12 @@ class Format:
         is_conversation = not self.is_pair or isinstance(_value(row, self.columns["instruction"]), list)
         own = self._conversation(row) if is_conversation else self._pair(row)
         return with_context(own, self._part(row, "system"), self._part(row, "history")), is_conversation
+
+    def own_turns(self, row: Mapping[str, Any]) -> list[Any]:
+        """The turns of a conversation as they stand in the row, which are its last messages; none of a pair's."""
+        parts = ("instruction", "response") if self.is_pair else ("conversation",)
+        values = [_value(row, self.columns[part]) for part in parts]
+        return [turn for value in values if isinstance(value, list) for turn in value]
 
     def read_columns(self) -> set[str]:
         """The columns that are read where a row has them."""
@@ -203,8 +209,8 @@ def detected(pool: PoolConfig, row: Any) -> Format | None:
     if not isinstance(row, dict):
         return None
     for one in formats:
-        telling = () if pool.columns is not None and pool.columns.input else TELLING.get(one.name, ())
-        if all(_has(row, column) for column in (*one.required, *telling)):
+        distinctive = () if pool.columns is not None and pool.columns.input else DISTINCTIVE.get(one.name, ())
+        if all(_has(row, column) for column in (*one.required, *distinctive)):
             return one
     return None
 

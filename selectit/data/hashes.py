@@ -71,7 +71,7 @@ class Hasher:
                 memory.unlink()  # a torn cache is worth nothing and costs one more reading
 
     def file(self, path: Path) -> str:
-        if (key := _state(path)) not in self._known:
+        if (key := state_of(path)) not in self._known:
             with path.open("rb") as f:
                 self._known[key] = hashlib.file_digest(f, "sha256").hexdigest()
             self._remember()
@@ -79,7 +79,7 @@ class Hasher:
 
     def remember(self, path: Path, content: str) -> None:
         """Of a file that was just written. Args: content: its sha256."""
-        self._known[_state(path)] = content
+        self._known[state_of(path)] = content
         self._remember()
 
     def files(self, paths: list[Path], root: Path) -> str:
@@ -118,7 +118,8 @@ def is_memory(path: Path) -> bool:
     )
 
 
-def _state(path: Path) -> str:
+def state_of(path: Path) -> str:
+    """What changes where the content of a file does."""
     stat = path.stat()
     return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
 

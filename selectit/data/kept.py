@@ -28,7 +28,7 @@ import pyarrow.compute as compute
 
 from selectit.config import PoolConfig
 from selectit.data.files import form_of, is_arrow, rows_in_file
-from selectit.data.hashes import digest, user_folder, user_hasher
+from selectit.data.hashes import digest, state_of, user_folder, user_hasher
 from selectit.data.parsing import parsed_rows
 from selectit.data.row import Row, Unread
 from selectit.errors import UserError
@@ -91,6 +91,18 @@ def kept_pool(pool: PoolConfig) -> KeptPool | None:
     return None if pool.bad_rows == "refuse" and table.num_unusable else table
 
 
+def forget() -> None:
+    """Close what this process has opened."""
+    with _LOCK:
+        _opened.clear()
+        _given_up.clear()
+
+
+def kept_tables() -> dict[Path, str]:
+    """Every table that is kept, and its key."""
+    return {path: path.stem.rpartition("-")[0] for path in sorted(kept_folder().glob(f"*{SUFFIX}"))}
+
+
 def table_key(pool: PoolConfig) -> str | None:
     """What names the table of a pool: its content, all settings that change a row, and the code that reads it.
 
@@ -104,13 +116,17 @@ def table_key(pool: PoolConfig) -> str | None:
         files = [path] if files is None else files
         if sum(file.stat().st_size for file in files) < SMALLEST_BYTES:
             return None
-        return digest({**settings, "files": [[form_of(file), file.suffix, hasher.file(file)] for file in files]})
+        return _key({**settings, "files": [[form_of(file), file.suffix, hasher.file(file)] for file in files]})
     settings["datasets"] = version("datasets")
     if path.is_dir():
-        return digest({**settings, "folder": hasher.dataset(path)})
+        return _key({**settings, "folder": hasher.dataset(path)})
     if pool.revision is None or not COMMIT.fullmatch(pool.revision):  # a branch is not one content
         return None
-    return digest({**settings, "hub": [pool.path, pool.revision]})
+    return _key({**settings, "hub": [pool.path, pool.revision]})
+
+
+def _key(content: dict[str, Any]) -> str:
+    return digest(content)[:32]
 
 
 @functools.cache
@@ -122,9 +138,9 @@ def _code() -> str:
 
 def _found(key: str, pool: PoolConfig) -> KeptPool | None:
     for path in kept_folder().glob(f"{key}-*{SUFFIX}"):
-        if path in _opened and _opened[path].is_there():
+        if path in _opened and _opened[path].is_unchanged():
             return _opened[path]
-        if path.stem.rpartition("-")[2] == user_hasher().file(path):
+        if path.stem.rpartition("-")[2] == user_hasher().file(path)[:16]:
             return _remembered(path, pool)
         warnings.warn(f"{path} is damaged and is made again", stacklevel=4)
         path.unlink(missing_ok=True)
@@ -144,7 +160,7 @@ def _made(key: str, pool: PoolConfig) -> KeptPool:
                 writer.write_batch(_batch(chunk, with_raw=not is_arrow(pool)))
         with part.open("rb") as f:
             content = hashlib.file_digest(f, "sha256").hexdigest()
-        path = folder / f"{key}-{content}{SUFFIX}"
+        path = folder / f"{key}-{content[:16]}{SUFFIX}"
         os.replace(part, path)
         user_hasher().remember(path, content)
     finally:
@@ -200,7 +216,7 @@ class KeptPool:
     """
 
     def __init__(self, path: Path, pool: PoolConfig) -> None:
-        self._path, self._pool = path, pool
+        self._path, self._state, self._pool = path, state_of(path), pool
         self._file = pa.ipc.open_file(pa.memory_map(str(path)))
         self.num_rows = 0
         self.num_unusable = 0
@@ -209,8 +225,8 @@ class KeptPool:
             failure = batch.column("failure")
             self.num_unusable += len(failure) - failure.null_count
 
-    def is_there(self) -> bool:
-        return self._path.is_file()
+    def is_unchanged(self) -> bool:
+        return state_of(self._path) == self._state
 
     def column(self, name: str) -> pa.Array:
         """[num_rows], one of `SCHEMA`."""

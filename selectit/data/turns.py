@@ -96,10 +96,10 @@ def _turn(turn: Any, where: str, roles: Mapping[str, str]) -> Message:
     for key in UNREAD_KEYS:
         if not is_nothing(turn.get(key)):
             raise Unreadable(f"{key}_not_read", f"{where}.{key} holds something that is not read")
-    content, calls = turn.get(text_key), _calls(turn, where)
+    content, calls = turn.get(text_key), [json_of(call) for call in calls_of(turn, where)]
     if content is None and not calls:
         raise Unreadable("turn_without_text", f"{where} has no '{text_key}'")
-    said = _content(content, f"{where}.{text_key}")
+    said = content_of(content, f"{where}.{text_key}")
     message: Message = {"role": role, "content": "\n".join([*([said] if said else []), *calls]) if calls else said}
     if role == "assistant":
         message |= {"call": True} if named in CALLS or (calls and not said.strip()) else {}
@@ -107,7 +107,7 @@ def _turn(turn: Any, where: str, roles: Mapping[str, str]) -> Message:
     return message
 
 
-def _content(content: Any, where: str) -> str:
+def content_of(content: Any, where: str) -> str:
     """A turn's text: as it stands, or that of its parts, one behind the other."""
     if not isinstance(content, list):
         return text_of(content, where)
@@ -123,26 +123,25 @@ def _content(content: Any, where: str) -> str:
     return "".join(texts)
 
 
-def _calls(turn: Mapping[str, Any], where: str) -> list[str]:
-    """Each call of a tool as JSON with its `name` and `arguments`."""
+def calls_of(turn: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """Each call of a tool in a turn's `tool_calls`, or its `function_call`: `name` and `arguments`."""
     calls = turn.get("tool_calls")
     calls = [] if is_nothing(calls) else calls
     calls = [turn["function_call"]] if not calls and not is_nothing(turn.get("function_call")) else calls
     if not isinstance(calls, list):
         raise Unreadable("calls_not_read", f"{where}.tool_calls is {type(calls).__name__}; it must be a list of calls")
-    texts = []
+    found = []
     for call in calls:
         function = call.get("function") or call if isinstance(call, dict) else {}
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise Unreadable("calls_not_read", f"{where} calls a tool without a name")
-        texts.append(
-            json.dumps(
-                {"name": function["name"], "arguments": _arguments(function.get("arguments"))},
-                ensure_ascii=False,
-                default=str,
-            )
-        )
-    return texts
+        found.append({"name": function["name"], "arguments": _arguments(function.get("arguments"))})
+    return found
+
+
+def json_of(call: Mapping[str, Any]) -> str:
+    """A call of a tool as it is read and trained on."""
+    return json.dumps(call, ensure_ascii=False, default=str)
 
 
 def _arguments(arguments: Any) -> Any:

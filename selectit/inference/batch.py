@@ -11,7 +11,7 @@ import numpy as np
 
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 16384
 """Tokens of one forward pass where the recipe does not say; docs/performance.md has what was measured."""
-PACKED_PATH, PADDED_PATH, VLLM_PATH = "packed", "stock", "vllm"
+PACKED_PATH, PADDED_PATH, VLLM_PATH = "packed", "padded", "vllm"
 """What computes a rating, as finished ledgers name it: under other words none of their ratings would be reused."""
 NO_RESPONSE_TOKEN = "no_response_token"
 """The prompt fills max_length, or the tokenizer drops the response's first character."""

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from selectit.errors import UserError
 from selectit.inference.checkpoint import shown, wrapper
 
@@ -55,8 +57,8 @@ def _belongs_to_a_layer(model: Any, key: str) -> bool:
         return False
     module, path = model, []
     for part in key.split(".")[:-1]:
-        if part not in module._modules:
+        module = getattr(module, part, None)
+        if not isinstance(module, torch.nn.Module):
             break
-        module = module._modules[part]
         path.append(part)
     return bool(path) and path != [model.base_model_prefix]

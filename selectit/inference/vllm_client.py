@@ -80,7 +80,7 @@ def _find_vllm(python: str) -> None:
         done = subprocess.run(
             [_program(python), "-c", FIND],
             env=_clean_environment(),
-            cwd="/",  # a folder of that name next to the user is no vLLM
+            cwd="/",  # a folder of that name in the current one is not vLLM
             capture_output=True,
             timeout=SECONDS_TO_FIND,
         )

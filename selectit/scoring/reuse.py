@@ -17,8 +17,12 @@ import numpy as np
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
+from selectit.inference.batch import PADDED_PATH
 from selectit.scoring.ledger import DIGEST_BYTES, SCHEMA, ratings_of
 from selectit.store.names import LEDGER, SCORE_RECORD
+
+RENAMED = {"stock": PADDED_PATH}
+"""Paths, as the score.json of finished work may name them."""
 
 
 def basis(rating_ids: Sequence[int], dtype: str, rater: str, device: str) -> dict[str, Any]:
@@ -55,6 +59,7 @@ class EarlierRatings:
         self._ledgers: list[tuple[Path, list[str]]] = []
         for folder in folders:
             details = json.loads((folder / SCORE_RECORD).read_text(encoding="utf-8"))
+            details["rater"] = RENAMED.get(details["rater"], details["rater"])
             agrees = {key: details[key] for key in wanted} == wanted
             if agrees and parquet.read_schema(folder / LEDGER).equals(SCHEMA):
                 self._ledgers.append((folder, details["prompts"]))

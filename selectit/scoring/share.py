@@ -62,7 +62,7 @@ def read_task(file: Path) -> ShareTask:
             f"{file} does not exist: the stage writes it, and removes it when all is computed; run its command again"
         ) from error
     except ValidationError as error:
-        raise UserError(f"{file} is no task of a score or losses stage: {error}") from error
+        raise UserError(f"{file} is not a task of a score or losses stage: {error}") from error
 
 
 def main(file: Path) -> None:

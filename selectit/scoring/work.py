@@ -197,6 +197,6 @@ def _refuse_another_kind(mine: RaterFacts, theirs: RaterFacts, file: Path) -> No
     if (mine.dtype, mine.device) != (theirs.dtype, theirs.device):
         raise UserError(
             f"{file} says that records of this ledger were computed in {theirs.dtype} on {theirs.device}, and others "
-            f"would be in {mine.dtype} on {mine.device}. Go on where it was begun, or set the model's dtype; to "
-            f"begin anew, delete {file.parent}."
+            f"would be in {mine.dtype} on {mine.device}. Resume where it was begun, or set the model's dtype; to "
+            f"start again, delete {file.parent}."
         )

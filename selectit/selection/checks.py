@@ -5,11 +5,13 @@ All functions raise UserError naming the strategy, what it gave and what it must
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
+from selectit.data.arrow_rows import json_form
 from selectit.errors import UserError
 from selectit.selection.strategy import Scored, Strategy
 
@@ -18,13 +20,23 @@ def reasons(strategy: Strategy, unusable: Sequence[str | None], scored: Scored) 
     """Why rows are not selected, whatever their place; and which of the reasons are a rule and no failure."""
     if not isinstance(scored, Scored):
         raise UserError(f"strategy {strategy.strategy}: scores gave a {type(scored).__name__}; it must give a Scored")
+    if scored.details is not None and not callable(scored.details):
+        raise UserError(
+            f"strategy {strategy.strategy}: details is a {type(scored.details).__name__}; it must be a function from a "
+            "row's position to what scores.jsonl holds of it"
+        )
     for name, given in (("failures", scored.failures), ("left_out", scored.left_out)):
+        if not isinstance(given, Mapping):
+            raise UserError(
+                f"strategy {strategy.strategy}: {name} is a {type(given).__name__}; it must be a mapping from a row's "
+                "position to one word"
+            )
         for at, reason in given.items():
             if isinstance(at, bool) or not isinstance(at, int | np.integer) or not 0 <= at < len(unusable):
                 raise UserError(
                     f"strategy {strategy.strategy}: {name} names row {at!r:.40}; rows are 0 to {len(unusable) - 1}"
                 )
-            if not isinstance(reason, str) or not reason.strip():
+            if not isinstance(reason, str) or len(reason.strip().splitlines()) != 1:
                 raise UserError(
                     f"strategy {strategy.strategy}: {name} gives row {at} the reason {reason!r:.40}; it must be one "
                     "word, such as too_few_letters"
@@ -37,13 +49,18 @@ def reasons(strategy: Strategy, unusable: Sequence[str | None], scored: Scored) 
 
 def scores_of(strategy: Strategy, scored: Scored, failures: Sequence[str | None]) -> np.ndarray:
     """float64 [num_rows], NaN for a row that must not be taken."""
+    given = scored.scores
     try:
-        scores = np.asarray(scored.scores)
+        if isinstance(given, Mapping | Set):  # which would be read as its keys
+            raise TypeError(f"found a {type(given).__name__}")
+        if isinstance(given, np.ma.MaskedArray):
+            given = np.ma.filled(given.astype(np.float64), np.nan)
+        scores = np.asarray(given)
         if scores.dtype.kind not in "buif":  # None among numbers makes an array of objects; texts are no scores
-            scores = np.array([np.nan if score is None else _number(score) for score in scored.scores])
-    except (TypeError, ValueError) as error:
+            scores = np.array([np.nan if score is None else _number(score) for score in given])
+        scores = scores.astype(np.float64)
+    except Exception as error:  # of the library whose array it is, too
         raise UserError(f"strategy {strategy.strategy}: scores must be numbers, one for each row ({error})") from error
-    scores = scores.astype(np.float64)
     if scores.shape != (len(failures),):
         raise UserError(
             f"strategy {strategy.strategy} gave scores of shape {scores.shape} for {len(failures)} rows; it must give "
@@ -77,7 +94,10 @@ def count_of(strategy: Strategy, num_rows: int, num_eligible: int) -> int:
 
 def order_of(strategy: Strategy, order: Sequence[int], num_eligible: int, count: int) -> np.ndarray:
     """int64 [num_rows], positions in the order in which they are taken. Args: order: as `arranged` takes it."""
-    arranged = np.asarray(strategy.arranged(order, num_eligible, count))
+    try:
+        arranged = np.asarray(strategy.arranged(order, num_eligible, count))
+    except ValueError:  # a list of lists of several lengths
+        arranged = np.array(None)
     if arranged.shape != (len(order),) or not np.array_equal(np.sort(arranged), np.arange(len(order))):
         raise UserError(
             f"strategy {strategy.strategy}: arranged must give each of the {len(order)} positions that it was given "
@@ -88,11 +108,35 @@ def order_of(strategy: Strategy, order: Sequence[int], num_eligible: int, count:
     return arranged.astype(np.int64)
 
 
-def nothing_hidden(strategy: Strategy, own: Iterable[str], added: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """What a strategy adds to a record. Args: own: keys that the record has already."""
+def plain(strategy: Strategy, own: Iterable[str], added: Any, where: str) -> dict[str, Any]:
+    """What a strategy adds to a record, as JSON has it: numpy's numbers are numbers, NaN is refused.
+
+    Args: own: keys that the record has already; where: the file of the record.
+    """
+    if not isinstance(added, Mapping) or not all(isinstance(key, str) for key in added):
+        raise UserError(
+            f"strategy {strategy.strategy}: what it adds to {where} is {added!r:.40}; it must be a mapping whose keys "
+            "are texts"
+        )
     if both := sorted(set(own) & set(added)):
         raise UserError(
             f"strategy {strategy.strategy}: {where} has the key{'s' * (len(both) > 1)} {', '.join(both)} already; "
             "give them other names"
         )
-    return added
+    return {key: _as_json(strategy, value, f"{key} of {where}") for key, value in added.items()}
+
+
+def _as_json(strategy: Strategy, value: Any, where: str) -> Any:
+    if value is None or type(value) in (str, int, bool):
+        return value
+    try:
+        return json.loads(json.dumps(value, default=_form, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"strategy {strategy.strategy}: {where} is {value!r:.60}, which JSON does not have ({error}); give "
+            "numbers, texts, lists of them, and None where there is no number"
+        ) from error
+
+
+def _form(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else json_form(value)

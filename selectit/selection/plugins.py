@@ -10,10 +10,9 @@ from __future__ import annotations
 import copyreg
 import functools
 import hashlib
+import inspect
 import linecache
-import re
 import sys
-import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +20,11 @@ from typing import Any, get_args
 
 from selectit.config import SelectFields
 from selectit.errors import UserError
+from selectit.selection.outside import NAME, first_line, guard, line_of, not_functions, wrong_fields
 from selectit.selection.strategy import PluginSource, Strategy
 from selectit.store.fingerprint import PLUGIN
 
 GROUP = "selectit.strategies"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def source_text(schema: type[Strategy]) -> str:
@@ -68,6 +67,7 @@ def _check(schema: type[Strategy], where: str) -> None:
     for method in sorted(getattr(schema, "__abstractmethods__", ())):
         what = (getattr(Strategy, method).__doc__ or "").strip().splitlines()[0]
         faults.append(f"the method {method} is missing ({what})")
+    faults += [f"{name} must be a method, def {name}(self, ...)" for name in not_functions(schema)]
     if not (schema.__doc__ or "").strip():
         faults.append("a docstring is missing, whose first line is what selectit strategies shows")
     for name, info in schema.model_fields.items():
@@ -77,6 +77,7 @@ def _check(schema: type[Strategy], where: str) -> None:
             faults.append(f"field {name} has the name of a method of every strategy")
         if not info.description and name not in SelectFields.model_fields:
             faults.append(f"field {name}: a docstring under it is missing")
+    faults += wrong_fields(schema)
     if faults:
         raise UserError(f"{where}: strategy class {schema.__name__}: {'; '.join(faults)}")
 
@@ -109,11 +110,12 @@ def _classes_of(path: Path, content: bytes) -> tuple[type[Strategy], ...]:
     except UserError:
         raise
     except SyntaxError as error:
-        raise UserError(f"plugin {path}, line {error.lineno}: {error.msg}") from error
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise UserError(f"plugin {path}{line}: {error.msg}") from error
     except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f", line {lines[-1]}" if lines else ""
-        raise UserError(f"plugin {path}{where}: {type(error).__name__}: {_first_line(error)}") from error
+        raise UserError(
+            f"plugin {path}{line_of(error, str(path))}: {type(error).__name__}: {first_line(error)}"
+        ) from error
     found = classes_in(module)
     if not found:
         raise UserError(
@@ -123,12 +125,9 @@ def _classes_of(path: Path, content: bytes) -> tuple[type[Strategy], ...]:
     source = PluginSource(str(path), f"sha256:{digest}")
     for schema in found:
         schema.source = source
+        guard(schema, source_text(schema), str(path))
         copyreg.pickle(schema, _reduced)  # type: ignore[arg-type]
     return tuple(found)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def _reduced(strategy: Strategy) -> tuple[Any, ...]:
@@ -164,12 +163,13 @@ def of_distributions() -> tuple[list[type[Strategy]], dict[str, str]]:
             classes = classes_in(loaded) if isinstance(loaded, ModuleType) else [loaded]
             for schema in classes:
                 if not (isinstance(schema, type) and issubclass(schema, Strategy)):
-                    raise UserError(f"{point.value} is no class of selectit.selection.strategy.Strategy")
+                    raise UserError(f"{point.value} is not a subclass of selectit.selection.strategy.Strategy")
                 _check(schema, point.value)
         except Exception as error:
-            broken[point.name] = f"{named} cannot be imported ({type(error).__name__}: {_first_line(error)})"
+            broken[point.name] = f"{named} cannot be imported ({type(error).__name__}: {first_line(error)})"
             continue
         for schema in classes:
             schema.source = PluginSource(point.dist.name, point.dist.version, is_file=False)
+            guard(schema, source_text(schema), str(inspect.getsourcefile(schema)))
         found += classes
     return found, broken

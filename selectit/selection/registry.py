@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from selectit.config import READ_SELECT, Config, ReadSelect, SelectFields, as_written, nested_configs
 from selectit.errors import UserError, did_you_mean
 from selectit.selection import strategies
+from selectit.selection.outside import read_outside
 from selectit.selection.plugins import classes_in, name_of, of_distributions, of_file, source_text
 from selectit.selection.strategy import Strategy
 
@@ -51,7 +52,12 @@ class Strategies(Mapping[str, type[Strategy]]):
         if not isinstance(name, str) or name not in self:
             why = f"strategy '{name}' is unknown; allowed are {', '.join(self)}.{did_you_mean(str(name), self)}"
             raise ValueError(self.broken.get(str(name), why))
-        return as_written(self[name], dict(raw))
+        schema = self[name]
+        return (
+            as_written(schema, dict(raw))
+            if schema.source is None
+            else read_outside(schema, dict(raw), source_text(schema))
+        )
 
     @property
     def context(self) -> dict[str, ReadSelect]:

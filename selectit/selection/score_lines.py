@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from selectit.data.jsonl import jsonl_lines
-from selectit.selection.checks import nothing_hidden
+from selectit.selection.checks import plain
 from selectit.selection.columns import PoolColumns
 from selectit.selection.strategy import Detail, Strategy
 from selectit.store.names import SCORES_FILE
@@ -69,7 +69,7 @@ def _written(texts: pa.Array) -> pa.Array:
 
 def _ends(strategy: Strategy, details: Detail) -> Callable[[int], str]:
     def end(at: int) -> str:
-        added = nothing_hidden(strategy, OWN, details(at), SCORES_FILE)
+        added = plain(strategy, OWN, details(at), SCORES_FILE)
         [line] = jsonl_lines([added])
         return f", {line[1:]}" if added else "}\n"
 

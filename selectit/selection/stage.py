@@ -17,7 +17,7 @@ import numpy as np
 from selectit.config import SelectStage
 from selectit.data.jsonl import write_jsonl
 from selectit.data.pool import rows_at, write_subset
-from selectit.selection.checks import count_of, nothing_hidden, order_of, reasons, scores_of
+from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
 from selectit.selection.columns import read_columns
 from selectit.selection.ranking import ranking
 from selectit.selection.score_lines import write_scores
@@ -77,7 +77,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         "failures": dict(Counter(failure for failure in failures if failure)),
         "left_out": sorted(left_out),
     }
-    selection |= nothing_hidden(strategy, selection, scored.record, SELECTION_FILE)
+    selection |= plain(strategy, selection, scored.record, SELECTION_FILE)
     (out / SELECTION_FILE).write_text(json.dumps(selection, indent=2) + "\n")
     for line in (*tie_lines(ties, summary), *strategy.notes(selection)):
         tracker.note(line)

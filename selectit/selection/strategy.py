@@ -75,25 +75,37 @@ class Candidates:
     @property
     def seed(self) -> int:
         """The selection seed of a strategy that draws."""
-        assert self.stage.seed is not None, "only a strategy with `draws = True` is given a seed"
+        if self.stage.seed is None:
+            raise UserError(f"strategy {self.stage.select.strategy} is given no seed; its class needs draws = True")
         return self.stage.seed
 
     def tokenizer(self) -> Any:
         """That of the arm's model. Loads transformers."""
         from selectit.inference.load import load_tokenizer
 
-        assert self.stage.tokenizer is not None, "only a strategy that needs a tokenizer is given one"
+        if self.stage.tokenizer is None:
+            raise UserError(self._not_asked("tokenizer()", "NeedsTokenizer()"))
         return load_tokenizer(self.stage.tokenizer)
 
     def losses(self, name: str) -> Losses:
         """Those that were asked for under this name."""
+        if name not in self.inputs:
+            raise UserError(self._not_asked(f"losses({name!r})", f"NeedsLosses({name!r}, ...)"))
         return read_losses(self.inputs[name] / LEDGER, self.row_ids)
 
     def taken_by(self, name: str) -> np.ndarray:
         """bool [num_rows], the rows that the arm selected which this field names."""
+        if name not in self.inputs:
+            raise UserError(self._not_asked(f"taken_by({name!r})", f"NeedsArm({name!r}, self.{name})"))
         taken = pa.array((line["row_id"] for line in iter_jsonl(self.inputs[name] / MESSAGES_FILE)), pa.string())
         chosen: np.ndarray = compute.is_in(self.row_ids, value_set=taken).to_numpy(zero_copy_only=False)
         return chosen
+
+    def _not_asked(self, what: str, need: str) -> str:
+        return (
+            f"strategy {self.stage.select.strategy} reads pool.{what}, and its `needs` does not ask for that; give "
+            f"{need} there (asked for: {', '.join(self.inputs) or 'nothing'}). In preflight nothing of it is there yet"
+        )
 
 
 @dataclass

@@ -137,7 +137,7 @@ def _location_identity(config: Config, field: str, mark: LocationMark, hasher: H
     if path.is_file():
         return {"sha256": hasher.file(path)}
     if mark.is_file:
-        raise UserError(f"{location} does not exist or is no file; {field} names a file here")
+        raise UserError(f"{location} does not exist or is not a file; {field} names a file here")
     if path.is_dir():
         return {"sha256": hasher.dataset(path) if _is_dataset(config) else hasher.checkpoint(path)}
     return {"hub": location, "revision": resolve_revision(location, *_revision_and_type(config))}
@@ -214,7 +214,7 @@ def resolve_revision(repo_id: str, revision: str | None, repo_type: str) -> str:
 
 @cache  # once for all stages of a plan: of one commit, whatever becomes of the branch; and one wait where none answers
 def _ask_hub(repo_id: str, revision: str | None, repo_type: str) -> tuple[str, Exception | None]:
-    """The commit, or why the hub did not tell it."""
+    """The commit, or why the hub did not give it."""
     from huggingface_hub import HfApi
 
     try:

@@ -159,7 +159,7 @@ def test_two_checkpoints_are_kept(tmp_path):
 def test_an_optimizer_that_is_shared_out_keeps_its_number_of_processes(tmp_path):
     checkpoint = write_checkpoint(tmp_path, 3, deepspeed="zero2")
     four = FinetuneConfig(num_processes=4, launcher="torchrun", deepspeed="zero2")
-    with pytest.raises(UserError, match=r"written by 2 processes and finetune.num_processes is 4.*to 2 to go on, or"):
+    with pytest.raises(UserError, match=r"written by 2 processes and finetune.num_processes is 4.*to 2 to resume, or"):
         refuse_other_shares(checkpoint, four)
     refuse_other_shares(checkpoint, four.model_copy(update={"num_processes": 2}))
     refuse_other_shares(write_checkpoint(tmp_path, 4), four.model_copy(update={"deepspeed": "none"}))

@@ -13,7 +13,7 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Plan
 from selectit.report.render import formats
 from selectit.report.tables.comparisons import Comparisons
-from selectit.report.tables.results import Result, recipe_of, settings_of, tell_rows
+from selectit.report.tables.results import Result, recipe_of, rows_text, settings_of
 from selectit.report.tables.significance import significance
 from selectit.report.tables.subsets import selection_of
 from selectit.report.tables.table import DAGGER, Table, baseline_of
@@ -63,7 +63,7 @@ def _draws(plan: Plan) -> str:
     if not once:
         return ""
     return (
-        f"One draw of the subset (selection seed): {tell_rows(plan, once)}. Errors and tests do not include how much "
+        f"One draw of the subset (selection seed): {rows_text(plan, once)}. Errors and tests do not include how much "
         "another draw would differ; more selection seeds (seeds.select) include it."
     )
 
@@ -88,7 +88,7 @@ def _average(plan: Plan, table: Table) -> str:
     for at, name in enumerate(table.benchmarks):
         if name not in (*table.averaged, *table.secondary):
             missing = [x.label for x in table.lines if x.entries[at].mean is None and x.label not in empty]
-            left_out.setdefault(tell_rows(plan, missing), []).append(name)
+            left_out.setdefault(rows_text(plan, missing), []).append(name)
     sentence = f"average: mean over {formats.names(table.averaged)}"
     if left_out:
         stated = "; ".join(f"{formats.names(found)} (no number for {rows})" for rows, found in left_out.items())
@@ -96,7 +96,7 @@ def _average(plan: Plan, table: Table) -> str:
     if table.secondary:
         sentence += f"; {formats.names(table.secondary)}: another metric of the same answers, in no average"
     if empty:
-        sentence += f". {tell_rows(plan, empty)}: no number at all; ignored when choosing what is averaged"
+        sentence += f". {rows_text(plan, empty)}: no number at all; ignored when choosing what is averaged"
     return sentence + "."
 
 

@@ -15,7 +15,7 @@ from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
 from selectit.report.section import Bullets, Listing, Paragraph, Section
 from selectit.report.sections.raters import failures_text, readers
-from selectit.report.tables.results import UNTOUCHED, tell_rows
+from selectit.report.tables.results import UNTOUCHED, rows_text
 from selectit.report.tables.subsets import Subset, first_seed, notes_of
 from selectit.store.names import LOSSES_RECORD
 from selectit.templates import template_name
@@ -35,7 +35,7 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     for stage in plan.stages:
         if not isinstance(config := stage.config, LossStage):
             continue
-        used_by = tell_rows(plan, readers(plan, stage))
+        used_by = rows_text(plan, readers(plan, stage))
         name = (Path(config.model.path).name, LOSS_TEXTS[config.text], template_name(config.template), used_by)
         outcome = outcomes.get(stage, UNTOUCHED)
         if outcome.artifact is None:

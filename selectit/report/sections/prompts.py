@@ -16,7 +16,7 @@ from selectit.plan.graph import Plan, Stage
 from selectit.plan.outcome import Outcome
 from selectit.report.render.formats import count
 from selectit.report.section import Section
-from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
+from selectit.report.tables.results import UNTOUCHED, Result, rows_text
 from selectit.store.names import EXAMPLE_FILE, ITEMS_FILE
 from selectit.templates import template_name
 
@@ -63,7 +63,7 @@ def _trained(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> list[Shown]:
     return [
         Shown(
             shown.title,
-            f"Template {template_name(template)}, of {tell_rows(plan, rows[template])}. What is marked is trained on.",
+            f"Template {template_name(template)}, of {rows_text(plan, rows[template])}. What is marked is trained on.",
             shown.segments,
         )
         for template, shown in first.items()
@@ -85,7 +85,7 @@ def _asked(plan: Plan, results: Sequence[Result]) -> list[Shown]:
         if not first:
             continue
         item = json.loads(first)
-        rows = tell_rows(plan, labels)
+        rows = rows_text(plan, labels)
         note = (
             f"Chat format, of {rows}: the template {template_name(template)}, which is finetune.template."
             if template is not None

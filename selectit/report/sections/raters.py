@@ -19,7 +19,7 @@ from selectit.plan.outcome import Outcome
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
 from selectit.report.section import Bullets, Listing, Paragraph, Part, Section
-from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
+from selectit.report.tables.results import UNTOUCHED, Result, rows_text
 from selectit.report.tables.subsets import Subset, selection_of
 from selectit.scoring.notes import answers_alike
 from selectit.store.names import SCORE_RECORD, VERIFICATION
@@ -55,7 +55,7 @@ def _ledgers(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
     for stage in plan.stages:
         if not isinstance(config := stage.config, ScoreStage):
             continue
-        name = (Path(config.model.path).name, Path(config.pool.path).name, tell_rows(plan, readers(plan, stage)))
+        name = (Path(config.model.path).name, Path(config.pool.path).name, rows_text(plan, readers(plan, stage)))
         outcome = outcomes.get(stage, UNTOUCHED)
         if outcome.artifact is None:
             kind = "failed" if outcome.failed else "not run"
@@ -124,7 +124,7 @@ def unscored(plan: Plan, subsets: Sequence[Subset]) -> Section | None:
     parts: list[Part] = []
     for failures, rows in users.items():
         number = f"{len(failures)} {'row' if len(failures) == 1 else 'rows'}"
-        parts += [Paragraph(f"{number} ({tell_rows(plan, rows)}); never selected:")]
+        parts += [Paragraph(f"{number} ({rows_text(plan, rows)}); never selected:")]
         lines = [f"{row_id}: {failure.replace('_', ' ')}" for row_id, failure in failures[:MOST_UNSCORED_SHOWN]]
         more = [f"and {len(failures) - len(lines)} more"] if len(failures) > len(lines) else []
         parts += [Bullets([*lines, *more], style="notes identifiers")]
@@ -140,7 +140,7 @@ def _rating_prompts(plan: Plan) -> list[str]:
             users.setdefault(row.config.score.rating_prompts, {})[row.label] = None
     sentences = []
     for location, rows in users.items():
-        of = f"Rating prompts of {tell_rows(plan, rows)}"
+        of = f"Rating prompts of {rows_text(plan, rows)}"
         if location == DEFAULT_RATING_PROMPTS:
             content = (files("selectit.scoring") / "rating_prompts.txt").read_bytes()
             source = "this project's own wording, not that of the SelectIT paper (selectit/scoring/rating_prompts.txt"
@@ -185,7 +185,7 @@ def _judge_prompts(plan: Plan, results: Sequence[Result]) -> list[str]:
                 f"; {missing} of {asked} judgements were refused or unreadable (max_missing {judge['max_missing']})"
             )
         sentences.append(
-            f"Judge of {key[0]} ({tell_rows(plan, rows)}): {_judge_name(judge)}; judge prompt: "
+            f"Judge of {key[0]} ({rows_text(plan, rows)}): {_judge_name(judge)}; judge prompt: "
             f"{source}, sha256 {prompt}{f'; reference answers sha256 {reference}' if reference else ''}{length}{paid}"
             f"{lacking}."
         )

@@ -15,7 +15,7 @@ from selectit.plan.outcome import Outcome
 from selectit.report.render import formats
 from selectit.report.render.formats import ABSENT
 from selectit.report.section import Bullets, Listing, Section
-from selectit.report.tables.results import UNTOUCHED, Result, tell_rows
+from selectit.report.tables.results import UNTOUCHED, Result, rows_text
 from selectit.text import duration
 
 
@@ -114,7 +114,7 @@ def notes(plan: Plan, results: Sequence[Result]) -> Section | None:
             places.setdefault((result.cell.benchmark, formats.one_line(note)), {})[result.row.label] = None
     labels = dict.fromkeys(result.row.label for result in results)
     sentences = [
-        f"{benchmark}{'' if len(rows) == len(labels) else f' of {tell_rows(plan, rows)}'}: {note}"
+        f"{benchmark}{'' if len(rows) == len(labels) else f' of {rows_text(plan, rows)}'}: {note}"
         for (benchmark, note), rows in places.items()
     ]
     return Section("Notes of the evaluation", (Bullets(sentences),)) if sentences else None

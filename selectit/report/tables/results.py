@@ -64,7 +64,7 @@ def settings_of(artifact: Artifact) -> dict[str, Any]:
     return {**config["benchmark"], **{key: config.get(key) for key in ("data", "limit", "judge", "backend")}}
 
 
-def tell_rows(plan: Plan, labels: Iterable[str]) -> str:
+def rows_text(plan: Plan, labels: Iterable[str]) -> str:
     """Row labels as text, an arm's name in place of its rows where all points of the grid are among them."""
     shown = list(labels)
     for arm in dict.fromkeys(row.arm for row in plan.rows):

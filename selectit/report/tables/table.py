@@ -14,7 +14,7 @@ from selectit.plan.graph import Cell, Plan, TableRow
 from selectit.recipe.rows import trains
 from selectit.report.render import formats
 from selectit.report.tables.comparisons import Comparison, Comparisons, RowError
-from selectit.report.tables.results import MissingResult, Result, recipe_of, tell_rows
+from selectit.report.tables.results import MissingResult, Result, recipe_of, rows_text
 
 DAGGER = "†"
 MARKS = {"better": "↑", "worse": "↓"}
@@ -101,7 +101,7 @@ class Notes:
             for row, names in places.items():
                 rows.setdefault(tuple(names), []).append(row)
             where = [
-                f"{'all benchmarks' if names == benchmarks else formats.names(names)} of {tell_rows(plan, found)}"
+                f"{'all benchmarks' if names == benchmarks else formats.names(names)} of {rows_text(plan, found)}"
                 for names, found in rows.items()
             ]
             texts.append(f"{missing.kind}: {missing.reason} ({'; '.join(where)})")

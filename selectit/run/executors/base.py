@@ -84,11 +84,11 @@ def perform(task: StageTask) -> Outcome:
             os._exit(EXIT_PREEMPTED)  # to the executor a lost process, which it starts again
 
 
-def tell_start(console: Console, task: StageTask) -> None:
+def print_start(console: Console, task: StageTask) -> None:
     console.print(f"{task.title}: started, log {task.log}", highlight=False, soft_wrap=True)
 
 
-def tell_end(console: Console, task: StageTask, outcome: Outcome) -> None:
+def print_end(console: Console, task: StageTask, outcome: Outcome) -> None:
     if outcome.artifact is not None:
         ending, style = f"done in {outcome.artifact.manifest['seconds']:.1f} s", "dim"
     else:

@@ -13,7 +13,7 @@ from rich.console import Console
 from selectit.errors import UserError
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
-from selectit.run.executors.base import MOST_RETRIES, StageTask, num_gpus, perform, tell_end, tell_start
+from selectit.run.executors.base import MOST_RETRIES, StageTask, num_gpus, perform, print_end, print_start
 
 try:
     import ray
@@ -50,7 +50,7 @@ class OnRay:
                 f"{task.title} needs {wanted} GPUs, and the Ray cluster has {self._gpus}; lower its num_processes or "
                 "add nodes"
             )
-        tell_start(self._console, task)
+        print_start(self._console, task)
         self._running[self._perform.options(num_gpus=wanted, num_cpus=1).remote(task)] = task
 
     def wait(self) -> list[tuple[Stage, Outcome]]:
@@ -63,7 +63,7 @@ class OnRay:
         except RayError as error:
             reason = f"lost {MOST_RETRIES + 1} times on the Ray cluster ({type(error).__name__}); see {task.log}"
             outcome = Outcome(None, ran=True, reason=reason, failed=True)
-        tell_end(self._console, task, outcome)
+        print_end(self._console, task, outcome)
         return [(task.stage, outcome)]
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from selectit.errors import UserError
 from selectit.plan.graph import Stage
 from selectit.plan.outcome import Outcome
-from selectit.run.executors.base import MOST_RETRIES, StageTask, num_gpus, perform, tell_end, tell_start
+from selectit.run.executors.base import MOST_RETRIES, StageTask, num_gpus, perform, print_end, print_start
 
 try:
     import submitit
@@ -54,7 +54,7 @@ class OnSlurm:
         return True  # SLURM queues
 
     def start(self, task: StageTask) -> None:
-        tell_start(self._console, task)
+        print_start(self._console, task)
         self._submit(task, attempt=1)
 
     def _submit(self, task: StageTask, attempt: int) -> None:
@@ -70,7 +70,7 @@ class OnSlurm:
             for entry in [entry for entry in self._running if entry[0].done()]:
                 self._running.remove(entry)
                 if (outcome := self._outcome(*entry)) is not None:
-                    tell_end(self._console, entry[1], outcome)
+                    print_end(self._console, entry[1], outcome)
                     outcomes.append((entry[1].stage, outcome))
             if not outcomes:
                 time.sleep(POLL_SECONDS)
