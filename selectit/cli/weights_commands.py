@@ -72,7 +72,12 @@ def publish(
     is_subset = folder.is_file() or (folder / SELECTION_FILE).is_file()
     given = {p for p in context.params if str(context.get_parameter_source(p)).endswith("COMMANDLINE")}
     if is_subset:
+        from selectit.store.outputs import Output, check_outputs
+
         _refuse_options(given & {"base"}, "an adapter or a model", folder)
+        out = Path(f"dataset-{folder.stem}") if out is None and push is None else out
+        if out is not None:
+            check_outputs({"WHAT": [folder]}, Output("--out", out, (), made_later=True))
         _publish_subset(folder, push, private, out, as_, runs_dir)
         return
     _refuse_options(given & {"out", "as_", "runs_dir"}, "a subset", folder)
@@ -108,7 +113,6 @@ def _publish_subset(
     from selectit.audit.data_set import make_data_set, selection_of
     from selectit.data.other_tools import check_form
     from selectit.store.hub import check_hub
-    from selectit.store.outputs import Output, check_outputs
 
     if form is not None:
         check_form(form)
@@ -116,12 +120,10 @@ def _publish_subset(
         check_hub()
     selection = selection_of(subset, [runs_dir])
     with tempfile.TemporaryDirectory(prefix="selectit-publish-") as name:
-        folder = out or (Path(f"dataset-{subset.stem}") if push is None else Path(name))
-        if out is not None:
-            check_outputs({"WHAT": [subset]}, Output("--out", out, ()))
+        folder = out or Path(name)
         make_data_set(selection, form, folder)
         _upload_data_set(folder, push, private)
-        if push is None or out is not None:
+        if out is not None:
             console.print(f"data set: {folder}", highlight=False, soft_wrap=True)
 
 
