@@ -239,6 +239,26 @@ def test_a_text_file_may_be_compressed_and_its_subset_is_plain(tmp_path, suffix,
     assert subset.name == f"subset{suffix}" and [r.raw for r in read_pool(PoolConfig(path=str(subset)))] == rows[1:]
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv"])
+@pytest.mark.parametrize("compression", [".gz", ".zst"])
+def test_half_of_a_compressed_file_is_refused(tmp_path, suffix, compression):
+    path = tmp_path / f"pool{suffix}{compression}"
+    with pa.output_stream(str(path), compression={".gz": "gzip", ".zst": "zstd"}[compression]) as stream:
+        stream.write(json.dumps([{"instruction": str(n), "output": str(n**99)} for n in range(999)]).encode())
+    path.write_bytes(path.read_bytes()[:-999])
+    with pytest.raises(UserError, match=rf"pool{suffix}{compression}: not a whole {compression} file \("):
+        read_pool(PoolConfig(path=str(path)))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize("text", ["1" * 5000, "[" * 100_000])
+def test_json_that_python_cannot_read_is_refused(tmp_path, suffix, text):
+    path = tmp_path / f"pool{suffix}"
+    path.write_text(f'[{{"instruction": {text}' if suffix == ".json" else f'{{"instruction": {text}')
+    with pytest.raises(UserError, match=rf"pool{suffix}.*JSON that cannot be read"):
+        read_pool(PoolConfig(path=str(path)))
+
+
 def test_a_csv_line_of_more_or_fewer_cells_is_a_bad_row(tmp_path):
     path = tmp_path / "pool.csv"
     path.write_text("instruction,output\na,b\nc\nd,e,f\n\ng,h\n")

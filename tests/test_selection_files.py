@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -121,6 +123,11 @@ WRONG = {
     "null for both": ([{"row": None, "row_id": None, "score": 0.5}], "line 1: found"),
     "a list": (["[1, 2]\n"], r"line 1: found \[1, 2\]; a line is"),
     "no json": (["row 1\n"], "line 1: not JSON"),
+    "more than a number": ([{"row": 0, "score": 10**400}], "line 1: score is inf; it must be finite"),
+    "thousands of digits": (['{"row": 0, "score": 1' + "0" * 5000 + "}\n"], "line 1: JSON that cannot be read"),
+    "brackets": (["[" * 100_000 + "\n"], "line 1: JSON that cannot be read"),
+    "behind blank lines": (["\n\n", {"row": 0, "score": True}], "line 3: score is true"),
+    "a reason of two lines": ([{"row": 0, "score": None, "failure": "a\nb"}], r'line 1: failure is "a\\nb"; it'),
     "nothing but null": ([{"row": n, "score": None} for n in range(10)], "no row that can be selected has a score"),
 }  # fmt: skip
 
@@ -132,6 +139,36 @@ def test_a_file_that_is_not_the_scores_of_the_pool_is_refused(pool, tmp_path, na
         select(tmp_path / "out", pool, strategy="scores", path=write(tmp_path / "s.jsonl", lines), ratio=0.3)
     assert str(tmp_path / "s.jsonl") in str(error.value)
     assert not (tmp_path / "out" / "scores.jsonl").exists()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_a_file_of_scores_is_utf_8_and_whole(pool, tmp_path, suffix):
+    path, packed = tmp_path / f"s{suffix}", suffix == ".jsonl.gz"
+    pack = gzip.compress if packed else bytes
+    text = "".join(json.dumps({"row": n, "score": n, "by": "ä"}, ensure_ascii=False) + "\n" for n in range(10))
+    path.write_bytes(pack(codecs.BOM_UTF8 + text.encode()))
+    chosen, _ = select(tmp_path / "out", pool, strategy="scores", path=path, ratio=0.3)
+    assert taken(chosen) == [7, 8, 9]
+    wrong = {
+        pack(text.encode("utf-16")): "not UTF-8" if packed else "UTF-16",
+        pack(text.encode("latin-1")): "not UTF-8" if packed else "line 1: byte 0xE4 is",
+    }
+    if packed:
+        wrong |= {pack(text.encode())[:40]: "not a whole .gz file", b"plain": "not a whole .gz file"}
+    for content, wanted in wrong.items():
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=wanted) as error:
+            select(tmp_path / "out", pool, strategy="scores", path=path, ratio=0.3)
+        assert str(path) in str(error.value)
+
+
+def test_a_ratio_beyond_the_rows_with_a_score_is_found_before_anything_runs(pool, tmp_path):
+    path = write(tmp_path / "s.jsonl", [*GOOD[:9], {"row": 9, "score": None}])
+    stage = SelectStage(
+        pool=PoolConfig(path=str(pool)), select=shipped().read({"strategy": "scores", "path": str(path), "ratio": 1.0})
+    )
+    with pytest.raises(UserError, match=r"select\.ratio 1\.0 of 10 rows is 10 rows, and only 9 may be taken"):
+        preflight(stage)
 
 
 def test_a_file_that_is_not_there_is_a_fault_of_the_recipe(demo, tmp_path):
@@ -195,6 +232,17 @@ def test_a_file_of_which_no_row_is_in_the_pool_is_refused(pool, tmp_path):
         UserError, match=r"none of its 1 rows is in pool .*pool.json; a row is found by its roles and texts"
     ):
         select(tmp_path / "out", pool, strategy="subset", path=write(tmp_path / "t.jsonl", [sharegpt("Hi.", "Ho.")]))
+
+
+def test_a_fault_of_the_file_names_the_section_that_it_is_set_in(pool, tmp_path):
+    path = tmp_path / "theirs.json"
+    path.write_text(json.dumps([{"instruction": "Say 0.", "output": "x"}, {"instruction": "Say 1.", "output": ""}]))
+    with pytest.raises(
+        UserError, match=r"1 of 2 rows cannot be used.* not of `pool`, .* in `select`.*--set bad_rows=exc"
+    ):
+        select(tmp_path / "out", pool, strategy="subset", path=path)
+    options = ("--set", f"path={path}", "--set", "bad_rows=exclude", "--out", tmp_path / "o.json")
+    assert "1 of 10 rows" in call("select", pool, "--strategy", "subset", *options, "--runs-dir", tmp_path / "runs")
 
 
 def test_a_subset_of_real_rows_is_found_whole(shared, tmp_path):

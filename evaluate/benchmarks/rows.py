@@ -15,7 +15,7 @@ from selectit.evaluate.benchmarks.benchmark import Rows
 def json_of(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
 
 

@@ -154,6 +154,7 @@ def select(
     from selectit.data import other_tools
     from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
+    from selectit.selection import steps
     from selectit.selection.registry import known
     from selectit.selection.strategy import strategy_of
     from selectit.selection.ties import tie_lines
@@ -204,7 +205,7 @@ def select(
 
     def notes(path: Path) -> list[str]:
         selection = _selection(path)
-        return [*tie_lines(selection, selection), *strategy_of(chosen).notes(selection)]
+        return [*tie_lines(selection, selection), *steps.notes(selection), *strategy_of(chosen).notes(selection)]
 
     folder = run_alone(stage, runs_dir, wandb, reuse=reuse, quiet=quiet, verbose=verbose, notes=notes)
     selection = _selection(folder)

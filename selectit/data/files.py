@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from selectit.config import PoolConfig
 from selectit.data.arrow_rows import rows_of, taken
-from selectit.data.jsonl import values_of
+from selectit.data.jsonl import numbered_values
 from selectit.data.row_ids import draw
 from selectit.data.text_files import MARKS
 from selectit.errors import UserError
@@ -112,6 +112,17 @@ def _rows_at(pool: PoolConfig, positions: np.ndarray) -> Iterator[Any]:
 
 
 def _rows_of_file(path: Path) -> Iterable[Any]:
+    return _unpacked(path) if path.suffix in COMPRESSED else _rows_of_form(path)
+
+
+def _unpacked(path: Path) -> Iterator[Any]:
+    try:
+        yield from _rows_of_form(path)
+    except OSError as error:
+        raise UserError(f"pool {path}: not a whole {path.suffix} file ({error}); get it again, or unpack it") from error
+
+
+def _rows_of_form(path: Path) -> Iterable[Any]:
     form = form_of(path)
     if form == ".jsonl":
         return _jsonl(path)
@@ -126,6 +137,8 @@ def _rows_of_file(path: Path) -> Iterable[Any]:
             raise UserError(
                 f"pool {path}: not JSON ({error.msg}, line {error.lineno}); a file of one object per line is .jsonl"
             ) from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"pool {path}: JSON that cannot be read ({error})") from error
         if not isinstance(content, list):
             raise UserError(f"pool {path}: found a JSON {type(content).__name__}; a pool is a list of rows")
         return content
@@ -162,7 +175,7 @@ def _encoding(path: Path, encoding: str) -> UserError:
 
 def _jsonl(path: Path) -> Iterator[Any]:
     with _opened(path) as f:
-        yield from values_of(f, path)
+        yield from (value for _, value in numbered_values(f, path))
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[Any]:

@@ -9,26 +9,40 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from selectit.data.arrow_rows import json_form
+from selectit.data.text_files import read_utf8
 from selectit.errors import UserError
 
 
 def iter_jsonl(path: Path, errors: str = "strict") -> Iterator[Any]:
-    """The value of each line but blank ones; a file that ends in .gz is decompressed.
+    """The value of each line but blank ones; a file that ends in .gz is decompressed, a byte-order mark left out.
 
     Args:   errors: what becomes of bytes that are not UTF-8, as `open` takes it.
-    Raises: UserError naming file and line where a line is not JSON.
+    Raises: UserError naming file and line where a line is not JSON, or the file is not UTF-8 or not a whole .gz.
     """
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", errors=errors) as f:
-        yield from values_of(f, path)
+    return (value for _, value in numbered_jsonl(path, errors))
 
 
-def values_of(lines: Iterable[str], path: Path) -> Iterator[Any]:
-    """As `iter_jsonl`, of a file that is open. Args: path: for messages."""
+def numbered_jsonl(path: Path, errors: str = "strict") -> Iterator[tuple[int, Any]]:
+    """The same, each with the number of its line from 1."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", errors=errors) as f:
+            yield from numbered_values(f, path)
+    except UnicodeDecodeError as error:
+        if path.suffix != ".gz":
+            read_utf8(path, str(path))  # raises, with line and encoding
+        raise UserError(f"{path} holds bytes that are not UTF-8; save the text as UTF-8 before it is packed") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is not a whole .gz file ({error}); get it again, or unpack it") from error
+
+
+def numbered_values(lines: Iterable[str], path: Path) -> Iterator[tuple[int, Any]]:
+    """As `numbered_jsonl`, of a file that is open. Args: path: for messages."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -36,7 +50,9 @@ def values_of(lines: Iterable[str], path: Path) -> Iterator[Any]:
             value = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {number}: not JSON ({error.msg}); one JSON object per line") from error
-        yield value
+        except (ValueError, RecursionError) as error:  # thousands of digits or of brackets
+            raise UserError(f"{path}, line {number}: JSON that cannot be read ({error})") from error
+        yield number, value
 
 
 def read_jsonl(path: Path) -> list[Any]:

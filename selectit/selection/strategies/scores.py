@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selectit.config import ArmConfig, FileLocation
-from selectit.data.jsonl import iter_jsonl
+from selectit.data.jsonl import numbered_jsonl
 from selectit.data.row_ids import own_id
 from selectit.errors import UserError
 from selectit.selection.strategy import Candidates, RatioStrategy, Scored, json_number
@@ -34,12 +34,11 @@ class ScoresSelect(RatioStrategy):
         return f"{'minus the ' if self.order == 'low' else ''}score of {Path(self.path).name}"
 
     def preflight(self, pool: Candidates) -> None:
-        read_scores(Path(self.path), pool)
+        given, _ = read_scores(Path(self.path), pool)
+        self.check_size(len(pool), int(np.isfinite(given[pool.usable]).sum()))
 
     def scores(self, pool: Candidates) -> Scored:
         given, failures = read_scores(Path(self.path), pool)
-        if not np.isfinite(given[pool.usable]).any():
-            raise UserError(f"{self.path}: no row that can be selected has a score")
         return Scored(
             -given if self.order == "low" else given,
             failures,
@@ -63,15 +62,14 @@ def read_scores(path: Path, pool: Candidates) -> tuple[np.ndarray, dict[int, str
     places = {row_id: at for at, row_id in enumerate(ids)}
     lines: dict[int, int] = {}
     scores, failures = np.full(len(ids), np.nan), dict[int, str]()
-    for number, line in enumerate(iter_jsonl(path), start=1):
+    for number, line in numbered_jsonl(path):
         where = f"{path}, line {number}"
         at = _place(line, ids, places, where, of_pool)
         if at in lines:
             raise UserError(f"{where}: row {at} ({ids[at]}) has its score in line {lines[at]} already; give it once")
         lines[at] = number
         if line["score"] is None:
-            failure = line.get("failure")
-            failures[at] = failure if isinstance(failure, str) and failure else NO_SCORE
+            failures[at] = _reason(line.get("failure"), where)
         else:
             scores[at] = _score(line["score"], where)
     missing = [at for at, failure in enumerate(pool.failures) if failure is None and at not in lines]
@@ -82,6 +80,8 @@ def read_scores(path: Path, pool: Candidates) -> tuple[np.ndarray, dict[int, str
             f"{path}: {len(missing)} of {len(ids)} rows of {of_pool} have no line: {shown}{more}. Write one for each, "
             "with score null where a row could not be scored"
         )
+    if not np.isfinite(scores[pool.usable]).any():
+        raise UserError(f"{path}: no row that can be selected has a score")
     return scores, failures
 
 
@@ -108,6 +108,19 @@ def _place(line: Any, ids: list[str], places: Mapping[str, int], where: str, of_
 def _score(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"{where}: score is {json.dumps(value)[:60]}; it must be a number, or null for none")
-    if not math.isfinite(value):
-        raise UserError(f"{where}: score is {value}; it must be finite, or null where a row could not be scored")
-    return float(value)
+    try:
+        score = float(value)
+    except OverflowError:
+        score = math.inf
+    if not math.isfinite(score):
+        raise UserError(f"{where}: score is {score}; it must be finite, or null where a row could not be scored")
+    return score
+
+
+def _reason(value: Any, where: str) -> str:
+    """Why a row has no score, in one line."""
+    if value is None or value == "":
+        return NO_SCORE
+    if not isinstance(value, str) or len(value.strip().splitlines()) != 1:
+        raise UserError(f"{where}: failure is {json.dumps(value)[:60]}; it must be one word, or null")
+    return value

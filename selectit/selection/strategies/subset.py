@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from selectit.config import ArmConfig, PoolConfig
 from selectit.data.content import content_of
-from selectit.data.pool import iter_pool
+from selectit.data.pool import Row, iter_pool
 from selectit.errors import UserError
 from selectit.selection.strategy import Candidates, Scored, Strategy
 from selectit.store.first_fields import LATER_DEFAULTS
@@ -51,6 +51,16 @@ class SubsetSelect(PoolConfig, Strategy):
         return min(num_rows, sum(1 for _ in iter_pool(self)))
 
 
+def _rows_of(file: PoolConfig) -> Iterator[Row]:
+    try:
+        yield from iter_pool(file)
+    except UserError as error:
+        raise UserError(
+            f"{error} This file is select.path, not of `pool`, so what is said of pool's fields and options is set "
+            "in `select` (such as --set bad_rows=exclude)"
+        ) from error
+
+
 def found_rows(file: PoolConfig, pool: Candidates) -> tuple[np.ndarray, dict[str, int]]:
     """The rows of a pool that equal a row of a file. A content that the pool has more than once is taken as often as
     the file has it, the first rows of it.
@@ -66,7 +76,7 @@ def found_rows(file: PoolConfig, pool: Candidates) -> tuple[np.ndarray, dict[str
     taken = {content: iter(at) for content, at in places.items()}
     found = np.zeros(len(pool), dtype=bool)
     num_rows = num_twice = 0
-    for row in iter_pool(file):
+    for row in _rows_of(file):
         content = content_of(row.messages)
         num_rows += 1
         num_twice += content in twice
