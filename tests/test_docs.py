@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -121,6 +121,18 @@ def test_the_reference_lists_every_field_of_every_strategy():
     for row in reported:
         infos = [STRATEGIES[name].model_fields[row[0].strip("`")] for name in row[1].split(", ")]
         for info in infos:
+            assert same_default(row[3], info) and row[5] == ("no" if is_execution(info) else "yes"), row
+
+
+def test_the_reference_lists_every_field_of_every_method_of_diversify():
+    reported = reference_table(ROOT / "docs" / "recipes.md", "`select.diversify`")
+    methods = {
+        get_args(f.model_fields["method"].annotation)[0]: f for f in schemas_of("diversify", [*STRATEGIES.values()])
+    }
+    named = [(name, row[0].strip("`")) for row in reported for name in row[1].split(", ")]
+    assert sorted(named) == sorted((name, field) for name, form in methods.items() for field in form.model_fields)
+    for row in reported:
+        for info in (methods[name].model_fields[row[0].strip("`")] for name in row[1].split(", ")):
             assert same_default(row[3], info) and row[5] == ("no" if is_execution(info) else "yes"), row
 
 

@@ -16,11 +16,11 @@ from pydantic import create_model
 from selectit.config import (
     Config,
     FinetuneStage,
+    GrownConfig,
     Location,
     LossStage,
     ModelConfig,
     ScoreStage,
-    SelectFields,
     SelectStage,
     execution,
 )
@@ -68,11 +68,22 @@ SELECTS = {
     "subset": {"path": "pool.json"},
     "length_ratio": {"order": "low", "unit": "chars"},
     "zip": {"num_kept": 150, "fidelity": "released_code"},
+    "cosine_filter": {"path": "answers.jsonl", "threshold": 0.8},
+    "k_center": {"path": "answers.jsonl", "num_start": 3},
+    "facility_location": {"path": "answers.jsonl"},
+    "kmeans_quota": {"path": "answers.jsonl", "num_clusters": 9},
 }
 
 STAGES = {
     "score": (ScoreStage, SCORE),
     "losses": (LossStage, LOSSES),
+    **{
+        f"select length, {method}": (
+            SelectStage,
+            {"pool": POOL, "select": {"strategy": "length", "diversify": {"method": method, "path": "answers.jsonl"}}},
+        )
+        for method in ("cosine_filter", "k_center", "facility_location", "kmeans_quota")
+    },
     **{
         f"select {name}": (SelectStage, {"pool": POOL, "seed": 7, "select": {"strategy": name, **settings}})
         for name, settings in SELECTS.items()
@@ -160,7 +171,7 @@ def with_field(config: Config, place: tuple[str, ...], kind: Any, default: Any, 
         inner = with_field(getattr(config, place[0]), place[1:], kind, default, value)
         return config.model_copy(update={place[0]: inner})
     grown = create_model(type(config).__name__, __base__=type(config), added=(kind, default))
-    if isinstance(config, SelectFields) and type(config).__name__ not in first_fields.FIRST_FIELDS:
+    if isinstance(config, GrownConfig) and type(config).__name__ not in first_fields.FIRST_FIELDS:
         # as whoever adds a field writes it into the class of a strategy
         at_default = at(identity(grown.model_construct(**dict(config), added=default), Hasher()), "added")
         grown.later_defaults = {**config.later_defaults, "added": at_default}

@@ -221,7 +221,7 @@ def refusal(recipe: Path, *overrides: str) -> str:
 
 def test_faults_in_a_plugin_s_section_are_reported_as_of_any_strategy(work):
     arm = "arms.mine.select"
-    assert "Allowed here: strategy, ratio, letter" in refusal(work.recipe, f"{arm}.lettre=b")
+    assert "Allowed here: strategy, ratio, stratify, diversify, letter" in refusal(work.recipe, f"{arm}.lettre=b")
     assert "Did you mean 'letter'?" in refusal(work.recipe, f"{arm}.lettre=b")
     assert "Did you mean 'mine'?" in refusal(work.recipe, f"{arm}.strategy=mien")
     assert f"{arm}.letter: found 3; input should be a valid string" in refusal(work.recipe, f"{arm}.letter=3")
@@ -273,6 +273,40 @@ def test_two_plugins_of_one_name_are_refused(work, plugin, tmp_path):
     shutil.copy(plugin, tmp_path / "twin.py")
     reported = refusal(work.recipe, f"plugins=[{plugin}, {tmp_path}/twin.py]")
     assert "twin.py has a strategy 'mine'" in reported and "mine.py has one of that name" in reported
+
+
+def test_a_file_that_a_plugin_reads_is_in_the_fingerprint_by_its_content(work, plugin, tmp_path):
+    code = PLUGIN.replace("import ArmConfig", "import ArmConfig, FileLocation").replace(
+        'letter: str = "b"', "letter: FileLocation"
+    )
+    plugin.write_text(code.replace("self.letter)", "open(self.letter).read())", 1))
+    (tmp_path / "data").mkdir()
+    named = {}
+    for name, content in (("data/a.txt", "b"), ("c.txt", "b"), ("d.txt", "e")):
+        (tmp_path / name).write_text(content)
+        work.write({**work.raw, "plugins": ["mine.py"], "arms": {**work.raw["arms"], "mine": {
+            "select": {"strategy": "mine", "letter": name}
+        }}})  # fmt: skip
+        [stage] = [
+            stage for stage in build(load(work.recipe)).stages
+            if isinstance(stage.config, SelectStage) and stage.config.select.strategy == "mine"
+        ]  # fmt: skip
+        named[name] = identity(stage.config, Hasher())
+    assert named["data/a.txt"] == named["c.txt"] != named["d.txt"]
+
+
+def test_a_plugin_that_is_named_twice_is_read_once(work, plugin, small_pool, tmp_path):
+    twice = ("--plugin", plugin, "--plugin", f"{plugin.parent}/../{plugin.parent.name}/mine.py")
+    assert call("strategies", *twice) == call("strategies", "--plugin", plugin)
+    load(work.recipe, [f"plugins=[{plugin}, {plugin}]"])
+
+
+def test_an_unknown_strategy_is_answered_with_how_one_s_own_is_named(plugin, small_pool, tmp_path):
+    wanted = "A strategy of your own is read from the files that `plugins` (--plugin) names"
+    assert wanted in call("select", small_pool, "--strategy", "mine", "--out", tmp_path / "o.json", rc=1)
+    assert wanted in call("strategies", "mine", rc=1)
+    with pytest.raises(ValueError, match=re.escape(wanted)):
+        shipped().read({"strategy": "mine"})
 
 
 def stage_of(plugin: Path, pool: Path) -> Stage:
@@ -330,7 +364,8 @@ def installed(tmp_path, monkeypatch):
     registry.shipped.cache_clear()
     yield site
     registry.shipped.cache_clear()
-    sys.modules.pop("mine_dist", None)
+    for module in ("mine_dist", "broken_dist"):
+        sys.modules.pop(module, None)
 
 
 def test_strategies_of_installed_distributions_are_there_and_a_broken_one_is_named(installed, small_pool, tmp_path):
@@ -346,6 +381,36 @@ def test_strategies_of_installed_distributions_are_there_and_a_broken_one_is_nam
     assert "cannot be imported" in call("select", small_pool, "--strategy", "lost", *out, rc=1)
 
 
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("Lost = 3", "is not a subclass of"),
+        ("import sys\nsys.exit(3)", "cannot be imported (SystemExit: 3)"),
+        (
+            PLUGIN.replace("letter: str", "letter: list[str]").replace('"b"', '["b"]'),
+            "which a fingerprint does not take",
+        ),
+    ],
+)
+def test_a_distribution_that_cannot_be_used_stops_no_other(installed, code, wanted):
+    (installed / "broken_dist.py").write_text(code.replace("MineSelect", "Lost"))
+    reported = call("strategies")
+    assert wanted in reported and "By the number of a letter" in reported
+
+
+def test_a_distribution_s_module_has_strategies_and_what_they_raise_is_named(installed, small_pool, tmp_path):
+    points = installed / "broken_dist-1.2.dist-info" / "entry_points.txt"
+    points.write_text("[selectit.strategies]\nlost = broken_dist\n")
+    (installed / "broken_dist.py").write_text("x = 1\n")
+    assert "broken_dist has no strategy: a class of Strategy" in call("strategies")
+    code = PLUGIN.replace('"mine"', '"lost"').replace("return Scored(", "return Scored(1 / 0 or ")
+    (installed / "broken_dist.py").write_text(code)
+    sys.modules.pop("broken_dist", None)
+    registry.shipped.cache_clear()
+    told = call("select", small_pool, "--strategy", "lost", "--out", tmp_path / "o.json", rc=1)
+    assert "the distribution broken-dist 1.2, line 16: strategy lost: scores raised ZeroDivisionError" in told
+
+
 def test_a_distribution_with_the_name_of_another_strategy_is_refused(installed):
     (installed / "mine_dist.py").write_text(PLUGIN.replace('"mine"', '"length"'))
     with pytest.raises(UserError, match=r"distribution mine-dist 1\.2 has a strategy 'length', and selectit has one"):
@@ -356,8 +421,9 @@ def test_a_field_that_a_strategy_does_not_have_is_refused_with_those_it_has(smal
     def refused(*more: str) -> str:
         return call("select", small_pool, "--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs", *more, rc=1)
 
-    assert "--set alpha: strategy length has no field alpha. It has ratio, unit, field" in " ".join(
-        refused("--strategy", "length", "--set", "alpha=9").split()
+    assert (
+        "--set alpha: strategy length has no field alpha. It has ratio, stratify, diversify, unit, field"
+        in " ".join(refused("--strategy", "length", "--set", "alpha=9").split())
     )
     assert "--ratio: strategy full has no field ratio. It has none" in refused("--strategy", "full", "--ratio", "0.3")
     assert "--ratio gives it too" in refused("--strategy", "random", "--ratio", "0.3", "--set", "ratio=0.2")

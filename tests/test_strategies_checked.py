@@ -167,7 +167,7 @@ STATED = {
     "no such reading": ("needs", "(NeedsRatings(1, 'mine'),)", "fidelity: Input should be 'paper', 'released_code' or"),
     "ratings twice": ("needs", "(NeedsRatings(1), NeedsRatings(2))", "needs gave NeedsRatings twice"),
     "one name twice": ("needs", "(NeedsLosses('x', 'bare'), NeedsLosses('x', 'marker'))", "two needs of the name x"),
-    "no such field": ("needs", "(NeedsArm('other', 'full'),)", "one of its fields (strategy, ratio, letter)"),
+    "no such field": ("needs", "(NeedsArm('other', 'full'),)", "one of its fields (strategy, ratio,"),
     "an axis of a number": ("score_name", "3", "score_name gave 3; it must give a text or None"),
     "no sentence": ("sentence", "''", "sentence gave ''; it must give a text"),
     "notes of letters": ("notes", "'abc'", "notes gave 'abc'; it must give a list of texts"),

@@ -10,7 +10,7 @@ from selectit.errors import UserError, did_you_mean
 from selectit.recipe.load import parse_overrides
 from selectit.recipe.locations import map_locations
 from selectit.selection.examples import example_needs
-from selectit.selection.registry import Strategies
+from selectit.selection.registry import OF_YOUR_OWN, Strategies
 
 OTHER = "selectit"
 """What stands for another arm, where a strategy reads one and no strategy is given for it."""
@@ -22,7 +22,7 @@ def given_fields(strategies: Strategies, name: str, given: list[str], ratio: flo
     Raises: UserError for a strategy that does not exist, or a field that it does not have.
     """
     if name not in strategies:
-        why = f"allowed are {', '.join(strategies)}.{did_you_mean(name, strategies)}"
+        why = f"allowed are {', '.join(strategies)}.{did_you_mean(name, strategies)}{OF_YOUR_OWN}"
         raise UserError(f"--strategy {name}: {strategies.broken.get(name, why)}")
     fields = parse_overrides([f"select.{one}" for one in given], option="--set").get("select", {})
     if "strategy" in fields:

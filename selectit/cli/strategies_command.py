@@ -25,11 +25,11 @@ def strategies(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """List the strategies, or the fields of one."""
-    from selectit.selection.registry import known
+    from selectit.selection.registry import OF_YOUR_OWN, known
 
     found = known(plugin)
     if name is not None and name not in found:
-        why = f"there is no strategy '{name}'; allowed are {', '.join(found)}.{did_you_mean(name, found)}"
+        why = f"there is no strategy '{name}'; allowed are {', '.join(found)}.{did_you_mean(name, found)}{OF_YOUR_OWN}"
         raise UserError(found.broken.get(name, why))
     described = {one: _described(schema) for one, schema in found.items() if name in (None, one)}
     if as_json:
@@ -69,15 +69,21 @@ def _described(schema: Any) -> dict[str, Any]:
 
 
 def _print_all(described: dict[str, Any]) -> None:
+    from selectit.selection.strategy import RatioStrategy
+
     table = Table(box=None, pad_edge=False)
-    for column in ("strategy", "takes", "reads", "fields"):
+    for column in ("strategy", "takes", "reads next to the pool", "fields"):
         table.add_column(column, overflow="fold")
+    of_all_by_score = [*RatioStrategy.later_defaults]
     for name, one in described.items():
-        reads = ", ".join(["the pool", *one["reads"]])
-        table.add_row(
-            *map(escape, (name, one["sentence"], reads, ", ".join(_with_default(*f) for f in one["fields"].items())))
-        )
+        reads = ", ".join(one["reads"])
+        fields = [field for field in one["fields"] if field not in of_all_by_score]
+        table.add_row(*map(escape, (name, one["sentence"], reads, ", ".join(fields))))
     console.print(table)
+    by_score = ", ".join(name for name, one in described.items() if {*of_all_by_score} <= {*one["fields"]})
+    console.print(
+        f"{' and '.join(of_all_by_score)} are fields of {by_score} too; selectit strategies NAME describes all"
+    )
 
 
 def _print_one(name: str, one: dict[str, Any]) -> None:

@@ -50,6 +50,7 @@ from selectit.config.score import (
 )
 from selectit.config.select import (
     READ_SELECT,
+    GrownConfig,
     Need,
     NeedsArm,
     NeedsLosses,
@@ -78,6 +79,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneStage",
     "GradingFields",
+    "GrownConfig",
     "JudgeConfig",
     "JudgeSetting",
     "Location",

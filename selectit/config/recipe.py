@@ -85,6 +85,12 @@ class ArmConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _strata_are_those_of_a_column(self) -> ArmConfig:
+        if getattr(self.select, "stratify", None) is not None and self.pool.stratify_by is None:
+            raise ValueError("select.stratify needs a column of the pool; name it in pool.stratify_by (--stratify-by)")
+        return self
+
+    @model_validator(mode="after")
     def _checkpoints_are_those_of_epochs(self) -> ArmConfig:
         finetune = self.finetune
         if self.evaluate.checkpoints == "all" and (finetune.budget != "rows" or finetune.max_steps is not None):

@@ -73,12 +73,21 @@ Need = NeedsRatings | NeedsLosses | NeedsArm | NeedsTokenizer
 """What a strategy reads next to the pool. `selectit/plan/stages.py` turns each into stages."""
 
 
-class SelectFields(Config, ABC):
-    """The fields of one strategy; `selectit.selection.strategy.Strategy` has what it does."""
+class GrownConfig(Config):
+    """A configuration whose class says which of its fields were added later."""
 
     later_defaults: ClassVar[Mapping[str, Any]] = {}
-    """Fields that were added after a strategy was first used -> their defaults then, as JSON. Such a field is left out
+    """Fields that were added after the class was first used -> their defaults then, as JSON. Such a field is left out
     of a fingerprint where it stands at that default, so that finished work stays finished."""
+
+    @classmethod
+    def first_fields(cls) -> frozenset[str]:
+        later = {name for base in cls.__mro__ for name in vars(base).get("later_defaults", {})}
+        return frozenset(cls.model_fields) - later
+
+
+class SelectFields(GrownConfig, ABC):
+    """The fields of one strategy; `selectit.selection.strategy.Strategy` has what it does."""
 
     strategy: str
     """Its name."""
@@ -90,10 +99,6 @@ class SelectFields(Config, ABC):
     @abstractmethod
     def score_name(self) -> str | None:
         """What its score of a row is, as the axis of a plot; None: a score says nothing of a row."""
-
-    @classmethod
-    def first_fields(cls) -> frozenset[str]:
-        return frozenset(cls.model_fields) - set(cls.later_defaults)
 
 
 ReadSelect = Callable[[Mapping[str, Any]], SelectFields]

@@ -132,7 +132,7 @@ def select_stage(
     strategy = strategy_of(config)
     strategy.check_arm(config)
     strategy.sentence(config), strategy.score_name()  # what the report asks must not fail after the training
-    own: dict[str, Any] = {"seed": seed} if strategy.draws else {}
+    own: dict[str, Any] = {"seed": seed} if strategy.has_seed else {}
     inputs: list[tuple[str, Stage]] = []
     for need in strategy.needs():
         match need:

@@ -52,6 +52,8 @@ def validate(
             location = [str(part) for part in fault["loc"]]
             if location[:2] == ["evaluate", "judge"]:
                 del location[2:3]  # which of its two forms it was read as
+            if location[:2] == ["select", "diversify"] and len(location) > 3:
+                del location[2:3]  # the name of its method
             text = _sentence(fault, location, schema, named, strategies)
             inherited = own is not None and not _holds(own, location) and _holds(top, location)
             line = f"{'' if inherited else prefix}{'.'.join(location)}: {text}"

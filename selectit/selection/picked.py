@@ -16,15 +16,17 @@ def picked(
     order: Sequence[int] | np.ndarray,
     usable: np.ndarray,
     failures: Mapping[int, str] | None = None,
+    dropped: Mapping[int, str] | None = None,
     details: Detail | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> Scored:
     """Args:
     order: positions, the first pick first; the other usable rows are left out.
     usable: bool [num_rows], rows that may be picked.
+    dropped: position -> which rule left a row out; the others were not reached.
     """
     scores = np.full(len(usable), np.nan)
     scores[np.asarray(order, dtype=np.int64)] = np.arange(len(order), 0, -1)
     others = np.flatnonzero(usable & np.isnan(scores)).tolist()
-    left_out = {at: NOT_PICKED for at in others if at not in (failures or {})}
+    left_out = {**dict.fromkeys(others, NOT_PICKED), **(dropped or {})}
     return Scored(scores, failures or {}, left_out, details, record or {})

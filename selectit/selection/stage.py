@@ -17,6 +17,7 @@ import numpy as np
 from selectit.config import SelectStage
 from selectit.data.jsonl import write_jsonl
 from selectit.data.pool import rows_at, write_subset
+from selectit.selection import steps
 from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
 from selectit.selection.columns import read_columns
 from selectit.selection.ranking import ranking
@@ -30,26 +31,34 @@ from selectit.tracking import Tracker
 def preflight(config: SelectStage) -> None:
     """Raises: UserError for a pool that cannot be read, a ratio that selects nothing, or what the strategy finds."""
     strategy = strategy_of(config)
-    pool = read_columns(config.pool)
-    strategy.check_size(len(pool.row_ids), pool.failures.count(None))
-    strategy.preflight(pool.candidates(config))
+    columns = read_columns(config.pool)
+    strategy.check_size(len(columns.row_ids), columns.failures.count(None))
+    pool = columns.candidates(config)
+    strategy.preflight(pool)
+    steps.check(strategy, pool)
 
 
 def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
     """Returns: rows of the pool, rows selected, rows that could not be scored, and the lowest selected score."""
     strategy = strategy_of(config)
-    pool = read_columns(config.pool)
-    num_rows = len(pool.row_ids)
-    scored = strategy.scores(pool.candidates(config, inputs))
-    failures, left_out = reasons(strategy, pool.failures, scored)
+    columns = read_columns(config.pool)
+    pool, num_rows = columns.candidates(config, inputs), len(columns.row_ids)
+    scored = strategy.scores(pool)
+    failures, left_out = reasons(strategy, columns.failures, scored)
+    for at, why in steps.without_what_is_read(strategy, pool).items():
+        failures[at] = failures[at] or why
     scores = scores_of(strategy, scored, failures)
     eligible = int(np.isfinite(scores).sum())
     count = count_of(strategy, num_rows, eligible)
-    order = order_of(strategy, ranking(scores), eligible, count)
+    arranged = order_of(strategy, ranking(scores), eligible, count)
+    taken = steps.taken(strategy, pool, arranged, scores, eligible, count)
+    for at, rule in taken.left_out.items():
+        failures[at] = rule
+        left_out.add(rule)
     rank = np.empty(num_rows, dtype=np.int64)
-    rank[order] = np.arange(1, num_rows + 1)
-    selected = rank <= count
-    ties = ties_of(scores, selected) if strategy.score_name() is not None else {}
+    rank[taken.positions] = np.arange(1, num_rows + 1)
+    selected = rank <= taken.count
+    ties = ties_of(scores, selected) if strategy.score_name() is not None and not taken.record else {}
     path = write_subset(config.pool, selected, out)
     write_jsonl(
         out / MESSAGES_FILE,
@@ -62,12 +71,12 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
             for row in rows_at(config.pool, selected)
         ),
     )
-    write_scores(out / SCORES_FILE, strategy, pool, scores, rank, selected, failures, scored.details)
+    write_scores(out / SCORES_FILE, strategy, columns, scores, rank, selected, failures, scored.details)
     summary = {
         "num_rows": num_rows,
-        "num_selected": count,
+        "num_selected": taken.count,
         "num_unscored": sum(failure is not None and failure not in left_out for failure in failures),
-        "lowest_selected_score": float(scores[order[count - 1]]),
+        "lowest_selected_score": float(scores[selected].min()),
     }
     selection = {
         **summary,
@@ -77,9 +86,10 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         "failures": dict(Counter(failure for failure in failures if failure)),
         "left_out": sorted(left_out),
     }
+    selection |= taken.record
     selection |= plain(strategy, selection, scored.record, SELECTION_FILE)
     (out / SELECTION_FILE).write_text(json.dumps(selection, indent=2) + "\n")
-    for line in (*tie_lines(ties, summary), *strategy.notes(selection)):
+    for line in (*tie_lines(ties, summary), *steps.notes(selection), *strategy.notes(selection)):
         tracker.note(line)
     tracker.log({f"select/{name}": value for name, value in summary.items()})
     tracker.histogram("select/score", scores[np.isfinite(scores)])

@@ -8,17 +8,19 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as compute
+from pydantic import model_validator
 
 from selectit.config import ArmConfig, NeedsArm, Ratio, SelectFields, SelectStage
 from selectit.data.jsonl import iter_jsonl
 from selectit.data.pool import Row, iter_pool
 from selectit.errors import UserError
 from selectit.scoring.loss_ledger import Losses, read_losses
+from selectit.selection.diversity.methods import Diversify
 from selectit.selection.ranking import num_selected
 from selectit.store.names import LEDGER, MESSAGES_FILE
 
@@ -140,6 +142,11 @@ class Strategy(SelectFields):
     takes_longest: ClassVar[bool] = False
     """It takes the longest rows, so that they cost more than the pool's mean."""
 
+    @property
+    def has_seed(self) -> bool:
+        """What it takes depends on the selection seed."""
+        return self.draws
+
     @abstractmethod
     def scores(self, pool: Candidates) -> Scored:
         """A score for each row of the pool.
@@ -212,6 +219,24 @@ class ShareStrategy(Strategy):
 
 class RatioStrategy(ShareStrategy):
     """A strategy that takes the share of the pool that has the highest scores."""
+
+    later_defaults: ClassVar[Mapping[str, Any]] = {"stratify": None, "diversify": None}
+
+    stratify: Literal["equal", "proportional"] | None = None
+    """How many rows each value of the column `pool.stratify_by` gives: as many, or in proportion to its rows; null: the
+    column is not read."""
+    diversify: Diversify | None = None
+    """How rows that differ from one another are chosen among those of high scores; null: by score alone."""
+
+    @model_validator(mode="after")
+    def _one_step(self) -> Self:
+        if self.stratify is not None and self.diversify is not None:
+            raise ValueError("stratify and diversify both decide which rows of high scores are taken; give one of them")
+        return self
+
+    @property
+    def has_seed(self) -> bool:
+        return self.draws or (self.diversify is not None and self.diversify.draws)
 
 
 def strategy_of(holder: ArmConfig | SelectStage) -> Strategy:

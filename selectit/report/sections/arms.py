@@ -20,6 +20,7 @@ from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import selection_of, summaries
 from selectit.report.tables.trainings import training_records
+from selectit.selection import steps
 from selectit.selection.strategy import strategy_of
 from selectit.templates import template_name
 from selectit.text import duration
@@ -97,7 +98,8 @@ def strategy(config: ArmConfig) -> str:
     """Such as `selectit: sentence level, alpha 0.2, first 5 rating prompts (K), fidelity corrected`."""
     if not trains(config.finetune):
         return "none: the model as it is"
-    return f"{config.select.strategy}: {strategy_of(config).sentence(config)}"
+    chosen = strategy_of(config)
+    return "; ".join([f"{chosen.strategy}: {chosen.sentence(config)}", *steps.words(chosen)])
 
 
 def training(config: ArmConfig) -> str:

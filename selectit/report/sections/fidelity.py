@@ -19,6 +19,7 @@ from selectit.report.section import Listing, Note, Section
 from selectit.report.tables.results import UNTOUCHED
 from selectit.report.tables.subsets import Subset, first_seed
 from selectit.scoring.formula import Fidelity
+from selectit.selection import steps
 from selectit.selection.ranking import ranking
 from selectit.selection.strategy import Candidates, strategy_of
 
@@ -40,6 +41,8 @@ def fidelities(outcomes: Mapping[Stage, Outcome], subsets: Sequence[Subset]) -> 
     rows: list[tuple[str, ...]] = []
     for subset in first_seed(subsets):
         artifacts = {name: outcomes.get(stage, UNTOUCHED).artifact for name, stage in subset.stage.inputs}
+        if steps.words(strategy_of(subset.config)):
+            continue  # its subset is not that of the highest scores
         if len(rows) == MOST_ROWS or not artifacts or any(artifact is None for artifact in artifacts.values()):
             continue
         chosen = _chosen(subset, {name: artifact.path for name, artifact in artifacts.items() if artifact})

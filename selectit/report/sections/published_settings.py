@@ -31,7 +31,7 @@ from selectit.report.render import formats
 from selectit.report.tables.results import Result, settings_of
 from selectit.report.tables.subsets import Subset
 from selectit.selection.strategy import strategy_of
-from selectit.store.fingerprint import Hasher, canonical_json
+from selectit.store.fingerprint import Hasher, canonical_json, later_default, later_fields
 
 MAIN_TRAINING = ("learning_rate", "num_train_epochs", "global_batch_size", "max_length", "template")
 """Settings of training that must be known."""
@@ -117,7 +117,8 @@ def selection(number: PublishedNumber, ours: Ours) -> list[Setting]:
     for name, info in type(select).model_fields.items():
         if name in ("strategy", "ratio", *select.unread_fields()):
             continue
-        theirs = number.select.get(name, UNKNOWN)
+        before = later_default(type(select), name) if name in later_fields(type(select)) else UNKNOWN
+        theirs = number.select.get(name, before)  # what is not known to have been there was not
         # an arm's name means nothing outside its recipe
         is_arm = is_execution(info)
         found.append(Setting(f"select.{name}", UNKNOWN if is_arm else theirs, getattr(select, name)))

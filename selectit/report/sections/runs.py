@@ -101,7 +101,7 @@ def _seeds(
 def draws_subset(config: ArmConfig) -> bool:
     """Whether another selection seed selects other rows: it draws them, or the prompt that they are rated with."""
     strategy = strategy_of(config)
-    return strategy.draws or any(
+    return strategy.has_seed or any(
         isinstance(need, NeedsRatings) and need.num_prompts is None for need in strategy.needs()
     )
 

@@ -21,6 +21,7 @@ from selectit.data.jsonl_columns import read_columns
 from selectit.plan.graph import Cell, Plan, Stage, TableRow
 from selectit.plan.outcome import Outcome
 from selectit.report.tables.results import UNTOUCHED
+from selectit.selection import steps
 from selectit.selection.strategy import LEFT_OUT, strategy_of
 from selectit.selection.ties import tie_lines
 from selectit.store.artifact import Artifact
@@ -146,7 +147,8 @@ def ties(subsets: Sequence[Subset]) -> list[str]:
 
 def notes_of(subset: Subset) -> list[str]:
     """What its strategy has to say of a finished selection, each with the row's name."""
-    return [f"{subset.row.label}: {note}." for note in strategy_of(subset.config).notes(subset.summary)]
+    found = [*steps.notes(subset.summary), *strategy_of(subset.config).notes(subset.summary)]
+    return [f"{subset.row.label}: {note}." for note in found]
 
 
 @dataclass(frozen=True)

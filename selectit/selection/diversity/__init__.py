@@ -1,0 +1,1 @@
+"""Rows that differ from one another, by their vectors: one method a module."""
