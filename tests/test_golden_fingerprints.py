@@ -67,6 +67,7 @@ SELECTS = {
     "scores": {"path": "answers.jsonl", "order": "low"},
     "subset": {"path": "pool.json"},
     "length_ratio": {"order": "low", "unit": "chars"},
+    "entropy": {"keep": "middle", "template": "llmzoo"},
     "zip": {"num_kept": 150, "fidelity": "released_code"},
     "cosine_filter": {"path": "answers.jsonl", "threshold": 0.8},
     "k_center": {"path": "answers.jsonl", "num_start": 3},
