@@ -275,6 +275,40 @@ def test_two_plugins_of_one_name_are_refused(work, plugin, tmp_path):
     assert "twin.py has a strategy 'mine'" in reported and "mine.py has one of that name" in reported
 
 
+def test_a_file_that_a_plugin_reads_is_in_the_fingerprint_by_its_content(work, plugin, tmp_path):
+    code = PLUGIN.replace("import ArmConfig", "import ArmConfig, FileLocation").replace(
+        'letter: str = "b"', "letter: FileLocation"
+    )
+    plugin.write_text(code.replace("self.letter)", "open(self.letter).read())", 1))
+    (tmp_path / "data").mkdir()
+    named = {}
+    for name, content in (("data/a.txt", "b"), ("c.txt", "b"), ("d.txt", "e")):
+        (tmp_path / name).write_text(content)
+        work.write({**work.raw, "plugins": ["mine.py"], "arms": {**work.raw["arms"], "mine": {
+            "select": {"strategy": "mine", "letter": name}
+        }}})  # fmt: skip
+        [stage] = [
+            stage for stage in build(load(work.recipe)).stages
+            if isinstance(stage.config, SelectStage) and stage.config.select.strategy == "mine"
+        ]  # fmt: skip
+        named[name] = identity(stage.config, Hasher())
+    assert named["data/a.txt"] == named["c.txt"] != named["d.txt"]
+
+
+def test_a_plugin_that_is_named_twice_is_read_once(work, plugin, small_pool, tmp_path):
+    twice = ("--plugin", plugin, "--plugin", f"{plugin.parent}/../{plugin.parent.name}/mine.py")
+    assert call("strategies", *twice) == call("strategies", "--plugin", plugin)
+    load(work.recipe, [f"plugins=[{plugin}, {plugin}]"])
+
+
+def test_an_unknown_strategy_is_answered_with_how_one_s_own_is_named(plugin, small_pool, tmp_path):
+    wanted = "A strategy of your own is read from the files that `plugins` (--plugin) names"
+    assert wanted in call("select", small_pool, "--strategy", "mine", "--out", tmp_path / "o.json", rc=1)
+    assert wanted in call("strategies", "mine", rc=1)
+    with pytest.raises(ValueError, match=re.escape(wanted)):
+        shipped().read({"strategy": "mine"})
+
+
 def stage_of(plugin: Path, pool: Path) -> Stage:
     select = known([plugin]).read({"strategy": "mine", "letter": "e", "ratio": 0.25})
     return Stage("select", SelectStage(pool=PoolConfig(path=str(pool)), select=select))
@@ -330,7 +364,8 @@ def installed(tmp_path, monkeypatch):
     registry.shipped.cache_clear()
     yield site
     registry.shipped.cache_clear()
-    sys.modules.pop("mine_dist", None)
+    for module in ("mine_dist", "broken_dist"):
+        sys.modules.pop(module, None)
 
 
 def test_strategies_of_installed_distributions_are_there_and_a_broken_one_is_named(installed, small_pool, tmp_path):
@@ -344,6 +379,36 @@ def test_strategies_of_installed_distributions_are_there_and_a_broken_one_is_nam
     out = ("--out", tmp_path / "s.json", "--runs-dir", tmp_path / "runs")
     assert "8 of 40 rows" in call("select", small_pool, "--strategy", "mine", *out)
     assert "cannot be imported" in call("select", small_pool, "--strategy", "lost", *out, rc=1)
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("Lost = 3", "is not a subclass of"),
+        ("import sys\nsys.exit(3)", "cannot be imported (SystemExit: 3)"),
+        (
+            PLUGIN.replace("letter: str", "letter: list[str]").replace('"b"', '["b"]'),
+            "which a fingerprint does not take",
+        ),
+    ],
+)
+def test_a_distribution_that_cannot_be_used_stops_no_other(installed, code, wanted):
+    (installed / "broken_dist.py").write_text(code.replace("MineSelect", "Lost"))
+    reported = call("strategies")
+    assert wanted in reported and "By the number of a letter" in reported
+
+
+def test_a_distribution_s_module_has_strategies_and_what_they_raise_is_named(installed, small_pool, tmp_path):
+    points = installed / "broken_dist-1.2.dist-info" / "entry_points.txt"
+    points.write_text("[selectit.strategies]\nlost = broken_dist\n")
+    (installed / "broken_dist.py").write_text("x = 1\n")
+    assert "broken_dist has no strategy: a class of Strategy" in call("strategies")
+    code = PLUGIN.replace('"mine"', '"lost"').replace("return Scored(", "return Scored(1 / 0 or ")
+    (installed / "broken_dist.py").write_text(code)
+    sys.modules.pop("broken_dist", None)
+    registry.shipped.cache_clear()
+    told = call("select", small_pool, "--strategy", "lost", "--out", tmp_path / "o.json", rc=1)
+    assert "the distribution broken-dist 1.2, line 16: strategy lost: scores raised ZeroDivisionError" in told
 
 
 def test_a_distribution_with_the_name_of_another_strategy_is_refused(installed):
@@ -365,6 +430,32 @@ def test_a_field_that_a_strategy_does_not_have_is_refused_with_those_it_has(smal
     assert "Did you mean 'mine'?" in refused("--plugin", str(plugin), "--strategy", "mien")
     assert "named by --strategy" in refused("--set", "strategy=random")
     assert not (tmp_path / "runs").exists()
+
+
+def test_another_arm_on_the_command_line_chooses_by_itself(small_pool, tmp_path):
+    asked = ("select", small_pool, "--strategy", "random_rest", "--out", tmp_path / "o.json", "--set")
+    for other in ("{strategy: random_rest, rest_of: length}", "full"):
+        told = call(*asked, f"rest_of={other}", rc=1)
+        assert "--set rest_of: strategy" in told and "takes all rows or reads another arm; allowed are" in told
+        assert not {"full", "random_rest"} & set(told.partition("allowed are ")[2].replace(",", " ").split())
+
+
+def test_a_file_of_the_other_arm_is_not_written_over(small_pool, tmp_path):
+    scores = tmp_path / "s.jsonl"
+    scores.write_text("".join(json.dumps({"row": n, "score": n}) + "\n" for n in range(40)))
+    before = scores.read_bytes()
+    other = f"rest_of={{strategy: scores, path: {scores}}}"
+    asked = ("select", small_pool, "--strategy", "random_rest", "--set", other, "--out", tmp_path / "o.json")
+    assert "this would write over" in call(*asked, "--scores", scores, rc=1)
+    assert scores.read_bytes() == before
+    call(*asked, "--scores", tmp_path / "t.jsonl", "--runs-dir", tmp_path / "runs")
+
+
+def test_a_field_without_a_value_is_answered_as_it_was_written(small_pool, tmp_path):
+    asked = ("select", small_pool, "--strategy", "length", "--out", tmp_path / "o.json")
+    assert "--set unit: write field=value, such as --set ratio=0.1" in call(*asked, "--set", "unit", rc=1)
+    told = call(*asked, "--set", "unit=words", "--set", "unit=chars", rc=1)
+    assert "--set unit=chars: --set unit gives it too; give each key once" in told
 
 
 def test_the_list_of_strategies_has_what_each_reads_and_its_fields(plugin):

@@ -66,7 +66,7 @@ def load_task(benchmark: NamedTaskConfig) -> LoadedTask:
 
 
 def _not_loaded(task: str, files: TaskFiles, error: Exception) -> str:
-    why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    why = "; ".join(_in_one_line(one) for one in (error, error.__cause__) if one is not None)
     if not files.datasets:
         return f"the task {task} of lm-eval cannot be loaded ({why}); it is defined in {files.defining[0]}"
     names = ", ".join(name for name, _ in files.datasets)
@@ -75,6 +75,12 @@ def _not_loaded(task: str, files: TaskFiles, error: Exception) -> str:
         "there is internet, with this machine's HF_HOME: `selectit validate RECIPE --inputs`; or write its rows to a "
         "file and name that in a YAML of your own (`dataset_path: json`, found with include_path)"
     )
+
+
+def _in_one_line(error: BaseException) -> str:
+    if isinstance(error, StopIteration):
+        return "a split of its data has no rows"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 @contextlib.contextmanager

@@ -77,6 +77,11 @@ class _Finder:
 
     def _file(self, name: str) -> Path | None:
         if self._own_folder is not None and name in self._own_folder.names:
+            if name in self._own_folder.again:
+                raise UserError(
+                    f"{self._own_folder.again[name]} defines {name}, and so does {self._own_folder.names[name]}; give "
+                    "one of them another name"
+                )
             return self._own_folder.names[name]
         return lm_eval_tasks_folder().names.get(name)
 

@@ -5,6 +5,7 @@ Reads them as lm-eval's index does, and without it: that index parses 14,000 fil
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -56,12 +57,15 @@ class TaskFolder:
         self._includes: dict[Path, frozenset[bytes]] = {}
         self.names: dict[str, Path] = {}
         """Task or group -> the first file that defines it."""
+        self.again: dict[str, Path] = {}
+        """Task or group -> another file that defines it, too."""
         for path in sorted(root.glob("**/*"), key=lambda path: path.as_posix()):
             # those without a suffix are there to be included
             if path.suffix in (".yaml", ".yml", "") and is_visible(path, root) and _is_text(path):
                 content = self._contents[path] = path.read_bytes()
                 for name in _defined(content) if path.suffix == ".yaml" else ():
-                    self.names.setdefault(name, path)
+                    if self.names.setdefault(name, path) != path:
+                        self.again.setdefault(name, path)
 
     def tagged(self, tag: str) -> set[str]:
         """The tasks that have a tag, which may stand in a file that they include."""
@@ -98,7 +102,7 @@ def lm_eval_tasks_folder() -> TaskFolder:
 
 
 def _defined(content: bytes) -> Iterator[str]:
-    for match in _NAME.finditer(content):
+    for match in _NAME.finditer(content.removeprefix(codecs.BOM_UTF8)):
         yield next(part for part in match.groups() if part).decode(errors="replace").strip()
 
 

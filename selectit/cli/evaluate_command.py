@@ -68,7 +68,7 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
-    from selectit.config import EvaluateConfig
+    from selectit.config import EvaluateConfig, location_mark
     from selectit.evaluate.profile import load_profile
     from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
@@ -93,7 +93,9 @@ def evaluate(
         model, revision = base.path, base.revision
     if out is not None:
         read: dict[str, list[str | None]] = {"--model": [model], "--adapter": [adapter], "--data": [data]}
-        read |= {"--profile": [profile], "--template": [template], "--judge": [(judge or "").removeprefix("hf:")]}
+        of_judge = location_mark(EvaluateConfig.model_fields["judge"])
+        assert of_judge is not None
+        read |= {"--profile": [profile], "--template": [template], "--judge": [judge and of_judge.strip(judge)]}
         check_outputs(read, evaluation_folder("--out", out) if show is None else Output("--out", out))
     benchmarks = (None if show == "all" else show) if show is not None else benchmarks
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None

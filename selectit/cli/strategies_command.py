@@ -25,11 +25,11 @@ def strategies(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """List the strategies, or the fields of one."""
-    from selectit.selection.registry import known
+    from selectit.selection.registry import OF_YOUR_OWN, known
 
     found = known(plugin)
     if name is not None and name not in found:
-        why = f"there is no strategy '{name}'; allowed are {', '.join(found)}.{did_you_mean(name, found)}"
+        why = f"there is no strategy '{name}'; allowed are {', '.join(found)}.{did_you_mean(name, found)}{OF_YOUR_OWN}"
         raise UserError(found.broken.get(name, why))
     described = {one: _described(schema) for one, schema in found.items() if name in (None, one)}
     if as_json:

@@ -28,7 +28,7 @@ from selectit.config.inputs import (
     RolesConfig,
     SampleConfig,
 )
-from selectit.config.losses import LossStage, LossTemplate, LossText, SelectTemplate
+from selectit.config.losses import LossQuantity, LossStage, LossTemplate, LossText, Pooling, SelectTemplate
 from selectit.config.reading import LongRows, RatingFields, RatingTemplate, ReadingFields, Turns
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import (
@@ -54,7 +54,9 @@ from selectit.config.select import (
     GrownConfig,
     Need,
     NeedsArm,
+    NeedsFeatures,
     NeedsLosses,
+    NeedsModelOfArm,
     NeedsRatings,
     NeedsTokenizer,
     Ratio,
@@ -88,16 +90,20 @@ __all__ = [
     "LocationMark",
     "LongRows",
     "LoraSettings",
+    "LossQuantity",
     "LossStage",
     "LossTemplate",
     "LossText",
     "ModelConfig",
     "Need",
     "NeedsArm",
+    "NeedsFeatures",
     "NeedsLosses",
+    "NeedsModelOfArm",
     "NeedsRatings",
     "NeedsTokenizer",
     "PoolConfig",
+    "Pooling",
     "Quantization",
     "RatingFields",
     "RatingTemplate",

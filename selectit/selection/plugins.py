@@ -165,7 +165,9 @@ def of_distributions() -> tuple[list[type[Strategy]], dict[str, str]]:
                 if not (isinstance(schema, type) and issubclass(schema, Strategy)):
                     raise UserError(f"{point.value} is not a subclass of selectit.selection.strategy.Strategy")
                 _check(schema, point.value)
-        except Exception as error:
+            if not classes:
+                raise UserError(f'{point.value} has no strategy: a class of Strategy with strategy: Literal["name"]')
+        except (Exception, SystemExit) as error:
             broken[point.name] = f"{named} cannot be imported ({type(error).__name__}: {first_line(error)})"
             continue
         for schema in classes:

@@ -22,6 +22,8 @@ from selectit.selection.outside import read_outside
 from selectit.selection.plugins import classes_in, name_of, of_distributions, of_file, source_text
 from selectit.selection.strategy import Strategy
 
+OF_YOUR_OWN = " A strategy of your own is read from the files that `plugins` (--plugin) names."
+
 
 class Strategies(Mapping[str, type[Strategy]]):
     """Name -> class.
@@ -50,7 +52,8 @@ class Strategies(Mapping[str, type[Strategy]]):
         """
         name = raw.get("strategy")
         if not isinstance(name, str) or name not in self:
-            why = f"strategy '{name}' is unknown; allowed are {', '.join(self)}.{did_you_mean(str(name), self)}"
+            near = did_you_mean(str(name), self)
+            why = f"strategy '{name}' is unknown; allowed are {', '.join(self)}.{near}{OF_YOUR_OWN}"
             raise ValueError(self.broken.get(str(name), why))
         schema = self[name]
         return (
@@ -98,7 +101,8 @@ def known(plugins: Sequence[str | Path] = ()) -> Strategies:
     if not plugins:
         return shipped()
     always = shipped()
-    return Strategies(_named_once(always.values(), *(of_file(Path(plugin)) for plugin in plugins)), always.broken)
+    files = dict.fromkeys(Path(plugin).resolve() for plugin in plugins)  # one that is named twice is read once
+    return Strategies(_named_once(always.values(), *map(of_file, files)), always.broken)
 
 
 def _named_once(*groups: Iterable[type[Strategy]]) -> dict[str, type[Strategy]]:

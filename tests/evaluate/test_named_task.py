@@ -303,6 +303,39 @@ def test_what_a_task_needs_and_cannot_have_is_said(own, entry, line, message):
         check_task(entry("bad", "exact_match,number", num_fewshot=1))
 
 
+def test_a_name_that_two_files_have_is_refused(own, entry):
+    from selectit.evaluate.benchmarks.task_check import check_task
+
+    text = (own / "sums_text.yaml").read_text()
+    (own / "copy_of_sums_text.yaml").write_text(text)
+    with pytest.raises(
+        UserError, match=r"sums_text\.yaml defines sums_text, and so does .*copy_of_sums_text\.yaml; give"
+    ):
+        check_task(entry("sums_text", "exact_match,number"))
+    (own / "copy_of_sums_text.yaml").unlink()
+    (own / "sums_text.yaml").write_text("\ufeff" + text)
+    check_task(entry("sums_text", "exact_match,number"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "a split of its data has no rows"),
+        ("no json\n", r"DatasetGenerationError: .*; ArrowInvalid: JSON parse error"),
+    ],
+)
+def test_data_that_cannot_be_read_is_named_with_its_cause(own, entry, rows, message):
+    from selectit.evaluate.benchmarks.task_check import check_task
+
+    (own / "none.jsonl").write_text(rows)
+    text = "task: bad\ndataset_path: json\ndataset_kwargs: {data_files: {test: none.jsonl}}\ntest_split: test\n"
+    (own / "bad.yaml").write_text(
+        f"{text}doc_to_text: '{{{{q}}}}'\ndoc_to_target: '{{{{q}}}}'\nmetric_list: [{{metric: exact_match}}]\n"
+    )
+    with pytest.raises(UserError, match=message):
+        check_task(entry("bad", "exact_match,none"))
+
+
 def test_preflight_takes_a_task_that_can_be_run(entry):
     from selectit.evaluate.benchmarks.task_check import check_task
 
