@@ -1,4 +1,4 @@
-"""Uploads a folder of weights to the hub. Nothing else in this project does, and this only when it is asked to.
+"""Uploads a folder of weights to the hub, only when it is asked to.
 
 What is uploaded names its base by hub id: a path of this machine is replaced, or the upload refused.
 """
@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from selectit.errors import UserError
 from selectit.finetune.card import CARD_FILE, read_card
 from selectit.store.artifact import PATH_KEYS
+from selectit.store.hub import check_hub, upload
 from selectit.store.trained_on import read_record
 
 WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
@@ -99,11 +98,7 @@ def push(folder: Path, repository: str, private: bool, base: str | None = None) 
         refuses.
     """
     changed = without_local_paths(folder, base)
-    if constants.HF_HUB_OFFLINE:
-        raise UserError("HF_HUB_OFFLINE is set, so nothing is uploaded; unset it to publish")
-    if get_token() is None:
-        raise UserError("the hub needs a token that may write: set HF_TOKEN, or run `hf auth login`")
-    api = HfApi()
+    check_hub()
     with tempfile.TemporaryDirectory(prefix="selectit-publish-") as name:
         for path in files_of(folder):
             part = Path(name) / path.relative_to(folder)
@@ -112,10 +107,4 @@ def push(folder: Path, repository: str, private: bool, base: str | None = None) 
                 part.symlink_to(path.resolve())
             else:
                 part.write_text(text, encoding="utf-8")
-        try:
-            api.create_repo(repository, private=private, exist_ok=True)
-            return str(
-                api.upload_folder(repo_id=repository, folder_path=name, commit_message="Upload by selectit publish")
-            )
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise UserError(f"{folder} could not be published as {repository}: {str(error).splitlines()[0]}") from error
+        return upload(Path(name), repository, private, "model", folder)

@@ -24,7 +24,9 @@ def given_fields(strategies: Strategies, name: str, given: list[str], ratio: flo
     if name not in strategies:
         why = f"allowed are {', '.join(strategies)}.{did_you_mean(name, strategies)}{OF_YOUR_OWN}"
         raise UserError(f"--strategy {name}: {strategies.broken.get(name, why)}")
-    fields = parse_overrides([f"select.{one}" for one in given], option="--set").get("select", {})
+    if wrong := next((one for one in given if "=" not in one), None):
+        raise UserError(f"--set {wrong}: write field=value, such as --set ratio=0.1 (selectit strategies {name})")
+    fields = parse_overrides(given, section="select.").get("select", {})
     if "strategy" in fields:
         raise UserError("--set strategy: the strategy is named by --strategy")
     if ratio is not None and "ratio" in fields:
@@ -48,6 +50,8 @@ def others_of(
 
     There are no arms here: such a field takes the name of a strategy or a section, as in
     `--set 'rest_of={strategy: length, unit: words}'`; without it SelectIT is meant.
+
+    Raises: UserError for one that takes all rows or reads another arm itself, as a recipe refuses it.
     """
     section, others = dict(fields), {}
     given = {name: value for name, value in fields.items() if not isinstance(value, Mapping)}
@@ -56,21 +60,35 @@ def others_of(
             named = section.get(need.field, {})
             other = {"strategy": OTHER, **(named if isinstance(named, dict) else {"strategy": named})}
             name = str(other["strategy"])
+            if name in strategies and not _chooses_by_itself(strategies, name):
+                allowed = ", ".join(one for one in strategies if _chooses_by_itself(strategies, one))
+                raise UserError(
+                    f"--set {need.field}: strategy {name} takes all rows or reads another arm; allowed are {allowed}"
+                )
             if ratio is not None and name in strategies.having("ratio"):
                 other = {"ratio": ratio, **other}
             section[need.field], others[need.field] = name, other
     return section, others
 
 
+def _chooses_by_itself(strategies: Strategies, name: str) -> bool:
+    schema = strategies[name]
+    return not schema.takes_all and not any(isinstance(need, NeedsArm) for need in example_needs(schema))
+
+
 def files_named(strategies: Strategies, fields: Mapping[str, Any]) -> list[str]:
-    """The files and folders that a section names."""
+    """The files and folders that a section names, and those of the arms that it describes."""
     found: list[str] = []
 
     def note(value: str, mark: LocationMark, schema: object, field: str) -> str:
         found.extend([] if value in mark.keywords else [mark.strip(value)])
         return value
 
-    map_locations({"select": dict(fields)}, ArmConfig, strategies, note)
+    for section in (
+        fields,
+        *(value for value in fields.values() if isinstance(value, Mapping) and "strategy" in value),
+    ):
+        map_locations({"select": dict(section)}, ArmConfig, strategies, note)
     return found
 
 

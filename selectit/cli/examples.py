@@ -32,6 +32,7 @@ EXAMPLES = {
     "publish": (
         "publish tuned",
         "publish tuned --push me/my-model",
+        "publish best.json --push me/my-subset",
     ),
 }
 

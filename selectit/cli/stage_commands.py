@@ -23,6 +23,7 @@ from selectit.store.names import (
     ARTIFACTS_FOLDER,
     LEDGER,
     MANIFEST,
+    MESSAGES_FILE,
     MODEL_FOLDER,
     SCORE_RECORD,
     SCORES_FILE,
@@ -151,7 +152,6 @@ def select(
     """Choose the best part of a pool; train on it with any tool."""
     from selectit.cli.chosen_strategy import files_named, given_fields, needs_model, others_of
     from selectit.data import other_tools
-    from selectit.data.jsonl import iter_jsonl
     from selectit.plan import stages as planning
     from selectit.recipe.load import resolve_arm
     from selectit.selection import steps
@@ -212,13 +212,14 @@ def select(
     if as_ is None:
         shutil.copyfile(folder / selection["subset"], out)
     else:
-        lines = iter_jsonl(folder / SCORES_FILE)
-        other_tools.write_as(chosen.pool, as_, {line["row_id"] for line in lines if line["selected"]}, out)
+        other_tools.write_as(folder / selection["subset"], folder / MESSAGES_FILE, chosen.pool, as_, out)
     if scores is not None:
         shutil.copyfile(folder / SCORES_FILE, scores)
     console.print(
         f"{selection['num_selected']} of {selection['num_rows']} rows: {out}", highlight=False, soft_wrap=True
     )
+    if not quiet:
+        console.print(f"selection: {folder}", highlight=False, soft_wrap=True)
 
 
 @files_app.command(rich_help_panel=FILES)

@@ -1,10 +1,11 @@
-"""The commands on trained weights: merge an adapter into its base, publish a folder.
+"""The commands on finished work: merge an adapter into its base, publish weights or a subset.
 
 Start-up imports nothing heavy; a command imports what it runs.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,11 @@ import typer
 from selectit.cli.consoles import console
 from selectit.cli.single_stage import check_revision
 from selectit.errors import UserError, did_you_mean
+from selectit.store.names import SELECTION_FILE
 
 weights_app = typer.Typer()
 
-WEIGHTS = "Trained weights"
+WEIGHTS = "Finished work"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -51,7 +53,10 @@ def merge(
 
 @weights_app.command(rich_help_panel=WEIGHTS)
 def publish(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of an adapter or a model.")],
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="WHAT", help="Folder of an adapter or a model; or a subset, or its selection.")
+    ],
     push: Annotated[
         str | None, typer.Option(help="Hub repository, such as me/my-model; without it nothing is sent.")
     ] = None,
@@ -59,8 +64,29 @@ def publish(
         str | None, typer.Option(help="Hub id of the base, where the weights were trained on a folder.")
     ] = None,
     private: Annotated[bool, typer.Option(help="Of a new repository.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Subset: folder for its data set; default: dataset-NAME.")] = None,
+    as_: Annotated[str | None, typer.Option("--as", help="Subset: write messages, alpaca or sharegpt.")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Subset: where the selection is that wrote the file.")] = Path("runs"),
 ) -> None:
     """Show what would be uploaded to the hub, and with --push upload it."""
+    is_subset = folder.is_file() or (folder / SELECTION_FILE).is_file()
+    given = {p for p in context.params if str(context.get_parameter_source(p)).endswith("COMMANDLINE")}
+    if is_subset:
+        from selectit.store.outputs import Output, check_outputs
+
+        _refuse_options(given & {"base"}, "an adapter or a model", folder)
+        out = Path(f"dataset-{folder.stem}") if out is None and push is None else out
+        if out is not None:
+            check_outputs({"WHAT": [folder]}, Output("--out", out, (), made_later=True))
+        _publish_subset(folder, push, private, out, as_, runs_dir)
+        return
+    _refuse_options(given & {"out", "as_", "runs_dir"}, "a subset", folder)
+    from selectit.audit.data_set import is_data_set
+
+    if is_data_set(folder):
+        _refuse_options(given & {"base"}, "an adapter or a model", folder)
+        _upload_data_set(folder, push, private)
+        return
     from selectit.finetune.publish import files_of, without_local_paths
     from selectit.finetune.publish import push as upload
 
@@ -73,3 +99,41 @@ def publish(
         console.print("nothing was uploaded; --push USER/NAME does", highlight=False)
         return
     console.print(f"published: {upload(folder, push, private, base)}", highlight=False, soft_wrap=True)
+
+
+def _refuse_options(given: set[str], of: str, folder: Path) -> None:
+    if given:
+        names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in sorted(given))
+        raise UserError(f"{names}: that is of {of}, which {folder} is not; leave it out")
+
+
+def _publish_subset(
+    subset: Path, push: str | None, private: bool, out: Path | None, form: str | None, runs_dir: Path
+) -> None:
+    from selectit.audit.data_set import make_data_set, selection_of
+    from selectit.data.other_tools import check_form
+    from selectit.store.hub import check_hub
+
+    if form is not None:
+        check_form(form)
+    if push is not None:
+        check_hub()
+    selection = selection_of(subset, [runs_dir])
+    with tempfile.TemporaryDirectory(prefix="selectit-publish-") as name:
+        folder = out or Path(name)
+        make_data_set(selection, form, folder)
+        _upload_data_set(folder, push, private)
+        if out is not None:
+            console.print(f"data set: {folder}", highlight=False, soft_wrap=True)
+
+
+def _upload_data_set(folder: Path, push: str | None, private: bool) -> None:
+    from selectit.store.hub import upload
+
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        console.print(f"{path.relative_to(folder)}  {path.stat().st_size / 2**20:.1f} MiB", highlight=False)
+    if push is None:
+        console.print("nothing was uploaded; --push USER/NAME does", highlight=False)
+        return
+    address = upload(folder, push, private, "dataset", folder)
+    console.print(f"published: {address}", highlight=False, soft_wrap=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from selectit.config import PoolConfig
 from selectit.data.formats import Format, detected
-from selectit.data.jsonl import write_jsonl
+from selectit.data.jsonl import iter_jsonl, write_jsonl
 from selectit.data.pool import Row, iter_pool
 from selectit.data.turns import NOTHING, Message, Unreadable, calls_of, content_of, json_of, texts_of, words
 from selectit.errors import UserError, did_you_mean
@@ -72,23 +72,29 @@ def check_rows(pool: PoolConfig, name: str) -> None:
         )
 
 
-def write_as(pool: PoolConfig, name: str, row_ids: Collection[str], path: Path) -> None:
-    """Write the rows of these ids, in the pool's order, as a list of objects (.json) or one on a line (.jsonl).
+def write_as(subset: Path, messages: Path, pool: PoolConfig, name: str, path: Path) -> None:
+    """Write the rows of a subset as a list of objects (.json) or one on a line (.jsonl), by their ids in the pool.
 
-    Raises: UserError as `check_rows` does.
+    Args:   subset: in the pool's own format; messages: the same rows as they are trained on, with their ids.
+    Raises: UserError as `check_rows` does, and where the subset is read otherwise than its pool was.
     """
-    rows = (written for row, written in _written(pool, name) if row.row_id in row_ids)
+    own = PoolConfig(path=str(subset), format=pool.format, columns=pool.columns, roles=pool.roles, ids="position")
 
-    def held() -> Iterator[dict[str, Any]]:
-        for row in rows:
-            if isinstance(row, Unreadable):
-                raise UserError(f"--as {name}: {row}")
-            yield row
+    def rows() -> Iterator[dict[str, Any]]:
+        for (row, written), known in zip(_written(own, name), iter_jsonl(messages), strict=True):
+            if isinstance(written, Unreadable):
+                raise UserError(f"--as {name}: row {known['row_id']}: {written}")
+            if list(row.messages) != known["messages"]:
+                raise UserError(
+                    f"{subset}, row {known['row_id']}, is read as another format than its pool; name it in pool.format "
+                    "(--format)"
+                )
+            yield {**written, "id": known["row_id"]}
 
     if path.suffix == ".json":
-        path.write_text(json.dumps(list(held()), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(list(rows()), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     else:
-        write_jsonl(path, held())
+        write_jsonl(path, rows())
 
 
 def _written(pool: PoolConfig, name: str) -> Iterator[tuple[Row, dict[str, Any] | Unreadable]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from selectit.config import PoolConfig, SelectStage
 from selectit.errors import UserError
 from selectit.recipe.rows import ArmPoint, Recipe, trains
-from selectit.selection.stage import PoolColumns, read_columns
+from selectit.selection.columns import PoolColumns, read_columns
 from selectit.selection.strategy import ShareStrategy, needed_arms, strategy_of
 
 

@@ -33,7 +33,7 @@ class ByVectorsAlone(ByVectors, ShareStrategy):
         usable[list(lost)] = False
         if not usable.any():
             raise UserError(f"{self.path}: no row that can be selected has a vector of finite numbers")
-        numbers = random_scores(pool.rows(), pool.seed if self.draws else 0, self.strategy)
+        numbers = random_scores(pool.row_ids, pool.seed if self.draws else 0, self.strategy)
         order = np.array(ranking(np.where(usable, numbers, np.nan))[: int(usable.sum())])
         taken = self.take(rows_with_vectors(self, pool, order, numbers, numbers), self.count(len(pool), len(order)))
         values = {int(order[at]): n for n, at in enumerate(taken.order)}

@@ -76,7 +76,7 @@ def _diverse(
 ) -> Order:
     assert isinstance(step, AfterScores)
     among = order[: step.among(num_eligible, count)]
-    numbers = random_scores(pool.rows(), pool.stage.seed or 0, f"diversify {name}")
+    numbers = random_scores(pool.row_ids, pool.stage.seed or 0, f"diversify {name}")
     found = step.take(rows_with_vectors(step, pool, among, scores, numbers), count)
     first = among[found.order]
     dropped = dict.fromkeys(among[found.dropped].tolist(), NEAR_DUPLICATE)

@@ -168,9 +168,9 @@ def uploaded(monkeypatch, folder, **options):
             files.update({p.name: p.read_bytes() for p in Path(folder_path).rglob("*")})
             return "address"
 
-    monkeypatch.setattr("selectit.finetune.publish.HfApi", Hub)
-    monkeypatch.setattr("selectit.finetune.publish.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("selectit.finetune.publish.get_token", lambda: "t")
+    monkeypatch.setattr("selectit.store.hub.HfApi", Hub)
+    monkeypatch.setattr("selectit.store.hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("selectit.store.hub.get_token", lambda: "t")
     push(folder, "me/adapter", private=True, **options)
     return files
 

@@ -128,7 +128,7 @@ def test_what_cannot_be_merged_is_named(train_tiny, tmp_path):
 
 def test_nothing_is_uploaded_unless_it_is_asked_for_and_never_offline(train_tiny, tmp_path, monkeypatch):
     adapter = train_tiny("out") / "adapter"
-    monkeypatch.setattr("selectit.finetune.publish.HfApi", lambda: pytest.fail("the hub was called"))
+    monkeypatch.setattr("selectit.store.hub.HfApi", lambda: pytest.fail("the hub was called"))
     text = reported("publish", adapter, "--base", "acme/tiny")
     assert "adapter_model.safetensors" in text and "nothing was uploaded; --push" in text
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set, so nothing is uploaded"):

@@ -1,0 +1,76 @@
+"""scores.jsonl, one line for each row of a pool: made column by column, for there may be millions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as compute
+
+from selectit.data.jsonl import jsonl_lines
+from selectit.selection.checks import plain
+from selectit.selection.columns import PoolColumns
+from selectit.selection.strategy import Detail, Strategy
+from selectit.store.names import SCORES_FILE
+
+CHUNK_ROWS = 65536
+ESCAPED = r'["\\\x00-\x1f]'
+OWN = ("row", "row_id", "score", "rank", "selected", "failure", "response_chars")
+
+
+def write_scores(
+    path: Path,
+    strategy: Strategy,
+    pool: PoolColumns,
+    scores: np.ndarray,
+    rank: np.ndarray,
+    selected: np.ndarray,
+    failures: Sequence[str | None],
+    details: Detail | None,
+) -> None:
+    """Args: scores, rank, selected: [num_rows]; details: what the strategy adds to a row.
+
+    Raises: UserError where a strategy adds one of `OWN`.
+    """
+    with path.open("wb") as f:
+        for start in range(0, len(scores), CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
+            columns = (
+                np.arange(start, min(start + CHUNK_ROWS, len(scores))),
+                _written(pool.row_ids[part]),
+                [repr(score) if math.isfinite(score) else "null" for score in scores[part].tolist()],
+                rank[part],
+                selected[part],
+                _written(pa.array(failures[part], pa.string())),
+                pool.response_chars[part],
+            )
+            parts: list[Any] = []
+            for name, column in zip(OWN, columns, strict=True):
+                parts += [f'{", " if parts else "{"}"{name}": ', pa.array(column).cast(pa.string())]
+            ends = (
+                "}\n" if details is None else pa.array(map(_ends(strategy, details), columns[0].tolist()), pa.string())
+            )
+            lines = compute.binary_join_element_wise(*parts, ends, "")
+            f.write(lines.buffers()[2])
+
+
+def _written(texts: pa.Array) -> pa.Array:
+    """As JSON; most texts have nothing that JSON writes otherwise."""
+    if compute.any(compute.match_substring_regex(texts, ESCAPED)).as_py():
+        encode = json.JSONEncoder(ensure_ascii=False).encode
+        return pa.array([encode(text) for text in texts.to_pylist()])
+    return compute.binary_join_element_wise('"', texts, '"', "").fill_null("null")
+
+
+def _ends(strategy: Strategy, details: Detail) -> Callable[[int], str]:
+    def end(at: int) -> str:
+        added = plain(strategy, OWN, details(at), SCORES_FILE)
+        [line] = jsonl_lines([added])
+        return f", {line[1:]}" if added else "}\n"
+
+    return end
