@@ -69,6 +69,7 @@ SELECTS = {
     "length_ratio": {"order": "low", "unit": "chars"},
     "entropy": {"keep": "middle", "template": "llmzoo"},
     "zip": {"num_kept": 150, "fidelity": "released_code"},
+    "mix": {"mix": [{"strategy": "length", "unit": "words", "weight": 2}, {"strategy": "ifd", "normalise": "zscore"}]},
     "cosine_filter": {"path": "answers.jsonl", "threshold": 0.8},
     "k_center": {"path": "answers.jsonl", "num_start": 3},
     "facility_location": {"path": "answers.jsonl"},

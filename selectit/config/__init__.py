@@ -50,6 +50,7 @@ from selectit.config.score import (
 )
 from selectit.config.select import (
     READ_SELECT,
+    AnySelect,
     GrownConfig,
     Need,
     NeedsArm,
@@ -70,6 +71,7 @@ __all__ = [
     "NUM_RATINGS",
     "READ_SELECT",
     "AnsweringFields",
+    "AnySelect",
     "ArmConfig",
     "BadRows",
     "BenchmarkConfig",
