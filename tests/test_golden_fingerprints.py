@@ -68,6 +68,7 @@ SELECTS = {
     "subset": {"path": "pool.json"},
     "length_ratio": {"order": "low", "unit": "chars"},
     "zip": {"num_kept": 150, "fidelity": "released_code"},
+    "mix": {"mix": [{"strategy": "length", "unit": "words", "weight": 2}, {"strategy": "ifd", "normalise": "zscore"}]},
     "cosine_filter": {"path": "answers.jsonl", "threshold": 0.8},
     "k_center": {"path": "answers.jsonl", "num_start": 3},
     "facility_location": {"path": "answers.jsonl"},

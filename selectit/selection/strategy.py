@@ -15,11 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as compute
 from pydantic import model_validator
 
-from selectit.config import ArmConfig, NeedsArm, Ratio, SelectFields, SelectStage
+from selectit.config import (
+    ArmConfig,
+    NeedsArm,
+    NeedsFeatures,
+    NeedsLosses,
+    NeedsModelOfArm,
+    Ratio,
+    SelectFields,
+    SelectStage,
+)
 from selectit.data.jsonl import iter_jsonl
 from selectit.data.pool import Row, iter_pool
 from selectit.errors import UserError
-from selectit.scoring.loss_ledger import Losses, read_losses
+from selectit.scoring.loss_ledger import Losses, read_features, read_losses
 from selectit.selection.diversity.methods import Diversify
 from selectit.selection.ranking import num_selected
 from selectit.store.names import LEDGER, MESSAGES_FILE
@@ -94,6 +103,14 @@ class Candidates:
         if name not in self.inputs:
             raise UserError(self._not_asked(f"losses({name!r})", f"NeedsLosses({name!r}, ...)"))
         return read_losses(self.inputs[name] / LEDGER, self.row_ids)
+
+    def features(self, name: str) -> np.ndarray:
+        """Those that were asked for under this name: float32 [num_rows, width], memory-mapped, NaN for a row that has
+        none; `losses(name)` has the reason.
+        """
+        needs = self.stage.select.needs()
+        [pooling] = [need.pooling for need in needs if isinstance(need, NeedsFeatures) and need.name == name]
+        return read_features(self.inputs[name], pooling, self.row_ids)
 
     def taken_by(self, name: str) -> np.ndarray:
         """bool [num_rows], the rows that the arm selected which this field names."""
@@ -248,6 +265,12 @@ def strategy_of(holder: ArmConfig | SelectStage) -> Strategy:
 def needed_arms(holder: ArmConfig) -> list[NeedsArm]:
     """The other arms whose subsets an arm's strategy reads."""
     return [need for need in holder.select.needs() if isinstance(need, NeedsArm)]
+
+
+def models_read(select: SelectFields) -> list[NeedsModelOfArm]:
+    """The other arms whose trained models a strategy reads with, each once."""
+    found = [need.model_of if isinstance(need, NeedsLosses) else need for need in select.needs()]
+    return list(dict.fromkeys(need for need in found if isinstance(need, NeedsModelOfArm)))
 
 
 def json_number(value: float) -> float | None:

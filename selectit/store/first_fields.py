@@ -53,6 +53,7 @@ LATER_DEFAULTS: dict[str, dict[str, Any]] = {
     "ReplayConfig": _LATER_OF_A_POOL,
     "ColumnsConfig": dict.fromkeys(("instruction", "response", "input", "conversation", "system", "history", "tools")),
     "RolesConfig": {"system": [], "user": [], "assistant": [], "tool": []},
+    "LossStage": {"quantities": ["loss"]},
     "GradeStage": {"kept_notes": []},
     "NamedTaskConfig": {
         "tasks": None, "items_per_task": None, "sample_seed": 1234, "draws": "each_task", "prompts": None,
