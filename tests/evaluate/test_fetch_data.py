@@ -159,7 +159,7 @@ def test_the_command_fetches_and_a_missing_file_names_it(hub, tmp_path):
 def test_an_unknown_name_is_found_before_anything_is_fetched(hub, tmp_path):
     done = CliRunner().invoke(app, ["data", "fetch", "--benchmarks", "gsm8k, humanevl", "--out", str(tmp_path / "out")])
     assert isinstance(done.exception, UserError) and "Did you mean 'humaneval'?" in str(done.exception)
-    assert not (tmp_path / "out").exists()
+    assert not [*(tmp_path / "out").rglob("*")]
 
 
 def test_without_the_hub_the_error_states_where_to_run_it(tmp_path):
