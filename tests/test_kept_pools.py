@@ -14,14 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from rich.console import Console
 
-from selectit.config import PoolConfig, SampleConfig
+from selectit.config import PoolConfig, SampleConfig, SelectStage
 from selectit.data import kept
 from selectit.data.kept import MESSAGE, kept_folder, kept_pool
 from selectit.data.parsing import parsed_rows
 from selectit.data.pool import iter_pool, read_pool, rows_at, write_rows, write_subset
 from selectit.errors import UserError
 from selectit.selection.columns import read_columns
+from selectit.selection.registry import shipped
+from selectit.selection.stage import run
+from selectit.tracking import Tracker
 
 ROWS = [
     {"messages": [
@@ -244,3 +248,30 @@ def test_tables_that_nothing_read_for_long_are_removed(pool, cache):
 def test_small_pools_are_not_kept(pool, cache, monkeypatch):
     monkeypatch.setattr(kept, "SMALLEST_BYTES", 1 << 20)
     assert read_pool(pool) and not cache.exists()
+
+
+@pytest.mark.parametrize("keeps_scores", [False, True])
+def test_a_selection_writes_the_same_bytes_from_a_table_as_from_the_parser(tmp_path, monkeypatch, keeps_scores):
+    special = [{"role": "user", "content": '"\\\n\x01é'}, {"role": "assistant", "content": "\u2028\U0001f600"}]
+    rows = [*ROWS, {"messages": special}]
+    pairs = [{"instruction": f"Say\n{n}.", "input": "x" * (n % 3), "output": "Yes."} for n in range(5000)]
+    folders = []
+    named = [{**row, "id": f'"{n}'} for n, row in enumerate(pairs)]
+    for name, content in (("turns", rows), ("pairs", pairs), ("ids", named)):
+        pool = written(tmp_path / f"{name}.jsonl", content)
+        for smallest in (0, 1 << 40):
+            monkeypatch.setattr(kept, "SMALLEST_BYTES", smallest)
+            kept.forget()
+            out = tmp_path / f"{name}-{smallest}"
+            out.mkdir()
+            fields = {"strategy": "length", "unit": "chars", "field": "full", "ratio": 0.4}
+            config = SelectStage(pool=pool, select=shipped().read(fields), keeps_scores=keeps_scores)
+            run(config, {}, out, Tracker(out, Console(quiet=True)))
+            folders.append(out)
+    for kept_one, parsed in zip(folders[::2], folders[1::2], strict=True):
+        for name in ("subset.jsonl", "messages.jsonl", "scores.jsonl", "selection.json"):
+            assert (kept_one / name).read_bytes() == (parsed / name).read_bytes(), (kept_one, name)
+        lines = [json.loads(line) for line in (parsed / "scores.jsonl").read_text().split("\n")[:-1]]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        assert (parsed / "scores.jsonl").read_text() == text
+        assert ("score" in (kept_one / "messages.jsonl").read_text().split("\n")[0].rpartition("]")[2]) == keeps_scores

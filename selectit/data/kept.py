@@ -29,6 +29,7 @@ import pyarrow.compute as compute
 from selectit.config import PoolConfig
 from selectit.data.files import form_of, is_arrow, rows_in_file
 from selectit.data.hashes import digest, state_of, user_folder, user_hasher
+from selectit.data.jsonl_columns import json_texts
 from selectit.data.parsing import parsed_rows
 from selectit.data.row import Row, Unread
 from selectit.errors import UserError
@@ -250,34 +251,52 @@ class KeptPool:
             yield from (f"{line}\n" for line in taken.to_numpy(zero_copy_only=False))
             start += len(batch)
 
-    def rows(self, chosen: np.ndarray | None = None) -> Iterator[Row]:
-        """In the order of the pool. Args: chosen: bool [num_rows], which of them; None: all."""
-        source = _RowsOfPool(self._pool)
+    def messages(self, chosen: np.ndarray) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Some rows as lines of a JSONL file have them, parts at a time. Args: chosen: bool [num_rows].
+
+        Returns: ids and messages, text [rows of the part] each, as JSON.
+        """
         start = 0
         for batch in self._batches():
+            places = pa.array(np.flatnonzero(chosen[start : start + len(batch)]))
+            turns = batch.column("messages").take(places)
+            parts = ['{"role": ', json_texts(turns.values.field("role"))]
+            parts += [', "content": ', json_texts(turns.values.field("content")), *_optional(turns.values)]
+            written = compute.binary_join_element_wise(*parts, "}", "")
+            joined = compute.binary_join(pa.ListArray.from_arrays(turns.offsets, written), ", ")
+            yield (
+                json_texts(batch.column("row_id").take(places)),
+                compute.binary_join_element_wise("[", joined, "]", ""),
+            )
+            start += len(batch)
+
+    def rows(self, chosen: np.ndarray | None = None) -> Iterator[Row]:
+        """In the order of the pool. Args: chosen: bool [num_rows], which of them; None: all."""
+        source, start = _RowsOfPool(self._pool), 0
+        for batch in self._batches():
             places = np.arange(len(batch)) if chosen is None else np.flatnonzero(chosen[start : start + len(batch)])
+            read = batch.select([name for name in SCHEMA.names if name != "raw"])
             if len(places):
-                yield from _rows(batch if chosen is None else batch.take(places), places + start, source)
+                read = read if chosen is None else read.take(pa.array(places))
+                yield from _rows(read, places.tolist(), start, batch.column("raw"), source)
             start += len(batch)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         return (self._file.get_batch(number) for number in range(self._file.num_record_batches))
 
 
-def _rows(batch: pa.RecordBatch, indices: np.ndarray, source: _RowsOfPool) -> Iterator[Row]:
-    """Args: indices: int64 [len(batch)], in the pool."""
+def _rows(
+    batch: pa.RecordBatch, places: Sequence[int], start: int, raw: pa.Array, source: _RowsOfPool
+) -> Iterator[Row]:
+    """Args: places: of the rows in `raw`; start: index in the pool of the first row there."""
     names = ("row_id", "instruction", "response", "failure", "is_conversation", "reason", "stratum")
-    row_ids, instructions, responses, failures, conversations, reasons, strata = (
-        batch.column(name).to_numpy(zero_copy_only=False).tolist() for name in names
-    )
-    raw = batch.column("raw")
+    columns = (batch.column(name).to_numpy(zero_copy_only=False).tolist() for name in names)
     is_json = raw.null_count == 0
-    for at, (index, messages) in enumerate(zip(indices.tolist(), _messages(batch.column("messages")), strict=True)):
-        yield Row(
-            index, row_ids[at], instructions[at], responses[at], messages,
-            _WrittenRow(raw, at) if is_json else _RowOfPool(source, index),
-            failures[at], conversations[at], reasons[at], strata[at],
-        )  # fmt: skip
+    for at, messages, row_id, instruction, response, failure, is_conversation, reason, stratum in zip(
+        places, _messages(batch.column("messages")), *columns, strict=True
+    ):
+        held = _WrittenRow(raw, at) if is_json else _RowOfPool(source, start + at)
+        yield Row(start + at, row_id, instruction, response, messages, held, failure, is_conversation, reason, stratum)
 
 
 def _messages(column: pa.ListArray) -> Iterator[tuple[dict[str, Any], ...]]:
@@ -298,6 +317,16 @@ def _messages(column: pa.ListArray) -> Iterator[tuple[dict[str, Any], ...]]:
                 if value is not without:
                     message[key] = value
     return (tuple(messages[first:last]) for first, last in itertools.pairwise(starts))
+
+
+def _optional(turns: pa.StructArray) -> Iterator[pa.Array]:
+    """What only some messages have, as it stands in their JSON; an empty text for the others."""
+    for name in ("input", "call", "train"):
+        values = turns.field(name)
+        if values.null_count < len(values):
+            written = json_texts(values) if pa.types.is_string(values.type) else values.cast(pa.string())
+            text = compute.binary_join_element_wise(f', "{name}": ', written, "")
+            yield compute.if_else(values.is_valid(), text, "")
 
 
 class _WrittenRow(Unread):

@@ -34,8 +34,8 @@ def uniform_numbers(purpose: str, seed: int, row_ids: Iterable[str]) -> np.ndarr
     """The same of several rows. Returns: float64 [len(row_ids)]."""
     import numpy as np
 
-    prefix = f"{purpose}\n{seed}\n"
-    digests = b"".join(hashlib.sha256(f"{prefix}{row_id}".encode()).digest() for row_id in row_ids)
+    sha256, prefix = hashlib.sha256, f"{purpose}\n{seed}\n"
+    digests = b"".join([sha256((prefix + row_id).encode()).digest() for row_id in row_ids])
     return np.frombuffer(digests, ">u8")[::4] / 2**64
 
 

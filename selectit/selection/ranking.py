@@ -17,7 +17,7 @@ def random_scores(row_ids: pa.Array, seed: int, strategy: str) -> np.ndarray:
 
     Returns: float64 [num_rows] in [0, 1).
     """
-    return uniform_numbers(strategy, seed, row_ids.to_numpy(zero_copy_only=False))
+    return uniform_numbers(strategy, seed, row_ids.to_numpy(zero_copy_only=False).tolist())
 
 
 def ranking(scores: np.ndarray) -> list[int]:

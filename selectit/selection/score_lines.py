@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from selectit.data.jsonl import jsonl_lines
+from selectit.data.jsonl_columns import json_texts
 from selectit.selection.checks import plain
 from selectit.selection.columns import PoolColumns
 from selectit.selection.strategy import Detail, Strategy
 from selectit.store.names import SCORES_FILE
 
 CHUNK_ROWS = 65536
-ESCAPED = r'["\\\x00-\x1f]'
 OWN = ("row", "row_id", "score", "rank", "selected", "failure", "response_chars")
 
 
@@ -42,11 +41,11 @@ def write_scores(
             part = slice(start, start + CHUNK_ROWS)
             columns = (
                 np.arange(start, min(start + CHUNK_ROWS, len(scores))),
-                _written(pool.row_ids[part]),
+                json_texts(pool.row_ids[part]),
                 [repr(score) if math.isfinite(score) else "null" for score in scores[part].tolist()],
                 rank[part],
                 selected[part],
-                _written(pa.array(failures[part], pa.string())),
+                json_texts(pa.array(failures[part], pa.string())),
                 pool.response_chars[part],
             )
             parts: list[Any] = []
@@ -57,14 +56,6 @@ def write_scores(
             )
             lines = compute.binary_join_element_wise(*parts, ends, "")
             f.write(lines.buffers()[2])
-
-
-def _written(texts: pa.Array) -> pa.Array:
-    """As JSON; most texts have nothing that JSON writes otherwise."""
-    if compute.any(compute.match_substring_regex(texts, ESCAPED)).as_py():
-        encode = json.JSONEncoder(ensure_ascii=False).encode
-        return pa.array([encode(text) for text in texts.to_pylist()])
-    return compute.binary_join_element_wise('"', texts, '"', "").fill_null("null")
 
 
 def _ends(strategy: Strategy, details: Detail) -> Callable[[int], str]:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from selectit.config import SelectStage
-from selectit.data.jsonl import write_jsonl
-from selectit.data.pool import rows_at, write_subset
+from selectit.data.pool import write_subset
 from selectit.selection import steps
 from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
 from selectit.selection.columns import read_columns
+from selectit.selection.message_lines import write_messages
 from selectit.selection.ranking import ranking
 from selectit.selection.score_lines import write_scores
 from selectit.selection.strategy import strategy_of
@@ -60,17 +60,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     selected = rank <= taken.count
     ties = ties_of(scores, selected) if strategy.score_name() is not None and not taken.record else {}
     path = write_subset(config.pool, selected, out)
-    write_jsonl(
-        out / MESSAGES_FILE,
-        (
-            {
-                "row_id": row.row_id,
-                "messages": list(row.messages),
-                **({"score": float(scores[row.index])} if config.keeps_scores else {}),
-            }
-            for row in rows_at(config.pool, selected)
-        ),
-    )
+    write_messages(out / MESSAGES_FILE, config.pool, selected, scores if config.keeps_scores else None)
     write_scores(out / SCORES_FILE, strategy, columns, scores, rank, selected, failures, scored.details)
     summary = {
         "num_rows": num_rows,
