@@ -93,4 +93,4 @@ def files_named(strategies: Strategies, fields: Mapping[str, Any]) -> list[str]:
 
 
 def needs_model(arm: ArmConfig) -> bool:
-    return any(isinstance(need, NeedsRatings | NeedsLosses | NeedsTokenizer) for need in arm.select.needs())
+    return any(isinstance(need, NeedsRatings | NeedsLosses | NeedsTokenizer) for need in arm.select.all_needs())

@@ -135,6 +135,10 @@ class SelectFields(GrownConfig, ABC):
         """What it reads next to the pool."""
         return ()
 
+    def all_needs(self) -> tuple[Need, ...]:
+        """The same, and what is read by a step behind its scores."""
+        return self.needs()
+
     @abstractmethod
     def score_name(self) -> str | None:
         """What its score of a row is, as the axis of a plot; None: a score says nothing of a row."""

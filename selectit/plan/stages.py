@@ -65,7 +65,7 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
     """The prompts that any arm needs, together, so that each pool is scored once per rater."""
     needed: dict[tuple[Any, ...], dict[str, None]] = {}
     for config in arms:
-        ratings = [need for need in config.select.needs() if isinstance(need, NeedsRatings)]
+        ratings = [need for need in config.select.all_needs() if isinstance(need, NeedsRatings)]
         for need in ratings if trains(config.finetune) else ():
             for model, seed in itertools.product(config.raters, seeds):
                 key = _rated_alike(config, model)
@@ -106,7 +106,7 @@ def needed_quantities(arms: Iterable[ArmConfig]) -> Quantities:
     """What any arm needs of a text, together, so that each model reads it once."""
     needed: dict[tuple[LossStage, str | None], set[LossQuantity]] = {}
     for config in arms:
-        for need in config.select.needs() if trains(config.finetune) else ():
+        for need in config.select.all_needs() if trains(config.finetune) else ():
             if isinstance(need, NeedsLosses):
                 needed.setdefault(_read_alike(config, need), set()).update(need.quantities)
     return {key: ordered_quantities(wanted) for key, wanted in needed.items()}
@@ -135,7 +135,7 @@ def loss_stages(
     strategy_of(config).check_arm(config)
     quantities = {**needed_quantities([config]), **(quantities or {})}
     stages = {}
-    for need in config.select.needs():
+    for need in config.select.all_needs():
         if isinstance(need, NeedsLosses):
             key = _read_alike(config, need)
             wanted = quantities.get(key) or ordered_quantities(need.quantities)
@@ -175,7 +175,7 @@ def select_stage(
     losses = loss_stages(config, quantities, tuned)
     own: dict[str, Any] = {"seed": seed} if strategy.has_seed else {}
     inputs: list[tuple[str, Stage]] = []
-    for need in strategy.needs():
+    for need in strategy.all_needs():
         match need:
             case NeedsRatings():
                 own["prompts"] = _prompts(config, need, seed, read)

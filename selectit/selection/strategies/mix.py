@@ -177,4 +177,4 @@ def _of_part(pool: Candidates, number: int, strategy: Strategy) -> Candidates:
     inputs = {name.removeprefix(prefix): path for name, path in pool.inputs.items() if name.startswith(prefix)}
     if any(isinstance(need, NeedsRatings) for need in strategy.needs()):
         inputs |= {name: path for name, path in pool.inputs.items() if name.startswith("score")}
-    return replace(pool, inputs=inputs)
+    return replace(pool, inputs=inputs, asked=strategy.needs())
