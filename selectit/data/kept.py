@@ -16,7 +16,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +40,7 @@ SMALLEST_BYTES = 1 << 20
 """Smaller pools are parsed each time, which takes less than a second."""
 KEPT_DAYS = 30
 BATCH_ROWS = 4096
-SETTINGS = set(PoolConfig.model_fields) - {"path", "revision", "bad_rows"}
+SETTINGS = set(PoolConfig.model_fields) - {"path", "revision", "bad_rows", "deduplicate"}
 """Fields of a pool that are part of the key; of the others the content is, or they change no row."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MESSAGE = pa.schema(
@@ -99,9 +99,28 @@ def forget() -> None:
         _given_up.clear()
 
 
+def kept_numbers(pool: PoolConfig, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """A number for each row of a pool, next to its table. Args: make: computes them: int32 [num_rows]."""
+    with _LOCK:
+        try:
+            if (key := table_key(pool)) is not None:
+                for path in kept_folder().glob(f"{key}.{name}-*{SUFFIX}"):
+                    if _is_whole(path):
+                        with pa.memory_map(str(path)) as source:
+                            numbers: np.ndarray = pa.ipc.open_file(source).read_all().column(0).to_numpy()
+                            return numbers
+        except (OSError, pa.ArrowException, UserError):
+            key = None
+    found = make()
+    with _LOCK, suppress(OSError, pa.ArrowException):
+        if key is not None:
+            _write(f"{key}.{name}", [pa.record_batch({name: found})])
+    return found
+
+
 def kept_tables() -> dict[Path, str]:
-    """Every table that is kept, and its key."""
-    return {path: path.stem.rpartition("-")[0] for path in sorted(kept_folder().glob(f"*{SUFFIX}"))}
+    """Every file that is kept, and the key of the pool whose it is."""
+    return {path: path.stem.partition("-")[0].partition(".")[0] for path in sorted(kept_folder().glob(f"*{SUFFIX}"))}
 
 
 def table_key(pool: PoolConfig) -> str | None:
@@ -141,24 +160,39 @@ def _found(key: str, pool: PoolConfig) -> KeptPool | None:
     for path in kept_folder().glob(f"{key}-*{SUFFIX}"):
         if path in _opened and _opened[path].is_unchanged():
             return _opened[path]
-        if path.stem.rpartition("-")[2] == user_hasher().file(path)[:16]:
+        if _is_whole(path):
             return _remembered(path, pool)
-        warnings.warn(f"{path} is damaged and is made again", stacklevel=4)
-        path.unlink(missing_ok=True)
     return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file holds what was written; one that does not is removed."""
+    if path.stem.rpartition("-")[2] == user_hasher().file(path)[:16]:
+        return True
+    warnings.warn(f"{path} is damaged and is made again", stacklevel=5)
+    path.unlink(missing_ok=True)
+    return False
 
 
 def _made(key: str, pool: PoolConfig) -> KeptPool:
     """Parses the pool once. Raises: UserError, as the parser does where bad rows are left out; see `kept_pool`."""
+    rows = parsed_rows(pool.model_copy(update={"bad_rows": "exclude"}))
+    chunks = iter(lambda: list(itertools.islice(rows, BATCH_ROWS)), [])
+    return _remembered(_write(key, (_batch(chunk, with_raw=not is_arrow(pool)) for chunk in chunks)), pool)
+
+
+def _write(key: str, batches: Iterable[pa.RecordBatch]) -> Path:
     folder = kept_folder()
     folder.mkdir(parents=True, exist_ok=True)
     _remove_old(folder)
     part = folder / f"{key}.{os.getpid()}.part"
-    rows = parsed_rows(pool.model_copy(update={"bad_rows": "exclude"}))
+    batches = iter(batches)
+    first = next(batches, None)
+    schema = SCHEMA if first is None else first.schema
     try:
-        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            while chunk := list(itertools.islice(rows, BATCH_ROWS)):
-                writer.write_batch(_batch(chunk, with_raw=not is_arrow(pool)))
+        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in itertools.chain([] if first is None else [first], batches):
+                writer.write_batch(batch)
         with part.open("rb") as f:
             content = hashlib.file_digest(f, "sha256").hexdigest()
         path = folder / f"{key}-{content[:16]}{SUFFIX}"
@@ -166,7 +200,7 @@ def _made(key: str, pool: PoolConfig) -> KeptPool:
         user_hasher().remember(path, content)
     finally:
         part.unlink(missing_ok=True)
-    return _remembered(path, pool)
+    return path
 
 
 def _remembered(path: Path, pool: PoolConfig) -> KeptPool:

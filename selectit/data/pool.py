@@ -6,17 +6,22 @@ Every row keeps its raw form, so that a subset, written in the pool's own format
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from selectit.config import PoolConfig
 from selectit.data.arrow_rows import json_form, taken
+from selectit.data.duplicates import KINDS, repeats
 from selectit.data.files import drawn, subset_suffix
+from selectit.data.hashes import state_of
 from selectit.data.jsonl import write_jsonl
-from selectit.data.kept import kept_pool
+from selectit.data.kept import kept_numbers, kept_pool
 from selectit.data.parsing import parsed_rows
 from selectit.data.row import Row
 
@@ -38,8 +43,32 @@ def iter_pool(pool: PoolConfig) -> Iterator[Row]:
 
     Raises: as `read_pool`; for rows that cannot be used and for ids that stand twice once all have been read.
     """
+    repeated = repeated_rows(pool)
     kept = kept_pool(pool)
-    yield from parsed_rows(pool) if kept is None else kept.rows()
+    for row in parsed_rows(pool) if kept is None else kept.rows():
+        if repeated is None or (earlier := repeated[row.index]) < 0:
+            yield row
+        else:
+            yield replace(row, failure=KINDS[pool.deduplicate or ""], reason=f"it repeats row {earlier}")
+
+
+def repeated_rows(pool: PoolConfig) -> np.ndarray | None:
+    """int32 [num_rows], of each row the earlier one that it repeats, -1 for rows that stay; None: all stay.
+
+    Raises: UserError, as `read_pool`.
+    """
+    if (how := pool.deduplicate) is None:
+        return None
+    plain = pool.model_copy(update={"deduplicate": None, "bad_rows": "exclude"})
+    files = pool.files() or [Path(pool.path)]
+    states = tuple(state_of(file) for file in files if file.is_file())
+    return _repeated(plain, how, states)
+
+
+@functools.lru_cache(maxsize=8)
+def _repeated(pool: PoolConfig, how: Literal["exact", "near"], states_of_files: tuple[str, ...]) -> np.ndarray:
+    """Once in a process for each state of the files."""
+    return kept_numbers(pool, how, lambda: repeats(iter_pool(pool), how))
 
 
 def rows_at(pool: PoolConfig, chosen: np.ndarray) -> Iterator[Row]:

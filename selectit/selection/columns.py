@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from selectit.config import PoolConfig, SelectStage
+from selectit.data.duplicates import KINDS
 from selectit.data.kept import kept_pool
-from selectit.data.pool import iter_pool
+from selectit.data.pool import iter_pool, repeated_rows
 from selectit.selection.strategy import Candidates
 
 CHUNK_ROWS = 4096
@@ -30,6 +31,8 @@ class PoolColumns:
     """int64 [num_rows], characters of the responses."""
     strata: pa.Array | None
     """Text [num_rows], see `Candidates.strata`."""
+    repeated: np.ndarray | None = None
+    """int32 [num_rows], see `repeated_rows`."""
 
     def candidates(self, config: SelectStage, inputs: Mapping[str, Path] | None = None) -> Candidates:
         return Candidates(config, self.row_ids, tuple(self.failures), inputs or {}, self.strata)
@@ -39,7 +42,10 @@ def read_columns(pool: PoolConfig) -> PoolColumns:
     """Raises: UserError, as `iter_pool`."""
     if (kept := kept_pool(pool)) is not None:
         strata = None if pool.stratify_by is None else kept.column("stratum")
-        return PoolColumns(kept.column("row_id"), kept.column("failure").to_pylist(), kept.response_chars(), strata)
+        failures, repeated = kept.column("failure").to_pylist(), repeated_rows(pool)
+        for at in [] if repeated is None else np.flatnonzero(repeated >= 0).tolist():
+            failures[at] = KINDS[pool.deduplicate or ""]
+        return PoolColumns(kept.column("row_id"), failures, kept.response_chars(), strata, repeated)
     row_ids, failures, response_chars, strata = [], [], [], []
     rows = iter_pool(pool)
     while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
@@ -52,4 +58,5 @@ def read_columns(pool: PoolConfig) -> PoolColumns:
         failures,
         np.concatenate(response_chars),
         None if pool.stratify_by is None else pa.concat_arrays(strata),
+        repeated_rows(pool),
     )

@@ -20,6 +20,8 @@ from selectit.store.names import SCORES_FILE
 
 CHUNK_ROWS = 65536
 OWN = ("row", "row_id", "score", "rank", "selected", "failure", "response_chars")
+REPEATS = "repeats_row"
+"""With `pool.deduplicate`: the earlier row."""
 
 
 def write_scores(
@@ -39,7 +41,7 @@ def write_scores(
     with path.open("wb") as f:
         for start in range(0, len(scores), CHUNK_ROWS):
             part = slice(start, start + CHUNK_ROWS)
-            columns = (
+            columns: list[Any] = [
                 np.arange(start, min(start + CHUNK_ROWS, len(scores))),
                 json_texts(pool.row_ids[part]),
                 [repr(score) if math.isfinite(score) else "null" for score in scores[part].tolist()],
@@ -47,9 +49,11 @@ def write_scores(
                 selected[part],
                 json_texts(pa.array(failures[part], pa.string())),
                 pool.response_chars[part],
-            )
+            ]
             parts: list[Any] = []
-            for name, column in zip(OWN, columns, strict=True):
+            names = OWN if pool.repeated is None else (*OWN, REPEATS)
+            columns += [] if pool.repeated is None else [_or_null(pool.repeated[part])]
+            for name, column in zip(names, columns, strict=True):
                 parts += [f'{", " if parts else "{"}"{name}": ', pa.array(column).cast(pa.string())]
             ends = (
                 "}\n" if details is None else pa.array(map(_ends(strategy, details), columns[0].tolist()), pa.string())
@@ -58,9 +62,13 @@ def write_scores(
             f.write(lines.buffers()[2])
 
 
+def _or_null(rows: np.ndarray) -> pa.Array:
+    return pa.array(rows, mask=rows < 0).cast(pa.string()).fill_null("null")
+
+
 def _ends(strategy: Strategy, details: Detail) -> Callable[[int], str]:
     def end(at: int) -> str:
-        added = plain(strategy, OWN, details(at), SCORES_FILE)
+        added = plain(strategy, (*OWN, REPEATS), details(at), SCORES_FILE)
         [line] = jsonl_lines([added])
         return f", {line[1:]}" if added else "}\n"
 

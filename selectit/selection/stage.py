@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from selectit.config import SelectStage
+from selectit.data.duplicates import KINDS as DUPLICATES
 from selectit.data.pool import write_subset
 from selectit.selection import steps
 from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
@@ -45,6 +46,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     pool, num_rows = columns.candidates(config, inputs), len(columns.row_ids)
     scored = strategy.scores(pool)
     failures, left_out = reasons(strategy, columns.failures, scored)
+    left_out |= {*DUPLICATES.values()} & {*columns.failures}
     for at, why in steps.without_what_is_read(strategy, pool).items():
         failures[at] = failures[at] or why
     scores = scores_of(strategy, scored, failures)

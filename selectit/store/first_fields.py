@@ -46,7 +46,14 @@ _FIRST_FIELDS = {
 }
 FIRST_FIELDS = {name: frozenset(fields.split()) for name, fields in _FIRST_FIELDS.items()}
 
-_LATER_OF_A_POOL: dict[str, Any] = {"name": None, "columns": None, "roles": None, "stratify_by": None, "ids": "column"}
+_LATER_OF_A_POOL: dict[str, Any] = {
+    "name": None,
+    "columns": None,
+    "roles": None,
+    "stratify_by": None,
+    "deduplicate": None,
+    "ids": "column",
+}
 LATER_DEFAULTS: dict[str, dict[str, Any]] = {
     "PoolConfig": _LATER_OF_A_POOL,
     "ValidationFile": _LATER_OF_A_POOL,
