@@ -67,6 +67,7 @@ SELECTS = {
     "scores": {"path": "answers.jsonl", "order": "low"},
     "subset": {"path": "pool.json"},
     "length_ratio": {"order": "low", "unit": "chars"},
+    "delta_entropy": {"calibrated": "other", "filtered": 0.2},
     "entropy": {"keep": "middle", "template": "llmzoo"},
     "zip": {"num_kept": 150, "fidelity": "released_code"},
     "mix": {"mix": [{"strategy": "length", "unit": "words", "weight": 2}, {"strategy": "ifd", "normalise": "zscore"}]},

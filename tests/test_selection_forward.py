@@ -116,3 +116,115 @@ def test_order_of_rows_batches_and_processes_change_no_entropy(rows, tiny, tmp_p
         lines, _ = choose(same, tiny, tmp_path / str(number), select, **settings)
         found = [line["score"] for line in lines]
         np.testing.assert_allclose(found if same is rows else found[::-1], [line["score"] for line in first], rtol=1e-5)
+
+
+def calibrated_arms(rows: list[dict], model: str, folder: Path, select: dict, method: str):
+    shared = {"pool": {"path": pool_file(rows, folder)}, "model": {"path": model}}
+    training = {"method": method, "max_steps": 3, "learning_rate": 5e-3, "global_batch_size": 4, "max_length": 256}
+    training |= {"warmup_ratio": 0.0, "max_truncated_share": 1.0}
+    arm = resolve_arm({**shared, "select": {"strategy": "delta_entropy", "calibrated": "other", **select}})
+    return arm, resolve_arm({**shared, "select": {"strategy": "random", "ratio": 0.5}, "finetune": training})
+
+
+def slow_instructdiff(changes, losses, num_tokens, ratio: float, share: float) -> list[int]:
+    """selection.py at 28adfe3, from its description: lists of rows, sorted and counted one after the other."""
+    by_loss = sorted(range(len(losses)), key=lambda at: losses[at])
+    cut = int(len(by_loss) * share)
+    kept = sorted(by_loss[cut : len(by_loss) - cut], key=lambda at: -changes[at])
+    budget, total, chosen = int(ratio * sum(num_tokens)), 0, []
+    for at in kept:
+        if total >= budget:
+            break
+        chosen.append(at)
+        total += num_tokens[at]
+    return chosen
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_delta_entropy_takes_the_rows_that_instructdiffs_rule_takes(rows, tiny, tmp_path, method):
+    from peft import PeftModel
+
+    rows = rows[:-1]  # without the equal one, whose change is the same
+    arm, other = calibrated_arms(rows, tiny, tmp_path, {"ratio": 0.3, "filtered": 0.15}, method)
+    stage = planning.select_stage(arm, 0, {}, {"calibrated": other}, train_seed=1)
+    session = Session(Store(tmp_path / "runs"), Console(quiet=True), WandbConfig(enabled=False), "test")
+    done = run_plan(alone(stage), session)
+    assert [o.reason for o in done.values() if o.artifact is None] == []
+    lines = [json.loads(line) for line in (done[stage].artifact.path / "scores.jsonl").read_text().splitlines()]
+
+    [trained] = [outcome.artifact.path for s, outcome in done.items() if s.kind.startswith("finetune")]
+    base = load_model(ModelConfig(path=tiny))
+    if method == "lora":
+        tuned = PeftModel.from_pretrained(load_model(ModelConfig(path=tiny)), str(trained / "adapter")).eval()
+    else:
+        tuned = load_model(ModelConfig(path=str(trained / "model")))
+    changes, losses, counts = [], [], []
+    for ids, scored in texts_of(rows, tmp_path, tiny):
+        means = []
+        for model in (base, tuned):
+            logs = model(torch.tensor([ids])).logits[0, :-1].detach().double().log_softmax(-1).numpy()
+            own = [at for at in range(len(ids) - 1) if scored[at + 1]]
+            entropy = sum(-(np.exp(logs[at]) * logs[at]).sum() for at in own) / len(own)
+            means.append((entropy, sum(-logs[at][ids[at + 1]] for at in own) / len(own)))
+        (before, loss), (after, tuned_loss) = means
+        changes.append(after - before)
+        losses.append(loss - tuned_loss)
+        counts.append(len(own))
+    assert max(np.abs(changes)) > 1e-3
+    np.testing.assert_allclose([line["entropy_change"] for line in lines], changes, atol=2e-5)
+    np.testing.assert_allclose([line["loss_change"] for line in lines], losses, atol=2e-5)
+    assert taken(lines) == slow_instructdiff(changes, losses, counts, 0.3, 0.15)
+
+
+def test_the_filter_and_the_budget_are_those_of_the_released_code():
+    from selectit.selection.strategies.delta_entropy import num_within, ordered
+
+    changes, losses = np.array([0.1, 0.4, 0.2, 0.3, 0.0]), np.array([5.0, 1.0, 3.0, 2.0, 4.0])
+    order, cut = ordered(changes, losses, 0.2)
+    assert order.tolist() == [3, 2, 4] and cut.tolist() == [0, 1]
+    assert ordered(changes[:4], losses[:4], 0.5)[1].tolist() == []  # as run: n 4, share 0.5 keeps all 4
+    assert ordered(changes, losses, 0.4)[0].tolist() == [2]  # n 5, share 0.4 keeps one
+    assert ordered(np.zeros(3), np.array([3.0, 1.0, 2.0]), 0.0)[0].tolist() == [0, 1, 2]
+    assert [num_within(np.array([4, 4, 4]), budget) for budget in (1, 4, 5, 8, 99)] == [1, 1, 2, 2, 3]
+
+
+def recipe_of(demo: Path, folder: Path, **arms) -> Path:
+    own = {"warm": {"select": {"strategy": "random", "ratio": 0.1}}, "base": {"finetune": {"method": "none"}}}
+    recipe = {
+        "name": "tiny", "pool": {"path": str(demo / "pool.json")}, "model": {"path": str(demo / "model")},
+        "evaluate": {"profile": "miniature", "data": str(demo / "benchmarks")}, "baselines": ["warm"],
+        "arms": {**own, **arms},
+        "seeds": {"train": [3, 4]},
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+    return folder / "recipe.yaml"
+
+
+def test_one_training_calibrates_and_is_evaluated_and_one_pass_serves_all_arms(demo, tmp_path):
+    from selectit.plan.build import build
+    from selectit.recipe.load import load
+
+    arms = {
+        "delta": {"select": {"strategy": "delta_entropy", "calibrated": "warm"}},
+        "entropy": {"select": {"strategy": "entropy"}},
+        "loss": {"select": {"strategy": "perplexity"}},
+        "far": {"select": {"strategy": "k_center", "pooling": "mean"}},
+    }
+    plan = build(load(recipe_of(demo, tmp_path, **arms)))
+    losses = [stage for stage in plan.stages if stage.kind == "losses"]
+    assert [stage.config.quantities for stage in losses if not stage.inputs] == [("loss", "entropy", "mean")]
+    [tuned] = [stage for stage in losses if stage.inputs]
+    warm = {cell.stage.inputs[0][1] for row in plan.rows if row.arm == "warm" for cell in row.cells}
+    assert tuned.config.quantities == ("loss", "entropy")
+    assert tuned.inputs[0][1] in warm and tuned.inputs[0][1].config.seed == 3
+    assert "finetune warm" in plan.title(tuned)
+
+
+@pytest.mark.parametrize("named", ["base", "delta", "nobody"])
+def test_an_arm_that_cannot_calibrate_is_refused(demo, tmp_path, named):
+    from selectit.errors import UserError
+    from selectit.recipe.load import load
+
+    arms = {"delta": {"select": {"strategy": "delta_entropy", "calibrated": named}}}
+    with pytest.raises(UserError, match=rf"found '{named}'; it must name an arm that trains the same model .*\(warm\)"):
+        load(recipe_of(demo, tmp_path, **arms))

@@ -56,6 +56,11 @@ def others_of(
     section, others = dict(fields), {}
     given = {name: value for name, value in fields.items() if not isinstance(value, Mapping)}
     for need in example_needs(strategies[str(fields["strategy"])], given):
+        if isinstance(need, NeedsLosses) and need.model_of is not None:
+            raise UserError(
+                f"--strategy {fields['strategy']} reads with a model that another arm trains, and there are no arms "
+                "here; write it into a recipe (docs/recipes.md) and run `selectit run RECIPE`"
+            )
         if isinstance(need, NeedsArm):
             named = section.get(need.field, {})
             other = {"strategy": OTHER, **(named if isinstance(named, dict) else {"strategy": named})}

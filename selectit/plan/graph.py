@@ -133,6 +133,8 @@ class Plan:
             return f"score {Path(config.pool.path).name} with {Path(config.model.path).name}"
         if isinstance(config, LossStage):
             names = f"{Path(config.pool.path).name} with {Path(config.model.path).name}"
+            if stage.inputs:
+                names += f" ({self.title(stage.inputs[0][1])})"
             return f"losses of {names}, {LOSS_TEXTS[config.text]} ({template_name(config.template)})"
         if isinstance(config, GradeStage):
             return f"grade {config.benchmark.name}, {Path(config.answers).name}"

@@ -18,7 +18,7 @@ from selectit.errors import UserError, did_you_mean
 from selectit.evaluate.profile import Profile, load_profile
 from selectit.recipe.published import read_published
 from selectit.selection.registry import Strategies
-from selectit.selection.strategy import needed_arms, strategy_of
+from selectit.selection.strategy import models_read, needed_arms, strategy_of
 
 if TYPE_CHECKING:
     from selectit.recipe.rows import ArmPoint
@@ -184,6 +184,7 @@ def check_references(config: RecipeConfig, rows: Sequence[ArmPoint], faults: lis
     _check_primary(config, faults)
     for row in rows:
         others = [r for r in rows if r.point == row.point and _can_be_read(r.config, row.config)]
+        _check_models_read(row, rows, faults)
         for need in needed_arms(row.config):
             if need.arm not in (other.arm for other in others):
                 allowed = dict.fromkeys(other.arm for other in others)
@@ -212,9 +213,26 @@ def _check_primary(config: RecipeConfig, faults: list[str]) -> None:
         faults.append(f"primary: row and against are both '{primary.row}'; compare two arms")
 
 
+def _check_models_read(row: ArmPoint, rows: Sequence[ArmPoint], faults: list[str]) -> None:
+    allowed = [other.arm for other in rows if other.point == row.point and _can_calibrate(other.config, row.config)]
+    for need in models_read(row.config.select):
+        if need.arm not in allowed:
+            names = ", ".join(dict.fromkeys(allowed)) or "there is none in this recipe"
+            faults.append(
+                f"arms.{row.arm}.select.{need.field}: found '{need.arm}'; it must name an arm that trains the same "
+                f"model on rows chosen by itself ({names})"
+            )
+
+
+def _can_calibrate(other: ArmConfig, config: ArmConfig) -> bool:
+    """Whether an arm may read with the model that the other one trains."""
+    by_itself = not needed_arms(other) and not models_read(other.select)
+    return by_itself and other.finetune.method != "none" and other.model == config.model
+
+
 def _can_be_read(other: ArmConfig, config: ArmConfig) -> bool:
     """Whether an arm may refer to the rows of the other one by its name."""
-    by_itself = not strategy_of(other).takes_all and not needed_arms(other)
+    by_itself = not strategy_of(other).takes_all and not needed_arms(other) and not models_read(other.select)
     return by_itself and other.pool == config.pool
 
 

@@ -36,7 +36,8 @@ def _losses(plan: Plan, outcomes: Mapping[Stage, Outcome]) -> Listing:
         if not isinstance(config := stage.config, LossStage):
             continue
         used_by = rows_text(plan, readers(plan, stage))
-        name = (Path(config.model.path).name, LOSS_TEXTS[config.text], template_name(config.template), used_by)
+        model = Path(config.model.path).name + "".join(f" ({plan.title(other)})" for _, other in stage.inputs)
+        name = (model, LOSS_TEXTS[config.text], template_name(config.template), used_by)
         outcome = outcomes.get(stage, UNTOUCHED)
         if outcome.artifact is None:
             kind = "failed" if outcome.failed else "not run"
