@@ -36,7 +36,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH_ARGS) -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,deepspeed,ifeval,judge,math,qlora,ray,slurm]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,dedup,deepspeed,ifeval,judge,math,qlora,ray,slurm]"
 	touch $@
 
 # HumanEval runs model-written code only inside bubblewrap; without it that benchmark is reported as not run.

@@ -65,7 +65,7 @@ def main() -> None:
         texts.rating_texts = _made_up_texts  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         pool = Path(folder) / "pool.jsonl"
-        _write(pool, arguments.num_rows, arguments.words)
+        write_pool(pool, arguments.num_rows, arguments.words)
         config = ScoreStage(
             pool=PoolConfig(path=str(pool)),
             model=ModelConfig(path=str(DEMO / "model")),
@@ -92,7 +92,7 @@ def _select(config: ScoreStage, scored: Path) -> None:
     print(f"selected: {time.process_time() - started:,.0f} s of CPU, peak {_peak():,} MB")
 
 
-def _write(path: Path, num_rows: int, num_words: Sequence[int]) -> None:
+def write_pool(path: Path, num_rows: int, num_words: Sequence[int]) -> None:
     draw = random.Random(0)
     words = ["number", "river", "little", "answer", "green", "seven", "because", "house", "writes", "of", "the", "a"]
     with path.open("w", encoding="utf-8") as f:

@@ -7,12 +7,10 @@ extraction and scoring. Only chat format needs a tokenizer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
-from transformers import PreTrainedTokenizerBase
 
 from selectit.config import BenchmarkConfig
 from selectit.data.jsonl import write_jsonl
@@ -23,13 +21,12 @@ from selectit.evaluate.benchmarks.files import chosen_tasks, needs_tokenizer
 from selectit.evaluate.benchmarks.named_task import read_task_items
 from selectit.evaluate.benchmarks.questions import ask, load_questions
 from selectit.evaluate.benchmarks.registry import benchmarks
-from selectit.evaluate.benchmarks.task_check import KnownAnswersLM, chat_with, check_task
+from selectit.evaluate.benchmarks.task_check import Chat, KnownAnswersLM, RememberingLM, chat_with, check_task
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
 from selectit.evaluate.benchmarks.task_files import find_task
 from selectit.evaluate.grading import mathematics, true_choices
 from selectit.evaluate.grading.graders import grade_items
 from selectit.evaluate.grading.kinds import Exported, FinalAnswers, Judged, Programs, Texts, Translations, TrueChoices
-from selectit.evaluate.model.conversation import rendered
 from selectit.evaluate.results import CHOICES, Item, read_items
 from selectit.evaluate.stage_config import EvaluateStage
 from selectit.inference.load import load_tokenizer
@@ -51,25 +48,11 @@ class Asked:
     """Where the answer is read out of the most probable first tokens: how many of them."""
 
 
-@dataclass
-class KnowingLM(LM):
-    """Answers every request rightly, in the words that the benchmark's examples use, and remembers the requests."""
+@dataclass(kw_only=True)
+class DeclaredAnswersLM(RememberingLM):
+    """Answers every request rightly, in the words that the benchmark's examples use."""
 
     benchmark: Benchmark
-    tokenizer: PreTrainedTokenizerBase | None
-    requests: dict[str, list[Instance]] = field(default_factory=dict)
-    """By prompt."""
-    tokenizer_name = ""
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        assert self.tokenizer is not None, "chat format is asked with a tokenizer"
-        return rendered(self.tokenizer, chat_history, add_generation_prompt)
-
-    def chat_template(self, chat_template: bool | str = False) -> str:
-        return ""
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
@@ -83,13 +66,6 @@ class KnowingLM(LM):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
         return [str(self.benchmark.right_answer(request.doc) or "") for request in requests]
-
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        raise NotImplementedError("no benchmark asks for it")
-
-    def _remember(self, requests: list[Instance]) -> None:
-        for request in requests:
-            self.requests.setdefault(request.args[0], []).append(request)
 
 
 def asked(config: EvaluateStage, num_items: int | None) -> list[Asked]:
@@ -121,25 +97,25 @@ def _asked_of(config: EvaluateStage, num_items: int | None) -> list[Asked]:
     if benchmark.chat_template and config.template is None:
         raise UserError(f"{benchmark.name} asks for chat format; name the template (--template)")
     tokenizer = load_tokenizer(config.model) if needs_tokenizer(benchmark) else None
+    chat: Chat | None = None
     if tokenizer is not None and benchmark.chat_template:
         assert config.template is not None
-        tokenizer.chat_template = chat_template(config.template, tokenizer)
+        chat = chat_with(tokenizer, chat_template(config.template, tokenizer))
     if isinstance(benchmark, NamedTaskConfig):
-        return _asked_of_named(config, pinned(benchmark), num_items, tokenizer)
+        return _asked_of_named(config, pinned(benchmark), num_items, chat)
     questions = load_questions(config.model_copy(update={"limit": num_items}), tokenizer)
-    lm = KnowingLM(benchmarks()[benchmark.name], tokenizer)
+    lm = DeclaredAnswersLM(benchmark=benchmarks()[benchmark.name], chat=chat)
     items = questions.in_order(read_items(ask(lm, questions, config, lambda number: None)))
     return [_asked(item, lm.requests[item.prompt]) for item in items]
 
 
 def _asked_of_named(
-    config: EvaluateStage, benchmark: NamedTaskConfig, num_items: int | None, tokenizer: PreTrainedTokenizerBase | None
+    config: EvaluateStage, benchmark: NamedTaskConfig, num_items: int | None, chat: Chat | None
 ) -> list[Asked]:
-    chat = None if tokenizer is None else chat_with(tokenizer, str(tokenizer.chat_template))
     check_task(benchmark, chat)
     config = config.model_copy(update={"benchmark": benchmark, "limit": num_items})
     questions = load_questions(config)
-    lm = KnownAnswersLM(questions.tasks, chat)
+    lm = KnownAnswersLM(tasks=questions.tasks, chat=chat)
     answers = ask(lm, questions, config, lambda number: None)
     items = questions.in_order(read_task_items(answers, questions.tasks, benchmark))
     return [_asked(item, lm.requests[item.prompt]) for item in items]

@@ -8,6 +8,9 @@ import pytest
 from filelock import FileLock
 from finished_work import Work, call
 
+from selectit.config import PoolConfig
+from selectit.data import kept
+from selectit.data.pool import read_pool
 from selectit.plan.build import build
 from selectit.plan.status import inspect
 from selectit.recipe.load import load
@@ -20,6 +23,12 @@ def finished(tmp_path_factory, demo):
     folder = tmp_path_factory.mktemp("finished")
     Work(folder, demo).finish("name=old", "finetune.learning_rate=1e-5")
     return Work(folder, demo).finish()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "selectit" / "pools"
 
 
 @pytest.fixture
@@ -150,3 +159,15 @@ def test_a_folder_that_no_stage_wrote_is_left_alone(work):
     assert "score-0123456789abcdef" in text and "mine" not in text
     assert [(own / name / "text.txt").read_text() for name in ("notes", "score-mine")] == ["mine", "mine"]
     assert not (own / "score-0123456789abcdef").exists()
+
+
+def test_parsed_pools_that_no_recipe_reads_are_shown_and_freed(work, cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(kept, "SMALLEST_BYTES", 0)
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"instruction": "Say 1.", "output": "One."}\n')
+    read_pool(PoolConfig(path=str(other)))
+    [unread] = cache.iterdir()
+    read_pool(load(work.recipe).rows[0].config.pool)
+    gc(work, "--yes")  # folders, and the unread pool
+    [left] = cache.iterdir()
+    assert left != unread

@@ -33,7 +33,7 @@ from selectit.inference.batch import Batch, LossText, batches, common_prefix
 from selectit.inference.load import load_model, load_tokenizer
 from selectit.inference.loaded import FittingRater
 from selectit.inference.padded import PaddedRater
-from selectit.inference.token_rater import PaddedTokenRater, head_alone, loss, make_token_rater
+from selectit.inference.token_rater import PaddedTokenRater, entropy, head_alone, loss, make_token_rater
 from selectit.scoring import loss_stage
 from selectit.scoring.loss_ledger import read_losses
 from selectit.scoring.loss_texts import loss_texts
@@ -201,10 +201,6 @@ def test_every_path_gives_the_plain_losses_in_any_order_of_batches(name, prefix)
 @pytest.mark.parametrize("name", ["packed", "capped logits"])
 def test_one_pass_gives_all_the_quantities_that_are_asked_for(name):
     """Entropy as a second one: the loss is the same to the bit, and the entropy that of the logits."""
-
-    def entropy(logits, targets):
-        return torch.distributions.Categorical(logits=logits).entropy()
-
     torch.manual_seed(0)
     model = MODELS[name]().eval()
     texts = made_up_texts((5, 17, 40), 9)

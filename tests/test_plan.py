@@ -167,6 +167,7 @@ OTHER = {
     "epoch": 1, "keeps_scores": True, "keep_epochs": True,
     "select": {"strategy": "random", "ratio": 0.3}, "seed": 7, "prompts": ("Other.\n\n",), "theta": (1.0,),
     "max_length": 99, "long_rows": "skip", "turns": "mean", "quantization": "8bit", "text": "bare",
+    "quantities": ("loss", "last"),
     "batch_tokens": 17, "num_processes": 3, "launcher": "external", "verify": 7,
     "backend": "vllm", "vllm_python": "/other/python",
     "template": "llmzoo", "limit": 3, "judge": "hf:{model}",

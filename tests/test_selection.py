@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
@@ -44,19 +45,19 @@ def test_counts_are_the_released_codes():
 
 
 def test_random_is_seeded_nested_and_blind_to_the_order_of_the_pool(small_pool):
-    rows = read_pool(PoolConfig(path=str(small_pool)))
-    one = random_scores(rows, 1, "random")
-    assert ranking(one) != ranking(random_scores(rows, 2, "random"))
-    assert ranking(one) != ranking(random_scores(rows, 1, "random_rest"))
-    np.testing.assert_array_equal(random_scores(rows[::-1], 1, "random"), one[::-1])
+    ids = pa.array([row.row_id for row in read_pool(PoolConfig(path=str(small_pool)))])
+    one = random_scores(ids, 1, "random")
+    assert ranking(one) != ranking(random_scores(ids, 2, "random"))
+    assert ranking(one) != ranking(random_scores(ids, 1, "random_rest"))
+    np.testing.assert_array_equal(random_scores(ids[::-1], 1, "random"), one[::-1])
     assert set(ranking(one)[:4]) < set(ranking(one)[:8])
 
 
 def test_random_draws_are_uniform(small_pool):
-    rows = read_pool(PoolConfig(path=str(small_pool)))
-    counts = np.zeros(len(rows))
+    ids = pa.array([row.row_id for row in read_pool(PoolConfig(path=str(small_pool)))])
+    counts = np.zeros(len(ids))
     for seed in range(400):
-        counts[ranking(random_scores(rows, seed, "random"))[:8]] += 1
+        counts[ranking(random_scores(ids, seed, "random"))[:8]] += 1
     assert counts.sum() == 3200
     assert counts.min() > 80 - 5 * 8 and counts.max() < 80 + 5 * 8  # expected 80, standard deviation 8
 

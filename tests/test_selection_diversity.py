@@ -382,3 +382,25 @@ def test_vectors_that_are_not_those_of_the_pool_are_refused_before_anything_runs
         with pytest.raises(UserError, match=why):
             select(tmp_path / name, rows, made, **fields)
         assert not (tmp_path / name / "out").exists()
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_without_a_file_the_vectors_are_the_model_s_from_the_pass_of_the_losses(demo, small_pool, tmp_path, pooling):
+    from finished_work import call
+
+    diversify = f"diversify={{method: k_center, preselect: 3, num_start: 2, pooling: {pooling}}}"
+    options = ["--model", demo / "model", "--runs-dir", tmp_path / "runs", "--ratio", "0.2"]
+    options += ["--strategy", "length", "--set", "unit=chars", "--scores", tmp_path / "s.jsonl"]
+    call("select", small_pool, "--out", tmp_path / "a.json", "--set", diversify, *options)
+    [found] = (tmp_path / "runs").rglob("*.npy")
+    raw, states = json.loads(small_pool.read_text()), np.load(found)
+    assert states.shape[0] == 40 and np.isfinite(states).all()
+    order = by_length(raw)[:24]
+    wanted = [order[at] for at in slow_k_center(states[order], 2, 8)]
+    lines = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    chosen = sorted((line for line in lines if line["selected"]), key=lambda line: line["rank"])
+    assert [line["row"] for line in chosen] == wanted
+    if pooling == "last":
+        options[options.index("length")] = "perplexity"
+        options[options.index("--set") : options.index("--set") + 2] = []
+        call("select", small_pool, "--out", tmp_path / "b.json", "--set", "diversify={method: cosine_filter}", *options)

@@ -11,8 +11,9 @@ from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.plan.build import build
 from selectit.recipe.load import load
+from selectit.selection.columns import read_columns
 from selectit.selection.registry import shipped
-from selectit.selection.stage import preflight, read_columns
+from selectit.selection.stage import preflight
 from selectit.store.fingerprint import Hasher, digest, identity
 
 

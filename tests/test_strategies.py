@@ -435,6 +435,32 @@ def test_a_field_that_a_strategy_does_not_have_is_refused_with_those_it_has(smal
     assert not (tmp_path / "runs").exists()
 
 
+def test_another_arm_on_the_command_line_chooses_by_itself(small_pool, tmp_path):
+    asked = ("select", small_pool, "--strategy", "random_rest", "--out", tmp_path / "o.json", "--set")
+    for other in ("{strategy: random_rest, rest_of: length}", "full"):
+        told = call(*asked, f"rest_of={other}", rc=1)
+        assert "--set rest_of: strategy" in told and "takes all rows or reads another arm; allowed are" in told
+        assert not {"full", "random_rest"} & set(told.partition("allowed are ")[2].replace(",", " ").split())
+
+
+def test_a_file_of_the_other_arm_is_not_written_over(small_pool, tmp_path):
+    scores = tmp_path / "s.jsonl"
+    scores.write_text("".join(json.dumps({"row": n, "score": n}) + "\n" for n in range(40)))
+    before = scores.read_bytes()
+    other = f"rest_of={{strategy: scores, path: {scores}}}"
+    asked = ("select", small_pool, "--strategy", "random_rest", "--set", other, "--out", tmp_path / "o.json")
+    assert "this would write over" in call(*asked, "--scores", scores, rc=1)
+    assert scores.read_bytes() == before
+    call(*asked, "--scores", tmp_path / "t.jsonl", "--runs-dir", tmp_path / "runs")
+
+
+def test_a_field_without_a_value_is_answered_as_it_was_written(small_pool, tmp_path):
+    asked = ("select", small_pool, "--strategy", "length", "--out", tmp_path / "o.json")
+    assert "--set unit: write field=value, such as --set ratio=0.1" in call(*asked, "--set", "unit", rc=1)
+    told = call(*asked, "--set", "unit=words", "--set", "unit=chars", rc=1)
+    assert "--set unit=chars: --set unit gives it too; give each key once" in told
+
+
 def test_the_list_of_strategies_has_what_each_reads_and_its_fields(plugin):
     reported = json.loads(call("strategies", "--json", "--plugin", plugin))["strategies"]
     assert list(reported) == [*sorted(shipped()), "mine"]

@@ -31,14 +31,12 @@ Chat = Callable[..., str]
 """chat(messages, add_generation_prompt=True) -> prompt"""
 
 
-@dataclass
-class KnownAnswersLM(LM):
-    """Answers every request of lm-eval's tasks rightly, or not at all, and remembers the requests."""
+@dataclass(kw_only=True)
+class RememberingLM(LM):
+    """Needs no weights, and remembers the requests."""
 
-    tasks: Mapping[str, Task]
     chat: Chat | None = None
-    answers: bool = True
-    """False: every text is empty, and of an item's choices the first, of every other item the last is taken."""
+    """For chat format, what renders it."""
     requests: dict[str, list[Instance]] = field(default_factory=dict)
     """By prompt."""
     tokenizer_name = ""
@@ -53,6 +51,22 @@ class KnownAnswersLM(LM):
     def chat_template(self, chat_template: bool | str = False) -> str:
         return ""
 
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        raise NotImplementedError("refused before, and no benchmark that ships asks for it")
+
+    def _remember(self, requests: list[Instance]) -> None:
+        for request in requests:
+            self.requests.setdefault(request.args[0], []).append(request)
+
+
+@dataclass(kw_only=True)
+class KnownAnswersLM(RememberingLM):
+    """Answers every request of lm-eval's tasks rightly, or not at all."""
+
+    tasks: Mapping[str, Task]
+    answers: bool = True
+    """False: every text is empty, and of an item's choices the first, of every other item the last is taken."""
+
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         self._remember(requests)
         found = []
@@ -65,13 +79,6 @@ class KnownAnswersLM(LM):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self._remember(requests)
         return [_right_text(self.tasks[one.task_name], one.doc) if self.answers else "" for one in requests]
-
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        raise NotImplementedError("refused before")
-
-    def _remember(self, requests: list[Instance]) -> None:
-        for request in requests:
-            self.requests.setdefault(request.args[0], []).append(request)
 
 
 def _right_choices(task: Task, doc: Any) -> list[int]:
@@ -190,7 +197,7 @@ def _tried(loaded: LoadedTask, benchmark: NamedTaskConfig, chat: Chat | None) ->
         try:
             with quiet():
                 best = evaluate(
-                    KnownAnswersLM(loaded.tasks, chat, answers),
+                    KnownAnswersLM(tasks=loaded.tasks, chat=chat, answers=answers),
                     {"tasks": loaded.tasks, "groups": loaded.groups},
                     limit=NUM_TRIED, bootstrap_iters=0, apply_chat_template=benchmark.chat_template,
                     fewshot_as_multiturn=True,

@@ -157,7 +157,7 @@ def print_unused(unused: Sequence[Unused], behind: Mapping[str, Collection[str]]
         table.add_row(name, one.what, _age(one.last_used), f"{one.num_bytes:,}")
     console.print(table)
     console.print(
-        f"{len(unused)} folders, {sum(one.num_bytes for one in unused):,} bytes, that no recipe and no report needs",
+        f"{len(unused)} in all, {sum(one.num_bytes for one in unused):,} bytes, that no recipe and no report needs",
         highlight=False,
     )
 

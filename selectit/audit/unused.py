@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from selectit.audit.trace import is_results, open_results, with_inputs
+from selectit.data.kept import kept_folder, kept_tables, table_key
 from selectit.errors import UserError
 from selectit.plan.graph import Plan
 from selectit.plan.status import inspect
@@ -61,10 +62,23 @@ def find_unused(plans: Sequence[Plan], store: Store) -> tuple[list[Unused], dict
     return sorted(unused, key=lambda one: -one.num_bytes), behind
 
 
+def find_unread_pools(plans: Sequence[Plan]) -> list[Unused]:
+    """What is kept of parsed pools that no stage of the plans reads, largest first."""
+    read = {table_key(stage.config.pool) for plan in plans for stage in plan.stages if hasattr(stage.config, "pool")}
+    tables = [path for path, key in kept_tables().items() if key not in read]
+    found = [(path, path.stat()) for path in tables]
+    unread = [Unused(path, "parsed pool", s.st_size, max(s.st_mtime, s.st_atime)) for path, s in found]
+    return sorted(unread, key=lambda one: -one.num_bytes)
+
+
 def free(unused: Iterable[Unused]) -> int:
     """Remove them. Returns: bytes that were freed."""
     num_bytes = 0
     for one in unused:
+        if one.path.parent == kept_folder():
+            one.path.unlink(missing_ok=True)
+            num_bytes += one.num_bytes
+            continue
         folder = one.path.parent if one.path.name == CHECKPOINTS_FOLDER else one.path
         try:
             with FileLock(folder / LOCK, timeout=0):

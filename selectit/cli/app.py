@@ -73,9 +73,14 @@ def data_fetch(
     check_outputs({}, Output("--out", out, ()))
     if benchmarks is not None:
         from selectit.evaluate.benchmarks.fetch_data import fetch_benchmark
+        from selectit.evaluate.benchmarks.registry import benchmark_named, names_in
 
-        for benchmark in benchmarks.split(","):
-            console.print(fetch_benchmark(benchmark.strip(), out), highlight=False, soft_wrap=True)
+        listed = [name.strip() for name in benchmarks.split(",")]
+        for benchmark in listed:  # a name with a typing error must not be found behind hours of downloads
+            if not names_in(benchmark):
+                benchmark_named(benchmark)
+        for benchmark in listed:
+            console.print(fetch_benchmark(benchmark, out), highlight=False, soft_wrap=True)
     for name in names or ([] if benchmarks is not None else list(SOURCES)):
         path = fetch(name, out)
         what = SOURCES[name].what if name in SOURCES else POOLS[name].what

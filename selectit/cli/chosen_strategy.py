@@ -20,7 +20,9 @@ def given_fields(strategies: Strategies, name: str, given: list[str], ratio: flo
     if name not in strategies:
         why = f"allowed are {', '.join(strategies)}.{did_you_mean(name, strategies)}{OF_YOUR_OWN}"
         raise UserError(f"--strategy {name}: {strategies.broken.get(name, why)}")
-    fields = parse_overrides([f"select.{one}" for one in given], option="--set").get("select", {})
+    if wrong := next((one for one in given if "=" not in one), None):
+        raise UserError(f"--set {wrong}: write field=value, such as --set ratio=0.1 (selectit strategies {name})")
+    fields = parse_overrides(given, section="select.").get("select", {})
     if "strategy" in fields:
         raise UserError("--set strategy: the strategy is named by --strategy")
     if ratio is not None and "ratio" in fields:
@@ -38,12 +40,16 @@ def given_fields(strategies: Strategies, name: str, given: list[str], ratio: flo
 
 
 def files_named(strategies: Strategies, fields: Mapping[str, Any]) -> list[str]:
-    """The files and folders that a section names."""
+    """The files and folders that a section names, and those of the arms that it describes."""
     found: list[str] = []
 
     def note(value: str, mark: LocationMark, schema: object, field: str) -> str:
         found.extend([] if value in mark.keywords else [mark.strip(value)])
         return value
 
-    map_locations({"select": dict(fields)}, ArmConfig, strategies, note)
+    for section in (
+        fields,
+        *(value for value in fields.values() if isinstance(value, Mapping) and "strategy" in value),
+    ):
+        map_locations({"select": dict(section)}, ArmConfig, strategies, note)
     return found

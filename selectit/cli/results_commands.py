@@ -200,15 +200,17 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Free them; without it they are only shown.")] = False,
     set_: Override = [],
 ) -> None:
-    """Show the artifact folders that none of the recipes and no report needs, or free them."""
+    """Show the artifact folders and parsed pools that none of the recipes and no report needs, or free them."""
     from selectit.audit.terminal import print_unused
-    from selectit.audit.unused import find_unused, free
+    from selectit.audit.unused import find_unread_pools, find_unused, free
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.store.runs_folder import Store
 
     store = Store(runs_dir)
-    unused, behind = find_unused([build(load(recipe, set_)) for recipe in recipes], store)
+    plans = [build(load(recipe, set_)) for recipe in recipes]
+    unused, behind = find_unused(plans, store)
+    unused += find_unread_pools(plans)
     print_unused(unused, behind, console)
     if unused and yes:
         console.print(f"{free(unused):,} bytes freed", highlight=False)

@@ -28,7 +28,7 @@ from selectit.config.inputs import (
     RolesConfig,
     SampleConfig,
 )
-from selectit.config.losses import LossStage, LossTemplate, LossText, SelectTemplate
+from selectit.config.losses import LossQuantity, LossStage, LossTemplate, LossText, Pooling, SelectTemplate
 from selectit.config.reading import LongRows, RatingFields, RatingTemplate, ReadingFields, Turns
 from selectit.config.recipe import ArmConfig, RecipeConfig, SeedsConfig, WandbConfig
 from selectit.config.schema import (
@@ -50,10 +50,13 @@ from selectit.config.score import (
 )
 from selectit.config.select import (
     READ_SELECT,
+    AnySelect,
     GrownConfig,
     Need,
     NeedsArm,
+    NeedsFeatures,
     NeedsLosses,
+    NeedsModelOfArm,
     NeedsRatings,
     NeedsTokenizer,
     Ratio,
@@ -68,6 +71,7 @@ __all__ = [
     "NUM_RATINGS",
     "READ_SELECT",
     "AnsweringFields",
+    "AnySelect",
     "ArmConfig",
     "BadRows",
     "BenchmarkConfig",
@@ -86,16 +90,20 @@ __all__ = [
     "LocationMark",
     "LongRows",
     "LoraSettings",
+    "LossQuantity",
     "LossStage",
     "LossTemplate",
     "LossText",
     "ModelConfig",
     "Need",
     "NeedsArm",
+    "NeedsFeatures",
     "NeedsLosses",
+    "NeedsModelOfArm",
     "NeedsRatings",
     "NeedsTokenizer",
     "PoolConfig",
+    "Pooling",
     "Quantization",
     "RatingFields",
     "RatingTemplate",

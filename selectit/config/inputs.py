@@ -96,6 +96,9 @@ class PoolConfig(Config):
     stratify_by: str | None = Field(None, min_length=1)
     """A column of text, numbers or yes and no, such as `source`, that strategies can keep balanced. A dotted name goes
     into objects. Rating and losses do not read it."""
+    deduplicate: Literal["exact", "near"] | None = None
+    """Rows that repeat an earlier one are left out. exact: equal roles and texts, blanks around a text aside; near:
+    four fifths of their runs of five words are shared (Jaccard, found by MinHash)."""
     ids: Literal["column", "position"] = "column"
     """column: a row's id is its `id`, where rows have one; position: its position and content, always."""
     sample: SampleConfig | None = None

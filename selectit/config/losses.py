@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, get_args
+
+from pydantic import field_validator
 
 from selectit.config.inputs import ModelConfig, PoolConfig
 from selectit.config.reading import ReadingFields
@@ -17,6 +20,13 @@ SelectTemplate = Annotated[str, LocationMark(keywords=SELECT_TEMPLATES), one_of(
 
 
 LossText = Literal["conditioned", "marker", "bare"]
+Pooling = Literal["mean", "weighted_mean", "last"]
+"""One vector of a text from its last hidden states, behind the final norm: their mean, their mean weighted by position
+(1, 2, ...), or the last token's. Prompt and start token are among them."""
+LossQuantity = Literal["loss", "entropy", "mean", "weighted_mean", "last"]
+"""What one forward pass can give: the loss of each token, the entropy of the distribution that predicts it, and each
+`Pooling`."""
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 class LossStage(ReadingFields):
@@ -28,3 +38,22 @@ class LossStage(ReadingFields):
     """conditioned: the row in its template; marker: the response behind the template's response marker; bare: the
     response alone. The response's token ids are the same in all three. Beyond max_length it loses its end in all."""
     template: LossTemplate
+    quantities: tuple[LossQuantity, ...] = ("loss",)
+    """What is kept of the one forward pass; loss is always there."""
+
+    @field_validator("quantities")
+    @classmethod
+    def _in_one_order(cls, value: tuple[LossQuantity, ...]) -> tuple[LossQuantity, ...]:
+        if value != (ordered := ordered_quantities(value)):
+            raise ValueError(f"quantities must be {', '.join(ordered)}, in this order")
+        return value
+
+    @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        return tuple(name for name in POOLINGS if name in self.quantities)
+
+
+def ordered_quantities(wanted: Iterable[LossQuantity]) -> tuple[LossQuantity, ...]:
+    """Each once, in the order in which a stage keeps them, the loss among them."""
+    asked = {"loss", *wanted}
+    return tuple(name for name in get_args(LossQuantity) if name in asked)

@@ -105,7 +105,7 @@ class ArmConfig(Config):
         """Models that rate the arm's pool or take its losses: all of `score.models` where the strategy combines raters,
         else the first; the arm's own where none is named. None for a strategy that reads neither.
         """
-        read = [one for one in self.select.needs() if isinstance(one, NeedsRatings | NeedsLosses)]
+        read = [one for one in self.select.all_needs() if isinstance(one, NeedsRatings | NeedsLosses)]
         if not read:
             return ()
         models = self.score.models or (self.model,)

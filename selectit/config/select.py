@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializeAsAny, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from selectit.config.inputs import ModelConfig, PoolConfig
-from selectit.config.losses import LossText, SelectTemplate
+from selectit.config.losses import LossQuantity, LossText, Pooling, SelectTemplate
 from selectit.config.schema import Config, Seed
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -35,16 +35,55 @@ class NeedsRatings:
 
 
 @dataclass(frozen=True)
+class NeedsModelOfArm:
+    """A strategy reads with the model that another arm trained, of its first training seed."""
+
+    field: str
+    """The field that names the arm."""
+    arm: str
+
+    def __str__(self) -> str:
+        return "the model of another arm"
+
+
+@dataclass(frozen=True)
 class NeedsLosses:
-    """A strategy reads losses of every row, which a losses stage makes; `pool.losses(name)` has them."""
+    """A strategy reads losses of every row, which a losses stage makes; `pool.losses(name)` has them.
+
+    All that the arms of a recipe ask of one text comes out of one forward pass: with another arm's entropy or features
+    it costs no pass of its own.
+    """
 
     name: str
     text: LossText
     template: SelectTemplate = "training"
     """The form in which rows are read; training: that of `finetune.template`."""
+    entropy: bool = False
+    """The entropies of the next-token distributions, too."""
+    model_of: NeedsModelOfArm | None = None
+    """The arm whose trained model reads; None: the first of `score.models`, else the arm's own model as it is."""
+
+    @property
+    def quantities(self) -> tuple[LossQuantity, ...]:
+        return ("loss", "entropy") if self.entropy else ("loss",)
 
     def __str__(self) -> str:
-        return "losses of a model"
+        return "losses of a model" if self.model_of is None else "losses of another arm's model"
+
+
+@dataclass(frozen=True)
+class NeedsFeatures(NeedsLosses):
+    """A strategy reads one vector of every row, from a model's last hidden states; `pool.features(name)` has them."""
+
+    text: LossText = "conditioned"
+    pooling: Pooling = "weighted_mean"
+
+    @property
+    def quantities(self) -> tuple[LossQuantity, ...]:
+        return (self.pooling,)
+
+    def __str__(self) -> str:
+        return "features by a model"
 
 
 @dataclass(frozen=True)
@@ -69,7 +108,7 @@ class NeedsTokenizer:
         return "the model's tokenizer"
 
 
-Need = NeedsRatings | NeedsLosses | NeedsArm | NeedsTokenizer
+Need = NeedsRatings | NeedsLosses | NeedsModelOfArm | NeedsArm | NeedsTokenizer
 """What a strategy reads next to the pool. `selectit/plan/stages.py` turns each into stages."""
 
 
@@ -95,6 +134,10 @@ class SelectFields(GrownConfig, ABC):
     def needs(self) -> tuple[Need, ...]:
         """What it reads next to the pool."""
         return ()
+
+    def all_needs(self) -> tuple[Need, ...]:
+        """The same, and what is read by a step behind its scores."""
+        return self.needs()
 
     @abstractmethod
     def score_name(self) -> str | None:

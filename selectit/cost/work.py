@@ -105,11 +105,13 @@ def _passes(config: ScoreStage | LossStage, on_gpu: bool, count: BatchCount, ass
     batch = tokens_of_a_batch(config, "cuda" if on_gpu else "cpu")
     # keys and values of the shared prefix, and a few activations of the widest layer
     activations = batch * width * (2 * shape.kv_size + 6 * max(out for out, _ in shape.linears.values()))
-    num_records = len(pool_rows(config.pool)) * (len(config.prompts) if isinstance(config, ScoreStage) else 1)
+    num_rows = len(pool_rows(config.pool))
+    num_records = num_rows * (len(config.prompts) if isinstance(config, ScoreStage) else 1)
+    num_vectors = num_rows * (len(config.poolings) if isinstance(config, LossStage) else 0)
     return Work(
         prompt_flops=count.flops,
         memory_bytes=shape.num_parameters * width + activations,
-        disk_bytes=num_records * LEDGER_BYTES_PER_RECORD,
+        disk_bytes=num_records * LEDGER_BYTES_PER_RECORD + num_vectors * 4 * shape.hidden_size,
         num_tokens=count.num_tokens,
         assumed=(assumed,),
     )

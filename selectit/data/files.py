@@ -51,6 +51,14 @@ def subset_suffix(pool: PoolConfig) -> str:
     return form_of(path) if path.is_file() else ".jsonl"
 
 
+def is_arrow(pool: PoolConfig) -> bool:
+    """Whether its rows, or some of them, come from Arrow tables, and so may hold what JSON does not."""
+    files = pool.files()
+    if files is None:
+        files = [Path(pool.path)]
+    return any(form_of(file) == ".parquet" or _is_dataset(file) for file in files)
+
+
 def rows_in_file(pool: PoolConfig) -> Iterable[tuple[int, Any]]:
     """Position in the file, and the row: of all rows, or of those that `pool.sample` draws.
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from selectit.config import PoolConfig
+from selectit.data.duplicates import first_of_equal
 from selectit.data.pool import Row, iter_pool
 from selectit.errors import UserError
 
@@ -61,7 +62,7 @@ class PoolIndex:
         """Usable rows: the first one and those of the shortest and the longest response. Empty where none is usable."""
         self._digests = np.concatenate(digests)
         del digests
-        first_of = _first_of_equal(self._digests)  # int32 [num_rows]
+        first_of = first_of_equal(self._digests)  # int32 [num_rows]
         good = np.concatenate(usable)
         self._is_first = good & (first_of == np.arange(len(first_of)))
         self._number = np.cumsum(self._is_first, dtype=np.int32)[first_of] - np.int32(1)  # int32 [num_rows]
@@ -152,17 +153,3 @@ def _digest(parts: Iterable[str]) -> bytes:
     """Each part stands behind its length, so that no two lists of parts are written the same."""
     written = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.blake2b(written.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
-
-
-def _first_of_equal(digests: np.ndarray) -> np.ndarray:
-    """Args: digests: uint64 [num_rows, 2]. Returns: int32 [num_rows], of each row the first row with its digest."""
-    order = np.lexsort((digests[:, 1], digests[:, 0])).astype(np.int32)  # equal ones stay in the order of the rows
-    differs = np.ones(len(order), dtype=bool)
-    differs[1:] = False
-    for half in range(2):
-        ordered = digests[order, half]
-        differs[1:] |= ordered[1:] != ordered[:-1]
-    starts = np.flatnonzero(differs)
-    first_of = np.empty(len(order), dtype=np.int32)
-    first_of[order] = np.repeat(order[starts], np.diff(starts, append=len(order)))
-    return first_of

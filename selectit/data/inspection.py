@@ -14,6 +14,7 @@ import numpy as np
 
 from selectit.config import PoolConfig
 from selectit.data.content import content_of
+from selectit.data.duplicates import earlier_equal
 from selectit.data.files import raw_rows
 from selectit.data.formats import Format, detected
 from selectit.data.pool import Row, iter_pool
@@ -104,7 +105,7 @@ def inspect_pool(pool: PoolConfig) -> Inspection:
         ids=ids.fault(),
         roles=dict(roles.most_common()),
         num_untrained_turns=num_untrained,
-        num_repeated=num_usable - _num_different(contents),
+        num_repeated=int((earlier_equal(contents) >= 0).sum()),
         unread_columns=dict(unread.most_common()),
         first=first,
         **{name: _spread(values) for name, values in counts.items()},
@@ -142,10 +143,6 @@ def _unread(row_format: Format, row: dict[str, Any]) -> list[str]:
 
 def _holds(row: dict[str, Any], column: str) -> bool:
     return bool(column) and not is_nothing(row.get(column, row.get(column.split(".")[0])))
-
-
-def _num_different(contents: bytearray) -> int:
-    return len(np.unique(np.frombuffer(contents, dtype="<u8").reshape(-1, 2), axis=0))
 
 
 def _spread(values: array[int]) -> Extent | None:

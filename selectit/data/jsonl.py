@@ -62,7 +62,8 @@ def read_jsonl(path: Path) -> list[Any]:
 
 def jsonl_lines(values: Iterable[Any]) -> Iterator[str]:
     """Each value as a line; dates, decimals and bytes in the form of `json_form`."""
-    return (json.dumps(value, ensure_ascii=False, default=json_form) + "\n" for value in values)
+    encode = json.JSONEncoder(ensure_ascii=False, default=json_form).encode
+    return (encode(value) + "\n" for value in values)
 
 
 def write_jsonl(path: Path, values: Iterable[Any]) -> None:

@@ -1,58 +1,33 @@
-"""Pools of instruction data: reading, checking, row ids, and writing a subset in the pool's own format.
+"""Pools of instruction data: their rows, from what is kept of a parsed pool or from its files, and subsets of them.
 
-Every row keeps its raw form, so that a written subset is what came in.
+Every row keeps its raw form, so that a subset, written in the pool's own format, is what came in.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
+import functools
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+import numpy as np
 
 from selectit.config import PoolConfig
 from selectit.data.arrow_rows import json_form, taken
-from selectit.data.files import drawn, raw_rows, rows_in_file, subset_suffix
-from selectit.data.formats import NO_STRATUM, Format, check_columns, detected, stratum_of, unknown_format
+from selectit.data.duplicates import KINDS, repeats
+from selectit.data.files import drawn, subset_suffix
+from selectit.data.hashes import state_of
 from selectit.data.jsonl import write_jsonl
-from selectit.data.row_ids import RowIds
-from selectit.data.turns import Message, Unreadable, rated_pair
-from selectit.errors import UserError
+from selectit.data.kept import kept_numbers, kept_pool
+from selectit.data.parsing import parsed_rows
+from selectit.data.row import Row
 
-MOST_SHOWN = 5
+__all__ = ["Row", "iter_pool", "read_pool", "rows_at", "write_rows", "write_subset"]
+
 COPIED_ROWS = 2**16
-NOT_UNICODE = "lone_surrogate"
-"""Half of a character that JSON writes as two, such as \\ud83d without its other half, or bytes that are not UTF-8."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One training example.
-
-    `index` counts from 0 the rows that the pool's settings leave; with `pool.sample` these are the drawn ones.
-    `row_id` is the row's own `id` where the pool has that column, else its position in the file and content hash.
-    `instruction` and `response` are what SelectIT rates: see `selectit.data.turns.rated_pair`. `failure` is the reason
-    why a row can be neither scored nor selected.
-    """
-
-    index: int
-    row_id: str
-    instruction: str
-    response: str
-    messages: tuple[Message, ...]
-    raw: Any
-    """An object, but of a bad row."""
-    failure: str | None = None
-    is_conversation: bool = False
-    """Its turns are a conversation's; a pair's response is its own answer, whatever its history."""
-    reason: str = ""
-    """What is wrong with a row that cannot be read, in words."""
-    stratum: str | None = None
-    """Its value of the column `pool.stratify_by`."""
 
 
 def read_pool(pool: PoolConfig) -> list[Row]:
@@ -64,104 +39,56 @@ def read_pool(pool: PoolConfig) -> list[Row]:
 
 
 def iter_pool(pool: PoolConfig) -> Iterator[Row]:
-    """The same row by row; all but JSON is read as it is asked for.
+    """The same row by row.
 
     Raises: as `read_pool`; for rows that cannot be used and for ids that stand twice once all have been read.
     """
-    check_columns(pool)
-    shown: list[tuple[int, Row]] = []
-    kinds: Counter[str] = Counter()
-    row_format: Format | None = None
-    unknown: UserError | None = None
-    has_strata = False
-    ids = RowIds(pool, raw_rows)
-    index = -1
-    for index, (position, raw) in enumerate(itertools.islice(rows_in_file(pool), pool.limit)):
-        if row_format is None and (row_format := detected(pool, raw)) is None:
-            unknown = unknown or unknown_format(pool, position, raw)
-            if pool.bad_rows == "refuse" and isinstance(raw, dict):
-                raise unknown
-        row = _row(row_format, index, ids.of(position, raw), raw, pool.stratify_by)
-        has_strata = has_strata or row.stratum is not None
-        if row.failure:
-            kinds[row.failure] += 1
-            shown += [(position, row)] if len(shown) < MOST_SHOWN else []
-        yield row
-    if index < 0:
-        raise UserError(f"pool {pool.path} has no rows; name a file with at least one row")
-    if row_format is None and unknown is not None:
-        raise unknown
-    ids.check()
-    if kinds[NO_STRATUM] and not has_strata:
-        raise UserError(
-            f"pool {pool.path}: no row has a value in the column that pool.stratify_by (--stratify-by) names, "
-            f"'{pool.stratify_by}'. Name another column, or none."
-        )
-    if kinds and pool.bad_rows == "refuse":
-        raise _bad_rows(pool, kinds, shown, index + 1)
+    repeated = repeated_rows(pool)
+    kept = kept_pool(pool)
+    for row in parsed_rows(pool) if kept is None else kept.rows():
+        if repeated is None or (earlier := repeated[row.index]) < 0:
+            yield row
+        else:
+            yield replace(row, failure=KINDS[pool.deduplicate or ""], reason=f"it repeats row {earlier}")
 
 
-def _row(row_format: Format | None, index: int, named: str, raw: Any, stratify_by: str | None) -> Row:
-    try:
-        if not isinstance(raw, dict):
-            raise Unreadable("not_an_object", f"found {type(raw).__name__}; a row is an object with columns")
-        if not is_unicode(raw):  # its texts are left out, so that nothing later stumbles over them
-            raise Unreadable(NOT_UNICODE, _not_unicode(raw))
-        if row_format is None:
-            raise Unreadable("missing_column", f"no format has its columns: {', '.join(sorted(raw)) or 'none'}")
-        messages, is_conversation = row_format.messages(raw)
-        stratum = None if stratify_by is None else stratum_of(raw, stratify_by)
-        instruction, response, untrained = rated_pair(messages, last=not is_conversation)
-    except Unreadable as fault:
-        return Row(index, named, "", "", (), raw, fault.kind, reason=str(fault))
-    failure = untrained
-    if failure is None and not response.strip():
-        failure = "empty_response"
-    elif failure is None and not instruction.strip():
-        failure = "empty_instruction"
-    return Row(index, named, instruction, response, tuple(messages), raw, failure, is_conversation, stratum=stratum)
+def repeated_rows(pool: PoolConfig) -> np.ndarray | None:
+    """int32 [num_rows], of each row the earlier one that it repeats, -1 for rows that stay; None: all stay.
+
+    Raises: UserError, as `read_pool`.
+    """
+    if (how := pool.deduplicate) is None:
+        return None
+    plain = pool.model_copy(update={"deduplicate": None, "bad_rows": "exclude"})
+    files = pool.files() or [Path(pool.path)]
+    states = tuple(state_of(file) for file in files if file.is_file())
+    return _repeated(plain, how, states)
 
 
-def is_unicode(value: Any) -> bool:
-    """Whether all text in a row, keys too, can be written as UTF-8."""
-    if isinstance(value, str):
-        if value.isascii():
-            return True
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return False
-        return True
-    if isinstance(value, dict):
-        return all(is_unicode(key) and is_unicode(item) for key, item in value.items())
-    return all(map(is_unicode, value)) if isinstance(value, list | tuple) else True
+@functools.lru_cache(maxsize=8)
+def _repeated(pool: PoolConfig, how: Literal["exact", "near"], states_of_files: tuple[str, ...]) -> np.ndarray:
+    """Once in a process for each state of the files."""
+    return kept_numbers(pool, how, lambda: repeats(iter_pool(pool), how))
 
 
-def _not_unicode(row: dict[str, Any]) -> str:
-    """Bytes that are not UTF-8 were read as U+DC80 to U+DCFF."""
-    byte = next((ord(c) for c in json.dumps(row, ensure_ascii=False, default=str) if 0xDC80 <= ord(c) <= 0xDCFF), None)
-    if byte is None:
-        return "half of a character, such as \\ud83d without its other half"
-    return (
-        f"byte 0x{byte - 0xDC00:02X} is not UTF-8; a file in Latin-1 or Windows-1252 becomes UTF-8 with "
-        "`iconv -f WINDOWS-1252 -t UTF-8`"
-    )
+def rows_at(pool: PoolConfig, chosen: np.ndarray) -> Iterator[Row]:
+    """Some rows, in the order of the pool. Args: chosen: bool [num_rows]."""
+    kept = kept_pool(pool)
+    if kept is None:
+        yield from (row for row in parsed_rows(pool) if chosen[row.index])
+    else:
+        yield from kept.rows(chosen)
 
 
-def _bad_rows(pool: PoolConfig, kinds: Counter[str], shown: list[tuple[int, Row]], num_rows: int) -> UserError:
-    """Args: shown: position in the file and row, of the first of those that cannot be used."""
-    named = "; ".join(
-        f"row {at} ({row.row_id}): {str(row.failure).replace('_', ' ')}" + (f" ({row.reason})" if row.reason else "")
-        for at, row in shown
-    )
-    num_bad = kinds.total()
-    more = f" and {num_bad - len(shown)} more" if num_bad > len(shown) else ""
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    return UserError(
-        f"pool {pool.path}: {num_bad} of {num_rows} rows cannot be used: {named}{more}. By kind: {counts}. Fill or "
-        "remove them, or set pool.bad_rows to 'exclude' (--bad-rows exclude): they are then never scored and never "
-        "selected."
-    )
+def write_subset(pool: PoolConfig, chosen: np.ndarray, out: Path) -> Path:
+    """Some rows in the pool's own format, see `write_rows`. Args: chosen: bool [num_rows]."""
+    kept = kept_pool(pool)
+    if kept is None or not kept.has_lines or subset_suffix(pool) != ".jsonl":
+        return write_rows(pool, rows_at(pool, chosen), out)
+    path = out / "subset.jsonl"
+    with path.open("w", encoding="utf-8") as f:
+        f.writelines(kept.lines(chosen))
+    return path
 
 
 def write_rows(pool: PoolConfig, rows: Iterable[Row], out: Path, stem: str = "subset") -> Path:

@@ -30,6 +30,15 @@ def uniform_number(purpose: str, seed: int, row_id: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
+def uniform_numbers(purpose: str, seed: int, row_ids: Iterable[str]) -> np.ndarray:
+    """The same of several rows. Returns: float64 [len(row_ids)]."""
+    import numpy as np
+
+    sha256, prefix = hashlib.sha256, f"{purpose}\n{seed}\n"
+    digests = b"".join([sha256((prefix + row_id).encode()).digest() for row_id in row_ids])
+    return np.frombuffer(digests, ">u8")[::4] / 2**64
+
+
 def content_hash(row: Any) -> str:
     text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -11,6 +11,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 
 from selectit.config import ModelConfig, Quantization
 from selectit.errors import UserError
+from selectit.inference.adapters import load_adapter
 from selectit.inference.ahead import ahead
 from selectit.inference.batch import Batch, Text, num_tokens
 from selectit.inference.load import (
@@ -36,6 +38,8 @@ from selectit.inference.packed import PackedRater, obstacle
 from selectit.inference.padded import PaddedRater
 from selectit.inference.quantised import bitsandbytes_config, dtype_text, method_of
 from selectit.inference.workers import ModelWorkers, counted_processes, in_order
+from selectit.store.names import ADAPTER_FOLDER, MODEL_FOLDER
+from selectit.store.trained_on import check_base
 
 IF_KILLED = (
     "a scoring process was killed, most likely for memory; what is scored is kept. "
@@ -126,6 +130,7 @@ class LoadedRater:
         config: the model.
         make: the rater of a loaded model; picklable, for the process of another GPU calls it too.
         wanted: processes, as `selectit.inference.workers.most_processes` has it.
+        tuned: the folder of a finished training of this model, see `load_tuned`.
     Raises: UserError where the model's logits are not finite, whatever it reads.
     """
 
@@ -135,9 +140,10 @@ class LoadedRater:
         make: Callable[[PreTrainedModel], Rater],
         wanted: int | None,
         quantization: Quantization = "none",
+        tuned: Path | None = None,
     ) -> None:
         self._wanted = 1 if config.device_map == "auto" else wanted  # one copy has all devices
-        model = load_model(config, quantization=bitsandbytes_config(quantization, config))
+        model = load_tuned(config, quantization, tuned)
         is_quantised = quantization != "none" or method_of(config) is not None
         refuse_without_numbers(model)
         rater: Any = make(model)
@@ -147,7 +153,7 @@ class LoadedRater:
         self._workers: ModelWorkers[Batch[Text], list[np.ndarray]] = ModelWorkers(
             model.device,
             lambda batch: self._reader.read(batch),
-            functools.partial(_reading, config, make, self._reader.fits, quantization),
+            functools.partial(_reading, config, make, self._reader.fits, quantization, tuned),
             self._give_way,
             IF_KILLED,
         )
@@ -202,12 +208,40 @@ def refuse_without_numbers(model: Any) -> None:
     refuse_not_finite(model(input_ids=ids, use_cache=False).logits, model)
 
 
+def load_tuned(config: ModelConfig, quantization: Quantization, tuned: Path | None) -> PreTrainedModel:
+    """The model, or what a training made of it.
+
+    An adapter is merged in memory in float32, so that the model takes the packed path where its base does. In half
+    precision, and on quantised weights, merging would round away much of what it changes: there it stays an adapter.
+
+    Args:   tuned: the folder of a finished training, with `adapter/` or `model/`; None: the model as it is.
+    Raises: UserError where weights are absent, damaged or those of another base.
+    """
+    bits = bitsandbytes_config(quantization, config)
+    if tuned is None:
+        return load_model(config, quantization=bits)
+    if (tuned / MODEL_FOLDER / "config.json").is_file():
+        whole = config.model_copy(update={"path": str(tuned / MODEL_FOLDER), "revision": None})
+        return load_model(whole, quantization=bits)
+    adapter = tuned / ADAPTER_FOLDER
+    check_base(str(adapter), config)
+    adapted: Any = load_adapter(load_model(config, quantization=bits), adapter, config.path)
+    if bits is None and method_of(config) is None and adapted.dtype == torch.float32:
+        return adapted.merge_and_unload()
+    return adapted.get_base_model()
+
+
 def _reading(
-    config: ModelConfig, make: Callable[[PreTrainedModel], Rater], fits: Any, quantization: Quantization, number: int
+    config: ModelConfig,
+    make: Callable[[PreTrainedModel], Rater],
+    fits: Any,
+    quantization: Quantization,
+    tuned: Path | None,
+    number: int,
 ) -> Callable[[Batch[Text]], list[np.ndarray]]:
     """What process `number` rates with, from its own copy. Args: fits: `Halving.fits`, shared by all."""
     take_gpu(number)
-    rater = make(load_model(config, quantization=bitsandbytes_config(quantization, config)))
+    rater = make(load_tuned(config, quantization, tuned))
     return FittingRater(rater, fits).read
 
 

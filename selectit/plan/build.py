@@ -20,10 +20,17 @@ from selectit.config import (
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.registry import is_judged
 from selectit.plan.graph import Cell, Plan, Stage, TableRow, walk
-from selectit.plan.stages import ReadPrompts, evaluate_stage, finetune_stage, needed_prompts, select_stage
+from selectit.plan.stages import (
+    ReadPrompts,
+    evaluate_stage,
+    finetune_stage,
+    needed_prompts,
+    needed_quantities,
+    select_stage,
+)
 from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.selection.strategy import needed_arms
+from selectit.selection.strategy import models_read, needed_arms
 
 
 def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
@@ -33,15 +40,18 @@ def build(recipe: Recipe, read: ReadPrompts = read_rating_prompts) -> Plan:
     """
     seeds = recipe.config.seeds
     prompts = needed_prompts((row.config for row in recipe.rows), seeds.select, read)
+    quantities = needed_quantities(row.config for row in recipe.rows)
     judges = _judge_names(recipe)
     rows = []
     for row in recipe.rows:
-        others = {need.field: _arm(recipe, need.arm, row.point) for need in needed_arms(row.config)}
+        named = [(need.field, need.arm) for need in needed_arms(row.config)]
+        named += [(need.field, need.arm) for need in models_read(row.config.select)]
+        others = {field: _arm(recipe, arm, row.point) for field, arm in named}
         cells = []
         for select_seed, train_seed, eval_seed in seeds.combinations:
             tuned = None
             if trains(row.config.finetune):
-                subset = select_stage(row.config, select_seed, prompts, others, read)
+                subset = select_stage(row.config, select_seed, prompts, others, read, quantities, seeds.train[0])
                 tuned = finetune_stage(row.config, train_seed, subset)
             for benchmark in _benchmarks(recipe, row):
                 stage = evaluate_stage(row.config, benchmark, recipe.profiles[row.arm].name, eval_seed, tuned)

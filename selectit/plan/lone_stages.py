@@ -33,7 +33,7 @@ class LoneSelection:
     @property
     def needs_model(self) -> bool:
         """Whether it reads a rater, losses or a tokenizer."""
-        needs = (need for arm in (self.arm, *self.others.values()) for need in arm.select.needs())
+        needs = (need for arm in (self.arm, *self.others.values()) for need in arm.select.all_needs())
         return any(isinstance(need, NeedsRatings | NeedsLosses | NeedsTokenizer) for need in needs)
 
     def stage(self, seed: int) -> Stage:
@@ -70,6 +70,8 @@ def others_of(
 
     There are no arms here: such a field takes the name of a strategy or a section, as in
     `--set 'rest_of={strategy: length, unit: words}'`; without it SelectIT is meant.
+
+    Raises: UserError for one that takes all rows or reads another arm itself, as a recipe refuses it.
     """
     section, others = dict(fields), {}
     given = {name: value for name, value in fields.items() if not isinstance(value, Mapping)}
@@ -78,10 +80,20 @@ def others_of(
             named = section.get(need.field, {})
             other = {"strategy": OTHER, **(named if isinstance(named, dict) else {"strategy": named})}
             name = str(other["strategy"])
+            if name in strategies and not _chooses_by_itself(strategies, name):
+                allowed = ", ".join(one for one in strategies if _chooses_by_itself(strategies, one))
+                raise UserError(
+                    f"--set {need.field}: strategy {name} takes all rows or reads another arm; allowed are {allowed}"
+                )
             if ratio is not None and name in strategies.having("ratio"):
                 other = {"ratio": ratio, **other}
             section[need.field], others[need.field] = name, other
     return section, others
+
+
+def _chooses_by_itself(strategies: Strategies, name: str) -> bool:
+    schema = strategies[name]
+    return not schema.takes_all and not any(isinstance(need, NeedsArm) for need in example_needs(schema))
 
 
 def lone_evaluations(

@@ -16,10 +16,12 @@ from selectit.config import (
     BenchmarkConfig,
     Config,
     FinetuneStage,
+    LossQuantity,
     LossStage,
     ModelConfig,
     NeedsArm,
     NeedsLosses,
+    NeedsModelOfArm,
     NeedsRatings,
     NeedsTokenizer,
     RatingFields,
@@ -27,6 +29,7 @@ from selectit.config import (
     ScoreStage,
     SelectStage,
 )
+from selectit.config.losses import ordered_quantities
 from selectit.errors import UserError
 from selectit.evaluate.benchmarks.registry import is_judged
 from selectit.evaluate.benchmarks.task_config import NamedTaskConfig
@@ -34,7 +37,7 @@ from selectit.evaluate.stage_config import EvaluateStage
 from selectit.plan.graph import Stage
 from selectit.recipe.rows import trains
 from selectit.scoring.prompts import read_rating_prompts
-from selectit.selection.strategy import strategy_of
+from selectit.selection.strategy import models_read, strategy_of
 from selectit.store.fingerprint import identity_fields
 
 ReadPrompts = Callable[[str, str], tuple[str, ...]]
@@ -62,7 +65,7 @@ def needed_prompts(arms: Iterable[ArmConfig], seeds: Sequence[int], read: ReadPr
     """The prompts that any arm needs, together, so that each pool is scored once per rater."""
     needed: dict[tuple[Any, ...], dict[str, None]] = {}
     for config in arms:
-        ratings = [need for need in config.select.needs() if isinstance(need, NeedsRatings)]
+        ratings = [need for need in config.select.all_needs() if isinstance(need, NeedsRatings)]
         for need in ratings if trains(config.finetune) else ():
             for model, seed in itertools.product(config.raters, seeds):
                 key = _rated_alike(config, model)
@@ -95,26 +98,50 @@ def score_stages(config: ArmConfig, prompts: Prompts) -> list[Stage]:
     ]
 
 
-def loss_stages(config: ArmConfig) -> dict[str, Stage]:
+Quantities = Mapping[tuple[LossStage, str | None], tuple[LossQuantity, ...]]
+"""(a losses stage of the loss alone, the arm whose trained model reads) -> all that one forward pass of it gives."""
+
+
+def needed_quantities(arms: Iterable[ArmConfig]) -> Quantities:
+    """What any arm needs of a text, together, so that each model reads it once."""
+    needed: dict[tuple[LossStage, str | None], set[LossQuantity]] = {}
+    for config in arms:
+        for need in config.select.all_needs() if trains(config.finetune) else ():
+            if isinstance(need, NeedsLosses):
+                needed.setdefault(_read_alike(config, need), set()).update(need.quantities)
+    return {key: ordered_quantities(wanted) for key, wanted in needed.items()}
+
+
+def _read_alike(config: ArmConfig, need: NeedsLosses) -> tuple[LossStage, str | None]:
+    stage = LossStage(
+        pool=config.pool.as_rated(),
+        model=config.raters[0],
+        text=need.text,
+        template=config.finetune.template if need.template == "training" else need.template,
+        **_shared(config.score, ReadingFields),
+    )
+    return stage, None if need.model_of is None else need.model_of.arm
+
+
+def loss_stages(
+    config: ArmConfig, quantities: Quantities | None = None, tuned: Mapping[str, Stage] | None = None
+) -> dict[str, Stage]:
     """The losses that an arm's strategy asks for, by the name under which its selection reads them.
 
+    Args:   quantities: of all arms of a recipe; None: of this one alone.
+        tuned: the trainings of the arms whose models read, by the field that names them.
     Raises: UserError where the strategy cannot work with the arm's settings.
     """
     strategy_of(config).check_arm(config)
-    return {need.name: _losses(config, need) for need in config.select.needs() if isinstance(need, NeedsLosses)}
-
-
-def _losses(config: ArmConfig, need: NeedsLosses) -> Stage:
-    return Stage(
-        "losses",
-        LossStage(
-            pool=config.pool.as_rated(),
-            model=config.raters[0],
-            text=need.text,
-            template=config.finetune.template if need.template == "training" else need.template,
-            **_shared(config.score, ReadingFields),
-        ),
-    )
+    quantities = {**needed_quantities([config]), **(quantities or {})}
+    stages = {}
+    for need in config.select.all_needs():
+        if isinstance(need, NeedsLosses):
+            key = _read_alike(config, need)
+            wanted = quantities.get(key) or ordered_quantities(need.quantities)
+            inputs = () if need.model_of is None else (("model", (tuned or {})[need.model_of.field]),)
+            stages[need.name] = Stage("losses", key[0].model_copy(update={"quantities": wanted}), inputs)
+    return stages
 
 
 def select_stage(
@@ -123,28 +150,43 @@ def select_stage(
     prompts: Prompts,
     others: Mapping[str, ArmConfig] | None = None,
     read: ReadPrompts = read_rating_prompts,
+    quantities: Quantities | None = None,
+    train_seed: int = 0,
 ) -> Stage:
     """The selection of an arm: each thing that its strategy needs becomes a stage, or a setting of its own.
 
-    Args:   others: the arms whose subsets it reads, by the field that names them.
+    Args:   others: the arms whose subsets or models it reads, by the field that names them; quantities: as
+        `loss_stages` takes them; train_seed: of the trainings of these arms, where their models are read.
     Raises: UserError where the strategy cannot work with the arm's settings.
     """
     strategy = strategy_of(config)
     strategy.check_arm(config)
     strategy.sentence(config), strategy.score_name()  # what the report asks must not fail after the training
+
+    def subset_of(field: str) -> Stage:
+        assert others is not None
+        return select_stage(others[field], seed, prompts, None, read, quantities)
+
+    tuned = {
+        need.field: finetune_stage(others[need.field], train_seed, subset_of(need.field))
+        for need in models_read(strategy)
+        if others is not None
+    }
+    losses = loss_stages(config, quantities, tuned)
     own: dict[str, Any] = {"seed": seed} if strategy.has_seed else {}
     inputs: list[tuple[str, Stage]] = []
-    for need in strategy.needs():
+    for need in strategy.all_needs():
         match need:
             case NeedsRatings():
                 own["prompts"] = _prompts(config, need, seed, read)
                 own["theta"] = tuple(model.parameters_in_billions for model in config.raters)
                 inputs += [(f"score{number}", stage) for number, stage in enumerate(score_stages(config, prompts))]
             case NeedsLosses():
-                inputs.append((need.name, _losses(config, need)))
+                inputs.append((need.name, losses[need.name]))
+            case NeedsModelOfArm():
+                inputs.append((need.field, tuned[need.field]))
             case NeedsArm():
-                assert others is not None
-                inputs.append((need.field, select_stage(others[need.field], seed, prompts, None, read)))
+                inputs.append((need.field, subset_of(need.field)))
             case NeedsTokenizer():
                 own["tokenizer"] = config.model
     stage = SelectStage(pool=config.pool, select=strategy, keeps_scores=_keeps_scores(config), **own)

@@ -11,7 +11,8 @@ from pathlib import Path
 from selectit.config import PoolConfig, SelectStage
 from selectit.errors import UserError
 from selectit.recipe.rows import ArmPoint, Recipe, trains
-from selectit.selection.stage import PoolColumns, read_columns
+from selectit.selection import steps
+from selectit.selection.columns import PoolColumns, read_columns
 from selectit.selection.strategy import ShareStrategy, needed_arms, strategy_of
 
 
@@ -53,5 +54,7 @@ def _check_size(recipe: Recipe, row: ArmPoint, num_rows: int, num_usable: int) -
 def _check_files(row: ArmPoint, columns: PoolColumns) -> None:
     """Raises: UserError, see `Strategy.preflight`; what needs prompts or models is checked before a run."""
     strategy, pool = strategy_of(row.config), row.config.pool
-    if not strategy.needs():
-        strategy.preflight(columns.candidates(SelectStage(pool=pool, select=strategy)))
+    if not strategy.all_needs():
+        candidates = columns.candidates(SelectStage(pool=pool, select=strategy))
+        strategy.preflight(candidates)
+        steps.check(strategy, candidates)

@@ -41,6 +41,8 @@ def map_locations(raw: Any, schema: type[BaseModel], strategies: Strategies, cha
             changed[key] = {dotted: _map_at(dotted, values, strategies, change) for dotted, values in value.items()}
         elif isinstance(key, str) and key in schema.model_fields:
             changed[key] = _map_field(value, schema, key, strategies, change)
+        elif "select" in schema.model_fields and (named := _named(raw, strategies)) and key in named.model_fields:
+            changed[key] = _map_field(value, named, key, strategies, change)  # a part of a mix
     return changed
 
 
@@ -65,10 +67,16 @@ def _map_field(value: Any, schema: type[BaseModel], key: str, strategies: Strate
 def _form(value: Any, forms: Sequence[type[Config]], strategies: Strategies) -> type[Config] | None:
     """Of a section with several forms, the named strategy's, else the one that has most of the keys that are given."""
     keys = set(value) if isinstance(value, dict) else set()
-    named = strategies.get(value["strategy"]) if "strategy" in keys and isinstance(value["strategy"], str) else None
+    named = _named(value, strategies)
     if named in forms:
         return named
     return max(forms, key=lambda form: len(form.model_fields.keys() & keys), default=None)
+
+
+def _named(section: Any, strategies: Strategies) -> type[Config] | None:
+    """The strategy that a section names."""
+    name = section.get("strategy") if isinstance(section, dict) else None
+    return strategies.get(name) if isinstance(name, str) else None
 
 
 def _map_at(dotted: Any, values: Any, strategies: Strategies, change: Change) -> Any:

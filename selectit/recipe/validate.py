@@ -52,6 +52,8 @@ def validate(
             location = [str(part) for part in fault["loc"]]
             if location[:2] == ["evaluate", "judge"]:
                 del location[2:3]  # which of its two forms it was read as
+            if location[:2] == ["select", "mix"] and location[3:4] == ["select"]:
+                del location[3:4]  # a part's strategy has its fields next to those of the part
             if location[:2] == ["select", "diversify"] and len(location) > 3:
                 del location[2:3]  # the name of its method
             text = _sentence(fault, location, schema, named, strategies)

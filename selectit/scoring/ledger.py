@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ MERGED_PARTS = 32
 """So many parts of one size become one: a run of days leaves some dozen files behind, not a hundred thousand."""
 JOIN_RECORDS = 2**17
 """So many records, and one row group, are in memory at a time while records are joined to rows."""
+JOIN_BYTES = 2**27
+"""The same of records with vectors, which are columns of bytes of one length: fewer where these would be more."""
 DIGEST_BYTES = 16
 SCHEMA = pa.schema(
     [
@@ -106,8 +108,7 @@ class LedgerWriter:
 
     def flush(self) -> None:
         if self._records:
-            names = [field.name for field in fields(self._records[0])]
-            columns = {name: [getattr(record, name) for record in self._records] for name in names}
+            columns = {name: [getattr(record, name) for record in self._records] for name in self._schema.names}
             table = pa.Table.from_pydict(columns, self._schema)
             _write(iter([table]), self._schema, _Part.path_of(self._parts, self._number, self._number))
             self._number += 1
@@ -122,26 +123,48 @@ class LedgerWriter:
             if len(newest) < MERGED_PARTS or len({part.last - part.first for part in newest}) > 1:
                 return
             merged = _Part.path_of(self._parts, newest[0].first, newest[-1].last)
-            _write(_tables([part.path for part in newest], self._schema.names), self._schema, merged)
+            tables = _tables([part.path for part in newest], self._schema.names, at_once(self._schema))
+            _write(tables, self._schema, merged)
             _drop_merged(self._parts)
 
-    def finish(self, row_ids: pa.Array) -> Path:
-        """Write `ledger.parquet`, prompt by prompt in the order of the row ids. The parts stay until `drop_parts`."""
+    def finish(self, row_ids: pa.Array, schema: pa.Schema | None = None) -> Path:
+        """Write `ledger.parquet`, prompt by prompt in the order of the row ids. The parts stay until `drop_parts`.
+
+        Args: schema: the columns that it is to have; None: all of them.
+        """
         key = self._schema.names[:2]
         self.flush()
         paths = _all_parts(self._out)
         groups = {group for table in _tables(paths, key[1:]) for group in compute.unique(table[key[1]]).to_pylist()}
         path = self._out / LEDGER
-        with contextlib.ExitStack() as opened:
-            parts = [opened.enter_context(parquet.ParquetFile(part)) for part in paths]
-            tables = (
-                _picked(parts, self._schema, places[start : start + JOIN_RECORDS])
-                for group in sorted(groups)
-                for places in [_places(paths, key, group, row_ids)]
-                for start in range(0, len(places), JOIN_RECORDS)
-            )
-            _write(tables, self._schema, path)
+        tables = (
+            table
+            for group in sorted(groups)
+            for _, table in in_order(self._out, schema or self._schema, row_ids, group)
+        )
+        _write(tables, schema or self._schema, path)
         return path
+
+
+def in_order(out: Path, schema: pa.Schema, row_ids: pa.Array, group: Any) -> Iterator[tuple[np.ndarray, pa.Table]]:
+    """The records of one group in the order of the row ids, `at_once` rows at a time.
+
+    Args:    schema: the columns that are wanted, the key first.
+    Returns: of each part the rows that have a record, as positions in `row_ids`, and their records.
+    """
+    paths, step = _all_parts(out), at_once(schema)
+    places = _places(paths, schema.names[:2], group, row_ids)
+    with contextlib.ExitStack() as opened:
+        parts = [opened.enter_context(parquet.ParquetFile(part)) for part in paths]
+        for start in range(0, len(places), step):
+            own = places[start : start + step]
+            yield start + np.flatnonzero(own >= 0), _picked(parts, schema, own)
+
+
+def at_once(schema: pa.Schema) -> int:
+    """Records that are in memory together."""
+    width = sum(one.type.byte_width for one in schema if pa.types.is_fixed_size_binary(one.type))
+    return max(1, min(JOIN_RECORDS, JOIN_BYTES // max(width, 1)))
 
 
 def recorded(out: Path, schema: pa.Schema, row_ids: pa.Array, groups: Sequence[Any]) -> np.ndarray:
@@ -172,14 +195,15 @@ def drop_parts(out: Path) -> None:
     shutil.rmtree(out / PARTS)
 
 
-def _tables(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """All records in order; at most 2 * JOIN_RECORDS of them at a time."""
+def _tables(paths: Sequence[Path], columns: Sequence[str], step: int | None = None) -> Iterator[pa.Table]:
+    """All records in order; at most 2 * `step` of them at a time, JOIN_RECORDS without it."""
+    step = step or JOIN_RECORDS
     held: list[pa.RecordBatch] = []
     for path in paths:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(JOIN_RECORDS, columns=list(columns)):
+            for batch in file.iter_batches(step, columns=list(columns)):
                 held.append(batch)
-                if sum(map(len, held)) >= JOIN_RECORDS:
+                if sum(map(len, held)) >= step:
                     yield pa.Table.from_batches(held)
                     held = []
     if held:
@@ -215,14 +239,23 @@ def _picked(parts: Sequence[parquet.ParquetFile], schema: pa.Schema, places: np.
             size = part.metadata.row_group(number).num_rows
             start, end = np.searchsorted(wanted, [num_records, num_records + size])
             if start < end:
-                tables.append(part.read_row_group(number).take(pa.array(wanted[start:end] - num_records)))
+                group = part.read_row_group(number, columns=schema.names)
+                tables.append(group.take(pa.array(wanted[start:end] - num_records)))
             num_records += size
     return pa.concat_tables(tables).take(pa.array(np.searchsorted(wanted, places)))
 
 
 def _write(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> None:
-    """One row group or more for each table; the file is put in place whole."""
-    with whole_file(path) as part, parquet.ParquetWriter(part, schema) as writer:
+    """One row group or more for each table; the file is put in place whole. Vectors are written as they are: no two
+    are equal, and numbers of a model do not compress.
+    """
+    plain = [
+        one.name for one in schema if pa.types.is_fixed_size_binary(one.type) and one.type.byte_width > DIGEST_BYTES
+    ]
+    others = [name for name in schema.names if name not in plain]
+    how: dict[str, Any] = {"compression": {name: "NONE" if name in plain else "SNAPPY" for name in schema.names}}
+    how |= {"use_dictionary": others, "write_statistics": others}
+    with whole_file(path) as part, parquet.ParquetWriter(part, schema, **(how if plain else {})) as writer:
         for table in tables:
             writer.write_table(table)
 

@@ -1,6 +1,8 @@
-"""The losses stage: one model over one pool, the loss of every response, given its instruction or alone.
+"""The losses stage: one model over one pool, the loss of every response, given its instruction or alone, and what else
+is asked of the same forward pass: entropies, and a vector of each row.
 
-Reads the pool and the model; writes ledger.parquet and losses.json. Goes on where a killed run was.
+Reads the pool and the model; writes ledger.parquet, the matrices of the vectors, and losses.json. Goes on where a
+killed run was.
 """
 
 from __future__ import annotations
@@ -20,15 +22,18 @@ from selectit.inference.batch import LossText
 from selectit.inference.load import load_skeleton, load_tokenizer, refuse_ids_beyond_embedding
 from selectit.inference.loaded import LoadedRater
 from selectit.inference.quantised import check_quantization
-from selectit.inference.token_rater import loss, make_token_rater
+from selectit.inference.token_rater import Quantity, entropy, loss, make_token_rater
 from selectit.scoring.ledger import drop_parts, value_counts
-from selectit.scoring.loss_ledger import NOT_FINITE, SCHEMA, LossRecord
+from selectit.scoring.loss_ledger import NOT_FINITE, LossRecord, schema_of, schema_of_parts, write_features
 from selectit.scoring.loss_texts import index_losses, loss_batches, loss_texts
 from selectit.scoring.notes import READ_ALONE, failures_text
 from selectit.scoring.work import ShareTask, WorkDone, done_elsewhere, finish, working
 from selectit.store.names import LOSSES_RECORD
 from selectit.templates.form import load_form
 from selectit.tracking import Tracker
+
+QUANTITIES: dict[str, Quantity] = {"loss": loss, "entropy": entropy}
+"""What is a number of every token."""
 
 
 class LossJob:
@@ -38,10 +43,9 @@ class LossJob:
         response, or a tokenizer that is not the model's.
     """
 
-    schema = SCHEMA
-
-    def __init__(self, config: LossStage) -> None:
-        self.config = config
+    def __init__(self, config: LossStage, tuned: Path | None = None) -> None:
+        """Args: tuned: the folder of a finished training, whose model reads in place of its base."""
+        self.config, self._tuned = config, tuned
         self.index = index_losses(config.pool)
         if not self.index.num_usable:
             raise UserError(
@@ -50,15 +54,20 @@ class LossJob:
         self.tokenizer = load_tokenizer(config.model)
         load_form(config.template, self.tokenizer)
         self.groups = (config.text,)
-        refuse_ids_beyond_embedding(self.tokenizer, load_skeleton(config.model), self._all_ids())
+        skeleton = load_skeleton(config.model)
+        refuse_ids_beyond_embedding(self.tokenizer, skeleton, self._all_ids())
+        self.per_token = tuple(name for name in config.quantities if name in QUANTITIES)
+        self.width = width_of_states(skeleton)
+        self.schema = schema_of_parts(config.quantities, config.poolings, self.width)
 
     def _all_ids(self) -> Iterator[np.ndarray]:
         for groups in self.index.groups(np.zeros(self.index.num_rows, dtype=bool)):
             yield from (text.ids for text in loss_texts(self.tokenizer, self.config, groups))
 
     def load(self, num_processes: int | None) -> LoadedRater:
-        make = functools.partial(make_token_rater, quantities=(loss,))
-        return LoadedRater(self.config.model, make, num_processes, self.config.quantization)
+        quantities = tuple(QUANTITIES[name] for name in self.per_token)
+        make = functools.partial(make_token_rater, quantities=quantities, poolings=self.config.poolings)
+        return LoadedRater(self.config.model, make, num_processes, self.config.quantization, self._tuned)
 
 
 def preflight(config: LossStage) -> None:
@@ -68,17 +77,21 @@ def preflight(config: LossStage) -> None:
 
 
 def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Tracker) -> dict[str, Any]:
-    """Returns: number of rows, losses, failures and truncated rows, mean loss of a row's response token, speed.
+    """Args:    inputs: {} for the model as it is, or {"model": a finetune artifact}.
+    Returns: number of rows, losses, failures and truncated rows, mean loss of a row's response token, speed.
     Raises:  NotRun where the processes are started by hand and have not done it all.
     """
-    job = LossJob(config)
+    tuned = inputs["model"].resolve() if "model" in inputs else None
+    job = LossJob(config, tuned)
     index = job.index
-    task = ShareTask(stage=config, out=out.resolve())
+    task = ShareTask(stage=config, out=out.resolve(), tuned=tuned)
     if config.launcher == "external":
         done = done_elsewhere(job, task)
     else:
         done = take_losses(job, task, tracker, config.num_processes)
-    ledger, work = finish(job, out, done)
+    ledger, work = finish(job, out, done, schema_of(config.quantities))
+    for pooling in config.poolings:
+        write_features(out, pooling, config.text, index.row_ids, job.schema)
     facts = work.facts
     table = parquet.read_table(ledger, columns=["response_loss", "num_tokens", "truncated", "failure"])
 
@@ -98,6 +111,7 @@ def run(config: LossStage, inputs: Mapping[str, Path], out: Path, tracker: Track
     details = {
         "text": config.text,
         "template": config.template,
+        "quantities": list(config.quantities),
         **work.describe(),
         "max_length": config.max_length,
         "failures": dict(failures),
@@ -128,29 +142,42 @@ def take_losses(
         [done], rater = work.done, work.rater
         step(int((done & work.mine).sum()))
         pending = loss_batches(job.tokenizer, config, index, done, work.batch_tokens, rater.pads, work.share)
-        for batch, sums in rater.rate(rater.plan(pending)):
-            records = [r for text, own in zip(batch.items, sums, strict=True) for r in _records(config, text, own)]
+        for batch, numbers in rater.rate(rater.plan(pending)):
+            records = [r for text, own in zip(batch.items, numbers, strict=True) for r in _records(job, text, own)]
             work.writer.add(records)
             work.num_tokens += sum(record.num_tokens for record in records)
             step(len(records))
     return work.record
 
 
-def _records(config: LossStage, text: Any, sums: np.ndarray) -> list[LossRecord]:
+def _records(job: LossJob, text: Any, numbers: np.ndarray) -> list[LossRecord]:
+    """Args: numbers: what the rater gives of the text."""
     assert isinstance(text, LossText)
-    num_scored = int(text.scored.sum())
-    response, full = float(sums[0]) / max(num_scored, 1), float(sums[1]) / max(len(text.ids) - 1, 1)
-    failure = text.failure if num_scored == 0 else None if np.isfinite(sums).all() else NOT_FINITE
+    config = job.config
+    num_scored, num_sums = int(text.scored.sum()), 2 * len(job.per_token)
+    failure = text.failure if num_scored == 0 else None if np.isfinite(numbers).all() else NOT_FINITE
+    kept: dict[str, Any] = {"response_loss": None, "full_loss": None}
+    if failure is None:
+        means = numbers[:num_sums].reshape(-1, 2) / [num_scored, max(len(text.ids) - 1, 1)]
+        for name, (response, full) in zip(job.per_token, means.tolist(), strict=True):
+            kept |= {f"response_{name}": response, f"full_{name}": full}
+        vectors = numbers[num_sums:].astype("<f4").reshape(len(config.poolings), job.width)
+        kept |= {name: own.tobytes() for name, own in zip(config.poolings, vectors, strict=True)}
     return [
         LossRecord(
             row_id,
             config.text,
-            response_loss=None if failure else response,
             num_response_tokens=num_scored,
-            full_loss=None if failure else full,
             num_tokens=len(text.ids),
             truncated=text.truncated,
             failure=failure,
+            **kept,
         )
         for row_id, _ in text.keys
     ]
+
+
+def width_of_states(model: Any) -> int:
+    """Of the last hidden states, as the output head takes them."""
+    head = model.get_output_embeddings()
+    return int(model.config.get_text_config().hidden_size if head is None else head.weight.shape[-1])

@@ -91,7 +91,7 @@ def main(file: Path) -> None:
     if isinstance(task.stage, ScoreStage):
         done = rate(Rating(task.stage), task, tracker, wanted, share)
     else:
-        done = take_losses(LossJob(task.stage), task, tracker, wanted, share)
+        done = take_losses(LossJob(task.stage, task.tuned), task, tracker, wanted, share)
     console.print(
         f"share {place.rank + 1} of {place.world_size}: {done.num_tokens:,} tokens in {done.seconds:.1f} s, "
         f"{done.facts.dtype} on {done.facts.device}",

@@ -38,6 +38,8 @@ class ShareTask(Config):
     stage: ScoreStage | LossStage
     out: Path
     """The stage's folder."""
+    tuned: Path | None = None
+    """Of losses of another arm's model: the folder of its training."""
     earlier: tuple[Path, ...] = ()
     """Finished score artifacts whose ratings may be reused."""
 
@@ -140,14 +142,16 @@ def working(job: Job, out: Path, num_processes: int | None, share: tuple[int, in
     _write_process(out, name, work.record)
 
 
-def finish(job: Job, out: Path, done: WorkDone) -> tuple[Path, WorkDone]:
-    """Args: done: what was computed with. Returns: the finished ledger, and the same with all raters named."""
+def finish(job: Job, out: Path, done: WorkDone, schema: pa.Schema | None = None) -> tuple[Path, WorkDone]:
+    """Args:    done: what was computed with; schema: columns of the finished ledger, all of the job's without it.
+    Returns: the finished ledger, and the same with all raters named.
+    """
     processes = _read_processes(out)
     for other, its in processes.items():  # again, for processes that began at the same moment
         _refuse_another_kind(done.facts, its.facts, out / PARTS / other)
     raters = sorted({its.facts.rater for its in processes.values()})
     done = done.model_copy(update={"facts": replace(done.facts, rater=" and ".join(raters))})
-    return LedgerWriter(out, job.schema).finish(job.index.row_ids), done
+    return LedgerWriter(out, job.schema).finish(job.index.row_ids, schema), done
 
 
 def done_elsewhere(job: Job, task: ShareTask) -> WorkDone:

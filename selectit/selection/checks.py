@@ -41,6 +41,8 @@ def reasons(strategy: Strategy, unusable: Sequence[str | None], scored: Scored) 
                     f"strategy {strategy.strategy}: {name} gives row {at} the reason {reason!r:.40}; it must be one "
                     "word, such as too_few_letters"
                 )
+    if not scored.left_out and not scored.failures:
+        return list(unusable), set()
     found = [scored.left_out.get(at) or failure or scored.failures.get(at) for at, failure in enumerate(unusable)]
     return found, {*scored.left_out.values()}
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
+import pyarrow as pa
 
-from selectit.data.pool import Row
-from selectit.data.row_ids import uniform_number
+from selectit.data.row_ids import uniform_numbers
 from selectit.errors import UserError
 
 
-def random_scores(rows: Iterable[Row], seed: int, strategy: str) -> np.ndarray:
+def random_scores(row_ids: pa.Array, seed: int, strategy: str) -> np.ndarray:
     """A uniform number per strategy, seed and row id, from sha256.
 
     The same row has the same number in any order of the pool, on any platform and library version, and at a
@@ -19,7 +17,7 @@ def random_scores(rows: Iterable[Row], seed: int, strategy: str) -> np.ndarray:
 
     Returns: float64 [num_rows] in [0, 1).
     """
-    return np.fromiter((uniform_number(strategy, seed, row.row_id) for row in rows), dtype=float)
+    return uniform_numbers(strategy, seed, row_ids.to_numpy(zero_copy_only=False).tolist())
 
 
 def ranking(scores: np.ndarray) -> list[int]:

@@ -57,7 +57,7 @@ class Strategies(Mapping[str, type[Strategy]]):
             raise ValueError(self.broken.get(str(name), why))
         schema = self[name]
         return (
-            as_written(schema, dict(raw))
+            as_written(schema, dict(raw), self.context)
             if schema.source is None
             else read_outside(schema, dict(raw), source_text(schema))
         )

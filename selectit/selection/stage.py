@@ -6,29 +6,27 @@ messages.jsonl for training, scores.jsonl with one line per row of the pool, and
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from selectit.config import PoolConfig, SelectStage
-from selectit.data.jsonl import write_jsonl
-from selectit.data.pool import iter_pool, write_rows
+from selectit.config import SelectStage
+from selectit.data.duplicates import KINDS as DUPLICATES
+from selectit.data.pool import write_subset
 from selectit.selection import steps
 from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
+from selectit.selection.columns import read_columns
+from selectit.selection.message_lines import write_messages
 from selectit.selection.ranking import ranking
-from selectit.selection.strategy import Candidates, json_number, strategy_of
+from selectit.selection.score_lines import write_scores
+from selectit.selection.strategy import strategy_of
 from selectit.selection.ties import tie_lines, ties_of
 from selectit.store.names import MESSAGES_FILE, SCORES_FILE, SELECTION_FILE
 from selectit.tracking import Tracker
-
-CHUNK_ROWS = 4096
 
 
 def preflight(config: SelectStage) -> None:
@@ -48,6 +46,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     pool, num_rows = columns.candidates(config, inputs), len(columns.row_ids)
     scored = strategy.scores(pool)
     failures, left_out = reasons(strategy, columns.failures, scored)
+    left_out |= {*DUPLICATES.values()} & {*columns.failures}
     for at, why in steps.without_what_is_read(strategy, pool).items():
         failures[at] = failures[at] or why
     scores = scores_of(strategy, scored, failures)
@@ -62,34 +61,9 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     rank[taken.positions] = np.arange(1, num_rows + 1)
     selected = rank <= taken.count
     ties = ties_of(scores, selected) if strategy.score_name() is not None and not taken.record else {}
-    details = scored.details or (lambda at: {})
-
-    def with_details(at: int) -> dict[str, Any]:
-        line = {
-            "row": at,
-            "row_id": columns.row_ids[at].as_py(),
-            "score": json_number(scores[at]),
-            "rank": int(rank[at]),
-            "selected": bool(selected[at]),
-            "failure": failures[at],
-            "response_chars": int(columns.response_chars[at]),
-        }
-        return {**line, **plain(strategy, line, details(at), SCORES_FILE)}
-
-    path = write_rows(config.pool, (row for row in iter_pool(config.pool) if selected[row.index]), out)
-    write_jsonl(
-        out / MESSAGES_FILE,
-        (
-            {
-                "row_id": row.row_id,
-                "messages": list(row.messages),
-                **({"score": float(scores[row.index])} if config.keeps_scores else {}),
-            }
-            for row in iter_pool(config.pool)
-            if selected[row.index]
-        ),
-    )
-    write_jsonl(out / SCORES_FILE, map(with_details, range(num_rows)))
+    path = write_subset(config.pool, selected, out)
+    write_messages(out / MESSAGES_FILE, config.pool, selected, scores if config.keeps_scores else None)
+    write_scores(out / SCORES_FILE, strategy, columns, scores, rank, selected, failures, scored.details)
     summary = {
         "num_rows": num_rows,
         "num_selected": taken.count,
@@ -113,37 +87,3 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
     tracker.histogram("select/score", scores[np.isfinite(scores)])
     tracker.artifact(f"subset-{out.name}", "dataset", path, out / SCORES_FILE)
     return summary
-
-
-@dataclass(frozen=True)
-class PoolColumns:
-    """What is kept of a pool while rows are chosen from it; all in its order."""
-
-    row_ids: pa.Array
-    """Text [num_rows]."""
-    failures: Sequence[str | None]
-    """Why rows cannot be selected."""
-    response_chars: np.ndarray
-    """int64 [num_rows], characters of the responses."""
-    strata: pa.Array | None
-    """Text [num_rows], see `Candidates.strata`."""
-
-    def candidates(self, config: SelectStage, inputs: Mapping[str, Path] | None = None) -> Candidates:
-        return Candidates(config, self.row_ids, tuple(self.failures), inputs or {}, self.strata)
-
-
-def read_columns(pool: PoolConfig) -> PoolColumns:
-    """Raises: UserError, as `iter_pool`."""
-    row_ids, failures, response_chars, strata = [], [], [], []
-    rows = iter_pool(pool)
-    while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
-        row_ids.append(pa.array([row.row_id for row in chunk], pa.string()))
-        failures += [row.failure for row in chunk]
-        response_chars.append(np.array([len(row.response) for row in chunk], dtype=np.int64))
-        strata.append(pa.array([row.stratum for row in chunk], pa.string()))
-    return PoolColumns(
-        pa.concat_arrays(row_ids),
-        failures,
-        np.concatenate(response_chars),
-        None if pool.stratify_by is None else pa.concat_arrays(strata),
-    )

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selectit.selection.diversity.methods import NEAR_DUPLICATE, AfterScores, ByVectors
+from selectit.selection.diversity.methods import NEAR_DUPLICATE, OF_STEP, AfterScores, ByVectors
 from selectit.selection.quotas import apportioned
 from selectit.selection.ranking import random_scores
 from selectit.selection.strategy import Candidates, RatioStrategy, Strategy
-from selectit.selection.vectors import opened, rows_with_vectors, without_vector
+from selectit.selection.vectors import check as check_file
+from selectit.selection.vectors import rows_with_vectors, without_vector
 
 STRATUM_FULL = "stratum_full"
 MOST_STRATA = 12
@@ -42,13 +43,13 @@ def step_of(strategy: Strategy) -> ByVectors | None:
 def check(strategy: Strategy, pool: Candidates) -> None:
     """Raises: UserError for vectors that are not those of the pool; nothing has run yet."""
     if (step := step_of(strategy)) is not None:
-        opened(step, len(pool))
+        check_file(step, len(pool))
 
 
 def without_what_is_read(strategy: Strategy, pool: Candidates) -> dict[int, str]:
     """Position -> why a usable row lacks what a step reads of it."""
     step = step_of(strategy)
-    return {} if step is None else without_vector(step, pool)
+    return {} if step is None else without_vector(step, pool, OF_STEP)
 
 
 def taken(
@@ -76,8 +77,8 @@ def _diverse(
 ) -> Order:
     assert isinstance(step, AfterScores)
     among = order[: step.among(num_eligible, count)]
-    numbers = random_scores(pool.rows(), pool.stage.seed or 0, f"diversify {name}")
-    found = step.take(rows_with_vectors(step, pool, among, scores, numbers), count)
+    numbers = random_scores(pool.row_ids, pool.stage.seed or 0, f"diversify {name}")
+    found = step.take(rows_with_vectors(step, pool, OF_STEP, among, scores, numbers), count)
     first = among[found.order]
     dropped = dict.fromkeys(among[found.dropped].tolist(), NEAR_DUPLICATE)
     return Order(_first(first, order), len(first), dropped, {"diversify": dict(found.record)})

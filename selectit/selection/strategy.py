@@ -15,12 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as compute
 from pydantic import model_validator
 
-from selectit.config import ArmConfig, NeedsArm, Ratio, SelectFields, SelectStage
+from selectit.config import (
+    ArmConfig,
+    Need,
+    NeedsArm,
+    NeedsFeatures,
+    NeedsLosses,
+    NeedsModelOfArm,
+    Ratio,
+    SelectFields,
+    SelectStage,
+)
 from selectit.data.jsonl import iter_jsonl
 from selectit.data.pool import Row, iter_pool
 from selectit.errors import UserError
-from selectit.scoring.loss_ledger import Losses, read_losses
-from selectit.selection.diversity.methods import Diversify
+from selectit.scoring.loss_ledger import Losses, read_features, read_losses
+from selectit.selection.diversity.methods import OF_STEP, Diversify
 from selectit.selection.ranking import num_selected
 from selectit.store.names import LEDGER, MESSAGES_FILE
 
@@ -61,6 +71,8 @@ class Candidates:
     strata: pa.Array | None = None
     """Text [num_rows], the values of the column `pool.stratify_by`; null for rows that can never be selected. None: the
     pool names no such column."""
+    asked: tuple[Need, ...] | None = None
+    """What `inputs` was asked for by; None: by the stage's strategy."""
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -94,6 +106,16 @@ class Candidates:
         if name not in self.inputs:
             raise UserError(self._not_asked(f"losses({name!r})", f"NeedsLosses({name!r}, ...)"))
         return read_losses(self.inputs[name] / LEDGER, self.row_ids)
+
+    def features(self, name: str) -> np.ndarray:
+        """Those that were asked for under this name: float32 [num_rows, width], memory-mapped, NaN for a row that has
+        none; `losses(name)` has the reason.
+        """
+        needs = self.stage.select.all_needs() if self.asked is None else self.asked
+        asked = [need for need in needs if isinstance(need, NeedsFeatures) and need.name == name]
+        if not asked or name not in self.inputs:
+            raise UserError(self._not_asked(f"features({name!r})", f"NeedsFeatures({name!r}, ...)"))
+        return read_features(self.inputs[name], asked[0].pooling, self.row_ids)
 
     def taken_by(self, name: str) -> np.ndarray:
         """bool [num_rows], the rows that the arm selected which this field names."""
@@ -234,6 +256,9 @@ class RatioStrategy(ShareStrategy):
             raise ValueError("stratify and diversify both decide which rows of high scores are taken; give one of them")
         return self
 
+    def all_needs(self) -> tuple[Need, ...]:
+        return (*self.needs(), *(() if self.diversify is None else self.diversify.reads(OF_STEP)))
+
     @property
     def has_seed(self) -> bool:
         return self.draws or (self.diversify is not None and self.diversify.draws)
@@ -247,7 +272,13 @@ def strategy_of(holder: ArmConfig | SelectStage) -> Strategy:
 
 def needed_arms(holder: ArmConfig) -> list[NeedsArm]:
     """The other arms whose subsets an arm's strategy reads."""
-    return [need for need in holder.select.needs() if isinstance(need, NeedsArm)]
+    return [need for need in holder.select.all_needs() if isinstance(need, NeedsArm)]
+
+
+def models_read(select: SelectFields) -> list[NeedsModelOfArm]:
+    """The other arms whose trained models a strategy reads with, each once."""
+    found = [need.model_of if isinstance(need, NeedsLosses) else need for need in select.all_needs()]
+    return list(dict.fromkeys(need for need in found if isinstance(need, NeedsModelOfArm)))
 
 
 def json_number(value: float) -> float | None:

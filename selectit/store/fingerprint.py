@@ -7,9 +7,6 @@ stands at its default. A value without a stable form is refused.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -29,116 +26,14 @@ from selectit.config import (
 from selectit.config.inputs import root_of_pattern
 from selectit.config.schema import Contents
 from selectit.data.fetch import ensure
-from selectit.data.whole_files import write_whole
+from selectit.data.hashes import Hasher, canonical_json, digest
 from selectit.errors import UserError
 from selectit.store.first_fields import FIRST_FIELDS, LATER_DEFAULTS
 
-CHECKPOINT_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py", ".tiktoken")
 T = TypeVar("T", bound=Config)
 COMMIT = re.compile(r"[0-9a-f]{40}")
-MEMORY_BEGINS = '{\n"'
 PLUGIN = "plugin"
 """Key of an identity: content of the plugin whose code a part is. No field has this name."""
-NUM_TIMES_AND_SIZES = 4
-"""Of a file that is remembered, behind its path in the key."""
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no blanks.
-
-    Raises: TypeError for a value whose text could change between runs (sets, objects, NaN).
-    """
-    return json.dumps(_stable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _stable(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise TypeError(f"{value} has no stable form")
-        return int(value) if value.is_integer() else value
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError(f"keys must be text: {list(value)}")
-        return {key: _stable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_stable(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no stable form: {value!r:.80}")
-
-
-def digest(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-class Hasher:
-    """Content hashes of files and folders, remembered by path, size, inode and the times of the last changes.
-
-    A copy that keeps the modification time of another file (`cp -p`, `rsync -t`) still has a change time of its own.
-
-    Args:   memory: the JSON file that keeps them between runs; weights of tens of GB are read once.
-    Raises: UserError where the file is not such a memory.
-    """
-
-    def __init__(self, memory: Path | None = None) -> None:
-        self._memory = memory
-        self._known: dict[str, str] = {}
-        if memory and memory.is_file():
-            if not is_memory(memory):
-                raise UserError(f"{memory} is there and does not hold this project's hashes; name another folder")
-            try:
-                self._known = json.loads(memory.read_text())
-            except json.JSONDecodeError:
-                memory.unlink()  # a torn cache is worth nothing and costs one more reading
-
-    def file(self, path: Path) -> str:
-        stat = path.stat()
-        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
-        if key not in self._known:
-            with path.open("rb") as f:
-                self._known[key] = hashlib.file_digest(f, "sha256").hexdigest()
-            self._remember()
-        return self._known[key]
-
-    def files(self, paths: list[Path], root: Path) -> str:
-        return digest({str(path.relative_to(root)): self.file(path) for path in sorted(paths)})
-
-    def checkpoint(self, path: Path) -> str:
-        """The files of a model folder that decide what it says; README, logs and hidden files do not count."""
-        return self.files([p for p in _visible_files(path) if p.suffix in CHECKPOINT_SUFFIXES], path)
-
-    def dataset(self, path: Path) -> str:
-        """Every file of a dataset folder but hidden ones."""
-        return self.files(_visible_files(path), path)
-
-    def _remember(self) -> None:
-        if self._memory is None:
-            return
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._memory, json.dumps(self._known, indent=0), shared=True)
-
-
-def is_memory(path: Path) -> bool:
-    """Whether a file holds hashes as `Hasher` keeps them, or what is left of them where it was torn; True: no file."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    try:
-        known = json.loads(text)
-    except json.JSONDecodeError:
-        left = text.strip("\0")  # what a power failure leaves
-        return left[: len(MEMORY_BEGINS)] == MEMORY_BEGINS[: len(left)]
-    return isinstance(known, dict) and all(
-        key.count("|") >= NUM_TIMES_AND_SIZES and isinstance(value, str) for key, value in known.items()
-    )
-
-
-def _visible_files(folder: Path) -> list[Path]:
-    files = (p for p in folder.rglob("*") if p.is_file())
-    return [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
 
 
 def identity(config: Config, hasher: Hasher) -> dict[str, Any]:

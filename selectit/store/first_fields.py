@@ -46,13 +46,21 @@ _FIRST_FIELDS = {
 }
 FIRST_FIELDS = {name: frozenset(fields.split()) for name, fields in _FIRST_FIELDS.items()}
 
-_LATER_OF_A_POOL: dict[str, Any] = {"name": None, "columns": None, "roles": None, "stratify_by": None, "ids": "column"}
+_LATER_OF_A_POOL: dict[str, Any] = {
+    "name": None,
+    "columns": None,
+    "roles": None,
+    "stratify_by": None,
+    "deduplicate": None,
+    "ids": "column",
+}
 LATER_DEFAULTS: dict[str, dict[str, Any]] = {
     "PoolConfig": _LATER_OF_A_POOL,
     "ValidationFile": _LATER_OF_A_POOL,
     "ReplayConfig": _LATER_OF_A_POOL,
     "ColumnsConfig": dict.fromkeys(("instruction", "response", "input", "conversation", "system", "history", "tools")),
     "RolesConfig": {"system": [], "user": [], "assistant": [], "tool": []},
+    "LossStage": {"quantities": ["loss"]},
     "GradeStage": {"kept_notes": []},
     "NamedTaskConfig": {
         "tasks": None, "items_per_task": None, "sample_seed": 1234, "draws": "each_task", "prompts": None,

@@ -8,8 +8,10 @@ from selectit.store.names import (
     ADAPTER_FOLDER,
     EPOCHS_FOLDER,
     ITEMS_FILE,
+    LAST_FILE,
     LEDGER,
     LOSSES_RECORD,
+    MEAN_FILE,
     MESSAGES_FILE,
     MODEL_FOLDER,
     RESULT_FILE,
@@ -17,6 +19,7 @@ from selectit.store.names import (
     SCORES_FILE,
     SELECTION_FILE,
     TRAINING_FILE,
+    WEIGHTED_MEAN_FILE,
 )
 
 
@@ -31,6 +34,7 @@ class Kind:
     """Offers `run(config, inputs, out, tracker) -> metrics`, and may offer `preflight(config)` and `release()`."""
     outputs: tuple[str, ...]
     content: tuple[str, ...]
+    """Those, and further files, that later stages read; what is not there adds nothing."""
     shown_metrics: tuple[str, ...]
     """Metrics that are printed when a stage is done."""
     read: tuple[str, ...] = ()
@@ -51,8 +55,8 @@ KINDS = {
         ),
         Kind(
             name="losses", version=2, module="selectit.scoring.loss_stage",
-            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER,),
-            shown_metrics=("num_losses", "num_failures", "mean_loss"),
+            outputs=(LEDGER, LOSSES_RECORD), content=(LEDGER, MEAN_FILE, WEIGHTED_MEAN_FILE, LAST_FILE),
+            shown_metrics=("num_losses", "num_failures", "mean_loss"), read=(MEAN_FILE, WEIGHTED_MEAN_FILE, LAST_FILE),
         ),
         Kind(
             name="select", version=2, module="selectit.selection.stage",

@@ -13,6 +13,8 @@ VERIFICATION = "verification.json"
 LEDGER = "ledger.parquet"
 SCORE_RECORD = "score.json"
 LOSSES_RECORD = "losses.json"
+MEAN_FILE, WEIGHTED_MEAN_FILE, LAST_FILE = "mean.npy", "weighted_mean.npy", "last.npy"
+"""Vectors of a losses artifact: float32 [rows of the pool, width], NaN where a row has none."""
 
 SCORES_FILE = "scores.jsonl"
 """One line per row of the pool."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from selectit.data.hashes import is_memory
 from selectit.errors import UserError
-from selectit.store.fingerprint import is_memory
 from selectit.store.kinds import KINDS
 from selectit.store.names import (
     ARTIFACTS_FOLDER,

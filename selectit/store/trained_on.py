@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,10 @@ from transformers.utils import cached_file
 from transformers.utils.hub import get_checkpoint_shard_files
 
 from selectit.config import Config, ModelConfig
+from selectit.data.hashes import user_hasher
 from selectit.errors import UserError
-from selectit.store.fingerprint import Hasher, digest, resolve_revision
-from selectit.store.names import ADAPTER_CONFIG, HASHES_FILE, TRAINED_ON_FILE
-from selectit.store.runs_folder import check_writable
+from selectit.store.fingerprint import digest, resolve_revision
+from selectit.store.names import ADAPTER_CONFIG, TRAINED_ON_FILE
 from selectit.templates import template_name
 from selectit.templates.form import Form
 
@@ -69,17 +67,6 @@ class TrainedOn(Config):
     form: TrainedForm
 
 
-@cache
-def _hasher() -> Hasher:
-    """Remembers hashes for all runs of this user: a file is read again once its size, times or inode change."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selectit"
-    try:
-        check_writable(folder)
-    except UserError:  # a read-only home on a compute node: hashes are computed once a process
-        return Hasher()
-    return Hasher(folder / HASHES_FILE)
-
-
 def identify_base(model: ModelConfig) -> Base:
     """Raises: UserError where the model's files are neither here nor on the hub."""
     config = _file(model, "config.json")
@@ -94,7 +81,7 @@ def identify_base(model: ModelConfig) -> Base:
     return Base(
         hub_id=None if is_here else model.path,
         revision=None if is_here else resolve_revision(model.path, model.revision, "model"),
-        weights_sha256=digest({path.name: _hasher().file(path) for path in files}),
+        weights_sha256=digest({path.name: user_hasher().file(path) for path in files}),
         config_sha256=digest({key: value for key, value in settings.items() if key not in NOT_OF_THE_MODEL}),
     )
 

@@ -156,6 +156,12 @@ def test_the_command_fetches_and_a_missing_file_names_it(hub, tmp_path):
         fetch_benchmark("gsm8", out)
 
 
+def test_an_unknown_name_is_found_before_anything_is_fetched(hub, tmp_path):
+    done = CliRunner().invoke(app, ["data", "fetch", "--benchmarks", "gsm8k, humanevl", "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, UserError) and "Did you mean 'humaneval'?" in str(done.exception)
+    assert not [*(tmp_path / "out").rglob("*")]
+
+
 def test_without_the_hub_the_error_states_where_to_run_it(tmp_path):
     with pytest.raises(UserError, match=r"gsm8k: the hub could not be read .*where there is internet"):
         fetch_benchmark("gsm8k", tmp_path)

@@ -60,4 +60,4 @@ def chosen_notes(subsets: Sequence[Subset]) -> list[str]:
 
 
 def reads_losses(subset: Subset) -> bool:
-    return any(isinstance(need, NeedsLosses) for need in subset.config.select.needs())
+    return any(isinstance(need, NeedsLosses) for need in subset.config.select.all_needs())

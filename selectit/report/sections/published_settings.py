@@ -124,10 +124,10 @@ def selection(number: PublishedNumber, ours: Ours) -> list[Setting]:
         found.append(Setting(f"select.{name}", UNKNOWN if is_arm else theirs, getattr(select, name)))
     ratio = 1.0 if select.takes_all else number.ratio
     found.append(Setting("ratio", _known(ratio), _ratio(ours)))
-    if any(isinstance(need, NeedsRatings | NeedsLosses) for need in select.needs()):
+    if any(isinstance(need, NeedsRatings | NeedsLosses) for need in select.all_needs()):
         found.append(_raters(number.raters, ours.raters))
         found += _others("score.", number.score, ours.config.score, NOT_RATING)
-    if any(isinstance(need, NeedsRatings) for need in select.needs()):
+    if any(isinstance(need, NeedsRatings) for need in select.all_needs()):
         found.append(_rating_prompts(number.rating_prompts, config.score.rating_prompts))
     return found
 

@@ -135,7 +135,7 @@ def _rating_prompts(plan: Plan) -> list[str]:
     """One sentence per rating-prompt file: own wording, or a named file with its sha256."""
     users: dict[str, dict[str, None]] = {}
     for row in plan.rows:
-        is_rated = any(isinstance(need, NeedsRatings) for need in row.config.select.needs())
+        is_rated = any(isinstance(need, NeedsRatings) for need in row.config.select.all_needs())
         if is_rated and trains(row.config.finetune):
             users.setdefault(row.config.score.rating_prompts, {})[row.label] = None
     sentences = []

@@ -102,7 +102,7 @@ def draws_subset(config: ArmConfig) -> bool:
     """Whether another selection seed selects other rows: it draws them, or the prompt that they are rated with."""
     strategy = strategy_of(config)
     return strategy.has_seed or any(
-        isinstance(need, NeedsRatings) and need.num_prompts is None for need in strategy.needs()
+        isinstance(need, NeedsRatings) and need.num_prompts is None for need in strategy.all_needs()
     )
 
 

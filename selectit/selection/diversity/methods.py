@@ -13,13 +13,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from selectit.config import FileLocation, GrownConfig
+from selectit.config import FileLocation, GrownConfig, Need, NeedsFeatures, SelectTemplate
+from selectit.config.losses import Pooling
 from selectit.errors import UserError
 from selectit.selection.diversity.cosine_filter import cosine_filter
 from selectit.selection.diversity.facility_location import facility_location
 from selectit.selection.diversity.k_center import k_center
 from selectit.selection.diversity.kmeans_quota import equal_quota, kmeans_labels, released_quota, weighted_order
 
+ALONE, OF_STEP = "vectors", "vectors_of_step"
+"""Under which name a strategy of its own, and a step, reads the model's vectors."""
 NEAR_DUPLICATE = "near_duplicate"
 MOST_OF_EXP = 690
 """Scores above it have no exp in float64 that can be summed."""
@@ -63,8 +66,18 @@ class ByVectors(GrownConfig):
     draws: ClassVar[bool] = False
     """What it takes depends on the selection seed."""
 
-    path: FileLocation
-    """.npy file with a vector for each row of the pool, in its order: [num_rows, width]."""
+    later_defaults: ClassVar[Mapping[str, Any]] = {"pooling": "last", "template": "training"}
+
+    path: FileLocation | None = None
+    """.npy file with a vector for each row of the pool, in its order: [num_rows, width]; null: the model's states."""
+    pooling: Pooling = "last"
+    """Of the model's last hidden states of a row: the last token's, their mean, or their mean weighted by position."""
+    template: SelectTemplate = "training"
+    """The form in which the model reads a row; training: that of `finetune.template`."""
+
+    def reads(self, name: str) -> tuple[Need, ...]:
+        """What must be computed before, under a name."""
+        return () if self.path is not None else (NeedsFeatures(name, template=self.template, pooling=self.pooling),)
 
     @property
     def may_take_fewer(self) -> bool:

@@ -20,7 +20,7 @@ class RandomSelect(RatioStrategy):
         return None
 
     def scores(self, pool: Candidates) -> Scored:
-        return Scored(random_scores(pool.rows(), pool.seed, self.strategy))
+        return Scored(random_scores(pool.row_ids, pool.seed, self.strategy))
 
     def sentence(self, arm: ArmConfig) -> str:
         return "uniform without replacement"

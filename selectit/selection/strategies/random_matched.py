@@ -32,7 +32,7 @@ class RandomMatchedSelect(Length, Strategy):
 
     def scores(self, pool: Candidates) -> Scored:
         """Random numbers; rows of a bin that is full are left out, so that exactly the others are taken."""
-        drawn = random_scores(pool.rows(), pool.seed, self.strategy)
+        drawn = random_scores(pool.row_ids, pool.seed, self.strategy)
         chosen = matched(drawn, self.lengths(pool), pool.usable, pool.taken_by("match"), self.num_bins)
         return Scored(drawn, left_out=dict.fromkeys(np.flatnonzero(pool.usable & ~chosen).tolist(), BIN_FULL))
 

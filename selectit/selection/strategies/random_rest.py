@@ -28,7 +28,7 @@ class RandomRestSelect(RatioStrategy):
 
     def scores(self, pool: Candidates) -> Scored:
         taken = np.flatnonzero(pool.taken_by("rest_of")).tolist()
-        drawn = random_scores(pool.rows(), pool.seed, self.strategy)
+        drawn = random_scores(pool.row_ids, pool.seed, self.strategy)
         return Scored(drawn, left_out=dict.fromkeys(taken, TAKEN))
 
     def sentence(self, arm: ArmConfig) -> str:
