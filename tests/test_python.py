@@ -149,7 +149,7 @@ def test_the_error_of_a_stage_is_raised_as_it_is(small_pool, tmp_path, temporary
         raise Broken("a fault of a library")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Broken, match="a fault of a library"):
-        patch.setattr("selectit.selection.stage.write_rows", broken)
+        patch.setattr("selectit.selection.stage.run", broken)
         selectit.select(small_pool, "random", ratio=0.5)
     assert [*temporary.iterdir()] == [] and capfd.readouterr() == ("", "")
 
