@@ -30,3 +30,10 @@ def failures_of(losses: Losses) -> dict[int, str]:
 def refuse_nothing(values: np.ndarray, folder: Path) -> None:
     if not np.isfinite(values).any():
         raise UserError(f"no row of the pool has a loss; see {folder / LEDGER} for the reasons")
+
+
+def entropies_of(losses: Losses, folder: Path) -> np.ndarray:
+    """float64 [num_rows], mean entropy over the response tokens. Raises: UserError where no row has one."""
+    assert losses.response_entropy is not None, "NeedsLosses(..., entropy=True) asks for them"
+    refuse_nothing(losses.response_entropy, folder)
+    return losses.response_entropy

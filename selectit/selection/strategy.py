@@ -112,8 +112,10 @@ class Candidates:
         none; `losses(name)` has the reason.
         """
         needs = self.stage.select.all_needs() if self.asked is None else self.asked
-        [pooling] = [need.pooling for need in needs if isinstance(need, NeedsFeatures) and need.name == name]
-        return read_features(self.inputs[name], pooling, self.row_ids)
+        asked = [need for need in needs if isinstance(need, NeedsFeatures) and need.name == name]
+        if not asked or name not in self.inputs:
+            raise UserError(self._not_asked(f"features({name!r})", f"NeedsFeatures({name!r}, ...)"))
+        return read_features(self.inputs[name], asked[0].pooling, self.row_ids)
 
     def taken_by(self, name: str) -> np.ndarray:
         """bool [num_rows], the rows that the arm selected which this field names."""
