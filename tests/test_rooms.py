@@ -12,7 +12,7 @@ import pytest
 ROOMS = (
     "errors", "text", "environment", "secrets", "yaml_text", "config", "templates", "data", "store",
     "tracking", "inference", "statistics", "scoring", "selection", "finetune", "evaluate", "recipe", "plan", "cost",
-    "report", "run", "audit", "cli", "__main__",
+    "report", "run", "audit", "api", "cli", "__main__",
 )  # fmt: skip
 """The order in which they may be read: each imports from those before it only."""
 LOOSE_MODULES = 8

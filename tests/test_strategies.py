@@ -75,12 +75,15 @@ def test_each_strategy_that_ships_is_described_and_stands_in_a_module_of_its_own
 
 ALLOWED = {
     "selectit.recipe.load": {"full"},  # stands in an arm that trains nothing
-    "selectit.cli.evaluate_command": {"full"},  # the same
+    "selectit.api.subsets": {"selectit"},  # score gives its scores, and it is the default of select
     "selectit.cli.stage_commands": {"full", "selectit"},  # finetune takes all rows; score asks for ratings
     "selectit.cli.inspect_command": {"full"},  # reads a pool and chooses nothing
     "selectit.cli.losses_command": {"perplexity", "ifd"},  # which ask for the losses that the command takes
     "selectit.report.render.display_names": {"ifd"},  # how a row of that name is written in LaTeX
-    "selectit.cli.chosen_strategy": {"selectit"},  # what another arm is on the command line
+    "selectit.plan.lone_stages": {
+        "full",
+        "selectit",
+    },  # an arm that trains nothing; what another arm is without a recipe
 }
 """Module -> the strategies that it names."""
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selectit.config import ArmConfig, LocationMark, NeedsArm, NeedsLosses, NeedsRatings, NeedsTokenizer
+from selectit.config import ArmConfig, LocationMark
 from selectit.errors import UserError, did_you_mean
 from selectit.recipe.load import parse_overrides
 from selectit.recipe.locations import map_locations
-from selectit.selection.examples import example_needs
 from selectit.selection.registry import OF_YOUR_OWN, Strategies
-
-OTHER = "selectit"
-"""What stands for another arm, where a strategy reads one and no strategy is given for it."""
 
 
 def given_fields(strategies: Strategies, name: str, given: list[str], ratio: float | None) -> dict[str, Any]:
@@ -43,44 +39,6 @@ def given_fields(strategies: Strategies, name: str, given: list[str], ratio: flo
     return whole
 
 
-def others_of(
-    strategies: Strategies, fields: Mapping[str, Any], ratio: float | None
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The section, and the `select` section of each arm that its strategy reads, by the field that names it.
-
-    There are no arms here: such a field takes the name of a strategy or a section, as in
-    `--set 'rest_of={strategy: length, unit: words}'`; without it SelectIT is meant.
-
-    Raises: UserError for one that takes all rows or reads another arm itself, as a recipe refuses it.
-    """
-    section, others = dict(fields), {}
-    given = {name: value for name, value in fields.items() if not isinstance(value, Mapping)}
-    for need in example_needs(strategies[str(fields["strategy"])], given):
-        if isinstance(need, NeedsLosses) and need.model_of is not None:
-            raise UserError(
-                f"--strategy {fields['strategy']} reads with a model that another arm trains, and there are no arms "
-                "here; write it into a recipe (docs/recipes.md) and run `selectit run RECIPE`"
-            )
-        if isinstance(need, NeedsArm):
-            named = section.get(need.field, {})
-            other = {"strategy": OTHER, **(named if isinstance(named, dict) else {"strategy": named})}
-            name = str(other["strategy"])
-            if name in strategies and not _chooses_by_itself(strategies, name):
-                allowed = ", ".join(one for one in strategies if _chooses_by_itself(strategies, one))
-                raise UserError(
-                    f"--set {need.field}: strategy {name} takes all rows or reads another arm; allowed are {allowed}"
-                )
-            if ratio is not None and name in strategies.having("ratio"):
-                other = {"ratio": ratio, **other}
-            section[need.field], others[need.field] = name, other
-    return section, others
-
-
-def _chooses_by_itself(strategies: Strategies, name: str) -> bool:
-    schema = strategies[name]
-    return not schema.takes_all and not any(isinstance(need, NeedsArm) for need in example_needs(schema))
-
-
 def files_named(strategies: Strategies, fields: Mapping[str, Any]) -> list[str]:
     """The files and folders that a section names, and those of the arms that it describes."""
     found: list[str] = []
@@ -95,7 +53,3 @@ def files_named(strategies: Strategies, fields: Mapping[str, Any]) -> list[str]:
     ):
         map_locations({"select": dict(section)}, ArmConfig, strategies, note)
     return found
-
-
-def needs_model(arm: ArmConfig) -> bool:
-    return any(isinstance(need, NeedsRatings | NeedsLosses | NeedsTokenizer) for need in arm.select.all_needs())

@@ -29,8 +29,6 @@ from selectit.store.names import ADAPTER_CONFIG, ADAPTER_FOLDER
 
 evaluate_app = typer.Typer()
 
-NO_MODEL = "none"
-
 
 @evaluate_app.command(rich_help_panel=FILES)
 def evaluate(
@@ -69,10 +67,7 @@ def evaluate(
 ) -> None:
     """Score a model, or a model with an adapter, on the benchmarks; or show what they ask."""
     from selectit.config import EvaluateConfig, location_mark
-    from selectit.evaluate.profile import load_profile
-    from selectit.plan import stages as planning
-    from selectit.recipe.load import resolve_arm
-    from selectit.recipe.validate import check_benchmarks
+    from selectit.plan.lone_stages import NO_MODEL, lone_evaluations
     from selectit.store.outputs import Output, check_outputs, evaluation_folder
 
     if regrade_ is not None:
@@ -99,27 +94,9 @@ def evaluate(
         check_outputs(read, evaluation_folder("--out", out) if show is None else Output("--out", out))
     benchmarks = (None if show == "all" else show) if show is not None else benchmarks
     chosen = tuple(name.strip() for name in benchmarks.split(",")) if benchmarks else None
-    arm = resolve_arm(
-        {
-            "pool": {"path": "none"},
-            "model": {"path": model or NO_MODEL, "revision": revision, "dtype": dtype},
-            "select": {"strategy": "full"},
-            "finetune": {"method": "none", "template": template},
-            "evaluate": {
-                **options_of(context, EvaluateConfig),
-                "benchmarks": chosen,
-                "judge": judge_setting(judge),
-            },
-        }
-    )
-    settings = load_profile(arm.evaluate.profile)
-    if faults := check_benchmarks(arm.evaluate, settings):
-        raise UserError("\n".join(faults))
-    stages = {
-        name: planning.evaluate_stage(arm, benchmark, settings.name, seed, adapter=adapter)
-        for name, benchmark in settings.benchmarks.items()
-        if chosen is None or name in chosen
-    }
+    settings = {**options_of(context, EvaluateConfig), "benchmarks": chosen, "judge": judge_setting(judge)}
+    of_model = {"path": model or NO_MODEL, "revision": revision, "dtype": dtype}
+    stages = lone_evaluations(of_model, adapter, settings, template, seed)
     if show is not None:
         _show([stage.config for stage in stages.values()], _num_items(items), out)
         return
@@ -153,6 +130,7 @@ def _num_items(items: str) -> int | None:
 def _show(stages: list[Any], num_items: int | None, out: Path | None) -> None:
     """Args: num_items: of each first task on the terminal, of each task in the file `out`; None: all."""
     from selectit.evaluate.benchmarks.files import needs_tokenizer
+    from selectit.plan.lone_stages import NO_MODEL
 
     for config in stages:
         if needs_tokenizer(config.benchmark) and config.model.path == NO_MODEL:

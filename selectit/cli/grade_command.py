@@ -171,14 +171,9 @@ def report(stages: dict[str, Any], outcomes: dict[Any, Any], out: Path) -> None:
     Args:   stages: by benchmark.
     Raises: typer.Exit where a stage failed.
     """
-    results = {}
-    for name, stage in stages.items():
-        artifact, unscored = outcomes[stage].artifact, outcomes[stage].reason
-        metrics = {}
-        if artifact is not None:
-            result = json.loads((artifact.path / RESULT_FILE).read_text(encoding="utf-8"))
-            metrics, unscored = result["metrics"], result["reason"]
-        results[name] = {**metrics, **({"not_scored": unscored} if unscored else {})}
+    from selectit.plan.lone_stages import results_of
+
+    results = results_of(stages, outcomes)
     path = out / RESULTS_FILE
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     table = Table(box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""What `--json` of plan, validate and report prints, as plain data."""
+"""What `--json` of plan and validate prints, as plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from selectit.plan.graph import Plan, Stage
     from selectit.plan.status import State
     from selectit.report.sections.power import BenchmarkPower, Power
-    from selectit.report.write import Report
 
 
 def as_text(value: Mapping[str, Any]) -> str:
@@ -45,24 +44,6 @@ def of_price(price: PlanPrice) -> dict[str, Any]:
         "disk_bytes": price.disk_bytes, "judge_calls": price.judge_calls, "judge_usd": price.judge_usd,
         "stages": lines, "assumptions": list(price.assumptions),
     }  # fmt: skip
-
-
-def of_report(report: Report) -> dict[str, Any]:
-    table = report.table
-    rows = []
-    for line in table.lines:
-        entries = zip((*table.benchmarks, "average"), (*line.entries, line.average), strict=True)
-        cells = {name: _cell(entry) for name, entry in entries}
-        rows.append({"row": line.label, "is_baseline": line.is_baseline, "cells": cells})
-    return {
-        "folder": str(report.folder), "written": report.written, "changed_by_hand": list(report.changed),
-        "demonstration": bool(table.demonstration), "rows": rows, "notes": list(table.notes),
-        "caption": list(table.caption),
-    }  # fmt: skip
-
-
-def _cell(entry: Any) -> dict[str, Any]:
-    return {"mean": entry.mean, "error": entry.error, "failed": entry.failed, "mark": entry.mark, "text": entry.text}
 
 
 def of_power(power: Power) -> dict[str, Any]:

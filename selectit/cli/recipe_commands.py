@@ -43,13 +43,13 @@ def run(
 ) -> None:
     """Run what is missing of a recipe and print its table."""
     shown = watched(quiet, verbose)
-    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
     from selectit.report.render.terminal import print_table
     from selectit.run.engine import log_report, run_plan
     from selectit.run.executors import make_executor
+    from selectit.run.recipe_outputs import check_recipe_outputs
     from selectit.run.stage_runner import Session
     from selectit.store.runs_folder import Store
 
@@ -291,12 +291,12 @@ def report(
 ) -> None:
     """Write the report from what is finished; the rest are missing results with their reason."""
     from selectit.audit.verify import left_out
-    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
     from selectit.report.render.terminal import print_table
     from selectit.run.engine import found
+    from selectit.run.recipe_outputs import check_recipe_outputs
     from selectit.store.names import ARTIFACTS_FOLDER
     from selectit.store.runs_folder import Store
 
@@ -307,8 +307,9 @@ def report(
     written = write_report(graph, found(graph, store), runs_dir)
     if as_json:
         from selectit.cli import json_output
+        from selectit.report.plain import of_report
 
-        typer.echo(json_output.as_text(json_output.of_report(written)))
+        typer.echo(json_output.as_text(of_report(written)))
         return
     if not quiet:
         print_table(written, console)

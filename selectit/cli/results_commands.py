@@ -170,11 +170,11 @@ def export(
     """Pack a table with everything needed to verify it and to make it again."""
     from selectit.audit.export import is_pack, write_pack
     from selectit.audit.pack import gather
-    from selectit.cli.recipe_outputs import check_recipe_outputs
     from selectit.plan.build import build
     from selectit.recipe.load import load
     from selectit.report import write_report
     from selectit.run.engine import found
+    from selectit.run.recipe_outputs import check_recipe_outputs
     from selectit.store.outputs import Output
     from selectit.store.runs_folder import Store
 

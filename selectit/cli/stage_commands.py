@@ -150,10 +150,9 @@ def select(
     verbose: Verbose = False,
 ) -> None:
     """Choose the best part of a pool; train on it with any tool."""
-    from selectit.cli.chosen_strategy import files_named, given_fields, needs_model, others_of
+    from selectit.cli.chosen_strategy import files_named, given_fields
     from selectit.data import other_tools
-    from selectit.plan import stages as planning
-    from selectit.recipe.load import resolve_arm
+    from selectit.plan.lone_stages import lone_selection
     from selectit.selection import steps
     from selectit.selection.registry import known
     from selectit.selection.strategy import strategy_of
@@ -173,46 +172,27 @@ def select(
         *written,
     )  # fmt: skip
     models = [{"path": path, "dtype": dtype} for path in model]
-
-    def arm(section: dict[str, Any]) -> Any:
-        return resolve_arm(
-            {
-                "pool": pool,
-                "model": {"path": model[0] if model else "none", "dtype": dtype},
-                "score": {
-                    "rating_prompts": rating_prompts,
-                    "max_length": max_length,
-                    "long_rows": long_rows,
-                    "turns": turns,
-                    "template": rating_template,
-                    "quantization": quantization,
-                    **({"models": models} if models else {}),
-                },
-                "select": section,
-            },
-            strategies,
-        )
-
-    section, sections_of_others = others_of(strategies, fields, ratio)
-    chosen, others = arm(section), {field: arm(other) for field, other in sections_of_others.items()}
-    if not model and any(needs_model(one) for one in (chosen, *others.values())):
+    score = {
+        "rating_prompts": rating_prompts, "max_length": max_length, "long_rows": long_rows, "turns": turns,
+        "template": rating_template, "quantization": quantization,
+    }  # fmt: skip
+    chosen = lone_selection(pool, models, score, fields, strategies, ratio)
+    if not model and chosen.needs_model:
         raise UserError(f"--strategy {strategy} needs --model (a folder or hub id)")
-    prompts = planning.needed_prompts([chosen, *others.values()], [seed])
-    stage = planning.select_stage(chosen, seed, prompts, others)
-
+    stage = chosen.stage(seed)
     if as_ is not None:
-        other_tools.check_rows(chosen.pool, as_)
+        other_tools.check_rows(chosen.arm.pool, as_)
 
     def notes(path: Path) -> list[str]:
         selection = _selection(path)
-        return [*tie_lines(selection, selection), *steps.notes(selection), *strategy_of(chosen).notes(selection)]
+        return [*tie_lines(selection, selection), *steps.notes(selection), *strategy_of(chosen.arm).notes(selection)]
 
     folder = run_alone(stage, runs_dir, wandb, reuse=reuse, quiet=quiet, verbose=verbose, notes=notes)
     selection = _selection(folder)
     if as_ is None:
         shutil.copyfile(folder / selection["subset"], out)
     else:
-        other_tools.write_as(folder / selection["subset"], folder / MESSAGES_FILE, chosen.pool, as_, out)
+        other_tools.write_as(folder / selection["subset"], folder / MESSAGES_FILE, chosen.arm.pool, as_, out)
     if scores is not None:
         shutil.copyfile(folder / SCORES_FILE, scores)
     console.print(

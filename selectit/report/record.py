@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import selectit
 from selectit.store.names import REPORT_RECORD
 
 MARK = ".report"
@@ -24,7 +23,7 @@ SEAL = "sha256"
 """Key of the record's own hash, over all its other keys."""
 LIBRARIES = ("matplotlib", "kiwisolver", "numpy", "scipy", "pyarrow", "jinja2", "markupsafe")
 """Other versions of these may draw, lay out or round otherwise."""
-ROOT = Path(selectit.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("", "finetune", "evaluate")
 """Folders of the code; the last two are links in a checkout, which a search does not follow."""
 

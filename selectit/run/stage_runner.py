@@ -44,6 +44,8 @@ class Session:
     """W&B group of the runs, one run per executed stage."""
     tracebacks: bool = False
     """Print the traceback of a stage that fails, which its error.txt has in any case."""
+    raises: bool = False
+    """A stage that fails ends everything with its own error, in place of a failed outcome."""
 
 
 def execute(
@@ -58,7 +60,7 @@ def execute(
 
     Args:   labels: arm, strategy, ratio, seeds and so on, for the configuration of its W&B run.
     Raises: UserError where the user named a folder that holds other work. What the stage itself raises becomes
-        a failed outcome, with the traceback in the folder's error.txt.
+        a failed outcome, with the traceback in the folder's error.txt; or is raised, if the session says so.
     """
     store, console, kind = session.store, session.console, KINDS[stage.kind]
     assert now.identity is not None and now.fingerprint is not None
@@ -88,6 +90,8 @@ def execute(
             message = _message(error, path)
             details = "" if isinstance(error, OSError) and is_full(error) else f"\n  {_keep(path)}"
             console.print(f"  failed: {message}{details}", style="red", highlight=False, soft_wrap=True)
+            if session.raises:
+                raise
             if session.tracebacks:
                 console.print(traceback.format_exc(), highlight=False, markup=False, soft_wrap=True)
             return Outcome(None, ran=True, reason=message.splitlines()[0], failed=True)
