@@ -86,7 +86,7 @@ def test_every_path_gives_plain_entropies_and_vectors_in_any_order_of_batches(na
     torch.manual_seed(0)
     model = MODELS[name]().eval()
     rater = make_token_rater(model, (loss, entropy), POOLINGS)
-    assert rater.name == ("packed" if name == "packed" else "stock")
+    assert rater.name == ("packed" if name == "packed" else "padded")
     texts = made_up_texts((1, 2, 3, 40, 64, 65, 90, 5), prefix)
     expected = {text.keys: plain(model, text.ids, text.scored) for text in texts}
     shared = common_prefix(texts)

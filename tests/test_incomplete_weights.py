@@ -212,7 +212,7 @@ def test_a_rater_of_another_process_refuses_too(broken):
     from selectit.inference.loaded import _reading, make_rater
 
     with pytest.raises(UserError, match="lacks 1 of the"):
-        _reading(ModelConfig(path=str(broken)), make_rater, None, "none", 0)
+        _reading(ModelConfig(path=str(broken)), make_rater, None, "none", None, 0)
 
 
 @pytest.fixture

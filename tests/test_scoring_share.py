@@ -144,7 +144,7 @@ def test_a_task_that_is_not_there_or_is_none_and_a_spread_model_next_to_another_
     with pytest.raises(UserError, match="does not exist: the stage writes it"):
         read_task(tmp_path / "task.json")
     (tmp_path / "task.json").write_text("{}")
-    with pytest.raises(UserError, match="no task of a score or losses stage"):
+    with pytest.raises(UserError, match="is not a task of a score or losses stage"):
         read_task(tmp_path / "task.json")
     spread = config.model_copy(update={"model": config.model.model_copy(update={"device_map": "auto"})})
     task = told_to_start(spread, tmp_path / "out")

@@ -39,7 +39,7 @@ def test_a_resumed_stage_continues_the_run_that_it_began(work, tmp_path, monkeyp
     [stage] = [s for row in plan.rows if row.arm == "random" for s in row.stages("select")]
     only = type(plan)(plan.rows, (stage,), plan.recipe)
     with monkeypatch.context() as patch:
-        patch.setattr("selectit.selection.stage.write_rows", lambda *_: 1 / 0)
+        patch.setattr("selectit.selection.stage.write_subset", lambda *_: 1 / 0)
         run_plan(only, session(tmp_path))
     run_plan(only, session(tmp_path))
     broken, whole = runs(tmp_path)

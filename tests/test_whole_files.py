@@ -12,7 +12,8 @@ from selectit.data.jsonl import append_jsonl, iter_jsonl, new_lines, whole_lines
 from selectit.data.whole_files import part_of, whole_file, write_whole
 from selectit.errors import UserError
 
-MODULES = {"selectit/data/whole_files.py", "selectit/data/jsonl.py"}
+MODULES = {"selectit/data/whole_files.py", "selectit/data/jsonl.py", "selectit/data/kept.py"}
+"""The last one's files are named by their content, which is known when they are written."""
 NOT_WRITING = {"selectit/audit/unused.py", "finetune/weights.py", "finetune/card.py", "selectit/data/fetch.py"}
 """These rename what is there already: a folder that is removed, files that stay next to new weights, a card that
 somebody edited, a file that another library wrote."""
