@@ -34,7 +34,7 @@ NUM_FILLER_TOKENS = 2
 
 
 class RowCollator(DataCollatorForLanguageModeling):
-    """Pads on the right, or with `padding_free` puts rows one behind the other, each with positions from 0.
+    """Pads on the right, or with `padding_free` concatenates rows, each with positions from 0.
 
     Adds `row_index`, int64 [batch]: positions in the training set.
     """

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from selectit.cli import app as cli
 from selectit.cli.consoles import console
+from selectit.config import SelectStage
 from selectit.data.pool import read_pool
 from selectit.plan.build import build
 from selectit.plan.graph import Stage
@@ -28,7 +29,7 @@ from selectit.scoring.ledger import SCHEMA, Record
 from selectit.selection import stage as selection
 from selectit.store.artifact import finish
 from selectit.store.kinds import KINDS
-from selectit.store.names import LEDGER, STAGE_FILE
+from selectit.store.names import LEDGER, SCORES_FILE, SELECTION_FILE, STAGE_FILE
 from selectit.store.runs_folder import Store
 from selectit.tracking import Tracker
 
@@ -157,3 +158,16 @@ def call(*arguments: object, rc: int = 0) -> str:
     assert answer.exit_code == rc, f"{answer.output}\n{answer.exception!r}"
     is_error = answer.exception is not None and not isinstance(answer.exception, SystemExit)
     return answer.output + (str(answer.exception) if is_error else "")
+
+
+def run_selection(config: SelectStage, out: Path) -> tuple[list[dict], list[dict], dict]:
+    """Checks and runs a select stage.
+
+    Returns: chosen lines of scores.jsonl, best first; all of its lines; selection.json.
+    """
+    selection.preflight(config)
+    out.mkdir()
+    selection.run(config, {}, out, Tracker(out, Console(quiet=True)))
+    lines = [json.loads(line) for line in (out / SCORES_FILE).read_text().splitlines()]
+    chosen = sorted((line for line in lines if line["selected"]), key=lambda line: line["rank"])
+    return chosen, lines, json.loads((out / SELECTION_FILE).read_text())

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from killed_reading import read_after_a_kill
 from rich.console import Console
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -22,7 +20,6 @@ from selectit.data.pool import read_pool
 from selectit.errors import UserError
 from selectit.inference.batch import Batch, LossText, batches, common_prefix
 from selectit.inference.load import load_model, load_tokenizer
-from selectit.inference.loaded import FittingRater
 from selectit.inference.token_rater import Predictions, entropy, loss, make_token_rater
 from selectit.scoring import loss_stage
 from selectit.scoring.loss_ledger import read_features, read_losses
@@ -181,24 +178,8 @@ def test_a_killed_stage_resumes_with_the_vectors_that_it_had(real_config, tmp_pa
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
     monkeypatch.setattr("selectit.scoring.ledger.MERGED_PARTS", 2)
     monkeypatch.setattr("selectit.scoring.ledger.JOIN_BYTES", 2000)
-    out, real, seen = tmp_path / "killed", FittingRater.read, []
-
-    def dies(self, batch):
-        seen.append("")
-        if len(seen) == 6:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(self, batch)
-
-    def counts(self, batch):
-        seen.extend(row_id for text in batch.items for row_id, _ in text.keys)
-        return real(self, batch)
-
-    monkeypatch.setattr(FittingRater, "read", dies)
-    child = multiprocessing.get_context("fork").Process(target=take, args=(config, out))
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
-    monkeypatch.setattr(FittingRater, "read", counts)
+    out = tmp_path / "killed"
+    seen = read_after_a_kill(monkeypatch, take, config, out, batch=6)
     found = matrices(config, out)
     assert 0 < len(seen) < 12 and not (out / "ledger").exists()
     for name, values in whole.items():

@@ -17,8 +17,8 @@ import pytest
 from rich.console import Console
 
 from selectit.config import PoolConfig, SampleConfig, SelectStage
-from selectit.data import kept
-from selectit.data.kept import MESSAGE, kept_folder, kept_pool
+from selectit.data import kept, pool_table
+from selectit.data.kept import kept_folder, kept_pool
 from selectit.data.parsing import parsed_rows
 from selectit.data.pool import iter_pool, read_pool, rows_at, write_rows, write_subset
 from selectit.errors import UserError
@@ -230,7 +230,9 @@ def test_processes_that_read_one_pool_at_once_all_get_it(tmp_path, cache):
 
 
 def test_a_message_with_a_key_that_has_no_column_is_never_kept_without_it(pool, monkeypatch):
-    monkeypatch.setattr(kept, "MESSAGE", pa.schema([field for field in MESSAGE if field.name != "train"]))
+    monkeypatch.setattr(
+        pool_table, "MESSAGE", pa.schema([field for field in pool_table.MESSAGE if field.name != "train"])
+    )
     with pytest.warns(UserWarning, match="no column for 'train' of a message"):
         assert read_pool(pool) == list(parsed_rows(pool))
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from killed_reading import read_after_a_kill
 from rich.console import Console
 from transformers import (
     Gemma2Config,
@@ -242,24 +240,8 @@ def test_a_killed_stage_resumes_and_reads_nothing_twice(config, tmp_path, monkey
     whole = found(config, tmp_path / "whole")
     config = config.model_copy(update={"batch_tokens": 200})
     monkeypatch.setattr("selectit.scoring.ledger.FLUSH_SECONDS", 0)
-    out, real = tmp_path / "killed", FittingRater.read
-    seen: list[str] = []
-
-    def dies(self, batch):
-        seen.append("")
-        if len(seen) == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(self, batch)
-
-    def counts(self, batch):
-        seen.extend(row_id for text in batch.items for row_id, _ in text.keys)
-        return real(self, batch)
-
-    monkeypatch.setattr(FittingRater, "read", dies)
-    child = multiprocessing.get_context("fork").Process(target=take, args=(config, out))
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    out = tmp_path / "killed"
+    seen = read_after_a_kill(monkeypatch, take, config, out, batch=5)
     kept = {
         row_id
         for part in (out / "ledger").glob("*.parquet")
@@ -267,7 +249,6 @@ def test_a_killed_stage_resumes_and_reads_nothing_twice(config, tmp_path, monkey
     }
     assert kept
 
-    monkeypatch.setattr(FittingRater, "read", counts)
     losses = found(config, out)
     assert len(seen) == len(set(seen)) == 40 - len(kept) and not kept & set(seen)
     np.testing.assert_allclose(losses.response, whole.response, atol=1e-5)

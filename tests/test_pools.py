@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import typer.main
+from finished_work import call
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -305,6 +306,23 @@ def test_a_pattern_is_its_files_one_behind_the_other_and_their_content_is_its_id
     )
     [row] = load(recipe).rows
     assert row.config.pool.path == pool.path
+
+
+def test_a_pattern_is_selected_from_checked_first_and_published(tmp_path):
+    (tmp_path / "shards").mkdir()
+    for name in "ab":
+        rows = [{**GOOD, "output": f"{name}{n}"} for n in range(5)]
+        (tmp_path / "shards" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pattern, runs, subset = str(tmp_path / "shards" / "*.jsonl"), tmp_path / "runs", tmp_path / "subset.jsonl"
+    chosen = ("select", pattern, "--strategy", "random", "--ratio", 0.4, "--out", subset, "--runs-dir", runs)
+    assert "4 of 10 rows" in call(*chosen)
+    call("publish", subset, "--runs-dir", runs, "--out", tmp_path / "card")
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert "4 of 10 rows" in card and "*.jsonl, sha256 " in card
+    (tmp_path / "shards" / "c.jsonl").write_text(json.dumps({**GOOD, "output": ""}) + "\n")
+    assert "1 of 11 rows cannot be used" in call(*chosen, rc=1)
+    assert "names no file" in call("select", tmp_path / "*.none", *chosen[2:], rc=1)
+    assert "POOL reads" in call("select", pattern, *chosen[2:6], "--out", tmp_path / "shards" / "a.jsonl", rc=1)
 
 
 def test_a_saved_dataset_is_read_by_its_split(tmp_path):

@@ -1,4 +1,4 @@
-"""Methods by vectors, each held against a slow one that is written from its definition alone."""
+"""Methods by vectors, each tested against a slow one that is written from its definition alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
+from finished_work import run_selection
 
 from selectit.config import PoolConfig, SelectStage
 from selectit.errors import UserError
@@ -22,8 +22,6 @@ from selectit.selection.diversity.k_center import k_center
 from selectit.selection.diversity.kmeans_quota import equal_quota, kmeans_labels, released_quota, weighted_order
 from selectit.selection.quotas import apportioned
 from selectit.selection.registry import shipped
-from selectit.selection.stage import preflight, run
-from selectit.tracking import Tracker
 
 WIDTH = 48
 
@@ -267,13 +265,8 @@ def select(folder: Path, rows: list[dict], vectors: np.ndarray | None, seed: int
         fields |= {"diversify": {**fields["diversify"], **path}} if "diversify" in fields else path
     pool = PoolConfig(path=str(folder / "pool.json"), bad_rows=bad_rows)
     config = SelectStage(pool=pool, select=shipped().read(fields), seed=seed)
-    preflight(config)
-    out = folder / "out"
-    out.mkdir()
-    run(config, {}, out, Tracker(out, Console(quiet=True)))
-    lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
-    chosen = sorted((line for line in lines if line["selected"]), key=lambda line: line["rank"])
-    return [line["row_id"] for line in chosen], lines, json.loads((out / "selection.json").read_text())
+    chosen, lines, selection = run_selection(config, folder / "out")
+    return [line["row_id"] for line in chosen], lines, selection
 
 
 ALONE: dict[str, dict[str, Any]] = {

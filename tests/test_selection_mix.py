@@ -128,6 +128,7 @@ def test_a_plan_of_a_mix_shares_the_stages_of_other_arms(root):
         ([{"strategy": "length"}, {"strategy": "lenght"}], "Did you mean 'length'"),
         ([{"strategy": "length"}, {"strategy": "length", "unti": "chars"}], r"select\.mix\.1\.unti"),
         ([{"strategy": "length"}, {"strategy": "length", "unit": "char"}], r"select\.mix\.1\.unit: found 'char'"),
+        ([{"strategy": "length"}, {"strategy": "delta_entropy", "calibrated": "a"}], "another arm selected or trained"),
         ([{"strategy": "length"}, {"strategy": "scores", "path": "no.jsonl"}], r"no.jsonl does not exist"),
     ],
 )

@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
+from finished_work import run_selection
 
 from selectit.config import PoolConfig, SelectStage
 from selectit.data.row_ids import uniform_number
 from selectit.errors import UserError
 from selectit.recipe.load import resolve_arm
 from selectit.selection.registry import shipped
-from selectit.selection.stage import preflight, run
-from selectit.tracking import Tracker
 
 KINDS = ("long", "short", "rare", "chat")
 
@@ -37,13 +35,8 @@ def select(folder: Path, rows: list[dict], seed: int | None = None, **fields: An
     (folder / "pool.json").write_text(json.dumps(rows))
     pool = PoolConfig(path=str(folder / "pool.json"), stratify_by="source", bad_rows="exclude")
     config = SelectStage(pool=pool, select=shipped().read(fields), seed=seed)
-    preflight(config)
-    out = folder / "out"
-    out.mkdir()
-    run(config, {}, out, Tracker(out, Console(quiet=True)))
-    lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
-    chosen = sorted((line for line in lines if line["selected"]), key=lambda line: line["rank"])
-    return [line["row_id"] for line in chosen], lines, json.loads((out / "selection.json").read_text())
+    chosen, lines, selection = run_selection(config, folder / "out")
+    return [line["row_id"] for line in chosen], lines, selection
 
 
 def slow_shares(count: int, weights: dict[str, int], capacities: dict[str, int]) -> dict[str, int]:

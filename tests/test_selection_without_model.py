@@ -1,4 +1,4 @@
-"""Strategies that need no model, each held against a slow one that is written from its definition alone."""
+"""Strategies that need no model, each tested against a slow one that is written from its definition alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
+from finished_work import run_selection
 
 from selectit.config import ModelConfig, PoolConfig, SelectStage
 from selectit.errors import UserError
 from selectit.selection.registry import shipped
-from selectit.selection.stage import preflight, run
-from selectit.tracking import Tracker
 
 
 def select(folder: Path, rows: list[dict] | Path, bad_rows: str = "refuse", tokenizer: Path | None = None, **fields):
@@ -27,13 +25,8 @@ def select(folder: Path, rows: list[dict] | Path, bad_rows: str = "refuse", toke
     model = None if tokenizer is None else ModelConfig(path=str(tokenizer))
     pool = PoolConfig(path=str(rows), bad_rows=bad_rows)
     config = SelectStage(pool=pool, select=shipped().read(fields), tokenizer=model)
-    preflight(config)
-    out = folder / "out"
-    out.mkdir()
-    run(config, {}, out, Tracker(out, Console(quiet=True)))
-    lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
-    chosen = sorted((line for line in lines if line["selected"]), key=lambda line: line["rank"])
-    return [line["row"] for line in chosen], lines, json.loads((out / "selection.json").read_text())
+    chosen, lines, selection = run_selection(config, folder / "out")
+    return [line["row"] for line in chosen], lines, selection
 
 
 @pytest.fixture(scope="module")

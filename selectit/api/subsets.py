@@ -14,8 +14,8 @@ from selectit.config import SelectStage
 from selectit.data.jsonl import iter_jsonl, read_jsonl
 from selectit.errors import UserError, did_you_mean
 from selectit.plan.lone_stages import lone_selection
+from selectit.selection.columns import read_columns
 from selectit.selection.registry import known
-from selectit.selection.stage import read_columns
 from selectit.selection.strategy import json_number, strategy_of
 from selectit.store.names import MESSAGES_FILE, SCORES_FILE, SELECTION_FILE
 

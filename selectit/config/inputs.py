@@ -38,6 +38,11 @@ def files_of_pattern(location: str) -> list[Path] | None:
     return sorted(path for path in map(Path, glob.glob(location, recursive=True)) if path.is_file())
 
 
+def is_local(location: str) -> bool:
+    """Whether a path names something on this machine, as a pattern always does; else it may be a hub id."""
+    return files_of_pattern(location) is not None or Path(location).exists()
+
+
 def root_of_pattern(location: str) -> Path:
     """The folder in front of the first part that is no plain name."""
     plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(location).parts)

@@ -52,7 +52,7 @@ def first_of_equal(digests: np.ndarray) -> np.ndarray:
 
 
 def earlier_equal(contents: bytes | bytearray) -> np.ndarray:
-    """Args:    contents: of rows, as `content_of` gives them, one behind the other.
+    """Args:    contents: of rows, as `content_of` gives them, concatenated.
     Returns: int32 [num_rows], the first row of equal content; -1 where it is the row itself.
     """
     first_of = first_of_equal(np.frombuffer(contents, dtype="<u8").reshape(-1, 2))

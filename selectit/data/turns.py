@@ -108,7 +108,7 @@ def _turn(turn: Any, where: str, roles: Mapping[str, str]) -> Message:
 
 
 def content_of(content: Any, where: str) -> str:
-    """A turn's text: as it stands, or that of its parts, one behind the other."""
+    """A turn's text: as it stands, or that of its parts, concatenated."""
     if not isinstance(content, list):
         return text_of(content, where)
     texts = []

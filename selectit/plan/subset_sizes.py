@@ -6,9 +6,8 @@ that read the pool and files of their own.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from selectit.config import PoolConfig, SelectStage
+from selectit.config.inputs import is_local
 from selectit.errors import UserError
 from selectit.recipe.rows import ArmPoint, Recipe, trains
 from selectit.selection import steps
@@ -21,7 +20,7 @@ def check_pools(recipe: Recipe) -> list[str]:
     faults: dict[str, None] = {}
     read: dict[PoolConfig, PoolColumns] = {}
     for pool in dict.fromkeys(row.config.pool for row in recipe.rows):
-        if Path(pool.path).exists():
+        if is_local(pool.path):
             try:
                 read[pool] = read_columns(pool)
             except UserError as error:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from selectit.config.inputs import is_local
 
 if TYPE_CHECKING:
     from selectit.recipe.rows import ArmPoint
@@ -57,7 +58,7 @@ def check_named_for_their_model(layers: Sequence[Layer], rows: Sequence[ArmPoint
                     f"{config.model.path} now. Name its raters, or set {key} to null: each arm's own model rates then"
                 )
         for section, value in (("model", config.model), ("pool", config.pool)):
-            if value.revision is None or Path(value.path).exists():
+            if value.revision is None or is_local(value.path):
                 continue
             if (named := _named(layers, row, section, "revision", section, value.path)) is not None:
                 key, where, other = named

@@ -23,7 +23,7 @@ from selectit.config import (
     is_execution,
     location_mark,
 )
-from selectit.config.inputs import root_of_pattern
+from selectit.config.inputs import is_local, root_of_pattern
 from selectit.config.schema import Contents
 from selectit.data.fetch import ensure
 from selectit.data.hashes import Hasher, canonical_json, digest
@@ -180,7 +180,7 @@ def pinned(config: T) -> T:
     for name in type(config).model_fields:
         if name in changes:
             continue
-        if name == "revision" and isinstance(config, ModelConfig | PoolConfig) and not Path(config.path).exists():
+        if name == "revision" and isinstance(config, ModelConfig | PoolConfig) and not is_local(config.path):
             changes[name] = resolve_revision(config.path, *_revision_and_type(config))
         elif (named := config.hub_dataset(name)) is not None:
             _, holder = named  # whose own field may come before this one or after it

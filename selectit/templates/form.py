@@ -291,7 +291,7 @@ def load_form(name: str, tokenizer: PreTrainedTokenizerBase) -> Form:
     end_id, end_from = _end_of_turn(tokenizer, rendered, rendered.index(answer) + len(answer))
     if end_id is None:
         raise UserError(
-            f"{where}: no token of its own stands behind an answer, so a model that is trained in it never stops. Set "
+            f"{where}: no token of its own follows an answer, so a model that is trained in it never stops. Set "
             "finetune.template to alpaca, or to a .jinja file that writes the end token behind each assistant turn"
         )
     special = [str(token) for token in tokenizer.all_special_tokens]

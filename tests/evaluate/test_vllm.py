@@ -73,7 +73,7 @@ def test_the_command_line_takes_the_backend_and_its_python(demo_model, demo_data
     assert "/nowhere/python cannot be started" in f"{refused.output}{refused.exception}"
 
 
-# What is on this side of the socket, held against an engine of plain transformers at the other.
+# What is on this side of the socket, tested against an engine of plain transformers at the other.
 
 
 class PlainEngine:

@@ -80,10 +80,10 @@ def test_a_mark_that_ends_before_the_end_of_the_turn_is_extended():
 
 def test_a_template_in_which_nothing_ends_an_answer_is_refused():
     template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}"
-    with pytest.raises(UserError, match=r"no token of its own stands behind an answer.*never stops.*\.jinja file"):
+    with pytest.raises(UserError, match=r"no token of its own follows an answer.*never stops.*\.jinja file"):
         load_form("chat", tokenizer_of("qwen2", template))
     chatml = CHATML_WITH_SYSTEM  # with a tokenizer that has no <|im_end|>
-    with pytest.raises(UserError, match="no token of its own stands behind an answer"):
+    with pytest.raises(UserError, match="no token of its own follows an answer"):
         load_form("chat", tokenizer_of("gpt2", chatml))
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from selectit.config import AnySelect, ArmConfig, GrownConfig, Need, NeedsArm, NeedsRatings
 from selectit.errors import UserError
 from selectit.selection.checks import reasons, scores_of
-from selectit.selection.strategy import Candidates, RatioStrategy, Scored, Strategy, json_number
+from selectit.selection.strategy import Candidates, RatioStrategy, Scored, Strategy, json_number, models_read
 
 OWN = ("weight", "normalise", "select")
 Normalise = Literal["rank", "zscore", "minmax"]
@@ -48,8 +48,10 @@ class MixPart(GrownConfig):
             raise ValueError("weight is 0, so this part changes nothing; remove it")
         if strategy.score_name() is None:
             raise ValueError(f"strategy {strategy.strategy} has no score of a row, so it cannot be mixed")
-        if any(isinstance(need, NeedsArm) for need in strategy.needs()):
-            raise ValueError(f"strategy {strategy.strategy} reads what another arm selected; it cannot be mixed")
+        if any(isinstance(need, NeedsArm) for need in strategy.needs()) or models_read(strategy):
+            raise ValueError(
+                f"strategy {strategy.strategy} reads what another arm selected or trained; it cannot be mixed"
+            )
         of_the_whole = {name: info for name, info in RatioStrategy.model_fields.items() if name != "strategy"}
         if given := [
             name for name, info in of_the_whole.items() if getattr(strategy, name, info.default) != info.default

@@ -168,7 +168,7 @@ def mean_of_answers(
 
     Args:
         token: float64 [num_answers, num_prompts]; failed: why answers have none.
-        counts: int64 [num_rows], answers of each row, one behind the other.
+        counts: int64 [num_rows], answers of each row, whose scores are concatenated.
     """
     starts = np.cumsum(counts) - counts
     means = np.add.reduceat(token, starts, axis=0) / counts[:, None]
