@@ -173,7 +173,12 @@ def test_delta_entropy_takes_the_rows_that_instructdiffs_rule_takes(rows, tiny, 
     assert max(np.abs(changes)) > 1e-3
     np.testing.assert_allclose([line["entropy_change"] for line in lines], changes, atol=2e-5)
     np.testing.assert_allclose([line["loss_change"] for line in lines], losses, atol=2e-5)
-    assert taken(lines) == slow_instructdiff(changes, losses, counts, 0.3, 0.15)
+    chosen = slow_instructdiff(changes, losses, counts, 0.3, 0.15)
+    assert taken(lines) == chosen
+    filtered = [line["failure"] for line in lines]
+    assert filtered.count("loss_change") == 2 * int(len(rows) * 0.15) == sum(why is not None for why in filtered)
+    scored = [line["row"] for line in lines if line["score"] is not None]  # beyond the budget too
+    assert len(scored) == len(rows) - filtered.count("loss_change") > len(chosen)
 
 
 def test_the_filter_and_the_budget_are_those_of_the_released_code():

@@ -53,6 +53,10 @@ GIVEN = {
     "no reason": ("Scored([1.0] * n, {2: ''})", "failures gives row 2 the reason ''; it must be one word"),
     "a hidden number": ("Scored([1.0] * n, record={'num_rows': 3})", "selection.json has the key num_rows already"),
     "a hidden score": ("Scored([1.0] * n, details=lambda at: {'score': 3})", "scores.jsonl has the key score already"),
+    "taken twice": ("Scored([1.0] * n, taken=[1, 1])", "each once, at least one"),
+    "taken nothing": ("Scored([1.0] * n, taken=[])", "each once, at least one"),
+    "taken without a score": ("Scored([1.0] * n, {2: 'bad'}, taken=[1, 2])", "taken names a row that has no score"),
+    "taken beyond the pool": ("Scored([1.0] * n, taken=[8])", "taken names a row that has no score"),
     "an order of three": ("Scored([1.0] * n)" + POSITIONS + "order[:3]", "arranged must give each of the 8 positions"),
     "one row twice": ("Scored([1.0] * n)" + POSITIONS + "[order[0]] * len(order)", "arranged must give each of the 8"),
     "a failed row first": (

@@ -52,7 +52,7 @@ class ByVectorsAlone(ByVectors, ShareStrategy):
         )
 
     def sentence(self, arm: ArmConfig) -> str:
-        return self.words()
+        return f"{self.words()}, by the {self.vectors()}"
 
 
 def _number(found: np.ndarray, at: int | None) -> float | int | None:

@@ -81,6 +81,23 @@ def _number(score: Any) -> float:
     return float(score)
 
 
+def chosen(strategy: Strategy, scored: Scored, ranked: Sequence[int], num_eligible: int) -> tuple[np.ndarray, int]:
+    """int64 [num_rows], positions in the order in which they are taken; how many are. Args: ranked: by score."""
+    if scored.taken is None:
+        count = count_of(strategy, len(ranked), num_eligible)
+        return order_of(strategy, ranked, num_eligible, count), count
+    taken = np.asarray(scored.taken)
+    if taken.ndim != 1 or taken.dtype.kind not in "iu" or len(np.unique(taken)) != len(taken) or not len(taken):
+        raise UserError(
+            f"strategy {strategy.strategy}: taken is {scored.taken!r:.60}; it must be the positions of the rows that "
+            "are taken, each once, at least one"
+        )
+    if not np.isin(taken, ranked[:num_eligible]).all():
+        raise UserError(f"strategy {strategy.strategy}: taken names a row that has no score")
+    order = np.asarray(ranked, dtype=np.int64)
+    return np.concatenate([taken.astype(np.int64), order[~np.isin(order, taken)]]), len(taken)
+
+
 def count_of(strategy: Strategy, num_rows: int, num_eligible: int) -> int:
     """How many rows are taken: no more than may be, or rows without a score would be among them."""
     count = strategy.count(num_rows, num_eligible)

@@ -18,7 +18,7 @@ from selectit.config import SelectStage
 from selectit.data.duplicates import KINDS as DUPLICATES
 from selectit.data.pool import write_subset
 from selectit.selection import steps
-from selectit.selection.checks import count_of, order_of, plain, reasons, scores_of
+from selectit.selection.checks import chosen, plain, reasons, scores_of
 from selectit.selection.columns import read_columns
 from selectit.selection.message_lines import write_messages
 from selectit.selection.ranking import ranking
@@ -51,8 +51,7 @@ def run(config: SelectStage, inputs: Mapping[str, Path], out: Path, tracker: Tra
         failures[at] = failures[at] or why
     scores = scores_of(strategy, scored, failures)
     eligible = int(np.isfinite(scores).sum())
-    count = count_of(strategy, num_rows, eligible)
-    arranged = order_of(strategy, ranking(scores), eligible, count)
+    arranged, count = chosen(strategy, scored, ranking(scores), eligible)
     taken = steps.taken(strategy, pool, arranged, scores, eligible, count)
     for at, rule in taken.left_out.items():
         failures[at] = rule

@@ -122,7 +122,7 @@ def words(strategy: Strategy) -> Sequence[str]:
         return []
     assert isinstance(step, AfterScores)
     among = "" if step.preselect is None else f" among {step.preselect:g} times as many rows of the best scores"
-    return [f"then {step.words()}{among}"]
+    return [f"then {step.words()}{among}, by the {step.vectors()}"]
 
 
 def notes(selection: Mapping[str, Any]) -> list[str]:

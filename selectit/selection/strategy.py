@@ -146,6 +146,9 @@ class Scored:
     """From a position to what scores.jsonl holds of the row next to its score."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What selection.json holds of the whole; `notes` makes sentences of it."""
+    taken: Sequence[int] | None = None
+    """Positions of all rows that are taken, best first, where a number of rows and their scores alone do not determine
+    them; `count` and `arranged` are then not asked. None: the rows with the highest scores."""
 
 
 class Strategy(SelectFields):

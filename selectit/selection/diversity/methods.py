@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -60,6 +61,11 @@ class Taken:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
+POOLINGS: Mapping[Pooling, str] = {
+    "last": "last token", "mean": "mean", "weighted_mean": "position-weighted mean"
+}  # fmt: skip
+
+
 class ByVectors(GrownConfig):
     """Fields and work of one method."""
 
@@ -86,6 +92,13 @@ class ByVectors(GrownConfig):
     @abstractmethod
     def take(self, rows: Rows, count: int) -> Taken:
         """Takes `count` rows, or fewer where the method's own code does. Raises: UserError where it cannot."""
+
+    def vectors(self) -> str:
+        """Which vectors, for the report."""
+        if self.path is not None:
+            return f"vectors of {Path(self.path).name}"
+        form = "" if self.template == "training" else f", template {self.template}"
+        return f"{POOLINGS[self.pooling]} of the last hidden states{form}"
 
     @abstractmethod
     def words(self) -> str:

@@ -14,7 +14,6 @@ from selectit.selection.ranking import num_selected
 from selectit.selection.strategy import Candidates, Scored, ShareStrategy, json_number
 
 LOSS_CHANGE = "loss_change"
-BEYOND = "beyond_the_tokens"
 
 
 class DeltaEntropySelect(ShareStrategy):
@@ -54,10 +53,6 @@ class DeltaEntropySelect(ShareStrategy):
         if self.budget == "rows":
             num_selected(self.ratio, num_rows, num_eligible - 2 * int(num_eligible * self.filtered))
 
-    def count(self, num_rows: int, num_eligible: int) -> int:
-        """By tokens, all rows that `scores` left, which are those within the budget."""
-        return super().count(num_rows, num_eligible) if self.budget == "rows" else num_eligible
-
     def scores(self, pool: Candidates) -> Scored:
         """H(calibrated) - H(base) over the response. Ties go by the change of the loss, and then by the row."""
         base, tuned = pool.losses("base"), pool.losses("tuned")
@@ -68,9 +63,12 @@ class DeltaEntropySelect(ShareStrategy):
         order, cut = ordered(change[read], loss_change[read], self.filtered)
         kept, left_out = read[order], dict.fromkeys(read[cut].tolist(), LOSS_CHANGE)
         tokens = base.num_response_tokens
+        if not len(kept):
+            raise UserError("delta_entropy: no row of the pool has an entropy by both models")
         if self.budget == "tokens":
-            within = num_within(tokens[kept], int(self.ratio * int(tokens[read].sum())))
-            left_out |= dict.fromkeys(kept[within:].tolist(), BEYOND)
+            count = num_within(tokens[kept], int(self.ratio * int(tokens[read].sum())))
+        else:
+            count = self.count(len(pool), len(kept))
         return Scored(
             change,
             {at: why for at, why in failures.items() if pool.failures[at] is None},
@@ -81,6 +79,7 @@ class DeltaEntropySelect(ShareStrategy):
                 "num_response_tokens": int(tokens[at]),
             },
             record={"num_tokens_of_pool": int(tokens[read].sum()), "num_filtered_by_loss_change": len(cut)},
+            taken=kept[:count],
         )
 
     def sentence(self, arm: ArmConfig) -> str:
